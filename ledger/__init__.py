@@ -1,0 +1,1 @@
+"""The ledger: knows the database, never a pixel."""

@@ -1,0 +1,448 @@
+"""What a stage is: the job it gets, the outcome it gives back, and the errors it may raise.
+
+A stage is a module with two functions, ``forward`` and ``reverse``, and (if it takes parameters) a
+frozen dataclass ``Parameters``.  A stage reads what its :class:`Job` names, writes temporaries only,
+and describes what should happen in an :class:`Outcome`.  It never renames, replaces or removes a
+file that has a final name, and it knows no database: the machine does both, in one durable order.
+
+Errors, named by what the caller does about them::
+
+    StageError
+    ├── BadInput      the input is wrong and stays wrong: quarantine, do not try again
+    ├── Retry         it may pass (busy, connection lost, disk full): try again later
+    └── Irreversible  it cannot be undone without harm: stop and say so
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+#: Temporaries are recognised by this prefix; nothing else in a product folder may start with it.
+TEMPORARY_PREFIX = ".ledger-"
+
+#: Facts are what a database column can hold.
+Fact = str | int | float | bool | None | list[str]
+
+
+class StageError(Exception):
+    """Base of all errors that a stage raises on purpose."""
+
+
+class BadInput(StageError):
+    """The input is wrong and trying again would not help.
+
+    The message says what, where, what was found, what was expected, and what to do.
+    """
+
+
+class Retry(StageError):
+    """The attempt failed for a reason that may pass."""
+
+
+class Irreversible(StageError):
+    """Undoing would destroy something that is not ours or not recoverable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A sub-folder of raw cubes and the camera that fills it."""
+
+    name: str
+    camera: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cards:
+    """Keywords that rules read; the defaults are those of VAMPIRES (DESIGN section 3)."""
+
+    exposure_s: str = "EXPTIME"
+    external_trigger: str = "EXTTRIG"
+    flc_enabled: str = "U_FLCEN"
+    flc_stage: str = "U_FLCST"
+    flc_state: str = "U_FLC"
+    dither_us: str = "U_TRIGJT"
+    mode: str = "U_DETMOD"
+    rows: str = "PRD-RNG2"
+    synchronised: str = "U_SYNC"
+    frame_id: str = "FRAMEID"
+    exposure_id: str = "EXP-ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One instrument as data.
+
+    Attributes
+    ----------
+    name : str
+        For people.
+    streams : tuple of Stream
+        Raw sub-folders of a night.
+    product_folder : str
+        Sub-folder of a night that the ledger writes its products to.
+    synchronised_name : str
+        First word of the names of products of paired groups.
+    prefix : str
+        Four letters that frame IDs start with.
+    manifest : str
+        Name of the manifest, with ``{date}``.
+    dictionary : str
+        Path of the keyword dictionary, or the name of one shipped in ``stages/dictionary``.
+    cards : Cards
+        Keywords that rules read.
+    rule_keywords : tuple of str
+        Further keywords of which each raw row keeps the value; groups are cut by some of them.
+    """
+
+    name: str
+    streams: tuple[Stream, ...]
+    product_folder: str = "vgen2"
+    synchronised_name: str = "vsync"
+    prefix: str = "VMPA"
+    manifest: str = "manifest_VMP_{date}.csv"
+    dictionary: str = "vampires"
+    cards: Cards = field(default_factory=Cards)
+    rule_keywords: tuple[str, ...] = ()
+
+    def keywords_kept(self) -> tuple[str, ...]:
+        """Return every keyword whose value a raw row keeps, once each."""
+        return tuple(
+            dict.fromkeys(
+                (
+                    self.cards.exposure_s,
+                    self.cards.external_trigger,
+                    self.cards.flc_enabled,
+                    self.cards.flc_stage,
+                    self.cards.flc_state,
+                    self.cards.dither_us,
+                    self.cards.mode,
+                    self.cards.rows,
+                    *self.rule_keywords,
+                )
+            )
+        )
+
+
+#: Frames ``first, first + step, …``: ``n`` of them, indices from 0 within one raw file.
+Run = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """One raw file as registered.
+
+    Attributes
+    ----------
+    cube, timing : Path
+        Absolute paths of the FITS cube and of the txt beside it.
+    identity : str
+        Hash of its name, size, header and timing (hex).
+    camera : int
+        From the stream.
+    n_frames : int
+        Frames in the cube that have a time.
+    size_bytes, mtime_ns : int
+        Of the cube, when registered; a file that differs now has changed underneath.
+    first_us, last_us : int
+        First and last acquisition time, UNIX, microseconds.
+    exposure_us : int
+        Exposure time, microseconds.
+    cards : mapping
+        Values of ``Instrument.keywords_kept()`` that its header has.
+    """
+
+    cube: Path
+    timing: Path
+    identity: str
+    camera: int
+    n_frames: int
+    size_bytes: int
+    mtime_ns: int
+    first_us: int
+    last_us: int
+    exposure_us: int
+    cards: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Frames of one raw file, in order."""
+
+    raw: Raw
+    runs: tuple[Run, ...]
+
+    @property
+    def n_frames(self) -> int:
+        """Return how many frames the runs name."""
+        return sum(n for _, _, n in self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One product: what it is made of, and what later stages found out about it.
+
+    Attributes
+    ----------
+    identity : str
+        Hash of lineage, camera and state (hex).
+    name : str
+        Stem until it is identified, such as ``vsync_06:00:00.123456.cam1.A``.
+    camera : int
+        1 or 2.
+    flc : str or None
+        ``A``, ``B``, ``D`` (dubious), or None where the FLC was not switching.
+    synchronised : bool
+        Whether it has a sibling of the other camera, frame by frame.
+    group : int
+        Number of its group in the night, from 1, in order of time.
+    parts : tuple of Part
+        Its lineage, in order.
+    sibling_parts : tuple of Part
+        Lineage of the same frames in the other camera; empty if not synchronised.
+    first_us, last_us : int
+        First and last frame time of the whole group, UNIX, microseconds.
+    exposure_us : int
+        Exposure time, microseconds.
+    files : tuple of str
+        Names on disk now, within the product folder: the cube, its timing txt, and whatever further
+        stages added.  Empty until it is consolidated.
+    frame_id : str or None
+        Its frame ID once one is assigned.
+    sha256 : str or None
+        Of the compressed file, hex.
+    size_bytes : int or None
+        Of the compressed file.
+    """
+
+    identity: str
+    name: str
+    camera: int
+    flc: str | None
+    synchronised: bool
+    group: int
+    parts: tuple[Part, ...]
+    sibling_parts: tuple[Part, ...]
+    first_us: int
+    last_us: int
+    exposure_us: int
+    files: tuple[str, ...] = ()
+    frame_id: str | None = None
+    sha256: str | None = None
+    size_bytes: int | None = None
+
+    @property
+    def n_frames(self) -> int:
+        """Return the number of frames."""
+        return sum(part.n_frames for part in self.parts)
+
+    @property
+    def start_us(self) -> int:
+        """Return when the group's first exposure began; IDs are ordered by it (DESIGN section 8)."""
+        return self.first_us - self.exposure_us
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one call of a stage works on.
+
+    Attributes
+    ----------
+    night : Path
+        The night's folder, ``<root>/<date>``.
+    date : str
+        ``YYYYMMDD``.
+    folder : Path
+        The product folder; temporaries go there too.
+    instrument : Instrument
+        Whose night it is.
+    products : tuple of Product
+        One for a stage of scope ``file``; the batch or the night's otherwise, in ID order (or order
+        of time before there are IDs).
+    raws : tuple of Raw
+        Only for the stage that makes products: the raw files to make them of.
+    taken_names : frozenset of str
+        Names of products that the night already has and keeps.
+    serial : int
+        How many times this night's step was done before and still stands (manifests, for instance).
+    destination : Path or None
+        The night's folder at the destination, ``<destination>/<date>``.
+    """
+
+    night: Path
+    date: str
+    folder: Path
+    instrument: Instrument
+    products: tuple[Product, ...] = ()
+    raws: tuple[Raw, ...] = ()
+    taken_names: frozenset[str] = frozenset()
+    serial: int = 0
+    destination: Path | None = None
+
+    @property
+    def product(self) -> Product:
+        """Return the one product of a job of scope ``file``."""
+        (product,) = self.products
+        return product
+
+    def temporary(self, final_name: str) -> Path:
+        """Return the path to write in place of `final_name` until the machine replaces it."""
+        return self.folder / f"{TEMPORARY_PREFIX}{final_name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """A header block to be written whole over a file's first bytes, then the file's final name.
+
+    Attributes
+    ----------
+    candidates : tuple of Path
+        Where the file may be: an interrupted rename leaves it under either name.
+    header : bytes
+        A whole number of 2880-byte blocks, as many as the file's header has.
+    final : Path
+        Its name afterwards.
+    """
+
+    candidates: tuple[Path, ...]
+    header: bytes
+    final: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """A file to be renamed; done already if only `final` exists."""
+
+    source: Path
+    final: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Proof that a product's bytes lie at a destination.
+
+    Attributes
+    ----------
+    identity : str
+        The product's.
+    host, path : str
+        Where; the host is empty for a local path.
+    sha256 : str
+        Computed from the destination's own bytes, hex.
+    size_bytes : int
+        Read at the destination.
+    tool : str
+        What computed the hash.
+    """
+
+    identity: str
+    host: str
+    path: str
+    sha256: str
+    size_bytes: int
+    tool: str
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestLine:
+    """One line of a manifest."""
+
+    identity: str
+    frame_id: str
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest that the outcome writes, or (on the way back) the withdrawal of one."""
+
+    name: str
+    sha256: str
+    lines: tuple[ManifestLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a stage did and what the machine must do now, in this order.
+
+    ``outputs`` are replaced, ``rewrites`` and ``renames`` applied, the folder synced, everything
+    else committed at once, and then ``superseded`` files are removed.
+
+    Attributes
+    ----------
+    outputs : mapping of Path to Path
+        Final path to the fsynced temporary that becomes it.
+    rewrites, renames : tuple
+        See :class:`Rewrite`, :class:`Rename`.
+    superseded : tuple of Path
+        Files that the new state does not have.
+    facts : mapping of str to mapping
+        Product identity to new values of its columns ``files``, ``sha256``, ``size_bytes``.
+    products : tuple of Product
+        Products that come into being.
+    evidence : tuple of Evidence
+        What was proven at the destination.
+    withdrawn : tuple of str
+        Identities whose copies at the destination are gone.
+    manifest : Manifest or None
+        The manifest that was written.
+    remarks : mapping of str to int
+        Things worth telling, with how often each happened; summed over the night.
+    failures : mapping of str to str
+        Product identity to the reason why this product, of a batch, did not succeed.
+    """
+
+    outputs: Mapping[Path, Path] = field(default_factory=dict)
+    rewrites: tuple[Rewrite, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    superseded: tuple[Path, ...] = ()
+    facts: Mapping[str, Mapping[str, Fact]] = field(default_factory=dict)
+    products: tuple[Product, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
+    withdrawn: tuple[str, ...] = ()
+    manifest: Manifest | None = None
+    remarks: Mapping[str, int] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stage(Protocol):
+    """What a stage module offers; a module is a Stage if it has these two functions.
+
+    A module may further offer
+
+    ``Parameters``
+        a frozen dataclass; the state's ``parameters`` in the configuration are checked against it
+        and an instance is passed as `params` (None without it);
+    ``NightFiles(*, job, params) -> dict[str, bytes]``
+        spelled ``night_files``: files of the night as a whole, by path relative to the night's
+        folder, that exist while any product is at or beyond the state.
+    """
+
+    def forward(self, *, job: Job, params: Any) -> Outcome:
+        """Bring the job's products into this state from the one before."""
+
+    def reverse(self, *, job: Job, params: Any) -> Outcome:
+        """Bring the job's products back from this state to the one before."""
+
+
+StageFunction = Callable[..., Outcome]
+
+
+def remove_outputs(*, job: Job, params: object) -> Outcome:
+    """Reverse of a stage that only added files: all files of the job's products go."""
+    return Outcome(
+        superseded=tuple(job.folder / name for p in job.products for name in p.files),
+        facts={p.identity: {"files": []} for p in job.products},
+    )
+
+
+def nothing(*, job: Job, params: object) -> Outcome:
+    """Reverse of a stage that left nothing behind but the state."""
+    return Outcome()
+
+
+def frames_of(runs: tuple[Run, ...]) -> Iterator[int]:
+    """Yield the frame indices that `runs` name, in order."""
+    for first, step, n in runs:
+        yield from range(first, first + step * n, step)
