@@ -1,0 +1,376 @@
+"""Timing files: the txt that the cameras' logger writes beside a cube, one row a frame (DESIGN section 3).
+
+Times are UNIX seconds written as decimal text.  They are read and written as integers, nanoseconds or
+microseconds as many as the text has digits for, so no rounding happens on the way in or out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.base import BadInput, Retry
+
+Int64Array = npt.NDArray[np.int64]
+
+#: Columns with their number of decimals: the unit of the integers is the last decimal.  With an acquisition
+#: time as in milk's ``logshmim.c``: ``%10ld  %10lu  %15.9lf   %20.9lf  %17.6lf   %10ld   %10ld``.
+_COLUMNS = {
+    "cube_index": 0,
+    "main_index": 0,
+    "since_start_ns": 9,
+    "logged_ns": 9,
+    "acquired_us": 6,
+    "cnt0": 0,
+    "cnt1": 0,
+}
+_OLD_COLUMNS = {name: decimals for name, decimals in _COLUMNS.items() if name != "acquired_us"}
+
+_ROW = "%10d  %10d  %15s   %20s  %17s   %10d   %10d\n"
+_OLD_ROW = "%10d  %10d  %15s   %20s  %10d   %10d\n"
+
+#: More digits never fit 64 bits; of this many, those that do not fit come out negative.
+_MOST_DIGITS = 19
+
+#: Characters decoded at once: the bytes of a 64-bit word.
+_WORD = 8
+
+#: Rows decoded at once: they stay in the processor's cache.
+_CHUNK_ROWS = 1024
+
+_ADVICE = "restore the file from the acquisition machine, or leave its cube in quarantine"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """The content of one timing file.
+
+    Attributes
+    ----------
+    head : bytes
+        The ``#`` lines at its start as they are, with their newlines.
+    cube_index, main_index : ndarray of int64, shape (n,)
+        Columns 1 and 2: number of the frame in its cube and in its stream.
+    since_start_ns : ndarray of int64, shape (n,)
+        Column 3: logging time since the cube's first frame, nanoseconds.
+    logged_ns : ndarray of int64, shape (n,)
+        Column 4: logging time, UNIX, nanoseconds.
+    acquired_us : ndarray of int64, shape (n,)
+        Column 5: acquisition time, UNIX, microseconds; the end of the exposure.
+    cnt0, cnt1 : ndarray of int64, shape (n,)
+        The stream's counters, the last two columns.
+    has_acquisition : bool
+        False for old files of 6 columns: `acquired_us` then is the logging time, rounded down.
+    """
+
+    head: bytes
+    cube_index: Int64Array
+    main_index: Int64Array
+    since_start_ns: Int64Array
+    logged_ns: Int64Array
+    acquired_us: Int64Array
+    cnt0: Int64Array
+    cnt1: Int64Array
+    has_acquisition: bool = True
+
+    @property
+    def n(self) -> int:
+        """Return the number of rows."""
+        return len(self.acquired_us)
+
+
+def paired_time_us(first_us: Int64Array, second_us: Int64Array) -> Int64Array:
+    """Return the time of paired frames: the mean of the two cameras' times, rounded down (DESIGN section 5).
+
+    Parameters
+    ----------
+    first_us, second_us : ndarray of int64, shape (n,)
+        Acquisition times of the same exposures in the two cameras, UNIX, microseconds.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        Microseconds; the same whichever camera comes first.
+    """
+    return (first_us + second_us) // 2
+
+
+def read_timing(path: Path) -> Timing:
+    """Read a timing file, of 7 columns or of 6 (old files, without acquisition time).
+
+    Rows of one width, which is nearly all there are, are decoded as a 2-d array of bytes; others word by
+    word, with the same result.
+
+    Parameters
+    ----------
+    path : Path
+        The txt beside a cube.
+
+    Returns
+    -------
+    Timing
+        With ``n == 0`` if the file has no rows.
+
+    Raises
+    ------
+    BadInput
+        If there is no such file, or a row is not what the logger writes; the message names the row.
+    Retry
+        If the file could not be read although it is there.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise BadInput(f"timing file {path} does not exist; {_ADVICE}") from exc
+    except OSError as exc:
+        raise Retry(f"timing file {path} could not be read: {exc}") from exc
+    start = _length_of_head(content)
+    if len(content) > start and not content.endswith(b"\n"):
+        raise BadInput(f"{path}: its last row has no end of line: it is cut short; {_ADVICE}")
+    columns = _decode_fixed_width(content, start)
+    if columns is None:
+        columns = _decode_words(content[start:], path)
+    has_acquisition = "acquired_us" in columns
+    if not has_acquisition:
+        columns["acquired_us"] = columns["logged_ns"] // 1000
+    return Timing(head=content[:start], has_acquisition=has_acquisition, **columns)
+
+
+def format_timing(timing: Timing) -> bytes:
+    """Return the content of a timing file, byte for byte as milk's ``logshmim.c`` prints it.
+
+    Parameters
+    ----------
+    timing : Timing
+        With ``has_acquisition`` False, rows of 6 columns are written.
+
+    Returns
+    -------
+    bytes
+        The head and one line a row.
+    """
+    columns = _COLUMNS if timing.has_acquisition else _OLD_COLUMNS
+    row = _ROW if timing.has_acquisition else _OLD_ROW
+    texts = [
+        _decimal_texts(values, decimals) if decimals else values.tolist()
+        for values, decimals in ((getattr(timing, name), decimals) for name, decimals in columns.items())
+    ]
+    return timing.head + "".join([row % cells for cells in zip(*texts, strict=True)]).encode("ascii")
+
+
+def select(timing: Timing, indices: npt.ArrayLike) -> Timing:
+    """Return the rows at `indices`, in that order, otherwise unchanged.
+
+    Parameters
+    ----------
+    timing : Timing
+        To take rows from.
+    indices : array_like of int or bool
+        As numpy indexes a 1-d array.
+
+    Returns
+    -------
+    Timing
+        With the same head.
+    """
+    return _with_columns(timing, {name: getattr(timing, name)[np.asarray(indices)] for name in _COLUMNS})
+
+
+def concatenate(timings: Sequence[Timing]) -> Timing:
+    """Return the rows of all `timings` in a row, under the first one's head.
+
+    Parameters
+    ----------
+    timings : sequence of Timing
+        At least one.
+
+    Returns
+    -------
+    Timing
+        It has an acquisition time if all have one; otherwise its acquisition times may be mixed with
+        logging times, and ``has_acquisition`` is False.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    if not timings:
+        raise ValueError("no timings to concatenate")
+    joined = {name: np.concatenate([getattr(t, name) for t in timings]) for name in _COLUMNS}
+    return Timing(head=timings[0].head, has_acquisition=all(t.has_acquisition for t in timings), **joined)
+
+
+def _with_columns(timing: Timing, columns: dict[str, Int64Array]) -> Timing:
+    kept = {f.name: getattr(timing, f.name) for f in fields(timing)}
+    return Timing(**{**kept, **columns})
+
+
+def _length_of_head(content: bytes) -> int:
+    """Return how many bytes the lines take that start with ``#`` before the first that does not."""
+    start = 0
+    while content.startswith(b"#", start):
+        end = content.find(b"\n", start)
+        start = end + 1 if end >= 0 else len(content)
+    return start
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Where things are in a row of fixed width.
+
+    The masks have one row for each row that is decoded at once, as numpy is slow along short axes.
+
+    Attributes
+    ----------
+    runs : list of (str, int, int)
+        Column, first byte and end of runs of at most 8 digits; those of a column in order.
+    filler : ndarray of uint8, shape (rows, width)
+        What is there where no digit is: blanks, decimal points, the newline.
+    digit, known : ndarray of bool, shape (rows, width)
+        Where a digit must be; where that is known, because the other bytes are not part of a number.
+    within : ndarray of bool, shape (rows, width)
+        Where the next byte belongs to the same number, so that a digit must be followed by a digit.
+    """
+
+    runs: list[tuple[str, int, int]]
+    filler: npt.NDArray[np.uint8]
+    digit: npt.NDArray[np.bool_]
+    known: npt.NDArray[np.bool_]
+    within: npt.NDArray[np.bool_]
+
+
+def _decode_fixed_width(content: bytes, start: int) -> dict[str, Int64Array] | None:
+    """Return the columns of the rows from byte `start` on, or None if they do not share one layout.
+
+    The layout is that of the first and the last row: counters grow, so no number in between is longer.
+    Numbers are aligned right and not negative.
+    """
+    width = content.find(b"\n", start) + 1 - start
+    layout = _layout(content[start : start + width], content[-width:])
+    if layout is None or (len(content) - start) % width:
+        return None
+    rows = np.frombuffer(content, np.uint8, offset=start).reshape(-1, width)
+    columns = {name: np.zeros(len(rows), np.int64) for name, _, _ in layout.runs}
+    for first in range(0, len(rows), _CHUNK_ROWS):
+        chunk = rows[first : first + _CHUNK_ROWS]
+        if not _is_laid_out(chunk, layout):
+            return None
+        for (name, left, right), digits in zip(layout.runs, _join_digits(chunk, layout), strict=True):
+            numbers = columns[name][first : first + _CHUNK_ROWS]
+            numbers *= 10 ** (right - left)
+            numbers += digits
+    if any((numbers < 0).any() for numbers in columns.values()):
+        return None
+    return columns
+
+
+def _layout(first: bytes, last: bytes) -> _Layout | None:
+    """Return the layout of rows such as `first` and `last`, or None if these are not the logger's."""
+    words, last_words = first.split(), last.split()
+    columns = {len(c): c for c in (_COLUMNS, _OLD_COLUMNS)}.get(len(words))
+    if columns is None or len(words) != len(last_words) or len(first) < _WORD:
+        return None
+    runs: list[tuple[str, int, int]] = []
+    filler = np.full(len(first), ord(" "), np.uint8)
+    filler[-1] = ord("\n")
+    known = np.ones(len(first), np.bool_)
+    digit, within = np.zeros((2, len(first)), np.bool_)
+    end = 0
+    for word, last_word, (name, decimals) in zip(words, last_words, columns.items(), strict=True):
+        end = first.index(word, end) + len(word)
+        left = end - max(len(word), len(last_word))
+        point = end - decimals - 1 if decimals else end
+        if end - left > _MOST_DIGITS + bool(decimals) or point <= left:
+            return None
+        if decimals:
+            filler[point] = ord(".")
+        digit[[point - 1, *range(point + 1, end)]] = True
+        known[left : point - 1] = False
+        within[left : point - 1] = True
+        runs += [(name, *run) for run in _runs(left, point) + _runs(point + 1, end)]
+    shape = (_CHUNK_ROWS, 1)
+    return _Layout(
+        runs, np.tile(filler, shape), np.tile(digit, shape), np.tile(known, shape), np.tile(within, shape)
+    )
+
+
+def _runs(left: int, right: int) -> list[tuple[int, int]]:
+    """Cut the bytes from `left` to `right` into runs of at most 8."""
+    return [(start, min(start + _WORD, right)) for start in range(left, right, _WORD)]
+
+
+def _is_laid_out(rows: npt.NDArray[np.uint8], layout: _Layout) -> bool:
+    """Return whether `rows`, shape (n, width), hold nothing but blanks and digits where `layout` has them."""
+    n = len(rows)
+    is_digit = rows - np.uint8(ord("0")) < 10
+    if not (is_digit | (rows == layout.filler[:n])).all():
+        return False
+    if ((is_digit ^ layout.digit[:n]) & layout.known[:n]).any():
+        return False
+    flat = is_digit.ravel()
+    return not ((flat[:-1] > flat[1:]) & layout.within[:n].ravel()[:-1]).any()
+
+
+def _join_digits(rows: npt.NDArray[np.uint8], layout: _Layout) -> Int64Array:
+    """Return the numbers that the layout's runs of digits spell, shape (runs, n).
+
+    Eight characters are one 64-bit word, the first of them its lowest byte.  Neighbours are joined three
+    times, to numbers of 2, 4 and 8 digits, each time in all parts of the word at once.  A blank counts as
+    0, as its low four bits are.
+    """
+    words = np.empty((len(layout.runs), len(rows)), np.uint64)
+    for run, (_, left, right) in enumerate(layout.runs):
+        start = min(left, rows.shape[1] - _WORD)
+        missing = _WORD - (right - left)
+        words[run] = np.ndarray(len(rows), "<u8", rows, start, rows.strides[:1])
+        words[run] <<= np.uint64(8 * (start + _WORD - right))
+        words[run] &= np.uint64(0x0F0F0F0F0F0F0F0F >> 8 * missing << 8 * missing)
+    for bits, mask in ((8, 0x00FF00FF00FF00FF), (16, 0x0000FFFF0000FFFF), (32, 0x00000000FFFFFFFF)):
+        behind = words >> np.uint64(bits)
+        words *= np.uint64(10 ** (bits // 8))
+        words += behind
+        words &= np.uint64(mask)
+    return words.view(np.int64)
+
+
+def _decode_words(body: bytes, path: Path) -> dict[str, Int64Array]:
+    """Return the columns of rows of any width, or raise BadInput for the first bad one."""
+    lines = body.splitlines()
+    columns = _COLUMNS if not lines or len(lines[0].split()) != len(_OLD_COLUMNS) else _OLD_COLUMNS
+    table = np.empty((len(lines), len(columns)), np.int64)
+    for row, line in enumerate(lines):
+        words = line.split()
+        if len(words) != len(columns):
+            raise BadInput(
+                f"{path}: row {row + 1} has {len(words)} columns, the first has {len(columns)} "
+                f"(7 are expected, 6 in old files): {line[:120]!r}; {_ADVICE}"
+            )
+        for place, (word, (name, decimals)) in enumerate(zip(words, columns.items(), strict=True)):
+            number = _integer(word, decimals)
+            if number is None:
+                raise BadInput(
+                    f"{path}: row {row + 1} has {word[:40]!r} as {name}, expected a number with "
+                    f"{decimals} decimals that fits 64 bits; {_ADVICE}"
+                )
+            table[row, place] = number
+    return {name: np.ascontiguousarray(table[:, place]) for place, name in enumerate(columns)}
+
+
+def _integer(word: bytes, decimals: int) -> int | None:
+    """Return the number in units of its last decimal, or None if `word` is not such a number."""
+    sign = -1 if word.startswith(b"-") else 1
+    whole, _, fraction = word.removeprefix(b"-").partition(b".")
+    if not whole.isdigit() or len(fraction) != decimals or (decimals and not fraction.isdigit()):
+        return None
+    number = sign * int(whole + fraction)
+    return number if -(2**63) <= number < 2**63 else None
+
+
+def _decimal_texts(values: Int64Array, decimals: int) -> Iterator[str]:
+    unit = 10**decimals
+    for value in values.tolist():
+        sign, size = ("-", -value) if value < 0 else ("", value)
+        yield f"{sign}{size // unit}.{size % unit:0{decimals}d}"
