@@ -1,0 +1,425 @@
+"""The configuration: checked as a whole, all faults at once, each with its path and a hint.
+
+:func:`parse_config` is pure; :func:`read_config` touches the disk and the environment.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_type_hints
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+
+import stages
+from ledger.database import parse_url
+from ledger.errors import BadInput, ConfigError, Fault
+from stages.base import Instrument, Stage
+
+ENVIRONMENT_PREFIX = "LEDGER_"
+#: Variables with the prefix that are not keys of the configuration.
+NOT_KEYS = frozenset({"LEDGER_CONFIG"})
+PIPELINES = ("archive", "engineering")
+#: Blocks of parameters that several states may share by name.
+SHARED_PARAMETERS = ("header",)
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Database(_Block):
+    """Where the rows are."""
+
+    url: str
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            parse_url(value)
+        except BadInput as exc:
+            raise ValueError(str(exc).removeprefix("database.url ")) from exc
+        return value
+
+
+class Pipeline(_Block):
+    """A root of nights and the states that its files pass."""
+
+    root: Path
+    states: tuple[str, ...]
+    first_night: str | None = Field(default=None, pattern=r"^\d{8}$")
+    destination: Path | None = None
+
+    @field_validator("first_night", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) else value
+
+
+class Transfer(_Block):
+    """Where products go."""
+
+    destination: Path
+
+
+class Engine(_Block):
+    """How stages are run."""
+
+    executor: Literal["inline", "processes"] = "processes"
+    workers: int | None = Field(default=None, ge=1)
+
+
+class Permissions(_Block):
+    """Of what the ledger writes."""
+
+    umask: str | None = Field(default=None, pattern=r"^[0-7]{3,4}$")
+    group: str | None = None
+
+
+class StateConfig(_Block):
+    """A state: the stage that makes it, the names of its edges, and what it stands on."""
+
+    stage: str | None = None
+    scope: Literal["file", "batch", "night"] = "file"
+    forward: str | None = None
+    reverse: str | None = None
+    makes_products: bool = False
+    requires: Literal["frame_id", "copy"] | None = None
+    parameters: str | dict[str, Any] = Field(default_factory=dict)
+
+
+class Config(_Block):
+    """All of it. Paths are absolute once parsed."""
+
+    database: Database
+    archive: Pipeline
+    engineering: Pipeline | None = None
+    transfer: Transfer
+    engine: Engine = Engine()
+    settle_minutes: float = Field(default=30, ge=0)
+    log: Path
+    permissions: Permissions = Permissions()
+    instrument: Instrument
+    header: dict[str, Any] = Field(default_factory=dict)
+    states: dict[str, StateConfig]
+    source: str = Field(default="", exclude=True)
+
+    @property
+    def pipelines(self) -> Mapping[str, Pipeline]:
+        """Return the pipelines by name, `archive` first."""
+        named = {name: getattr(self, name) for name in PIPELINES}
+        return {name: pipeline for name, pipeline in named.items() if pipeline is not None}
+
+    def destination(self, pipeline: str) -> Path:
+        """Return where the products of `pipeline` go."""
+        return self.pipelines[pipeline].destination or self.transfer.destination
+
+    def parameters(self, state: str) -> Mapping[str, Any]:
+        """Return the parameters of a state, with shared blocks resolved."""
+        given = self.states[state].parameters
+        return getattr(self, given) if isinstance(given, str) else given
+
+
+def read_config(path: Path | None = None, environment: Mapping[str, str] | None = None) -> Config:
+    """Read the configuration from the first place that has one, overridden from the environment.
+
+    The places are `path`, ``LEDGER_CONFIG``, ``./config.yaml``, ``~/.config/ledger/config.yaml``,
+    ``/etc/ledger/config.yaml``, and the default that comes with the package. Relative paths in a file
+    are relative to its folder; those of the packaged default to the working directory.
+
+    Raises
+    ------
+    ConfigError
+        With every fault that was found.
+    BadInput
+        If a file that was asked for is missing or not YAML.
+    """
+    environment = os.environ if environment is None else environment
+    found = find_config(path, environment)
+    base = Path.cwd() if found == packaged_config() else found.absolute().parent
+    data = _read_yaml(found)
+    faults = override(data, environment)
+    return parse_config(data, source=str(found), base=base, faults=faults)
+
+
+def find_config(path: Path | None, environment: Mapping[str, str]) -> Path:
+    """Return the file that :func:`read_config` would read."""
+    if path is not None:
+        return _must_exist(path, "--config")
+    if environment.get("LEDGER_CONFIG"):
+        return _must_exist(Path(environment["LEDGER_CONFIG"]), "LEDGER_CONFIG")
+    home = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    places = (Path("config.yaml"), home / "ledger/config.yaml", Path("/etc/ledger/config.yaml"))
+    return next((place for place in places if place.is_file()), packaged_config())
+
+
+def _must_exist(path: Path, asked_by: str) -> Path:
+    if not path.is_file():
+        raise BadInput(f"{asked_by} names {str(path)!r}: no such file; expected a configuration in YAML")
+    return path
+
+
+def packaged_config() -> Path:
+    """Return the default: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "config.yaml"
+    return installed if installed.is_file() else package.parent / "config.yaml"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadInput(f"configuration {path}: cannot be read ({exc})") from exc
+    except yaml.YAMLError as exc:
+        where = getattr(exc, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise BadInput(f"configuration {path}{line}: not YAML ({getattr(exc, 'problem', exc)})") from exc
+    if not isinstance(data, dict):
+        raise BadInput(f"configuration {path}: expected keys and values, found {type(data).__name__}")
+    return data
+
+
+def override(data: dict[str, Any], environment: Mapping[str, str]) -> list[Fault]:
+    """Put ``LEDGER_A__B=value`` into ``data["a"]["b"]``; values are read as YAML. Return faults."""
+    faults = []
+    for name in sorted(environment):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in NOT_KEYS:
+            continue
+        keys = [key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__")]
+        if keys[0] not in Config.model_fields or keys[0] == "source":
+            hint = _did_you_mean(keys[0], Config.model_fields)
+            faults.append(Fault(name, f"the environment names no key {keys[0]!r}", hint))
+            continue
+        try:
+            value = yaml.safe_load(environment[name])
+        except yaml.YAMLError:
+            value = environment[name]
+        block = data
+        for key in keys[:-1]:
+            if not isinstance(block.get(key), dict):
+                block[key] = {}
+            block = block[key]
+        block[keys[-1]] = value
+    return faults
+
+
+def parse_config(
+    data: Mapping[str, Any], *, source: str = "<config>", base: Path = Path(), faults: Sequence[Fault] = ()
+) -> Config:
+    """Check `data` as a whole and return the configuration. Pure.
+
+    Parameters
+    ----------
+    data : mapping
+        As read from YAML.
+    source : str
+        What to call it in messages.
+    base : Path
+        Folder that relative paths are relative to.
+    faults : sequence of Fault
+        Faults that are known already.
+
+    Raises
+    ------
+    ConfigError
+        With every fault.
+    """
+    found = list(faults)
+    config = None
+    try:
+        config = Config.model_validate({**data, "source": source})
+    except ValidationError as exc:
+        found += [_fault(error) for error in exc.errors()]
+    found += _faults_between_blocks(data)
+    if found:
+        found += _faults_of_stages(data)
+        raise ConfigError(source, found)
+    if config is None:
+        raise ConfigError(source, [Fault("configuration", "could not be parsed")])
+    return _absolute(config, base)
+
+
+def _fault(error: Any) -> Fault:
+    path = ".".join(str(part) for part in error["loc"]) or "configuration"
+    kind = error["type"]
+    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        return Fault(path, "unknown key", _did_you_mean(str(error["loc"][-1]), _siblings(error["loc"])))
+    if kind in ("missing", "missing_argument"):
+        variable = ENVIRONMENT_PREFIX + "__".join(str(part).upper() for part in error["loc"])
+        return Fault(path, "missing", f"set it in the file, or {variable}")
+    message = error["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(error["input"], dict | list) else f": found {error['input']!r}"
+    return Fault(path, message[0].lower() + message[1:] + shown)
+
+
+def _siblings(location: Sequence[object]) -> list[str]:
+    """Return the keys that are known where an unknown one was found."""
+    block: Any = Config
+    for part in location[:-1]:  # a key of a dict or an index of a list stays in the block
+        annotations = get_type_hints(block) if block else {}
+        if part in annotations:
+            block = _block_in(annotations[str(part)])
+    return list(_fields(block))
+
+
+def _fields(block: Any) -> Mapping[str, object]:
+    return getattr(block, "model_fields", None) or getattr(block, "__dataclass_fields__", {})
+
+
+def _block_in(annotation: Any) -> Any:
+    """Return the class with fields that `annotation` is or contains, such as Stream in tuple[Stream, ...]."""
+    if _fields(annotation):
+        return annotation
+    return next((found for inner in get_args(annotation) if (found := _block_in(inner))), None)
+
+
+def _did_you_mean(word: str, known: Sequence[str] | Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else ""
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield faults that concern more than one key; tolerant of anything, as the rest may be wrong too."""
+    states = _mapping(data.get("states"))
+    for name in PIPELINES:
+        pipeline = _mapping(data.get(name))
+        order = pipeline.get("states")
+        if isinstance(order, list | tuple):
+            yield from _faults_of_order(name, [str(s) for s in order], states)
+    for name, state in states.items():
+        parameters = _mapping(state).get("parameters")
+        if isinstance(parameters, str) and parameters not in SHARED_PARAMETERS:
+            hint = _did_you_mean(parameters, SHARED_PARAMETERS) or f"expected a block, or one of {SHARED_PARAMETERS}"
+            yield Fault(f"states.{name}.parameters", f"names no shared block: {parameters!r}", hint)
+    places: dict[object, str] = {}
+    for name in PIPELINES:
+        if isinstance(data.get(name), Mapping):
+            place = data[name].get("destination") or _mapping(data.get("transfer")).get("destination")
+            if place in places:
+                message = f"the same destination as {places[place]}: {place!r}"
+                yield Fault(f"{name}.destination", message, "nights of one date would mix; give each its own")
+            places[place] = name
+    roots = [str(_mapping(data.get(name)).get("root")) for name in PIPELINES if data.get(name)]
+    if len(set(roots)) != len(roots):
+        yield Fault("engineering.root", f"the same root as archive: {roots[0]!r}", "give each pipeline its own")
+    prefix = _mapping(data.get("instrument")).get("prefix", "VMPA")
+    if not re.fullmatch(r"[A-Z]{4}", str(prefix)):
+        yield Fault("instrument.prefix", f"expected four capital letters: found {prefix!r}")
+
+
+def _faults_of_order(pipeline: str, order: Sequence[str], states: Mapping[str, Any]) -> Iterator[Fault]:
+    path = f"{pipeline}.states"
+    for state in order:
+        if state not in states:
+            yield Fault(path, f"unknown state {state!r}", _did_you_mean(state, states))
+    for state in sorted({s for s in order if order.count(s) > 1}):
+        yield Fault(path, f"{state!r} twice", "a file passes each state once")
+    if order[:1] != ["raw"]:
+        yield Fault(path, f"begins with {order[:1]}", "the first state is raw")
+    makers = [s for s in order if _mapping(states.get(s)).get("makes_products")]
+    if makers != list(order[1:2]):
+        yield Fault(path, f"products are made by {makers}", "exactly one state, the one after raw, makes products")
+    for state in order[1:]:
+        block = _mapping(states.get(state))
+        for key in ("stage", "forward", "reverse"):
+            if state in states and not block.get(key):
+                yield Fault(f"states.{state}.{key}", "missing", "every state after raw has a stage and two edges")
+    verbs = [_mapping(states.get(s)).get(k) for s in order[1:] for k in ("forward", "reverse")]
+    for verb in sorted({str(v) for v in verbs if v and verbs.count(v) > 1}):
+        yield Fault(path, f"two edges are called {verb!r}", "give each its own verb")
+
+
+def _faults_of_stages(data: Mapping[str, Any]) -> Iterator[Fault]:
+    for name, state in _mapping(data.get("states")).items():
+        block = _mapping(state)
+        given = block.get("parameters", {})
+        if isinstance(given, str):
+            given = data.get(given) if given in SHARED_PARAMETERS else {}
+        if block.get("stage"):
+            yield from _check_stage(name, str(block["stage"]), _mapping(given))[1]
+
+
+def _check_stage(state: str, module: str, given: Mapping[str, Any]) -> tuple["LoadedStage | None", list[Fault]]:
+    try:
+        stage = stages.load(module)
+    except ImportError as exc:
+        hint = _did_you_mean(module, stages.STAGES) or "a module of the ledger's own, or one that Python can import"
+        return None, [Fault(f"states.{state}.stage", f"{module!r}: {exc}", hint)]
+    kind = getattr(stage, "Parameters", None)
+    if kind is None:
+        faults = [Fault(f"states.{state}.parameters.{key}", "this stage takes no parameters") for key in given]
+        return LoadedStage(stage, None), faults
+    names = set(kind.__dataclass_fields__)
+    faults = [
+        Fault(f"states.{state}.parameters.{key}", "unknown key", _did_you_mean(key, sorted(names)))
+        for key in given
+        if key not in names
+    ]
+    try:
+        params = TypeAdapter(kind).validate_python({key: value for key, value in given.items() if key in names})
+    except ValidationError as exc:
+        for error in exc.errors():
+            inner = _fault(error)
+            faults.append(Fault(f"states.{state}.parameters.{inner.path}", inner.message, inner.hint))
+        return None, faults
+    return LoadedStage(stage, params), faults
+
+
+class LoadedStage:
+    """A stage's module with its checked parameters."""
+
+    def __init__(self, stage: Stage, params: object) -> None:
+        self.stage = stage
+        self.params = params
+
+
+def load_stages(config: Config) -> dict[str, LoadedStage]:
+    """Import the stage of every state and check its parameters.
+
+    Raises
+    ------
+    ConfigError
+        With every fault.
+    """
+    loaded, faults = {}, []
+    for name, state in config.states.items():
+        if state.stage:
+            stage, found = _check_stage(name, state.stage, config.parameters(name))
+            faults += found
+            if stage is not None:
+                loaded[name] = stage
+    if faults:
+        raise ConfigError(config.source, faults)
+    return loaded
+
+
+def _absolute(config: Config, base: Path) -> Config:
+    def place(path: Path) -> Path:
+        return Path(os.path.normpath(base / path.expanduser()))  # not resolve(): links keep their names
+
+    def pipeline(old: Pipeline | None) -> Pipeline | None:
+        if old is None:
+            return None
+        to = old.destination and place(old.destination)
+        return old.model_copy(update={"root": place(old.root), "destination": to})
+
+    url = parse_url(config.database.url)
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=str(place(Path(str(url.database)))))
+    return config.model_copy(
+        update={
+            "database": Database(url=url.render_as_string(hide_password=False)),
+            "archive": pipeline(config.archive),
+            "engineering": pipeline(config.engineering),
+            "transfer": Transfer(destination=place(config.transfer.destination)),
+            "log": place(config.log),
+        }
+    )

@@ -1,0 +1,166 @@
+"""Connections: SQLite and PostgreSQL made to mean the same thing by a transaction."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.pool import NullPool
+
+from ledger.errors import BadInput
+
+#: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
+BUSY_TIMEOUT_MS = 30_000
+
+#: File systems whose locks SQLite cannot trust (sqlite.org, "How To Corrupt", section 2.1).
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "ceph",
+        "lustre",
+        "fuse.sshfs",
+        "glusterfs",
+        "9p",
+        "gpfs",
+        "beegfs",
+    }
+)
+
+#: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
+#: transaction that reads first and then writes fails at once whatever the timeout.
+WRITES = "ledger_writes"
+
+
+def parse_url(text: str) -> URL:
+    """Return `text` as a URL of a database that the ledger supports.
+
+    Raises
+    ------
+    BadInput
+        If it is no URL, or of another kind of database.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise BadInput(
+            f"database.url {text!r} is not a URL: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
+        ) from None
+    if url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise BadInput(f"database.url names {url.get_backend_name()!r}: expected sqlite or postgresql+psycopg")
+    if url.get_backend_name() == "sqlite" and not url.database:
+        raise BadInput("database.url names no file: a ledger in memory would forget; expected sqlite:///PATH")
+    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
+
+
+def connect(url: URL) -> Engine:
+    """Return an engine for a ledger at `url`; nothing is opened yet.
+
+    Raises
+    ------
+    BadInput
+        If the folder of an SQLite file is missing or on a network file system, or the driver is not installed.
+    """
+    if url.get_backend_name() == "sqlite":
+        return _connect_sqlite(Path(str(url.database)))
+    try:
+        return create_engine(url, pool_pre_ping=True)
+    except (NoSuchModuleError, ModuleNotFoundError) as exc:
+        raise BadInput(
+            "the PostgreSQL driver is not installed: expected psycopg 3; pip install 'ledger[postgres]'"
+        ) from exc
+
+
+def _connect_sqlite(path: Path) -> Engine:
+    kind = file_system_of(path.parent)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise BadInput(
+            f"database {path}: its folder is on {kind}, where SQLite's locks cannot be trusted;"
+            " put the file on a local disk, or use postgresql+psycopg://"
+        )
+    engine = create_engine(
+        URL.create("sqlite", database=str(path)),
+        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        poolclass=NullPool,
+    )
+
+    def on_connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions of its own
+        connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA recursive_triggers = ON")  # guards see the delete inside a replace
+
+    def on_begin(connection: Any) -> None:
+        writes = connection.get_execution_options().get(WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
+    return engine
+
+
+def file_system_of(folder: Path) -> str:
+    """Return the type of the file system that holds `folder` (``ext4``), or an empty string if unknown."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():  # not Linux
+        return ""
+    where = os.path.realpath(folder)
+    best = ("", "")
+    for line in mounts.read_text(errors="replace").splitlines():
+        _device, point, kind, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape")
+        inside = where == point or where.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best[0]):
+            best = (point, kind)
+    return best[1]
+
+
+def read_only(url: URL) -> Engine:
+    """Return an engine whose connections cannot write, whatever statement they are given.
+
+    SQLite opens the file with ``mode=ro``. PostgreSQL sets the role `READER`, which may only select,
+    and begins each transaction ``READ ONLY``; one statement is sent a time (extended protocol), so
+    none can follow that would undo it.
+    """
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database)).resolve()
+        engine = create_engine(
+            f"sqlite:///file:{path}?mode=ro&uri=true",
+            poolclass=NullPool,
+            connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
+        )
+
+        def no_attach(connection: Any, _record: object) -> None:
+            # mode=ro guards this file; another one must not be attached beside it
+            connection.setlimit(_SQLITE_LIMIT_ATTACHED, 0)
+
+        event.listen(engine, "connect", no_attach)
+        return engine
+    engine = create_engine(url, poolclass=NullPool)
+
+    def become_reader(connection: Any, _record: object) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_has_role(current_user, oid, 'member') FROM pg_roles WHERE rolname = %s", [READER])
+            row = cursor.fetchone()
+            if row and row[0]:
+                cursor.execute(f"SET ROLE {READER}")
+        connection.commit()
+        connection.read_only = True
+        connection.prepare_threshold = 0  # prepared: the extended protocol refuses a second statement
+
+    event.listen(engine, "connect", become_reader)
+    return engine
+
+
+#: Role of PostgreSQL that may only select; ``ledger init`` makes it where it may.
+READER = "ledger_reader"
+
+_SQLITE_LIMIT_ATTACHED = 7  # sqlite3.SQLITE_LIMIT_ATTACHED

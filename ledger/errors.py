@@ -1,0 +1,93 @@
+"""Errors, named by what the caller does about them; each knows the exit status of the command.
+
+::
+
+    LedgerError                    1   something failed
+    ├── BadInput                   2   the command or what it names is wrong: correct it
+    │   └── ConfigError            2   the configuration is wrong: all faults at once
+    ├── StateError                 1   no declared edge allows it
+    ├── NotReady                   1   it will be possible later: the message says when
+    ├── AuditFailed                1   a law does not hold
+    ├── Irreversible               1   it cannot be undone without harm
+    └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
+
+A message says what, where, what was found, what was expected, and what to do next.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class LedgerError(Exception):
+    """Base of all errors that the ledger raises on purpose."""
+
+    exit_status = 1
+
+
+class BadInput(LedgerError):
+    """The command, or a thing that it names, is wrong."""
+
+    exit_status = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of a configuration.
+
+    Attributes
+    ----------
+    path : str
+        Where, as keys joined by dots.
+    message : str
+        What is wrong.
+    hint : str
+        What to do; may be empty.
+    """
+
+    path: str
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        """Return the fault in one line."""
+        return f"{self.path}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class ConfigError(BadInput):
+    """The configuration has faults.
+
+    Parameters
+    ----------
+    source : str
+        Where the configuration came from.
+    faults : sequence of Fault
+        All of them.
+    """
+
+    def __init__(self, source: str, faults: Sequence[Fault]) -> None:
+        self.faults = tuple(faults)
+        lines = "".join(f"\n  {fault}" for fault in self.faults)
+        count = f"{len(self.faults)} fault" + ("s" if len(self.faults) != 1 else "")
+        super().__init__(f"configuration {source}: {count}{lines}")
+
+
+class StateError(LedgerError):
+    """No declared edge leads there from here."""
+
+
+class NotReady(LedgerError):
+    """Something else has to happen first."""
+
+
+class AuditFailed(LedgerError):
+    """A law does not hold."""
+
+
+class Irreversible(LedgerError):
+    """Undoing would destroy what is not ours or cannot be made again."""
+
+
+class Busy(LedgerError):
+    """Another run holds the night."""
+
+    exit_status = 75

@@ -1,0 +1,154 @@
+"""The schema: migrations up to the code's own revision, and the declared states as tables."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, delete, inspect, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, col
+
+from ledger.database import READER
+from ledger.errors import BadInput
+from ledger.models import Edge, File, State
+
+
+def migrations_folder() -> Path:
+    """Return where the migrations are: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"
+
+
+def _alembic(connection: Connection | None = None) -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def upgrade(engine: Engine) -> tuple[str | None, str]:
+    """Bring the database to the code's revision; return the revisions before and after.
+
+    Raises
+    ------
+    BadInput
+        If the database is of a newer ledger.
+    """
+    with engine.connect() as connection:
+        before = _revision(connection)
+        head = _head()
+        if before != head:
+            if before is not None:
+                _refuse_unknown(before)
+            command.upgrade(_alembic(connection), "head")
+            connection.commit()
+        if engine.dialect.name == "postgresql":
+            _make_reader(connection)
+    return before, head
+
+
+def _make_reader(connection: Connection) -> None:
+    """Make the role that `ledger sql` takes, where this user may; without it, transactions are read-only alone."""
+    allowed = connection.execute(
+        text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
+    ).scalar()
+    exists = connection.execute(text("SELECT 1 FROM pg_roles WHERE rolname = :name"), {"name": READER}).scalar()
+    if allowed and not exists:
+        connection.execute(text(f"CREATE ROLE {READER} NOLOGIN"))
+        connection.execute(text(f"GRANT {READER} TO CURRENT_USER"))
+        exists = 1
+    if exists:
+        connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {READER}"))
+        connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}"))
+    connection.commit()
+
+
+def _head() -> str:
+    head = ScriptDirectory.from_config(_alembic()).get_current_head()
+    if head is None:
+        raise BadInput(f"no migrations in {migrations_folder()}: the installation is broken; install ledger again")
+    return head
+
+
+def _revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def _refuse_unknown(revision: str) -> None:
+    known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+    if revision not in known:
+        raise BadInput(
+            f"the database is at revision {revision!r}, which this ledger does not know: it is ahead of the code;"
+            " expected the same or an older one; install the ledger that last wrote it"
+        )
+
+
+def check(engine: Engine) -> None:
+    """Refuse a database that is not exactly at the code's revision.
+
+    Raises
+    ------
+    BadInput
+        Behind, ahead, not a ledger, or not reachable; each with what to do.
+    """
+    shown = engine.url.render_as_string(hide_password=True)
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
+        raise BadInput(f"no database at {engine.url.database}: run `ledger init` first")
+    try:
+        with engine.connect() as connection:
+            found = _revision(connection)
+            is_empty = found is None and not inspect(connection).has_table("file")
+    except DBAPIError as exc:
+        raise BadInput(f"database {shown}: cannot be opened ({_first_line(exc)}); check database.url") from exc
+    if found is None:
+        what = "has no ledger in it" if is_empty else "has tables, but no revision of a ledger"
+        raise BadInput(f"database {shown} {what}: run `ledger init` first")
+    if found != _head():
+        _refuse_unknown(found)
+        raise BadInput(
+            f"database {shown} is at revision {found}, behind this ledger ({_head()}): run `ledger init` to migrate it"
+        )
+
+
+def _first_line(exc: DBAPIError) -> str:
+    return str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
+
+
+def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) -> None:
+    """Write the declared states and edges, which the database's guards read.
+
+    Raises
+    ------
+    BadInput
+        If files are in a state that is declared no longer.
+    """
+    wanted = {(s.pipeline, s.name): s for s in states}
+    used = session.execute(select(col(File.pipeline), col(File.state)).distinct()).all()
+    gone = sorted(f"{p}.{s}" for p, s in used if (p, s) not in wanted)
+    if gone:
+        raise BadInput(
+            f"files are in states that the configuration declares no longer: {', '.join(gone)};"
+            " roll them back with the old configuration first"
+        )
+    session.execute(delete(Edge))
+    session.flush()
+    for row in session.execute(select(State)).scalars():
+        if (row.pipeline, row.name) not in wanted:
+            session.delete(row)
+    session.flush()
+    for state in wanted.values():
+        session.merge(state)
+    session.flush()
+    for edge in edges:
+        session.merge(edge)
+
+
+def declared(session: Session) -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
+    """Return the states and edges that the database holds, as comparable tuples."""
+    states = {tuple(s.model_dump().values()) for s in session.execute(select(State)).scalars()}
+    edges = {tuple(e.model_dump().values()) for e in session.execute(select(Edge)).scalars()}
+    return states, edges

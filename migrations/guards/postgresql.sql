@@ -1,0 +1,142 @@
+-- Guards: what the database itself refuses. Statements end with a line of their own: `-- end`.
+-- The same laws as sqlite.sql; PostgreSQL has no INSERT OR REPLACE, and its upserts fire the update guards.
+
+-- The ledger is append-only, and a proof is not deleted.
+CREATE FUNCTION guard_append_only() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    RAISE EXCEPTION 'guard: % is append-only', TG_TABLE_NAME;
+END $guard$
+-- end
+CREATE TRIGGER guard_entry BEFORE UPDATE OR DELETE ON entry FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_entry_truncate BEFORE TRUNCATE ON entry EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_copy_delete BEFORE DELETE ON copy FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_copy_truncate BEFORE TRUNCATE ON copy EXECUTE FUNCTION guard_append_only()
+-- end
+
+-- A file is born raw, or as a product in the state that makes products.
+CREATE FUNCTION guard_file_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
+                   AND CASE NEW.kind WHEN 'raw' THEN position = 0 ELSE makes_products END) THEN
+        RAISE EXCEPTION 'guard: a file is born raw, or as a product where products are made';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_file_insert BEFORE INSERT ON file FOR EACH ROW EXECUTE FUNCTION guard_file_insert()
+-- end
+
+-- Identity stays; state changes follow declared edges, and evidence comes first.
+CREATE FUNCTION guard_file_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.id <> OLD.id OR NEW.night_id <> OLD.night_id OR NEW.pipeline <> OLD.pipeline OR NEW.kind <> OLD.kind
+       OR (NEW.identity <> OLD.identity AND (OLD.kind = 'product' OR OLD.state <> (
+           SELECT name FROM state WHERE pipeline = OLD.pipeline AND position = 0))) THEN
+        RAISE EXCEPTION 'guard: the identity of a file does not change';
+    END IF;
+    IF NEW.state <> OLD.state THEN
+        IF NOT EXISTS (SELECT 1 FROM edge WHERE pipeline = NEW.pipeline AND kind = NEW.kind
+                       AND source = OLD.state AND destination = NEW.state) THEN
+            RAISE EXCEPTION 'guard: no declared edge leads there';
+        END IF;
+        IF OLD.quarantine_reason IS NOT NULL AND NEW.quarantine_reason IS NOT NULL
+           AND EXISTS (SELECT 1 FROM edge WHERE pipeline = NEW.pipeline AND kind = NEW.kind
+                       AND source = OLD.state AND destination = NEW.state AND direction = 'forward') THEN
+            RAISE EXCEPTION 'guard: a quarantined file does not move';
+        END IF;
+        IF NEW.kind = 'product' AND NOT EXISTS (SELECT 1 FROM lineage WHERE product_id = NEW.id) THEN
+            RAISE EXCEPTION 'guard: a product has lineage';
+        END IF;
+    END IF;
+    IF NEW.kind = 'product' AND (NEW.state <> OLD.state OR NEW.sha256 IS DISTINCT FROM OLD.sha256) THEN
+        IF EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_frame_id)
+           AND NOT EXISTS (SELECT 1 FROM frame_id WHERE identity = NEW.identity AND status = 'live') THEN
+            RAISE EXCEPTION 'guard: no live frame ID belongs to this product';
+        END IF;
+        IF EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_copy)
+           AND NOT EXISTS (SELECT 1 FROM copy WHERE identity = NEW.identity AND night_id = NEW.night_id
+                           AND sha256 = NEW.sha256 AND withdrawn_us IS NULL) THEN
+            RAISE EXCEPTION 'guard: no proven copy has this SHA-256';
+        END IF;
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_file_update BEFORE UPDATE ON file FOR EACH ROW EXECUTE FUNCTION guard_file_update()
+-- end
+CREATE FUNCTION guard_file_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OLD.state
+                   AND CASE OLD.kind WHEN 'raw' THEN position = 0 ELSE makes_products END) THEN
+        RAISE EXCEPTION 'guard: a row goes only from the state that it was born in';
+    END IF;
+    RETURN OLD;
+END $guard$
+-- end
+CREATE TRIGGER guard_file_delete BEFORE DELETE ON file FOR EACH ROW EXECUTE FUNCTION guard_file_delete()
+-- end
+
+-- A frame ID in use is not taken away or given to another product.
+CREATE FUNCTION guard_frame_id_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
+       OR NEW.identity <> OLD.identity OR (OLD.late AND NOT NEW.late) THEN
+        RAISE EXCEPTION 'guard: a frame ID does not change its product, number or lateness';
+    END IF;
+    IF NEW.status <> 'live' AND EXISTS (
+        SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+        WHERE file.identity = OLD.identity AND file.night_id = OLD.night_id
+          AND file.kind = 'product' AND state.needs_frame_id) THEN
+        RAISE EXCEPTION 'guard: this frame ID is in use';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_frame_id_update BEFORE UPDATE ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_update()
+-- end
+CREATE FUNCTION guard_frame_id_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id = OLD.frame_id) THEN
+        RAISE EXCEPTION 'guard: only a withdrawn, never manifested frame ID is reclaimed';
+    END IF;
+    RETURN OLD;
+END $guard$
+-- end
+CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_delete()
+-- end
+
+-- A proof is not rewritten, and not withdrawn under a state that stands on it.
+CREATE FUNCTION guard_copy_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
+       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id THEN
+        RAISE EXCEPTION 'guard: a proof is not rewritten';
+    END IF;
+    IF NEW.withdrawn_us IS NOT NULL AND EXISTS (
+        SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+        WHERE file.identity = OLD.identity AND file.night_id = OLD.night_id AND state.needs_copy)
+       AND NOT EXISTS (SELECT 1 FROM copy WHERE identity = OLD.identity AND night_id = OLD.night_id
+                       AND sha256 = OLD.sha256 AND withdrawn_us IS NULL AND id <> OLD.id) THEN
+        RAISE EXCEPTION 'guard: a state stands on this proof';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy FOR EACH ROW EXECUTE FUNCTION guard_copy_update()
+-- end
+
+-- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
+CREATE FUNCTION guard_frame_sequence_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.next_number) THEN
+        RAISE EXCEPTION 'guard: numbers at or above the counter are taken';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_frame_sequence_update BEFORE UPDATE ON frame_sequence
+FOR EACH ROW EXECUTE FUNCTION guard_frame_sequence_update()
+-- end

@@ -1,0 +1,120 @@
+-- Guards: what the database itself refuses. Statements end with a line of their own: `-- end`.
+-- INSERT is guarded too, because INSERT OR REPLACE goes around UPDATE and DELETE.
+
+-- The ledger is append-only.
+CREATE TRIGGER guard_entry_update BEFORE UPDATE ON entry
+BEGIN SELECT RAISE(ABORT, 'guard: entry is append-only'); END
+-- end
+CREATE TRIGGER guard_entry_delete BEFORE DELETE ON entry
+BEGIN SELECT RAISE(ABORT, 'guard: entry is append-only'); END
+-- end
+CREATE TRIGGER guard_entry_insert BEFORE INSERT ON entry
+WHEN EXISTS (SELECT 1 FROM entry WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'guard: entry is append-only'); END
+-- end
+
+-- A file is born raw, or as a product in the state that makes products.
+CREATE TRIGGER guard_file_insert BEFORE INSERT ON file
+BEGIN
+    SELECT RAISE(ABORT, 'guard: a file row exists already and is not replaced')
+    WHERE EXISTS (SELECT 1 FROM file WHERE id = NEW.id
+                  OR (night_id = NEW.night_id AND folder = NEW.folder AND name = NEW.name)
+                  OR (pipeline = NEW.pipeline AND identity = NEW.identity));
+    SELECT RAISE(ABORT, 'guard: a file is born raw, or as a product where products are made')
+    WHERE NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
+                      AND CASE NEW.kind WHEN 'raw' THEN position = 0 ELSE makes_products END);
+END
+-- end
+
+-- What a file is made of, and whose it is, does not change.
+CREATE TRIGGER guard_file_identity BEFORE UPDATE OF id, night_id, pipeline, kind, identity ON file
+WHEN NEW.id <> OLD.id OR NEW.night_id <> OLD.night_id OR NEW.pipeline <> OLD.pipeline OR NEW.kind <> OLD.kind
+     OR (NEW.identity <> OLD.identity AND (OLD.kind = 'product' OR OLD.state <> (
+         SELECT name FROM state WHERE pipeline = OLD.pipeline AND position = 0)))
+BEGIN SELECT RAISE(ABORT, 'guard: the identity of a file does not change'); END
+-- end
+
+-- State changes follow declared edges, and evidence comes first.
+CREATE TRIGGER guard_file_state BEFORE UPDATE OF state ON file
+WHEN NEW.state <> OLD.state
+BEGIN
+    SELECT RAISE(ABORT, 'guard: no declared edge leads there')
+    WHERE NOT EXISTS (SELECT 1 FROM edge WHERE pipeline = NEW.pipeline AND kind = NEW.kind
+                      AND source = OLD.state AND destination = NEW.state);
+    SELECT RAISE(ABORT, 'guard: a quarantined file does not move')
+    WHERE OLD.quarantine_reason IS NOT NULL AND NEW.quarantine_reason IS NOT NULL
+      AND EXISTS (SELECT 1 FROM edge WHERE pipeline = NEW.pipeline AND kind = NEW.kind
+                  AND source = OLD.state AND destination = NEW.state AND direction = 'forward');
+    SELECT RAISE(ABORT, 'guard: a product has lineage')
+    WHERE NEW.kind = 'product' AND NOT EXISTS (SELECT 1 FROM lineage WHERE product_id = NEW.id);
+END
+-- end
+CREATE TRIGGER guard_file_evidence BEFORE UPDATE OF state, sha256 ON file
+WHEN NEW.kind = 'product'
+BEGIN
+    SELECT RAISE(ABORT, 'guard: no live frame ID belongs to this product')
+    WHERE EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_frame_id)
+      AND NOT EXISTS (SELECT 1 FROM frame_id WHERE identity = NEW.identity AND status = 'live');
+    SELECT RAISE(ABORT, 'guard: no proven copy has this SHA-256')
+    WHERE EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_copy)
+      AND NOT EXISTS (SELECT 1 FROM copy WHERE identity = NEW.identity AND night_id = NEW.night_id
+                      AND sha256 = NEW.sha256 AND withdrawn_us IS NULL);
+END
+-- end
+CREATE TRIGGER guard_file_delete BEFORE DELETE ON file
+WHEN NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OLD.state
+                 AND CASE OLD.kind WHEN 'raw' THEN position = 0 ELSE makes_products END)
+BEGIN SELECT RAISE(ABORT, 'guard: a row goes only from the state that it was born in'); END
+-- end
+
+-- A frame ID in use is not taken away or given to another product.
+CREATE TRIGGER guard_frame_id_update BEFORE UPDATE ON frame_id
+BEGIN
+    SELECT RAISE(ABORT, 'guard: a frame ID does not change its product, number or lateness')
+    WHERE NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
+       OR NEW.identity <> OLD.identity OR (OLD.late AND NOT NEW.late);
+    SELECT RAISE(ABORT, 'guard: this frame ID is in use')
+    WHERE NEW.status <> 'live' AND EXISTS (
+        SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+        WHERE file.identity = OLD.identity AND file.night_id = OLD.night_id
+          AND file.kind = 'product' AND state.needs_frame_id);
+END
+-- end
+CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id
+WHEN OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id = OLD.frame_id)
+BEGIN SELECT RAISE(ABORT, 'guard: only a withdrawn, never manifested frame ID is reclaimed'); END
+-- end
+CREATE TRIGGER guard_frame_id_insert BEFORE INSERT ON frame_id
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE frame_id = NEW.frame_id
+             OR (prefix = NEW.prefix AND number = NEW.number)
+             OR (identity = NEW.identity AND status = 'live' AND NEW.status = 'live'))
+BEGIN SELECT RAISE(ABORT, 'guard: this frame ID, or one of this product, exists'); END
+-- end
+
+-- A proof is not rewritten, and not withdrawn under a state that stands on it.
+CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy
+BEGIN
+    SELECT RAISE(ABORT, 'guard: a proof is not rewritten')
+    WHERE NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
+       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id;
+    SELECT RAISE(ABORT, 'guard: a state stands on this proof')
+    WHERE NEW.withdrawn_us IS NOT NULL AND EXISTS (
+        SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+        WHERE file.identity = OLD.identity AND file.night_id = OLD.night_id AND state.needs_copy)
+      AND NOT EXISTS (SELECT 1 FROM copy WHERE identity = OLD.identity AND night_id = OLD.night_id
+                      AND sha256 = OLD.sha256 AND withdrawn_us IS NULL AND id <> OLD.id);
+END
+-- end
+CREATE TRIGGER guard_copy_delete BEFORE DELETE ON copy
+BEGIN SELECT RAISE(ABORT, 'guard: a proof is not deleted'); END
+-- end
+CREATE TRIGGER guard_copy_insert BEFORE INSERT ON copy
+WHEN EXISTS (SELECT 1 FROM copy WHERE id = NEW.id)
+BEGIN SELECT RAISE(ABORT, 'guard: a proof is not rewritten'); END
+-- end
+
+-- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
+CREATE TRIGGER guard_frame_sequence_update BEFORE UPDATE ON frame_sequence
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.next_number)
+BEGIN SELECT RAISE(ABORT, 'guard: numbers at or above the counter are taken'); END
+-- end
