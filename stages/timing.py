@@ -6,6 +6,7 @@ microseconds as many as the text has digits for, so no rounding happens on the w
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,9 @@ _WORD = 8
 
 #: Rows decoded at once: they stay in the processor's cache.
 _CHUNK_ROWS = 1024
+
+#: Makes rows that differ in their digits only the same.
+_DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
 
 _ADVICE = "restore the file from the acquisition machine, or leave its cube in quarantine"
 
@@ -225,8 +229,13 @@ class _Layout:
 
     Attributes
     ----------
-    runs : list of (str, int, int)
-        Column, first byte and end of runs of at most 8 digits; those of a column in order.
+    runs : list of (str, int, bool)
+        Runs of at most 8 digits, those of a column in order: the column, 10 to the number of digits, and
+        whether it is the column's first.
+    starts : list of int
+        First byte of an 8-byte word that has a run in it.
+    shift, mask : ndarray of uint64, shape (runs, 1)
+        Bits that such a word is shifted by to end with its run, and the digits' own bits in it then.
     filler : ndarray of uint8, shape (rows, width)
         What is there where no digit is: blanks, decimal points, the newline.
     digit, known : ndarray of bool, shape (rows, width)
@@ -235,7 +244,10 @@ class _Layout:
         Where the next byte belongs to the same number, so that a digit must be followed by a digit.
     """
 
-    runs: list[tuple[str, int, int]]
+    runs: list[tuple[str, int, bool]]
+    starts: list[int]
+    shift: npt.NDArray[np.uint64]
+    mask: npt.NDArray[np.uint64]
     filler: npt.NDArray[np.uint8]
     digit: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]
@@ -249,31 +261,38 @@ def _decode_fixed_width(content: bytes, start: int) -> dict[str, Int64Array] | N
     Numbers are aligned right and not negative.
     """
     width = content.find(b"\n", start) + 1 - start
-    layout = _layout(content[start : start + width], content[-width:])
+    layout = _layout(content[start : start + width].translate(_DIGITS_ALIKE), content[-width:].translate(_DIGITS_ALIKE))
     if layout is None or (len(content) - start) % width:
         return None
     rows = np.frombuffer(content, np.uint8, offset=start).reshape(-1, width)
-    columns = {name: np.zeros(len(rows), np.int64) for name, _, _ in layout.runs}
+    columns = {name: np.empty(len(rows), np.int64) for name, _, _ in layout.runs}
     for first in range(0, len(rows), _CHUNK_ROWS):
         chunk = rows[first : first + _CHUNK_ROWS]
         if not _is_laid_out(chunk, layout):
             return None
-        for (name, left, right), digits in zip(layout.runs, _join_digits(chunk, layout), strict=True):
-            numbers = columns[name][first : first + _CHUNK_ROWS]
-            numbers *= 10 ** (right - left)
-            numbers += digits
+        for (name, scale, is_first), digits in zip(layout.runs, _join_digits(chunk, layout), strict=True):
+            column = columns[name][first : first + _CHUNK_ROWS]
+            if is_first:
+                column[:] = digits
+            else:
+                column *= scale
+                column += digits
     if any((numbers < 0).any() for numbers in columns.values()):
         return None
     return columns
 
 
+@lru_cache(maxsize=32)
 def _layout(first: bytes, last: bytes) -> _Layout | None:
-    """Return the layout of rows such as `first` and `last`, or None if these are not the logger's."""
+    """Return the layout of rows such as `first` and `last`, or None if these are not the logger's.
+
+    Digits are told from other characters, but not from each other.
+    """
     words, last_words = first.split(), last.split()
     columns = {len(c): c for c in (_COLUMNS, _OLD_COLUMNS)}.get(len(words))
     if columns is None or len(words) != len(last_words) or len(first) < _WORD:
         return None
-    runs: list[tuple[str, int, int]] = []
+    runs: list[tuple[str, int, int]] = []  # the column, first byte, end
     filler = np.full(len(first), ord(" "), np.uint8)
     filler[-1] = ord("\n")
     known = np.ones(len(first), np.bool_)
@@ -291,9 +310,22 @@ def _layout(first: bytes, last: bytes) -> _Layout | None:
         known[left : point - 1] = False
         within[left : point - 1] = True
         runs += [(name, *run) for run in _runs(left, point) + _runs(point + 1, end)]
+    starts = [min(left, len(first) - _WORD) for _, left, _ in runs]
+    shift = [[8 * (start + _WORD - right)] for start, (_, _, right) in zip(starts, runs, strict=True)]
+    padding = [8 * (_WORD - right + left) for _, left, right in runs]
     shape = (_CHUNK_ROWS, 1)
     return _Layout(
-        runs, np.tile(filler, shape), np.tile(digit, shape), np.tile(known, shape), np.tile(within, shape)
+        runs=[
+            (name, 10 ** (right - left), place == 0 or runs[place - 1][0] != name)
+            for place, (name, left, right) in enumerate(runs)
+        ],
+        starts=starts,
+        shift=np.array(shift, np.uint64),
+        mask=np.array([[0x0F0F0F0F0F0F0F0F >> bits << bits] for bits in padding], np.uint64),
+        filler=np.tile(filler, shape),
+        digit=np.tile(digit, shape),
+        known=np.tile(known, shape),
+        within=np.tile(within, shape),
     )
 
 
@@ -318,22 +350,20 @@ def _join_digits(rows: npt.NDArray[np.uint8], layout: _Layout) -> Int64Array:
     """Return the numbers that the layout's runs of digits spell, shape (runs, n).
 
     Eight characters are one 64-bit word, the first of them its lowest byte.  Neighbours are joined three
-    times, to numbers of 2, 4 and 8 digits, each time in all parts of the word at once.  A blank counts as
-    0, as its low four bits are.
+    times, to numbers of 2, 4 and 8 digits: ``low + 2^k high`` times ``10^d 2^k + 1`` has
+    ``10^d low + high`` from bit k on.  A blank counts as 0, as its low four bits are.
     """
-    words = np.empty((len(layout.runs), len(rows)), np.uint64)
-    for run, (_, left, right) in enumerate(layout.runs):
-        start = min(left, rows.shape[1] - _WORD)
-        missing = _WORD - (right - left)
-        words[run] = np.ndarray(len(rows), "<u8", rows, start, rows.strides[:1])
-        words[run] <<= np.uint64(8 * (start + _WORD - right))
-        words[run] &= np.uint64(0x0F0F0F0F0F0F0F0F >> 8 * missing << 8 * missing)
-    for bits, mask in ((8, 0x00FF00FF00FF00FF), (16, 0x0000FFFF0000FFFF), (32, 0x00000000FFFFFFFF)):
-        behind = words >> np.uint64(bits)
-        words *= np.uint64(10 ** (bits // 8))
-        words += behind
-        words &= np.uint64(mask)
-    return words.view(np.int64)
+    words = np.empty((len(layout.runs), len(rows)), "<u8")
+    for word, start in zip(words, layout.starts, strict=True):
+        word[:] = np.ndarray(len(rows), "<u8", rows, start, rows.strides[:1])
+    words <<= layout.shift
+    words &= layout.mask
+    for n_bytes in (2, 4, 8):
+        pairs = words.view(f"<u{n_bytes}")
+        half = pairs.dtype.type(4 * n_bytes)
+        pairs *= pairs.dtype.type((10 ** (n_bytes // 2) << 4 * n_bytes) + 1)
+        pairs >>= half
+    return words.view("<i8")
 
 
 def _decode_words(body: bytes, path: Path) -> dict[str, Int64Array]:
