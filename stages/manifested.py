@@ -1,0 +1,152 @@
+"""manifested: the products are listed in the night's manifest, here and at the destination.
+
+A manifest has no header line, ends its lines with CRLF, and separates fields by ``|``: frame ID,
+absolute path of the compressed cube, size in bytes (DESIGN section 11).
+"""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from stages import proof
+from stages.base import TEMPORARY_PREFIX, BadInput, Job, Manifest, ManifestLine, Outcome, Product
+
+DELIMITER = "|"
+LINE_END = "\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """Parameters of the state.
+
+    Attributes
+    ----------
+    path : {"destination", "source"}
+        Whose paths the manifest names.
+    """
+
+    path: Literal["source", "destination"] = "destination"
+
+
+def forward(*, job: Job, params: Parameters) -> Outcome:
+    """Write the manifest of the job's products, and copy it proven to the destination.
+
+    Raises
+    ------
+    BadInput
+        If a product has no frame ID, its file is missing or not of its size, a field holds a
+        delimiter, there is nothing to list, or there is no destination.
+    Retry
+        If the destination cannot be written.
+    """
+    destination = proof.destination_of(job)
+    if not job.products:
+        raise BadInput(f"night {job.date}: found no products, expected some to list; advance the night first")
+    lines = manifest_lines(job=job, params=params)
+    name = manifest_name(job.instrument.manifest, date=job.date, serial=job.serial)
+    content = encode(lines)
+    temporary = job.night / f"{TEMPORARY_PREFIX}{name}"
+    with proof.or_retry(temporary), temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sha256 = hashlib.sha256(content).hexdigest()
+    proof.make_folder(destination)
+    proof.copy_proven(temporary, destination / name, sha256=sha256)
+    proof.sync_folder(destination)
+    return Outcome(outputs={job.night / name: temporary}, manifest=Manifest(name=name, sha256=sha256, lines=lines))
+
+
+def reverse(*, job: Job, params: Parameters) -> Outcome:
+    """Withdraw all manifests of the night; what is missing at the destination already is fine.
+
+    Raises
+    ------
+    Irreversible
+        If a manifest at the destination is not the night's; then none is touched.
+    BadInput
+        If there is no destination.
+    Retry
+        If the destination cannot be read or written.
+    """
+    destination = proof.destination_of(job)
+    names = [manifest_name(job.instrument.manifest, date=job.date, serial=serial) for serial in range(job.serial)]
+    for name in names:
+        proof.is_ours(job.night / name, destination / name)
+    for name in names:
+        proof.remove(destination / name)
+    proof.remove_if_empty(destination)
+    return Outcome(superseded=tuple(job.night / name for name in names))
+
+
+def manifest_name(template: str, *, date: str, serial: int) -> str:
+    """Return the name of the night's manifest, or of its `serial`-th supplement if that is above 0.
+
+    Parameters
+    ----------
+    template : str
+        ``Instrument.manifest``, with ``{date}``.
+    date : str
+        ``YYYYMMDD``.
+    serial : int
+        How many manifests the night has already.
+    """
+    name = Path(template.format(date=date))
+    return name.with_stem(f"{name.stem}_supplement{serial}").name if serial else name.name
+
+
+def manifest_lines(*, job: Job, params: Parameters) -> tuple[ManifestLine, ...]:
+    """Return a line per product, in the order of frame IDs.
+
+    Raises
+    ------
+    BadInput
+        If a product has no frame ID or no size, its file is missing or not of its size, or there is
+        no destination and its paths are asked for.
+    """
+    folder = job.folder if params.path == "source" else proof.destination_of(job) / job.folder.name
+    lines = [_line(job, product, folder.absolute()) for product in job.products]
+    return tuple(sorted(lines, key=lambda line: line.frame_id))
+
+
+def encode(lines: tuple[ManifestLine, ...]) -> bytes:
+    """Return a manifest's bytes; paths keep the bytes they have on the file system.
+
+    Raises
+    ------
+    BadInput
+        If a frame ID or path holds the delimiter or a line end.
+    """
+    for line in lines:
+        for field in (line.frame_id, line.path):
+            if not {DELIMITER, *LINE_END}.isdisjoint(field):
+                raise BadInput(
+                    f"manifest: found {field!r}, expected no {DELIMITER!r}, CR or LF in it; "
+                    "rename the folder, or set transfer.destination or archive.root"
+                )
+    return b"".join(
+        os.fsencode(DELIMITER.join((line.frame_id, line.path, str(line.size_bytes))) + LINE_END) for line in lines
+    )
+
+
+def _line(job: Job, product: Product, folder: Path) -> ManifestLine:
+    """Return the product's line, checked against the file here."""
+    if product.frame_id is None or not product.files:
+        raise BadInput(
+            f"{product.name!r} in {str(job.folder)!r}: found frame ID {product.frame_id!r} and files "
+            f"{product.files!r}, expected both; a product is identified before it is listed"
+        )
+    name = product.files[0]
+    local = job.folder / name
+    with proof.or_bad_input(local):
+        size_bytes = local.stat().st_size
+    if size_bytes != product.size_bytes:
+        raise BadInput(
+            f"{str(local)!r}: found {size_bytes} bytes, expected {product.size_bytes!r}; "
+            "the file changed since it was compressed; roll it back and advance it again"
+        )
+    return ManifestLine(
+        identity=product.identity, frame_id=product.frame_id, path=str(folder / name), size_bytes=size_bytes
+    )
