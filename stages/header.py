@@ -9,6 +9,7 @@ astropy's ``Card``.
 import math
 import os
 import re
+import struct
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -160,7 +161,7 @@ def read_header(path: Path) -> bytes:
     """
     with retry_on_os_error(path), path.open("rb", buffering=0) as file:
         content = b""
-        while (end := _end_of_cards(content)) < 0:
+        while (end := _place(content, _END)) < 0:
             more = file.read(_READ_BLOCKS * BLOCK)
             if not content and not more.startswith(b"SIMPLE  ="):
                 raise BadInput(f"{path}: not a FITS file: it starts with {more[:9]!r}, expected b'SIMPLE  ='")
@@ -224,7 +225,7 @@ def split_cards(header: bytes) -> list[bytes]:
     list of bytes
         In order, ``CONTINUE``, ``COMMENT`` and blank cards as cards of their own.
     """
-    return [header[at : at + CARD] for at in range(0, _end_of_cards(header), CARD)]
+    return list(_unpack("80s", header))
 
 
 def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
@@ -247,37 +248,36 @@ def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
     BadInput
         If a card's value is none that FITS knows (FITS 4.0 sec. 4.2).
     """
-    starts = range(_end_of_cards(header) - CARD, -1, -CARD)
-    place = {header[at : at + 8]: at for at in starts if header[at + 8 : at + 10] == b"= "}
+    keys = _unpack("10s70x", header)
+    number = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+    has_hierarch = _place(header, b"HIERARCH ") >= 0
     found = {}
     for keyword in keywords:
-        at = place.get(keyword.encode("ascii").ljust(8))
-        if at is None and b"HIERARCH" in header:
-            at = _place_of_hierarch(header, keyword)
-        if at is not None:
+        name = keyword.encode("ascii")
+        at = number.get(name.ljust(8) + b"= ", -1) * CARD
+        if at < 0 and has_hierarch:
+            at = max(_place(header, b"HIERARCH %b=" % name), _place(header, b"HIERARCH %b =" % name))
+        if at >= 0:
             found[keyword] = _value(header, at)
     return found
 
 
-def _end_of_cards(header: bytes) -> int:
-    """Return where the END card starts, or -1."""
-    at = header.find(_END)
-    while at % CARD and at >= 0:
-        at = header.find(_END, at + 1)
+def _unpack(layout: str, header: bytes) -> tuple[bytes, ...]:
+    """Return what `layout` takes from each card before END; ``struct`` does it faster than slices."""
+    end = _place(header, _END)
+    return struct.unpack(layout * (end // CARD), header[:end])
+
+
+def _place(header: bytes, start: bytes) -> int:
+    """Return where the first card that begins with `start` is, or -1."""
+    at = header.find(start)
+    while at >= 0 and at % CARD:
+        at = header.find(start, at + 1)
     return at
 
 
 def _padded(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
-
-
-def _place_of_hierarch(header: bytes, keyword: str) -> int | None:
-    at = header.find(b"HIERARCH " + keyword.encode("ascii"))
-    while at >= 0:
-        if at % CARD == 0 and Card.fromstring(header[at : at + CARD]).keyword == keyword:
-            return at
-        at = header.find(b"HIERARCH " + keyword.encode("ascii"), at + 1)
-    return None
 
 
 def _value(header: bytes, at: int) -> Any:
@@ -449,7 +449,8 @@ def build_header(
         If the raw header carries a frame ID already, or the product has none at level ``identified``.
     """
     name = instrument.cards.frame_id
-    carried = values(raw_header, [name]).get(name)
+    at = _place(raw_header, name.encode("ascii").ljust(8) + b"= ")
+    carried = _value(raw_header, at) if at >= 0 else None
     if carried and carried != product.frame_id:
         raise BadInput(
             f"raw header has {name} = {carried!r} already, expected it blank; it would be lost: "
@@ -539,19 +540,18 @@ def _replace_values(cards: Sequence[bytes], own: Mapping[str, tuple[bytes, str]]
     missing = {keyword.encode("ascii").ljust(8): new for keyword, new in own.items()}
     by_key = dict(missing)
     result = []
-    previous_is_own = False
+    replaced = False
     for card in cards:
         key = card[:8]
-        if key in _DROPPED or (previous_is_own and key == b"CONTINUE"):
-            continue
-        previous_is_own = key in by_key and card[8:10] == b"= "
-        if previous_is_own:
+        if key in by_key and card[8:10] == b"= ":
             field, comment = by_key[key]
             old = _FIELD.fullmatch(card, 10)
             result.append(_card(key, field, old.group(5) if old else b" " + comment.encode("ascii")))
             missing.pop(key, None)
-        else:
+            replaced = True
+        elif key not in _DROPPED and not (replaced and key == b"CONTINUE"):
             result.append(card)
+            replaced = False
     return result + [_card(key, field, b" " + text.encode("ascii")) for key, (field, text) in missing.items()]
 
 
