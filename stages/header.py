@@ -168,7 +168,7 @@ def read_header(path: Path) -> bytes:
             content += more
             if not more or len(content) > _MOST_BLOCKS * BLOCK:
                 raise BadInput(f"{path}: no END card in its first {len(content)} bytes: truncated or not FITS")
-    length = _padded(end + CARD)
+    length = padded(end + CARD)
     if len(content) < length:
         raise BadInput(f"{path}: truncated: {len(content)} bytes, expected a header of {length}")
     if strange := content[:end].translate(None, _PRINTABLE):
@@ -276,7 +276,8 @@ def _place(header: bytes, start: bytes) -> int:
     return at
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
+    """Return `length` in bytes, rounded up to whole 2880-byte blocks (FITS 4.0 sec. 3.1)."""
     return -(-length // BLOCK) * BLOCK
 
 
@@ -464,7 +465,7 @@ def build_header(
     block = b"".join((*cards, _END))
     if len(block) != (len(cards) + 1) * CARD:
         raise ValueError(f"{len(cards)} cards take {len(block) - CARD} bytes, expected {CARD} each")
-    return block.ljust(_padded(len(block))), dict(remarks)
+    return block.ljust(padded(len(block))), dict(remarks)
 
 
 def _frame_id(product: Product) -> str:

@@ -1,0 +1,222 @@
+"""Cubes: what a raw FITS file holds, checked, and the copying of frames from cubes into a new one.
+
+Frames are copied as the bytes that lie in the files, big-endian and unscaled; nothing is decoded.
+"""
+
+import errno
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from stages.base import BadInput, Run
+from stages.header import BLOCK, padded, read_header, retry_on_os_error, values
+
+#: What Rice compression gives back bit by bit (DESIGN section 5).
+_INTEGER_BITPIX = (8, 16, 32)
+
+_AXES = ("NAXIS1", "NAXIS2", "NAXIS3")
+
+#: Larger calls are erratic, smaller ones cost more of them (BUDGETS: 256 to 512 KiB).
+_BUFFER_BYTES = 512 * 1024
+
+#: File systems that cannot reserve space say so with one of these; writing then finds out by itself.
+_CANNOT_RESERVE = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS})
+
+
+@dataclass(frozen=True, slots=True)
+class CubeLayout:
+    """Where the frames of a cube lie in its file.
+
+    Attributes
+    ----------
+    path : Path
+        The file.
+    header : bytes
+        Its header, whole 2880-byte blocks.
+    shape : tuple of int
+        ``(n, ny, nx)``: frames, rows, columns.
+    bitpix : int
+        8, 16 or 32.
+    size_bytes : int
+        Of the file.
+    """
+
+    path: Path
+    header: bytes
+    shape: tuple[int, int, int]
+    bitpix: int
+    size_bytes: int
+
+    @property
+    def frame_bytes(self) -> int:
+        """Return the size of one frame, bytes."""
+        return self.shape[1] * self.shape[2] * self.bitpix // 8
+
+    @property
+    def data_offset(self) -> int:
+        """Return where the first frame starts in the file, bytes."""
+        return len(self.header)
+
+
+def read_cube_layout(path: Path) -> CubeLayout:
+    """Read the layout of a cube, and check that the file is one cube and nothing else.
+
+    Parameters
+    ----------
+    path : Path
+        A FITS file.
+
+    Returns
+    -------
+    CubeLayout
+        With at least one frame.
+
+    Raises
+    ------
+    BadInput
+        If it is not one primary HDU with three axes of integers of at most 32 bits, or its size is not
+        that of header and data, each padded to whole 2880-byte blocks (FITS 4.0 sec. 3.1, 3.3).
+    Retry
+        If the file could not be read.
+    """
+    header = read_header(path)
+    cards = values(header, ("SIMPLE", "BITPIX", "NAXIS", *_AXES))
+    bitpix = cards.get("BITPIX")
+    if cards.get("SIMPLE") is not True:
+        raise BadInput(f"{path}: SIMPLE is {cards.get('SIMPLE')!r}, expected T: it does not claim to be standard FITS")
+    if cards.get("NAXIS") != len(_AXES):
+        raise BadInput(f"{path}: NAXIS is {cards.get('NAXIS')!r}, expected 3: columns, rows, frames")
+    if type(bitpix) is not int or bitpix not in _INTEGER_BITPIX:
+        raise BadInput(f"{path}: BITPIX is {bitpix!r}, expected 8, 16 or 32: compression would not be lossless")
+    nx, ny, n = (_axis(path, keyword, cards.get(keyword)) for keyword in _AXES)
+    with retry_on_os_error(path):
+        size_bytes = path.stat().st_size
+    layout = CubeLayout(path, header, (n, ny, nx), bitpix, size_bytes)
+    _check_size(layout)
+    return layout
+
+
+def _axis(path: Path, keyword: str, length: object) -> int:
+    if type(length) is not int or length < 1:
+        zero = " (zero frames)" if keyword == _AXES[-1] and length == 0 else ""
+        raise BadInput(f"{path}: {keyword} is {length!r}{zero}, expected a whole number of at least 1")
+    return length
+
+
+def _check_size(layout: CubeLayout) -> None:
+    data_end = layout.data_offset + layout.shape[0] * layout.frame_bytes
+    expected = padded(data_end)
+    if layout.size_bytes == expected:
+        return
+    found = f"{layout.path}: {layout.size_bytes} bytes, expected {expected} for {layout.shape[0]} frames"
+    if layout.size_bytes < expected:
+        whole = max(0, layout.size_bytes - layout.data_offset) // layout.frame_bytes
+        raise BadInput(f"{found}: truncated, {min(whole, layout.shape[0])} of them are whole")
+    with retry_on_os_error(layout.path), layout.path.open("rb") as file:
+        file.seek(expected)
+        if file.read(8) == b"XTENSION":
+            raise BadInput(f"{found}: there are several HDUs, expected the primary one only")
+    raise BadInput(f"{found}: {layout.size_bytes - expected} trailing bytes that are no HDU")
+
+
+def copy_frames(target: Path, header: bytes, parts: Sequence[tuple[CubeLayout, tuple[Run, ...]]]) -> None:
+    """Write a new cube, fsynced, from a header and frames of other cubes; memory stays flat.
+
+    Parameters
+    ----------
+    target : Path
+        Written anew.  What is left of it after an error is no cube.
+    header : bytes
+        Whole 2880-byte blocks.
+    parts : sequence of (CubeLayout, tuple of Run)
+        Cubes and the frames to take of each, in the order that they get in the new cube.
+
+    Raises
+    ------
+    BadInput
+        If a run reaches beyond its cube, frames are not all of one size, or a cube ends before its frames.
+    Retry
+        If a file could not be read or written; the disk may be full.
+    """
+    if len(header) % BLOCK:
+        raise BadInput(f"header for {target} has {len(header)} bytes, expected whole blocks of {BLOCK}")
+    for layout, runs in parts:
+        _check_runs(layout, runs)
+    if len(sizes := {layout.frame_bytes for layout, _ in parts}) != 1:
+        raise BadInput(f"frames for {target} have {sorted(sizes)} bytes, expected one size")
+    data_bytes = sum(n * layout.frame_bytes for layout, runs in parts for _, _, n in runs)
+    size = padded(len(header) + data_bytes)
+    buffer = memoryview(bytearray(_BUFFER_BYTES))
+    with retry_on_os_error(target), target.open("wb", buffering=0) as file:
+        _reserve(file.fileno(), size)
+        _write(file.fileno(), memoryview(header), 0)
+        at = len(header)
+        for layout, runs in parts:
+            at = _copy_part(file.fileno(), at, layout, runs, buffer)
+        _write(file.fileno(), memoryview(bytes(size - at)), at)
+        os.fsync(file.fileno())
+
+
+def _check_runs(layout: CubeLayout, runs: tuple[Run, ...]) -> None:
+    for first, step, n in runs:
+        last = first + step * (n - 1)
+        if n < 1 or step < 1 or first < 0 or last >= layout.shape[0]:
+            raise BadInput(
+                f"{layout.path}: has frames 0 to {layout.shape[0] - 1}, lineage names {(first, step, n)} "
+                "(first, step, number); pair the night again"
+            )
+
+
+def _copy_part(target: int, at: int, layout: CubeLayout, runs: tuple[Run, ...], buffer: memoryview) -> int:
+    """Copy the frames that `runs` name to byte `at` of the open file `target`; return where they end."""
+    with retry_on_os_error(layout.path):
+        source = layout.path.open("rb", buffering=0)
+    with source:
+        for start, length in _extents(layout, runs):
+            for done in range(0, length, len(buffer)):
+                piece = buffer[: length - done]
+                _read(source.fileno(), piece, start + done, layout.path)
+                _write(target, piece, at + done)
+            at += length
+    return at
+
+
+def _extents(layout: CubeLayout, runs: tuple[Run, ...]) -> Iterator[tuple[int, int]]:
+    """Yield start and length in bytes of stretches of the file: a frame, or a run of neighbours, each."""
+    size = layout.frame_bytes
+    for first, step, n in runs:
+        if step == 1:
+            yield layout.data_offset + first * size, n * size
+        else:
+            for frame in range(first, first + step * n, step):
+                yield layout.data_offset + frame * size, size
+
+
+def _reserve(target: int, size: int) -> None:
+    """Reserve the file's space where that is possible, so that a full disk shows before any work."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        os.posix_fallocate(target, 0, size)
+    except OSError as exc:
+        if exc.errno not in _CANNOT_RESERVE:
+            raise
+
+
+def _read(source: int, piece: memoryview, start: int, path: Path) -> None:
+    """Fill `piece` from byte `start` on; the system may give less than it is asked for."""
+    got = 0
+    while got < len(piece):
+        with retry_on_os_error(path):
+            more = os.preadv(source, [piece[got:]], start + got)
+        if not more:
+            raise BadInput(f"{path}: ends at byte {start + got}, expected {len(piece) - got} more: truncated since")
+        got += more
+
+
+def _write(target: int, piece: memoryview, start: int) -> None:
+    """Write all of `piece` from byte `start` on; the system may take less than it is given."""
+    done = 0
+    while done < len(piece):
+        done += os.pwrite(target, piece[done:], start + done)
