@@ -1,0 +1,362 @@
+"""A run's hold on one night, and all that it may write: no state changes without its entry.
+
+Every method is one transaction that first checks the lease: a run that was suspended and comes back
+cannot write over its successor.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+
+from sqlalchemy import delete, insert, select, update
+from sqlmodel import Session, col
+
+from ledger.flow import Direction, Flow
+from ledger.lease import Lease
+from ledger.models import Copy, Entry, File, Lineage, Manifest, ManifestLine, Night, Run
+from ledger.rows import Work, product_columns
+from ledger.store import Store
+from stages.base import Evidence, Fact, Product
+from stages.base import Manifest as ManifestOutcome
+
+T = TypeVar("T")
+
+#: Exit status on record for runs that ended without saying so.
+DIED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A step that a dead run began and did not end."""
+
+    identity: str
+    name: str
+    edge: str
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One change of one product's state, with what the stage found out.
+
+    Attributes
+    ----------
+    work : Work
+        Updated in place once the change is committed.
+    verb : str
+        The edge.
+    direction : str
+        Of the edge.
+    facts : mapping
+        New values of ``files``, ``sha256``, ``size_bytes``.
+    evidence : Evidence or None
+        Proof at the destination.
+    is_withdrawn : bool
+        Whether the copy at the destination is gone.
+    seconds : float or None
+        That the stage took.
+    size_bytes : int or None
+        That it worked on.
+    remarks : mapping
+        For the entry.
+    """
+
+    work: Work
+    verb: str
+    direction: Direction
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    evidence: Evidence | None = None
+    is_withdrawn: bool = False
+    seconds: float | None = None
+    size_bytes: int | None = None
+    remarks: Mapping[str, int] = field(default_factory=dict)
+
+
+class Book:
+    """One run's hold on one night.
+
+    Parameters
+    ----------
+    store : Store
+        The door.
+    flow : Flow
+        The night's pipeline.
+    night : Night
+        Its row.
+    lease : Lease
+        The hold itself.
+    """
+
+    def __init__(self, store: Store, flow: Flow, night: Night, lease: Lease) -> None:
+        self.store = store
+        self.flow = flow
+        self.night = night
+        self.lease = lease
+
+    def entry(self, session: Session, entries: Sequence[Mapping[str, Any]]) -> None:
+        """Append entries; each needs at least ``name`` and ``event``."""
+        if not entries:
+            return
+        blank: dict[str, Any] = {name: None for name in Entry.model_fields if name != "id"}
+        blank |= {"at_us": self.store.clock(), "run_id": self.lease.run_id, "night_id": self.night.id, "detail": {}}
+        session.execute(insert(Entry), [{**blank, **entry} for entry in entries])
+
+    def _entry_of(self, work: Work, verb: str, event: str) -> dict[str, Any]:
+        return {
+            "identity": work.product.identity,
+            "name": work.product.frame_id or work.product.name,
+            "event": event,
+            "edge": verb,
+            "source": work.state,
+        }
+
+    def register(self, rows: Sequence[File]) -> None:
+        """Insert or update raw rows, each with an entry."""
+        with self.store.write(self.lease.check) as session:
+            for row in rows:
+                if row.id is None:
+                    session.add(row)
+                else:
+                    session.merge(row)
+            session.flush()
+            self.entry(
+                session,
+                [
+                    {
+                        "identity": row.identity,
+                        "name": f"{row.folder}/{row.name}",
+                        "event": "quarantined" if row.quarantine_reason else "registered",
+                        "destination": row.state,
+                        "size_bytes": row.size_bytes,
+                        "detail": {"reason": row.quarantine_reason} if row.quarantine_reason else {},
+                    }
+                    for row in rows
+                ],
+            )
+
+    def make_products(
+        self, folder: str, products: Sequence[Product], raws: Sequence[File], remarks: Mapping[str, int]
+    ) -> None:
+        """Insert products with their lineage; the raw files they are made of have come to their end.
+
+        All in one transaction: every frame of the night has its product, or none has.
+        """
+        step = self.flow.step(self.flow.born)
+        common_columns = {"night_id": self.night.id, "pipeline": self.flow.name, "state": step.state, "folder": folder}
+        by_identity = {row.identity: int(row.id or 0) for row in raws}
+        with self.store.write(self.lease.check) as session:
+            if products:
+                session.execute(insert(File), [{**common_columns, **product_columns(p)} for p in products])
+            rows = session.execute(
+                select(col(File.identity), col(File.id)).where(
+                    col(File.night_id) == self.night.id, col(File.kind) == "product"
+                )
+            )
+            ids = dict(rows.tuples().all())
+            lines = [
+                {
+                    "product_id": ids[p.identity],
+                    "position": position,
+                    "raw_id": by_identity[part.raw.identity],
+                    "n_frames": part.n_frames,
+                    "runs": [list(run) for run in part.runs],
+                }
+                for p in products
+                for position, part in enumerate(p.parts)
+            ]
+            if lines:
+                session.execute(insert(Lineage), lines)
+            self._move_raws(session, raws, step.forward)
+            common = {"edge": step.forward, "destination": step.state}
+            self.entry(
+                session,
+                [{**common, "identity": p.identity, "name": p.name, "event": "done"} for p in products]
+                + [{**common, "name": self.night.date, "event": "done", "detail": dict(remarks)}],
+            )
+
+    def unmake_products(self, works: Sequence[Work]) -> None:
+        """Delete product rows; the raw files they were made of are raw again."""
+        step = self.flow.step(self.flow.born)
+        ids = [work.row_id for work in works]
+        with self.store.write(self.lease.check) as session:
+            raw_ids: set[int] = set()
+            for chunk in _chunks(ids):
+                found = session.execute(
+                    select(col(Lineage.raw_id)).where(col(Lineage.product_id).in_(chunk)).distinct()
+                ).scalars()
+                raw_ids.update(found)
+                session.execute(delete(Lineage).where(col(Lineage.product_id).in_(chunk)))
+                session.execute(delete(File).where(col(File.id).in_(chunk)))
+            raws = session.execute(
+                select(File).where(col(File.night_id) == self.night.id, col(File.kind) == "raw")
+            ).scalars()
+            self._move_raws(session, [row for row in raws if row.id in raw_ids], step.reverse)
+            common = {"edge": step.reverse, "source": step.state}
+            self.entry(
+                session,
+                [{**common, "identity": w.product.identity, "name": w.product.name, "event": "done"} for w in works]
+                + [{**common, "name": self.night.date, "event": "done"}],
+            )
+
+    def _move_raws(self, session: Session, raws: Sequence[File], verb: str) -> None:
+        if not raws:
+            return
+        moved = [{"id": row.id, "state": self.flow.move("raw", row.state, verb)} for row in raws]
+        session.execute(update(File), moved)
+        self.entry(
+            session,
+            [
+                {
+                    "identity": row.identity,
+                    "name": f"{row.folder}/{row.name}",
+                    "event": "done",
+                    "edge": verb,
+                    "source": row.state,
+                    "destination": new["state"],
+                }
+                for row, new in zip(raws, moved, strict=True)
+            ],
+        )
+
+    # steps
+
+    def started(self, works: Sequence[Work], verb: str) -> None:
+        """Record that a step begins, before anything on disk is touched."""
+        with self.store.write(self.lease.check) as session:
+            self.entry(session, [self._entry_of(work, verb, "started") for work in works])
+
+    def commit(
+        self, moves: Sequence[Move], manifest: ManifestOutcome | None = None, *, withdraw_manifests: bool = False
+    ) -> None:
+        """Commit moves at once: evidence, new state, facts, manifest, and an entry ``done`` for each."""
+        if not moves:
+            return
+        at_us = self.store.clock()
+        states = [self.flow.move("product", m.work.state, m.verb) for m in moves]
+        with self.store.write(self.lease.check) as session:
+            proofs = [
+                {**asdict(m.evidence), "night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
+                for m in moves
+                if m.evidence is not None
+            ]
+            if proofs:
+                session.execute(insert(Copy), proofs)
+            if manifest is not None:
+                self._add_manifest(session, manifest, at_us)
+            rows = [
+                {"id": m.work.row_id, "state": state, "error": None, "attempts": 0, **m.facts}
+                for m, state in zip(moves, states, strict=True)
+            ]
+            for keys in {tuple(row) for row in rows}:  # one statement for each set of columns
+                session.execute(update(File), [row for row in rows if tuple(row) == keys])
+            for chunk in _chunks([m.work.product.identity for m in moves if m.is_withdrawn]):
+                session.execute(
+                    update(Copy)
+                    .where(col(Copy.identity).in_(chunk), col(Copy.night_id) == self.night.id)
+                    .where(col(Copy.withdrawn_us).is_(None))
+                    .values(withdrawn_us=at_us)
+                )
+            if withdraw_manifests:
+                session.execute(
+                    update(Manifest)
+                    .where(col(Manifest.night_id) == self.night.id, col(Manifest.withdrawn_us).is_(None))
+                    .values(withdrawn_us=at_us)
+                )
+            self.entry(
+                session,
+                [
+                    {
+                        **self._entry_of(m.work, m.verb, "done"),
+                        "destination": state,
+                        "seconds": m.seconds,
+                        "size_bytes": m.size_bytes,
+                        "detail": dict(m.remarks),
+                    }
+                    for m, state in zip(moves, states, strict=True)
+                ],
+            )
+        for move, state in zip(moves, states, strict=True):
+            move.work.state, move.work.error = state, None
+            facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
+            move.work.product = replace(move.work.product, **facts)  # type: ignore[arg-type]
+
+    def _add_manifest(self, session: Session, manifest: ManifestOutcome, at_us: int) -> None:
+        row = Manifest(night_id=int(self.night.id or 0), name=manifest.name, sha256=manifest.sha256, made_us=at_us)
+        session.add(row)
+        session.flush()
+        lines = [
+            {
+                "manifest_id": row.id,
+                "position": position,
+                "frame_id": line.frame_id,
+                "identity": line.identity,
+                "path": line.path,
+                "size_bytes": line.size_bytes,
+            }
+            for position, line in enumerate(manifest.lines)
+        ]
+        if lines:
+            session.execute(insert(ManifestLine), lines)
+
+    def failed(self, failures: Sequence[tuple[Work, str]], verb: str) -> None:
+        """Record failures; the products stay where they are."""
+        with self.store.write(self.lease.check) as session:
+            for work, reason in failures:
+                session.execute(
+                    update(File)
+                    .where(col(File.id) == work.row_id)
+                    .values(error=reason, attempts=col(File.attempts) + 1)
+                )
+            self.entry(
+                session,
+                [{**self._entry_of(work, verb, "failed"), "detail": {"error": reason}} for work, reason in failures],
+            )
+        for work, reason in failures:
+            work.error = reason
+
+    # what dead runs left
+
+    def pending(self) -> list[Pending]:
+        """Return the steps of this night that runs which are no longer there began and did not end."""
+        with self.store.read() as session:
+            dead = select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
+            entries = session.execute(
+                select(Entry)
+                .where(col(Entry.night_id) == self.night.id, col(Entry.run_id).in_(dead))
+                .order_by(col(Entry.id))
+            ).scalars()
+            open_steps: dict[str, Pending] = {}
+            for entry in entries:
+                key = entry.identity or ""
+                if entry.event == "started":
+                    open_steps[key] = Pending(key, entry.name, str(entry.edge))
+                elif entry.event in ("done", "failed", "settled"):
+                    open_steps.pop(key, None)
+        return list(open_steps.values())
+
+    def settled(self, pending: Sequence[Pending]) -> None:
+        """Record that what dead runs left is in order again, and mark those runs as dead."""
+        with self.store.write(self.lease.check) as session:
+            self.entry(
+                session,
+                [
+                    {
+                        "identity": p.identity or None,
+                        "name": p.name,
+                        "event": "settled",
+                        "edge": p.edge,
+                    }
+                    for p in pending
+                ],
+            )
+            of_night = select(col(Entry.run_id)).where(col(Entry.night_id) == self.night.id).distinct()
+            session.execute(
+                update(Run)
+                .where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id, col(Run.id).in_(of_night))
+                .values(ended_us=self.store.clock(), exit_status=DIED)
+            )
+
+
+def _chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Yield `items` in pieces: databases limit how many parameters a statement may have."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

@@ -1,0 +1,95 @@
+"""The one place that gives files their final names, or removes them; durable before it returns.
+
+Order (DESIGN section 13): temporaries are complete and synced already; here headers are rewritten and
+synced, files replaced and renamed, folders synced. The caller then commits, and only then removes
+what is superseded.
+"""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from stages.base import Outcome, Rewrite
+
+
+def put_in_place(outcome: Outcome, group: str | None = None) -> None:
+    """Rewrite, replace and rename what `outcome` says; then sync the folders concerned.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Of one stage call.
+    group : str, optional
+        Group that new files get.
+
+    Raises
+    ------
+    OSError
+        As the system says; repeating the call is harmless.
+    """
+    folders = set()
+    for rewrite in outcome.rewrites:
+        _rewrite(rewrite)
+        folders.add(rewrite.final.parent)
+    for final, temporary in outcome.outputs.items():
+        if group is not None:
+            shutil.chown(temporary, group=group)
+        temporary.replace(final)
+        folders.add(final.parent)
+    for rename in outcome.renames:
+        if rename.source != rename.final and (rename.source.exists() or not rename.final.exists()):
+            rename.source.replace(rename.final)
+        folders.add(rename.final.parent)
+    for folder in folders:
+        sync_folder(folder)
+
+
+def _rewrite(rewrite: Rewrite) -> None:
+    """Write the whole header over the file's first bytes, sync, then give the file its name."""
+    cube = next((path for path in rewrite.candidates if path.exists()), rewrite.candidates[0])
+    descriptor = os.open(cube, os.O_WRONLY)
+    try:
+        if os.fstat(descriptor).st_size < len(rewrite.header):
+            raise OSError(f"{cube}: shorter than its header; roll the product back and make it again")
+        written = 0
+        while written < len(rewrite.header):
+            written += os.pwrite(descriptor, rewrite.header[written:], written)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    if cube != rewrite.final:
+        cube.replace(rewrite.final)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove files that are superseded; what is gone already is fine."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def write_file(path: Path, data: bytes, temporary: Path, group: str | None = None) -> None:
+    """Write a small file whole and durably, unless it has these bytes already."""
+    if path.is_file() and path.read_bytes() == data:
+        return
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    put_in_place(Outcome(outputs={path: temporary}), group)
+
+
+def remove_folder_if_empty(folder: Path) -> None:
+    """Remove `folder` if nothing is in it."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+        sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and removals in `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

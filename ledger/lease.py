@@ -1,0 +1,132 @@
+"""One run a night: a lease with a heartbeat, and a fence that is checked at every commit."""
+
+import os
+import socket
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import select, update
+from sqlmodel import Session, col
+
+from ledger.clock import show_us
+from ledger.errors import Busy, LedgerError
+from ledger.models import Lease as LeaseRow
+from ledger.models import Night, Run
+from ledger.store import Store, boot_id
+
+#: Seconds between heartbeats, and how old the last may be before others take over (DESIGN section 13).
+HEARTBEAT_S = 5.0
+EXPIRY_S = 30.0
+
+
+class Lease:
+    """The hold of one run on one night; a context manager.
+
+    Parameters
+    ----------
+    store : Store
+        The door.
+    night : Night
+        What is held.
+    run_id : int
+        Who holds it.
+
+    Raises
+    ------
+    Busy
+        On entering, if another living run holds the night.
+    """
+
+    def __init__(self, store: Store, night: Night, run_id: int) -> None:
+        self.store = store
+        self.night_id = int(night.id or 0)
+        self.date = night.date
+        self.run_id = run_id
+        self.fence = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease {night.date}", daemon=True)
+
+    def __enter__(self) -> Self:
+        with self.store.write() as session:
+            self._take(session)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        with self.store.write() as session:
+            self._update(session, run_id=None, heartbeat_us=None)
+
+    def _update(self, session: Session, **columns: int | None) -> None:
+        mine = (col(LeaseRow.night_id) == self.night_id, col(LeaseRow.fence) == self.fence)
+        session.execute(update(LeaseRow).where(*mine).values(**columns))
+
+    def _take(self, session: Session) -> None:
+        now = self.store.clock()
+        row = session.execute(
+            select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
+        ).scalar_one_or_none()
+        if row is None:
+            row = LeaseRow(night_id=self.night_id)
+            session.add(row)
+        elif row.run_id is not None:
+            holder = session.get(Run, row.run_id)
+            expired = now - int(row.heartbeat_us or 0) > EXPIRY_S * 1e6
+            if holder is not None and not expired and not is_dead(holder):
+                raise Busy(
+                    f"night {self.date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
+                    f" {holder.host}) since {show_us(row.acquired_us)} UT; expected it to be free; try again later"
+                )
+        row.run_id = self.run_id
+        row.fence += 1
+        row.acquired_us = row.heartbeat_us = now
+        session.flush()
+        self.fence = row.fence
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            try:
+                with self.store.write() as session:
+                    self._update(session, heartbeat_us=self.store.clock())
+            except LedgerError:
+                continue  # the database is busy or away; the next commit finds out whether the lease still holds
+
+    def check(self, session: Session) -> None:
+        """Refuse to commit if another run has taken over. Call inside the transaction that commits.
+
+        Raises
+        ------
+        Busy
+            If the lease was lost.
+        """
+        row = session.execute(
+            select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
+        ).scalar_one()
+        if row.fence != self.fence:
+            raise Busy(
+                f"night {self.date}: another run has taken over while this one was suspended; nothing was written"
+            )
+
+
+def is_dead(run: Run) -> bool:
+    """Whether the process of `run` is known to be gone: same host, and another boot or no such process."""
+    if run.ended_us is not None:
+        return True
+    if run.host != socket.gethostname():
+        return False
+    if run.boot != boot_id():
+        return True
+    if Path("/proc/self").exists():
+        return not Path(f"/proc/{run.pid}").exists()
+    try:
+        os.kill(run.pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,119 @@
+"""Rows of the database as stages know them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ledger.models import File, Lineage, Night
+from stages.base import Part, Product, Raw
+
+
+@dataclass(slots=True)
+class Work:
+    """A product in hand: its row, its state, and what a stage needs to know of it."""
+
+    row_id: int
+    state: str
+    product: Product
+    quarantine_reason: str | None = None
+    error: str | None = None
+
+
+def to_works(
+    night: Night,
+    products: Iterable[File],
+    raws: Iterable[File],
+    lines: Iterable[Lineage],
+    frame_ids: Mapping[str, str],
+) -> list[Work]:
+    """Return the products of a night with lineage, siblings and frame IDs, in ID order.
+
+    Parameters
+    ----------
+    night : Night
+        Theirs.
+    products, raws : iterable of File
+        All product rows of the night, and the raw rows that they are made of.
+    lines : iterable of Lineage
+        In order of product and position.
+    frame_ids : mapping
+        Identity to live frame ID.
+    """
+    rows = list(products)
+    as_raw = {row.id: to_raw(night, row) for row in raws}
+    parts: dict[int | None, list[Part]] = defaultdict(list)
+    for line in lines:
+        runs = tuple((int(first), int(step), int(n)) for first, step, n in line.runs)
+        parts[line.product_id].append(Part(raw=as_raw[line.raw_id], runs=runs))
+    siblings: dict[tuple[int | None, str | None], list[File]] = defaultdict(list)
+    for row in rows:
+        if row.synchronised:
+            siblings[row.group_number, row.flc].append(row)
+    works = []
+    for row in rows:
+        others = [s for s in siblings[row.group_number, row.flc] if row.synchronised and s.camera != row.camera]
+        product = Product(
+            identity=row.identity,
+            name=row.name,
+            camera=row.camera,
+            flc=row.flc,
+            synchronised=row.synchronised,
+            group=int(row.group_number or 0),
+            parts=tuple(parts[row.id]),
+            sibling_parts=tuple(parts[others[0].id]) if others else (),
+            first_us=int(row.first_us or 0),
+            last_us=int(row.last_us or 0),
+            exposure_us=int(row.exposure_us or 0),
+            files=tuple(row.files),
+            frame_id=frame_ids.get(row.identity),
+            sha256=row.sha256,
+            size_bytes=row.size_bytes,
+        )
+        works.append(Work(int(row.id or 0), row.state, product, row.quarantine_reason, row.error))
+    return sorted(works, key=lambda work: order_key(work.product))
+
+
+def order_key(product: Product) -> tuple[int, int, str, str]:
+    """Return the key that frame IDs are ordered by (DESIGN section 8); names break ties."""
+    return (product.start_us, product.camera, product.flc or "", product.name)
+
+
+def to_raw(night: Night, row: File) -> Raw:
+    """Return a registered raw file as stages know it."""
+    cube = Path(night.root) / night.date / row.folder / row.name
+    return Raw(
+        cube=cube,
+        timing=cube.with_suffix(".txt"),
+        identity=row.identity,
+        camera=row.camera,
+        n_frames=row.n_frames - row.lost_frames,
+        size_bytes=int(row.size_bytes or 0),
+        mtime_ns=int(row.mtime_ns or 0),
+        first_us=int(row.first_us or 0),
+        last_us=int(row.last_us or 0),
+        exposure_us=int(row.exposure_us or 0),
+        cards=row.cards,
+    )
+
+
+def product_columns(product: Product) -> dict[str, Any]:
+    """Return the columns of a new product's row that follow from the product itself."""
+    return {
+        "kind": "product",
+        "identity": product.identity,
+        "name": product.name,
+        "camera": product.camera,
+        "flc": product.flc,
+        "synchronised": product.synchronised,
+        "group_number": product.group,
+        "n_frames": product.n_frames,
+        "lost_frames": 0,
+        "first_us": product.first_us,
+        "last_us": product.last_us,
+        "exposure_us": product.exposure_us,
+        "files": [],
+        "cards": {},
+        "attempts": 0,
+    }

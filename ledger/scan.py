@@ -1,0 +1,180 @@
+"""What is on disk: nights under the roots, raw files in a night. Reads folders only, never a file."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ledger.config import Config
+from ledger.errors import BadInput
+from ledger.models import File
+from stages.base import Instrument, Stream
+
+_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class NightFolder:
+    """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD)."""
+
+    pipeline: str
+    root: Path
+    date: str
+
+    @property
+    def path(self) -> Path:
+        """Return the folder."""
+        return self.root / self.date
+
+
+@dataclass(frozen=True, slots=True)
+class RawOnDisk:
+    """A cube in a stream's folder, and what `stat` says of it and of the txt beside it."""
+
+    stream: Stream
+    cube: Path
+    size_bytes: int
+    mtime_ns: int
+    timing_size_bytes: int | None
+    timing_mtime_ns: int | None
+
+    def is_as_registered(self, row: File) -> bool:
+        """Whether nothing has changed since `row` was written."""
+        return (self.size_bytes, self.mtime_ns, self.timing_size_bytes, self.timing_mtime_ns) == (
+            row.size_bytes,
+            row.mtime_ns,
+            row.timing_size_bytes,
+            row.timing_mtime_ns,
+        )
+
+
+def parse_date(text: str) -> str:
+    """Return a date as ``YYYYMMDD``; ``2026-01-02`` is understood too.
+
+    Raises
+    ------
+    BadInput
+        If it is no date, or a path where a date is due.
+    """
+    match = _DATE.fullmatch(text)
+    if match:
+        date = "".join(match.groups())
+        try:
+            datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
+        except ValueError:
+            pass
+        else:
+            return date
+    hint = f"; for a folder: the command takes it as {text!r} without --date" if "/" in text else ""
+    raise BadInput(f"--date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
+
+
+def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
+    """Return the night that a command names, by date or by folder.
+
+    A date in both roots means the one of `archive`. A night must be a direct child of a root.
+
+    Raises
+    ------
+    BadInput
+        If there is no such night, saying what was expected instead.
+    """
+    if (date is None) == (folder is None):
+        raise BadInput("expected one night: either --date YYYYMMDD or a night's folder")
+    if date is not None:
+        return _night_of_date(config, parse_date(date))
+    return _night_of_folder(config, Path(str(folder)))
+
+
+def _night_of_date(config: Config, date: str) -> NightFolder:
+    for name, pipeline in config.pipelines.items():
+        if (pipeline.root / date).is_dir():
+            return NightFolder(name, pipeline.root, date)
+    roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
+    raise BadInput(f"no night {date}: expected a folder {date!r} in {roots}; check the date, or archive.root")
+
+
+def _night_of_folder(config: Config, folder: Path) -> NightFolder:
+    path = Path(folder).resolve()
+    if not path.is_dir():
+        raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
+    for name, pipeline in config.pipelines.items():
+        if path.parent == pipeline.root.resolve():
+            match = _DATE.fullmatch(path.name)
+            if not match or len(path.name) != 8:
+                raise BadInput(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
+            return NightFolder(name, pipeline.root, parse_date(path.name))
+    roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
+    raise BadInput(f"{str(folder)!r} is not a night: expected a direct child of {roots}; check archive.root")
+
+
+def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
+    """Return the nights under the root of `pipeline`, oldest first, from its ``first_night`` on.
+
+    Raises
+    ------
+    BadInput
+        If the root is not there.
+    """
+    settings = config.pipelines[pipeline]
+    if not settings.root.is_dir():
+        raise BadInput(
+            f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"
+            f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
+        )
+    first = settings.first_night or ""
+    names = sorted(p.name for p in settings.root.iterdir() if re.fullmatch(r"\d{8}", p.name) and p.is_dir())
+    return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
+
+
+def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
+    """Return the cubes in the night's streams, by stream and name."""
+    return [raw for stream in instrument.streams for raw in _raws_of(night.path / stream.name, stream)]
+
+
+def has_raws(night: NightFolder, instrument: Instrument) -> bool:
+    """Whether any stream of the night holds a cube."""
+    return any(
+        next((p for p in _entries(night.path / stream.name) if p.suffix == ".fits"), None)
+        for stream in instrument.streams
+    )
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    if folder.is_dir():
+        yield from folder.iterdir()
+
+
+def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
+    found = []
+    for cube in sorted(p for p in _entries(folder) if p.suffix == ".fits"):
+        if not cube.is_file():
+            continue
+        info = cube.stat()
+        timing = cube.with_suffix(".txt")
+        timing_info = timing.stat() if timing.is_file() else None
+        found.append(
+            RawOnDisk(
+                stream=stream,
+                cube=cube,
+                size_bytes=info.st_size,
+                mtime_ns=info.st_mtime_ns,
+                timing_size_bytes=timing_info and timing_info.st_size,
+                timing_mtime_ns=timing_info and timing_info.st_mtime_ns,
+            )
+        )
+    return found
+
+
+def is_being_written(night: NightFolder, instrument: Instrument, now_us: int, settle_minutes: float) -> bool:
+    """Whether the cameras may still be writing to the night.
+
+    True if its UT date is today or yesterday and its newest raw file is younger than `settle_minutes`.
+    """
+    now = datetime.fromtimestamp(now_us / 1e6, tz=UTC)
+    recent = {f"{now:%Y%m%d}", f"{now - timedelta(days=1):%Y%m%d}"}
+    if night.date not in recent:
+        return False
+    newest_ns = max((raw.mtime_ns for raw in raws_on_disk(night, instrument)), default=0)
+    return now_us - newest_ns // 1000 < settle_minutes * 60e6

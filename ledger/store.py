@@ -1,0 +1,266 @@
+"""The one door to the database: sessions, rows, and the journal.
+
+What changes a night goes through :class:`ledger.book.Book`, which writes its entries in the same
+transaction, after it has checked its lease.
+"""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlmodel import Session, col
+
+from ledger import schema
+from ledger.clock import Clock, now_us
+from ledger.database import WRITES, connect, parse_url
+from ledger.errors import BadInput, Busy, LedgerError, StateError
+from ledger.flow import Flow
+from ledger.models import Entry, File, FrameId, Lineage, Manifest, Night, Run
+from ledger.rows import Work, to_works
+
+
+class Store:
+    """A ledger's database.
+
+    Parameters
+    ----------
+    url : str
+        Of SQLite or PostgreSQL.
+    clock : Clock
+        What time it is.
+    """
+
+    def __init__(self, url: str, clock: Clock = now_us) -> None:
+        self.url = parse_url(url)
+        self.engine = connect(self.url)
+        self.clock = clock
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def open(self) -> None:
+        """Refuse a database that is not at the code's revision."""
+        schema.check(self.engine)
+
+    # sessions
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """Open a session that only reads."""
+        with self._translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def write(self, fence: Callable[[Session], None] | None = None) -> Iterator[Session]:
+        """Open a session that writes; it is committed at the end, or rolled back by an exception.
+
+        Parameters
+        ----------
+        fence : callable, optional
+            Called first, inside the transaction; raises if the lease was lost.
+        """
+        with (
+            self._translated(),
+            self.engine.connect().execution_options(**{WRITES: True}) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
+            if fence is not None:
+                fence(session)
+            yield session
+            session.commit()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as exc:
+            reason = str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
+            if "locked" in reason or "busy" in reason:
+                raise Busy(f"database {self.shown}: {reason}; another process is writing, try again") from exc
+            raise LedgerError(f"database {self.shown}: {reason}; check that it is there and may be written") from exc
+        except DBAPIError as exc:
+            reason = str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
+            if "guard:" in reason:
+                raise StateError(f"the database refused: {reason.split('guard:', 1)[1].strip()}") from exc
+            raise
+
+    @cached_property
+    def shown(self) -> str:
+        """Return the URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    # the schema
+
+    def init(self, flows: Iterable[Flow]) -> tuple[str | None, str]:
+        """Create or migrate the database and declare the states; return the revisions before and after."""
+        if self.url.get_backend_name() == "sqlite":
+            Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
+        with self._translated():
+            revisions = schema.upgrade(self.engine)
+        with self.write() as session:
+            every = list(flows)
+            schema.declare(session, [s for f in every for s in f.rows()], [e for f in every for e in f.edges()])
+        return revisions
+
+    def check_declared(self, flows: Iterable[Flow]) -> None:
+        """Refuse to work with states that the database does not know.
+
+        Raises
+        ------
+        BadInput
+            If the configuration's states are not those of the last ``ledger init``.
+        """
+        every = list(flows)
+        expected = (
+            {tuple(s.model_dump().values()) for f in every for s in f.rows()},
+            {tuple(e.model_dump().values()) for f in every for e in f.edges()},
+        )
+        with self.read() as session:
+            found = schema.declared(session)
+        if found != expected:
+            raise BadInput(
+                "the states of the configuration are not those that the database guards:"
+                " run `ledger init` to declare them"
+            )
+
+    # runs
+
+    def begin_run(self, command: str, arguments: Mapping[str, Any]) -> int:
+        """Record an invocation; return its number."""
+        run = Run(
+            command=command,
+            arguments=json.loads(json.dumps(arguments, default=str)),
+            host=socket.gethostname(),
+            boot=boot_id(),
+            pid=os.getpid(),
+            version=version("ledger"),
+            started_us=self.clock(),
+        )
+        with self.write() as session:
+            session.add(run)
+            session.flush()
+            return int(run.id or 0)
+
+    def end_run(self, run_id: int, exit_status: int) -> None:
+        """Record how an invocation ended."""
+        with self.write() as session:
+            session.execute(
+                update(Run).where(col(Run.id) == run_id).values(ended_us=self.clock(), exit_status=exit_status)
+            )
+
+    # nights and raw files
+
+    def night(self, pipeline: str, root: Path, date: str) -> Night:
+        """Return the row of a night, made if it is new.
+
+        Raises
+        ------
+        StateError
+            If the ledger knows this night under another root.
+        """
+        with self.write() as session:
+            found = session.execute(
+                select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
+            ).scalar_one_or_none()
+            if found is None:
+                found = Night(pipeline=pipeline, root=str(root), date=date, created_us=self.clock())
+                session.add(found)
+                session.flush()
+        if found.root != str(root):
+            raise StateError(
+                f"night {date} of {pipeline} is registered under {found.root!r}, and this is {str(root)!r}:"
+                f" expected one place; set {pipeline}.root back"
+            )
+        return found
+
+    def find_night(self, pipeline: str, date: str) -> Night | None:
+        """Return the row of a night, or None."""
+        with self.read() as session:
+            return session.execute(
+                select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
+            ).scalar_one_or_none()
+
+    def nights(self, pipeline: str) -> list[Night]:
+        """Return the nights of a pipeline in order of date."""
+        with self.read() as session:
+            query = select(Night).where(col(Night.pipeline) == pipeline).order_by(col(Night.date))
+            return list(session.execute(query).scalars())
+
+    def raws(self, night: Night) -> list[File]:
+        """Return the raw rows of a night, by folder and name."""
+        query = (
+            select(File)
+            .where(col(File.night_id) == night.id, col(File.kind) == "raw")
+            .order_by(col(File.folder), col(File.name))
+        )
+        with self.read() as session:
+            return list(session.execute(query).scalars())
+
+    def twins(self, pipeline: str, size_bytes: int, header_sha256: str, timing_sha256: str) -> list[tuple[Night, File]]:
+        """Return registered raw files of equal size, header and timing."""
+        query = (
+            select(Night, File)
+            .join(File, col(File.night_id) == col(Night.id))
+            .where(
+                col(File.pipeline) == pipeline,
+                col(File.kind) == "raw",
+                col(File.quarantine_reason).is_(None),
+                col(File.header_sha256) == header_sha256,
+                col(File.timing_sha256) == timing_sha256,
+                col(File.size_bytes) == size_bytes,
+            )
+        )
+        with self.read() as session:
+            return [(night, file) for night, file in session.execute(query).all()]
+
+    # products
+
+    def works(self, night: Night) -> list[Work]:
+        """Return the products of a night, in ID order."""
+        of_night = col(File.night_id) == night.id
+        lineage = select(Lineage).join(File, col(File.id) == col(Lineage.product_id)).where(of_night)
+        ids = select(col(FrameId.identity), col(FrameId.frame_id)).where(
+            col(FrameId.night_id) == night.id, col(FrameId.status) == "live"
+        )
+        with self.read() as session:
+            return to_works(
+                night,
+                session.execute(select(File).where(of_night, col(File.kind) == "product")).scalars(),
+                session.execute(select(File).where(of_night, col(File.kind) == "raw")).scalars(),
+                session.execute(lineage.order_by(col(Lineage.product_id), col(Lineage.position))).scalars(),
+                dict(session.execute(ids).tuples().all()),
+            )
+
+    def manifests(self, night: Night) -> list[Manifest]:
+        """Return the manifests of a night that stand."""
+        with self.read() as session:
+            query = select(Manifest).where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
+            return list(session.execute(query.order_by(col(Manifest.id))).scalars())
+
+    def seconds_per_byte(self, verb: str) -> float | None:
+        """Return how long a step took lately, in worker seconds a byte; None without history."""
+        recent = (
+            select(col(Entry.seconds), col(Entry.size_bytes))
+            .where(col(Entry.event) == "done", col(Entry.edge) == verb, col(Entry.seconds).is_not(None))
+            .order_by(col(Entry.id).desc())
+            .limit(1000)
+            .subquery()
+        )
+        with self.read() as session:
+            seconds, size = session.execute(select(func.sum(recent.c.seconds), func.sum(recent.c.size_bytes))).one()
+        return float(seconds) / float(size) if seconds and size else None
+
+
+def boot_id() -> str:
+    """Return what tells this boot of this host from others; an empty string where the system has no such thing."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text().strip() if path.exists() else ""
