@@ -122,7 +122,7 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
     Parameters
     ----------
     path : Path
-        Named in the message.
+        Named in the message if the error names no file.
 
     Raises
     ------
@@ -133,7 +133,7 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise Retry(
-            f"{path}: the system refused to read or write it ({exc.strerror or exc}); "
+            f"{exc.filename or path}: the system refused to read or write it ({exc.strerror or exc}); "
             "check permissions, free space and the disk, then run again"
         ) from exc
 
@@ -181,25 +181,20 @@ def read_header(path: Path) -> bytes:
     return content[:length]
 
 
-def raw_header(raw: Raw) -> bytes:
-    """Read the header of a raw file that has not changed since it was registered.
+def check_unchanged(raw: Raw) -> None:
+    """Raise unless a raw cube has the size and modification time that it was registered with.
 
     Parameters
     ----------
     raw : Raw
         As registered.
 
-    Returns
-    -------
-    bytes
-        See :func:`read_header`.
-
     Raises
     ------
     BadInput
-        If its size or modification time differ now, or its header is unreadable.
+        If it changed underneath.
     Retry
-        If the file could not be read.
+        If the system does not tell, or it is not there.
     """
     with retry_on_os_error(raw.cube):
         now = raw.cube.stat()
@@ -209,7 +204,6 @@ def raw_header(raw: Raw) -> bytes:
             f"registered with {raw.size_bytes} bytes, {raw.mtime_ns} ns; "
             "restore the raw file, or forget it and scan again"
         )
-    return read_header(raw.cube)
 
 
 def split_cards(header: bytes) -> list[bytes]:
@@ -408,9 +402,10 @@ def product_header(job: Job, level: Level, rules: HeaderRules) -> tuple[bytes, d
         If the raw file could not be read.
     """
     raw = job.product.parts[0].raw
-    header = raw_header(raw)
+    check_unchanged(raw)
+    raw_header = read_header(raw.cube)
     try:
-        return build_header(header, job.product, job.instrument, level, rules)
+        return build_header(raw_header, job.product, job.instrument, level, rules)
     except BadInput as exc:
         raise BadInput(f"{raw.cube}: {exc}") from exc
 

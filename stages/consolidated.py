@@ -1,0 +1,202 @@
+"""consolidated: a product's frames, from all its raw files, in one cube with one timing txt (DESIGN section 6)."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from stages import base
+from stages.base import BadInput, Job, Outcome, Part, Product, Raw
+from stages.cubes import CubeLayout, copy_frames, read_cube_layout
+from stages.header import HeaderRules, check_unchanged, product_header, retry_on_os_error, values
+from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
+
+Parameters = HeaderRules
+
+#: Columns of lineage.tsv; a line is one part of one product.
+_LINEAGE = (
+    "identity",
+    "name",
+    "camera",
+    "flc",
+    "synchronised",
+    "group",
+    "first_us",
+    "last_us",
+    "exposure_us",
+    "raw",
+    "raw_identity",
+    "raw_size_bytes",
+    "n_frames",
+    "runs",
+    "position",
+)
+
+
+def forward(*, job: Job, params: HeaderRules) -> Outcome:
+    """Write the product's cube and txt.
+
+    Parameters
+    ----------
+    job : Job
+        With one product.
+    params : HeaderRules
+        The night's.
+
+    Returns
+    -------
+    Outcome
+        With both files as outputs, fsynced.
+
+    Raises
+    ------
+    BadInput
+        If a raw file changed since it was registered, does not have the frames that the lineage names, or
+        frames of another size, type or zero than the first one's.
+    Retry
+        If a file could not be read or written.
+    """
+    product = job.product
+    layouts = [_read_layout(part.raw) for part in product.parts]
+    _check_alike(layouts)
+    text = format_timing(product_timing(product))
+    header, _ = product_header(job, "consolidated", params)
+    cube, timing = f"{product.name}.fits", f"{product.name}.txt"
+    runs = [part.runs for part in product.parts]
+    copy_frames(job.temporary(cube), header, list(zip(layouts, runs, strict=True)))
+    _write(job.temporary(timing), text)
+    return Outcome(
+        outputs={job.folder / name: job.temporary(name) for name in (cube, timing)},
+        facts={product.identity: {"files": [cube, timing]}},
+    )
+
+
+reverse = base.remove_outputs
+
+
+def night_files(*, job: Job, params: HeaderRules) -> dict[str, bytes]:
+    """Return the lineage of the night's products, so that it survives the database.
+
+    One line per product and raw file, in order of time, with tabs between columns: what the product is
+    (``flc`` empty if not switching, ``synchronised`` 0 or 1), then ``raw`` (stream/name), its identity
+    and size, how many of its frames are in the product and which: ``first:step:n`` for each run, with
+    commas between; ``position`` counts the product's raw files from 0.
+
+    Parameters
+    ----------
+    job : Job
+        With all products of the night.
+    params : HeaderRules
+        Not used.
+
+    Returns
+    -------
+    dict of str to bytes
+        ``lineage.tsv`` in the product folder, by its path relative to the night's.
+    """
+    products = sorted(job.products, key=lambda p: (p.start_us, p.camera, p.flc or "", p.name))
+    lines = [_LINEAGE, *(line for product in products for line in _lineage(product))]
+    text = "".join("\t".join(line) + "\n" for line in lines)
+    return {f"{job.instrument.product_folder}/lineage.tsv": text.encode()}
+
+
+def _lineage(product: Product) -> Iterable[tuple[str, ...]]:
+    for position, part in enumerate(product.parts):
+        columns = (
+            product.identity,
+            product.name,
+            product.camera,
+            product.flc or "",
+            int(product.synchronised),
+            product.group,
+            product.first_us,
+            product.last_us,
+            product.exposure_us,
+            f"{part.raw.cube.parent.name}/{part.raw.cube.name}",
+            part.raw.identity,
+            part.raw.size_bytes,
+            part.n_frames,
+            ",".join(f"{first}:{step}:{n}" for first, step, n in part.runs),
+            position,
+        )
+        yield tuple(str(column) for column in columns)
+
+
+def product_timing(product: Product) -> Timing:
+    """Return the timing rows of a product.
+
+    Parameters
+    ----------
+    product : Product
+        Whose raw files, and whose sibling's, have their txt.
+
+    Returns
+    -------
+    Timing
+        Column 1 counts from 0, column 3 from the first row, column 5 is the frame's time: the mean of both
+        cameras' where they are synchronised.  The others are as in raw.
+
+    Raises
+    ------
+    BadInput
+        If a txt is unreadable or lacks rows that the lineage names, or the sibling has other many frames.
+    Retry
+        If a txt could not be read.
+    """
+    rows = concatenate([_rows(part) for part in product.parts])
+    acquired_us = rows.acquired_us
+    if product.synchronised:
+        sibling = concatenate([_rows(part) for part in product.sibling_parts])
+        if sibling.n != rows.n:
+            raise BadInput(
+                f"product {product.name} has {rows.n} frames, its sibling {sibling.n}, expected as many; "
+                "pair the night again"
+            )
+        acquired_us = paired_time_us(rows.acquired_us, sibling.acquired_us)
+    return replace(
+        rows,
+        cube_index=np.arange(rows.n, dtype=np.int64),
+        since_start_ns=rows.logged_ns - rows.logged_ns[:1],
+        acquired_us=acquired_us,
+    )
+
+
+def _rows(part: Part) -> Timing:
+    rows = read_timing(part.raw.timing)
+    if rows.n != part.raw.n_frames:
+        raise BadInput(
+            f"{part.raw.timing}: changed underneath: {rows.n} rows, registered with {part.raw.n_frames}; "
+            "restore the raw file, or forget it and scan again"
+        )
+    indices = np.concatenate([np.arange(first, first + step * n, step) for first, step, n in part.runs])
+    return select(rows, indices)
+
+
+def _read_layout(raw: Raw) -> CubeLayout:
+    check_unchanged(raw)
+    return read_cube_layout(raw.cube)
+
+
+def _check_alike(layouts: list[CubeLayout]) -> None:
+    """Raise BadInput unless the frames of all cubes mean the same by the same bytes."""
+    first, *others = [(layout.path, (layout.shape[1:], layout.bitpix, _zero(layout))) for layout in layouts]
+    for path, kind in others:
+        if kind != first[1]:
+            raise BadInput(
+                f"{path}: frames of {kind} ((rows, columns), BITPIX, (BZERO, BSCALE)), expected {first[1]} "
+                f"as in {first[0]}; they cannot be in one cube: pair the night again"
+            )
+
+
+def _zero(layout: CubeLayout) -> tuple[float, float]:
+    scaling = values(layout.header, ("BZERO", "BSCALE"))
+    return scaling.get("BZERO", 0), scaling.get("BSCALE", 1)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with retry_on_os_error(path), path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
