@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import rice
-from stages.base import BadInput, Fact, Job, Outcome, Retry
-from stages.header import BLOCK, CARD, retry_on_os_error, split_cards, values
+from stages.base import BadInput, Fact, Job, Outcome, Retry, StageError
+from stages.cubes import CubeLayout, read_cube_layout
+from stages.header import BLOCK, CARD, padded, retry_on_os_error, split_cards, values
 
 SUFFIX = ".fz"
 
@@ -33,6 +34,8 @@ _LARGEST_NARROW_HEAP = 2**31 - 1
 #: Sums of words that equal minus zero are multiples of it (FITS 4.0 appendix J.1).
 _ALL_ONES = 0xFFFFFFFF
 
+_FIRST = ("SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3")
+_SIZES = ("NAXIS1", "NAXIS2", "NAXIS3", "BITPIX")
 _END = b"END".ljust(CARD)
 _END_MOVES = "blank cards before END: funpack -C puts END elsewhere, all else is identical"
 _BRING_BACK = "bring it back from the destination, or make it again"
@@ -52,31 +55,6 @@ class Parameters:
 
     tile: Literal["frame", "row"] = "frame"
     prove: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Cube:
-    """A plain cube as its header describes it.
-
-    Attributes
-    ----------
-    cards : tuple of bytes
-        All before END, 80 bytes each.
-    pixel : dtype
-        Of the stored values, big-endian (FITS 4.0 sec. 5.2).
-    shape : tuple of int
-        Frames, rows, columns.
-    """
-
-    cards: tuple[bytes, ...]
-    pixel: np.dtype[Any]
-    shape: tuple[int, int, int]
-
-    @property
-    def data_bytes(self) -> int:
-        """Return the size of the array, bytes, without fill."""
-        frames, rows, columns = self.shape
-        return frames * rows * columns * self.pixel.itemsize
 
 
 def forward(*, job: Job, params: Parameters) -> Outcome:
@@ -106,13 +84,15 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     plain, final = job.folder / name, job.folder / (name + SUFFIX)
     stamp = f"{datetime.fromtimestamp(job.product.first_us // 1_000_000, UTC):%Y-%m-%dT%H:%M:%S}"
     with _opened(plain) as source, _discarded_on_error(job.temporary(final.name)) as temporary:
-        cube = read_plain(source, plain)
+        cube = read_cube_layout(plain)
+        check_comes_back(cube)
+        source.seek(cube.data_offset)
         with temporary.open("w+b") as target:
             wide = _largest_heap(cube) > _LARGEST_NARROW_HEAP
             compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide)
             _sync(target)
         with temporary.open("rb") as written:
-            sha256 = _digest(written, temporary)
+            sha256 = _digest(written, temporary, damaged=Retry)
             size_bytes = os.fstat(written.fileno()).st_size
             if params.prove:
                 _prove(source, plain, written, temporary)
@@ -153,7 +133,7 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
         raise BadInput(f"{job.folder / name}: expected a name that ends in {SUFFIX!r}; audit the night")
     packed, final = job.folder / name, job.folder / name.removesuffix(SUFFIX)
     with _opened(packed) as source, _discarded_on_error(job.temporary(final.name)) as temporary:
-        sha256 = _digest(source, packed)
+        sha256 = _digest(source, packed, damaged=BadInput)
         if job.product.sha256 not in (None, sha256):
             raise BadInput(
                 f"{packed}: SHA-256 is {sha256}, expected {job.product.sha256} as when it was made; {_BRING_BACK}"
@@ -165,53 +145,43 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     return Outcome(outputs={final: temporary}, superseded=(packed,), facts={job.product.identity: facts})
 
 
-def read_plain(source: BinaryIO, path: Path) -> Cube:
-    """Read the header of a plain cube, leaving `source` at the first frame.
+def check_comes_back(cube: CubeLayout) -> None:
+    """Check that nothing in a plain cube is lost in compression.
 
     Parameters
     ----------
-    source : binary file
-        At its start.
-    path : Path
-        For messages.
-
-    Returns
-    -------
-    Cube
-        One that funpack can give back.
+    cube : CubeLayout
+        Of the plain file.
 
     Raises
     ------
     BadInput
-        If it is anything but one integer image of three axes, or has what funpack would not give back.
+        If it has cards, text after END, or bytes after the last frame, that funpack would not give back.
     """
-    cube = _cube(_read_header(source, path), path)
-    for number, card in enumerate(cube.cards, start=1):
+    cards = split_cards(cube.header)
+    if (order := tuple(card[:8].decode().rstrip() for card in cards[: len(_FIRST)])) != _FIRST:
+        raise BadInput(f"{cube.path}: first cards are {order}, expected {_FIRST} (FITS 4.0 sec. 4.4.1.1)")
+    for number, card in enumerate(cards, start=1):
         if reason := rice.why_lost(card):
             raise BadInput(
-                f"{path}: card {number} is {card.rstrip()!r}, which funpack would not give back: {reason}; "
+                f"{cube.path}: card {number} is {card.rstrip()!r}, which funpack would not give back: {reason}; "
                 f"expected cards that survive compression: have the writer of the header correct it"
             )
-    data_start = source.tell()
-    expected = data_start + cube.data_bytes + -cube.data_bytes % BLOCK
-    found = source.seek(0, os.SEEK_END)
-    if found != expected:
-        problem = "truncated" if found < expected else "several HDUs, or bytes after the data"
-        raise BadInput(f"{path}: {problem}: {found} bytes, expected {expected}; make the cube again")
-    source.seek(data_start + cube.data_bytes)
-    if any(source.read()):
-        raise BadInput(
-            f"{path}: bytes other than zero fill the last block (FITS 4.0 sec. 3.3.2), which funpack would "
-            f"not give back; make the cube again"
-        )
-    source.seek(data_start)
-    return cube
+    if rice.header_of(cards) != cube.header:
+        raise BadInput(f"{cube.path}: text after the END card (FITS 4.0 sec. 4.4.1); make the cube again")
+    with cube.path.open("rb") as file:
+        file.seek(cube.data_offset + _data_bytes(cube))
+        if any(file.read()):
+            raise BadInput(
+                f"{cube.path}: bytes other than zero fill the last block (FITS 4.0 sec. 3.3.2), which funpack "
+                f"would not give back; make the cube again"
+            )
 
 
 def compress(
     source: BinaryIO,
     target: BinaryIO,
-    cube: Cube,
+    cube: CubeLayout,
     *,
     tile: Literal["frame", "row"],
     stamp: str,
@@ -225,7 +195,7 @@ def compress(
         At the first frame.
     target : binary file
         Empty, open for reading and writing.
-    cube : Cube
+    cube : CubeLayout
         What `source` holds.
     tile : {"frame", "row"}
         See :class:`Parameters`.
@@ -246,7 +216,11 @@ def compress(
 
     def headers(lengths: list[int], datasum: int) -> bytes:
         cards = rice.table_cards(
-            cube.cards, tile_shape=tile_shape, itemsize=cube.pixel.itemsize, lengths=lengths, wide=wide
+            split_cards(cube.header),
+            tile_shape=tile_shape,
+            itemsize=cube.bitpix // 8,
+            lengths=lengths,
+            wide=wide,
         )
         primary = rice.sealed(rice.primary_cards(), datasum=0, stamp=stamp)
         return primary + rice.sealed(cards, datasum=datasum, stamp=stamp)
@@ -287,37 +261,38 @@ def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
     """
     _read_header(source, path)
     table = _read_header(source, path)
-    cube = _cube(rice.header_of(rice.plain_cards(split_cards(table))), path)
-    yield rice.header_of(cube.cards)
-    pixels = np.empty((_rows_per_tile(table, cube, path), cube.shape[2]), dtype=cube.pixel.newbyteorder("="))
-    for number, length in enumerate(_read_lengths(source, path, table, cube.data_bytes // pixels.nbytes)):
+    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+    yield cube.header
+    stored = rice.PIXELS[cube.bitpix]
+    pixels = np.empty((_rows_per_tile(table, cube, path), cube.shape[2]), dtype=stored.newbyteorder("="))
+    n_tiles = _data_bytes(cube) // pixels.nbytes
+    for number, length in enumerate(_read_lengths(source, path, table, n_tiles)):
         try:
             rice.decode(source.read(length), pixels)
         except ValueError as exc:
             raise BadInput(f"{path}: tile {number} of the table is {exc}; {_BRING_BACK}") from exc
-        yield pixels.astype(cube.pixel).tobytes()
-    yield bytes(-cube.data_bytes % BLOCK)
+        yield pixels.astype(stored).tobytes()
+    yield bytes(cube.size_bytes - cube.data_offset - _data_bytes(cube))
 
 
-def _tiles(source: BinaryIO, cube: Cube, tile_shape: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
-    """Yield the tiles of a cube in order, native byte order; each holds until the next is asked for.
+def _tiles(source: BinaryIO, cube: CubeLayout, tile_shape: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
+    """Yield the tiles of a cube in order, native byte order.
 
     Raises
     ------
     BadInput
         If `source` ends early.
     """
-    frames, rows, columns = cube.shape
-    frame_bytes = rows * columns * cube.pixel.itemsize
-    for number in range(frames):
-        stored = source.read(frame_bytes)
-        if len(stored) != frame_bytes:
-            raise BadInput(f"{source.name}: ends within frame {number}, expected {frames}; make the cube again")
-        frame = np.frombuffer(stored, dtype=cube.pixel).astype(cube.pixel.newbyteorder("="))
-        yield from frame.reshape(-1, *tile_shape)
+    stored = rice.PIXELS[cube.bitpix]
+    for number in range(cube.shape[0]):
+        frame = source.read(cube.frame_bytes)
+        if len(frame) != cube.frame_bytes:
+            raise BadInput(f"{cube.path}: ends within frame {number}: truncated since; make the cube again")
+        pixels = np.frombuffer(frame, dtype=stored).astype(stored.newbyteorder("="))
+        yield from pixels.reshape(-1, *tile_shape)
 
 
-def _rows_per_tile(table: bytes, cube: Cube, path: Path) -> int:
+def _rows_per_tile(table: bytes, cube: CubeLayout, path: Path) -> int:
     """Return the height of the tiles of a compressed cube.
 
     Raises
@@ -327,7 +302,7 @@ def _rows_per_tile(table: bytes, cube: Cube, path: Path) -> int:
     """
     found = values(table, ("ZCMPTYPE", "ZVAL1", "ZVAL2", "ZTILE1", "ZTILE2", "ZTILE3"))
     _, rows, columns = cube.shape
-    expected = {"ZCMPTYPE": "RICE_1", "ZVAL1": rice.BLOCK_SIZE, "ZVAL2": cube.pixel.itemsize, "ZTILE1": columns}
+    expected = {"ZCMPTYPE": "RICE_1", "ZVAL1": rice.BLOCK_SIZE, "ZVAL2": cube.bitpix // 8, "ZTILE1": columns}
     height = found.pop("ZTILE2", None)
     if found != expected | {"ZTILE3": 1} or height not in (1, rows):
         raise BadInput(
@@ -395,51 +370,48 @@ def _read_header(source: BinaryIO, path: Path) -> bytes:
     raise BadInput(f"{path}: ends before an END card: truncated, or not FITS; make the file again")
 
 
-def _cube(header: bytes, path: Path) -> Cube:
-    """Return the cube that a primary header describes.
+def _layout(header: bytes, path: Path) -> CubeLayout:
+    """Return the layout of the plain file that a header out of a ``.fz`` describes.
 
     Raises
     ------
     BadInput
-        If it is anything but a cube of integers of 8, 16 or 32 bits that has pixels.
+        If it does not describe a cube of integers of 8, 16 or 32 bits.
     """
-    cards = split_cards(header)
-    names = ["SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3"]
-    order = [card[:8].rstrip().decode("ascii", "replace") for card in cards[: len(names)]]
-    found = values(header, names)
-    if order != names or found["SIMPLE"] is not True or found["NAXIS"] != 3:
-        raise BadInput(f"{path}: starts with {order}, {found}; expected a primary HDU of three axes")
-    pixel = rice.PIXELS.get(found["BITPIX"])
-    if pixel is None:
+    sizes = values(header, _SIZES)
+    are_good = [isinstance(sizes.get(keyword), int) and sizes[keyword] > 0 for keyword in _SIZES]
+    if not all(are_good) or sizes["BITPIX"] not in rice.PIXELS:
         raise BadInput(
-            f"{path}: BITPIX is {found['BITPIX']!r}, expected one of {sorted(rice.PIXELS)}: Rice would lose "
-            f"digits of other pixels; keep the plain file"
+            f"{path}: holds an image of {sizes}, expected {_SIZES} with BITPIX one of {sorted(rice.PIXELS)}; "
+            f"use funpack -C"
         )
-    columns, rows, frames = (found[name] for name in names[3:])
-    if not all(isinstance(length, int) and length > 0 for length in (columns, rows, frames)):
-        raise BadInput(
-            f"{path}: axes of {columns!r} x {rows!r} x {frames!r} pixels, expected at least one each; "
-            f"make the cube again"
-        )
-    return Cube(tuple(cards), pixel, (frames, rows, columns))
+    columns, rows, frames, bitpix = (sizes[keyword] for keyword in _SIZES)
+    cube = CubeLayout(path, header, (frames, rows, columns), bitpix, 0)
+    return replace(cube, size_bytes=padded(cube.data_offset + _data_bytes(cube)))
 
 
-def _end_moves(cube: Cube) -> bool:
+def _data_bytes(cube: CubeLayout) -> int:
+    """Return the size of the array, bytes, without fill."""
+    return cube.shape[0] * cube.frame_bytes
+
+
+def _end_moves(cube: CubeLayout) -> bool:
     """Return whether funpack would put END somewhere else, among the blank cards around it.
 
     It takes blank cards before END for unused space, and puts END after the last other card, but within
     the last block (cfitsio's ffwend).  :func:`reverse` puts it where it was.
     """
-    return not cube.cards[-1].strip() and len(cube.cards) % (BLOCK // CARD) != 0
+    cards = split_cards(cube.header)
+    return not cards[-1].strip() and len(cards) % (BLOCK // CARD) != 0
 
 
-def _largest_heap(cube: Cube) -> int:
+def _largest_heap(cube: CubeLayout) -> int:
     """Return an upper limit of the heap, bytes: at most 5 bits more for 32 pixels, and 8 bytes more a row."""
     frames, rows, _ = cube.shape
-    return cube.data_bytes + cube.data_bytes // 32 + 8 * frames * rows
+    return _data_bytes(cube) + _data_bytes(cube) // 32 + 8 * frames * rows
 
 
-def _digest(file: BinaryIO, path: Path) -> str:
+def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError]) -> str:
     """Return the SHA-256 (hex) of a ``.fz``, read whole from the disk where the system can be asked to.
 
     Parameters
@@ -448,6 +420,8 @@ def _digest(file: BinaryIO, path: Path) -> str:
         At its start, where it is left.
     path : Path
         For messages.
+    damaged : type of StageError
+        What to raise: a file that was just written can be written again, another cannot.
 
     Returns
     -------
@@ -456,7 +430,7 @@ def _digest(file: BinaryIO, path: Path) -> str:
 
     Raises
     ------
-    BadInput
+    StageError
         If it is truncated, or its CHECKSUM cards contradict it: the words of each HDU, and so of the whole
         file, sum to minus zero (FITS 4.0 appendix J).
     """
@@ -466,11 +440,11 @@ def _digest(file: BinaryIO, path: Path) -> str:
     total = 0
     while chunk := file.read(_CHUNK):
         if len(chunk) % BLOCK:
-            raise BadInput(f"{path}: truncated: ends within a block of {BLOCK} bytes; {_BRING_BACK}")
+            raise damaged(f"{path}: truncated: ends within a block of {BLOCK} bytes; {_BRING_BACK}")
         digest.update(chunk)
         total += rice.ones_complement_sum([chunk])
     if total % _ALL_ONES:
-        raise BadInput(f"{path}: contradicts its own CHECKSUM cards: damaged; {_BRING_BACK}")
+        raise damaged(f"{path}: contradicts its own CHECKSUM cards: damaged; {_BRING_BACK}")
     file.seek(0)
     return digest.hexdigest()
 

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from stages.header import BLOCK, CARD
+from stages.header import CARD, padded
 
 #: Pixels per block of a stream; cfitsio writes no other number (imcompress.c, imcomp_init_table).
 BLOCK_SIZE = 32
@@ -121,7 +121,7 @@ def why_lost(card: bytes) -> str:
     Parameters
     ----------
     card : bytes
-        80 bytes of a plain cube's header.
+        80 bytes of a plain cube's header, printable ASCII.
 
     Returns
     -------
@@ -133,8 +133,6 @@ def why_lost(card: bytes) -> str:
         return "compressed files use it themselves"
     if keyword not in _RENAMED and _OF_THE_TABLE.fullmatch(keyword):
         return "in a compressed file it describes the table"
-    if any(byte < 0x20 or byte > 0x7E for byte in card):
-        return "it has bytes that are not printable ASCII (FITS 4.0 sec. 4.1.2)"
     if not re.fullmatch(rb"[A-Z0-9_-]*", keyword):
         return "its keyword has other characters than A-Z, 0-9, '-' and '_' (FITS 4.0 sec. 4.1.2.1)"
     name, equals, _ = card.partition(b"=")
@@ -226,7 +224,7 @@ def plain_cards(cards: Iterable[bytes]) -> list[bytes]:
 def header_of(cards: Iterable[bytes]) -> bytes:
     """Return a header: the cards and END, filled with blanks to whole blocks (FITS 4.0 sec. 4.4.1)."""
     content = b"".join((*cards, _END))
-    return content.ljust(len(content) + -len(content) % BLOCK)
+    return content.ljust(padded(len(content)))
 
 
 def sealed(cards: Iterable[bytes], *, datasum: int, stamp: str) -> bytes:

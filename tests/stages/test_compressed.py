@@ -13,6 +13,7 @@ from astropy.io import fits
 from stages import compressed, rice
 from stages.base import BadInput, Instrument, Job, Outcome, Product, Retry
 from stages.compressed import Parameters
+from stages.cubes import CubeLayout, read_cube_layout
 from tests.tools import need
 
 START_US = 1767333600_123456  # 2026-01-02T06:00:00.123456
@@ -299,9 +300,10 @@ def test_bytes_depend_on_the_product_only(tmp_path):
 def test_wide_descriptors(tmp_path, image, tile):
     content = make_cube(image, *USUAL_CARDS)
     packed = tmp_path / "wide.fits.fz"
-    source = io.BytesIO(content)
-    cube = compressed.read_plain(source, Path(NAME))
-    with packed.open("w+b") as target:
+    (tmp_path / NAME).write_bytes(content)
+    cube = read_cube_layout(tmp_path / NAME)
+    with (tmp_path / NAME).open("rb") as source, packed.open("w+b") as target:
+        source.seek(cube.data_offset)
         compressed.compress(source, target, cube, tile=tile, stamp="2026-01-02T06:00:00", wide=True)
     assert b"TFORM1  = '1QB(" in packed.read_bytes()
     assert funpacked(packed) == content
@@ -310,7 +312,7 @@ def test_wide_descriptors(tmp_path, image, tile):
 
 
 def test_narrow_descriptors_end_where_signed_integers_do():
-    cube = compressed.Cube((), np.dtype(">i2"), (1000, 512, 512))
+    cube = CubeLayout(Path(), b"", (1000, 512, 512), 16, 0)
     assert compressed._largest_heap(cube) < 2**31
     assert compressed._largest_heap(replace(cube, shape=(4000, 512, 512))) > 2**31 - 1
 
@@ -320,7 +322,7 @@ def test_no_stream_is_larger_than_foreseen():
         limits = np.iinfo(dtype)
         for n in (1, 2, 31, 32, 33, 64, 1000):
             pixels = RNG.integers(limits.min, limits.max, n, dtype=dtype, endpoint=True)
-            cube = compressed.Cube((), pixels.dtype, (1, 1, n))
+            cube = CubeLayout(Path(), b"", (1, 1, n), 8 * pixels.itemsize, 0)
             assert len(rice.encode(pixels)) <= compressed._largest_heap(cube)
 
 
@@ -339,19 +341,20 @@ def good_cube(*cards):
 
 
 REFUSED = {
-    "several HDUs": (good_cube() + good_cube(), "several HDUs"),
-    "bytes after the data": (good_cube() + b"x", "bytes after the data"),
+    "several HDUs": (good_cube() + good_cube(), "expected 14400"),
+    "bytes after the data": (good_cube() + b"x", "expected 14400"),
     "truncated data": (good_cube()[:-2880], "truncated"),
-    "truncated header": (good_cube()[:2000], "before an END card"),
-    "empty": (b"", "before an END card"),
-    "not FITS": (b"\x89PNG" * 2000, "before an END card"),
+    "truncated header": (good_cube()[:2000], "truncated"),
+    "empty": (b"", "not a FITS file"),
+    "not FITS": (b"\x89PNG" * 2000, "not a FITS file"),
     "text after END": (make_header()[:2870] + b"x" * 10 + bytes(2880), "text after the END card"),
     "fill": (good_cube()[:-1] + b" ", "fill the last block"),
     "float": (make_header(bitpix=-32) + bytes(2880), "BITPIX is -32"),
     "64 bits": (make_header(bitpix=64) + bytes(2880), "BITPIX is 64"),
-    "no frames": (make_header(shape=(0, 4, 4)), "at least one"),
-    "image": (good_cube().replace(b"NAXIS   =                    3", b"NAXIS   =                    2"), "three axes"),
-    "extension": (b"XTENSION= 'IMAGE   '".ljust(80) + good_cube()[80:], "primary HDU"),
+    "no frames": (make_header(shape=(0, 4, 4)), "NAXIS3 is 0"),
+    "image": (good_cube().replace(b"NAXIS   =                    3", b"NAXIS   =                    2"), "NAXIS is 2"),
+    "extension": (b"XTENSION= 'IMAGE   '".ljust(80) + good_cube()[80:], "not a FITS file"),
+    "order": (good_cube()[:80] + good_cube()[160:240] + good_cube()[80:160] + good_cube()[240:], "first cards"),
     **{
         keyword: (good_cube(f"{keyword:<8}= 1"), keyword)
         for keyword in (
