@@ -84,9 +84,12 @@ class Book:
         Its row.
     lease : Lease
         The hold itself.
+    prefix : str
+        Of the instrument's frame IDs.
     """
 
-    def __init__(self, store: Store, flow: Flow, night: Night, lease: Lease) -> None:
+    def __init__(self, store: Store, flow: Flow, night: Night, lease: Lease, prefix: str) -> None:
+        self.prefix = prefix
         self.store = store
         self.flow = flow
         self.night = night
@@ -225,7 +228,11 @@ class Book:
             self.entry(session, [self._entry_of(work, verb, "started") for work in works])
 
     def commit(
-        self, moves: Sequence[Move], manifest: ManifestOutcome | None = None, *, withdraw_manifests: bool = False
+        self,
+        moves: Sequence[Move],
+        manifest: ManifestOutcome | None = None,
+        *,
+        withdrawn_manifests: Sequence[str] = (),
     ) -> None:
         """Commit moves at once: evidence, new state, facts, manifest, and an entry ``done`` for each."""
         if not moves:
@@ -255,10 +262,11 @@ class Book:
                     .where(col(Copy.withdrawn_us).is_(None))
                     .values(withdrawn_us=at_us)
                 )
-            if withdraw_manifests:
+            if withdrawn_manifests:
                 session.execute(
                     update(Manifest)
                     .where(col(Manifest.night_id) == self.night.id, col(Manifest.withdrawn_us).is_(None))
+                    .where(col(Manifest.name).in_(withdrawn_manifests))
                     .values(withdrawn_us=at_us)
                 )
             self.entry(

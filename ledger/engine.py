@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from ledger.config import Config
@@ -60,8 +61,7 @@ def executor(config: Config, jobs: int | None = None) -> Iterator[Executor]:
     pool = ProcessPoolExecutor(
         workers_of(config, jobs),
         mp_context=_context(),
-        initializer=_begin_worker,
-        initargs=(umask and int(umask, 8),),
+        initializer=partial(_begin_worker, int(umask, 8) if umask else None),
     )
     try:
         yield pool

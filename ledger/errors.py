@@ -9,6 +9,7 @@
     ├── NotReady                   1   it will be possible later: the message says when
     ├── AuditFailed                1   a law does not hold
     ├── Irreversible               1   it cannot be undone without harm
+    ├── Interrupted        128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
 
 A message says what, where, what was found, what was expected, and what to do next.
@@ -91,3 +92,17 @@ class Busy(LedgerError):
     """Another run holds the night."""
 
     exit_status = 75
+
+
+class Interrupted(LedgerError):
+    """A signal asked to stop; the file in hand was finished.
+
+    Parameters
+    ----------
+    signal_number : int
+        Which.
+    """
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__("stopped in order; the same command goes on from here")
+        self.exit_status = 128 + signal_number

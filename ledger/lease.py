@@ -96,6 +96,17 @@ class Lease:
             except LedgerError:
                 continue  # the database is busy or away; the next commit finds out whether the lease still holds
 
+    def confirm(self) -> None:
+        """Refuse to go on if another run has taken over. Call before files get their final names.
+
+        Raises
+        ------
+        Busy
+            If the lease was lost.
+        """
+        with self.store.write() as session:
+            self.check(session)
+
     def check(self, session: Session) -> None:
         """Refuse to commit if another run has taken over. Call inside the transaction that commits.
 

@@ -46,7 +46,7 @@ _HWP_MOVES_US = 1_500_000
 _PAUSE_US = 20_000_000
 
 #: How late the slower camera is ready, and how the period walks and drifts.
-_READY_US = 3.0
+_READY_US = 6.0
 _PERIOD_WALK_US = 0.02
 _PERIOD_DRIFT = 2e-3
 
@@ -96,7 +96,7 @@ def simulate_night(
     seed : int
         Of all random numbers; not negative.
     scale : float
-        Factor on the numbers of frames.
+        Factor on the numbers of triggers; the block "bad" stays as it is.
     shape : tuple of int
         Rows and columns of a frame; at least 5 columns, where identities lie.
     progress : callable, optional
@@ -285,7 +285,7 @@ class _Logger:
             "RET-ANG1": round(acquisition.angle_deg + self._rng.uniform(-1e-3, 1e-3), 6),
             "U_CAMERA": camera,
             "U_DETMOD": f"{acquisition.mode:<16}",
-            "U_FLC": f"{acquisition.flc_card:<16}" if acquisition.flc_card else "",
+            "U_FLC": f"{acquisition.flc_card:<16}",
             "U_FLCEN": switching,
             "U_FLCST": "IN" if switching else "OUT",
             "U_TRIGEN": acquisition.triggered,
@@ -295,7 +295,7 @@ class _Logger:
 
 
 def _flc_states(acquisition: Acquisition, rng: np.random.Generator) -> Array:
-    """Return the FLC state at each trigger: +1 and -1 in turn, whichever is first, or 0."""
+    """Return the FLC state at each trigger (int8): +1 and -1 in turn, whichever is first, or 0."""
     states = np.zeros(acquisition.n_triggers, np.int8)
     if acquisition.dither_us:
         first = rng.choice((1, -1))
@@ -354,17 +354,11 @@ def _write_cube(path: Path, data: Array, header: fits.Header, *, fault: str | No
 
 def _write_timing(path: Path, frames: Array, logged_ns: Array) -> None:
     """Write a timing file as milk's logger does, from integers: no digit is rounded."""
+    columns = (column.tolist() for column in (frames["serial"] + _FIRST_INDEX, logged_ns, frames["time_us"]))
     rows = (
         f"{i:10d}  {index:10d}  {_decimal(logged - int(logged_ns[0]), 9):>15}   {_decimal(logged, 9):>20}"
         f"  {_decimal(time_us, 6):>17}   {index:10d}   {0:10d}\n"
-        for i, (index, logged, time_us) in enumerate(
-            zip(
-                (frames["serial"] + _FIRST_INDEX).tolist(),
-                logged_ns.tolist(),
-                frames["time_us"].tolist(),
-                strict=True,
-            )
-        )
+        for i, (index, logged, time_us) in enumerate(zip(*columns, strict=True))
     )
     path.write_text(_TIMING_HEAD + "".join(rows), "ascii")
 

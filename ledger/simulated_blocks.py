@@ -55,7 +55,7 @@ class Acquisition:
     noise_us : float
         Timing noise of each camera: 7 in FAST mode, up to 173 in SLOW (DESIGN section 3).
     offset_us : float
-        Static offset of camera 2 against camera 1.
+        Static offset of camera 2 against camera 1, or of its first frame if it runs freely.
     skipped : tuple of int
         Triggers that pass before each camera starts.
     loss : float
@@ -146,6 +146,7 @@ def _untriggered(scale: float) -> tuple[Acquisition, ...]:
             data_type="DARK",
             obs_mode="CAL",
             triggered=False,
+            offset_us=3_700.0,
             cube_frames=(200, 150),
             named_in_hst=True,
         ),

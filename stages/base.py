@@ -355,7 +355,7 @@ class ManifestLine:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A manifest that the outcome writes, or (on the way back) the withdrawal of one."""
+    """A manifest that the outcome writes."""
 
     name: str
     sha256: str
@@ -387,6 +387,8 @@ class Outcome:
         Identities whose copies at the destination are gone.
     manifest : Manifest or None
         The manifest that was written.
+    withdrawn_manifests : tuple of str
+        Names of manifests that stand no longer.
     remarks : mapping of str to int
         Things worth telling, with how often each happened; summed over the night.
     failures : mapping of str to str
@@ -402,6 +404,7 @@ class Outcome:
     evidence: tuple[Evidence, ...] = ()
     withdrawn: tuple[str, ...] = ()
     manifest: Manifest | None = None
+    withdrawn_manifests: tuple[str, ...] = ()
     remarks: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
 
@@ -414,9 +417,15 @@ class Stage(Protocol):
     ``Parameters``
         a frozen dataclass; the state's ``parameters`` in the configuration are checked against it
         and an instance is passed as `params` (None without it);
-    ``NightFiles(*, job, params) -> dict[str, bytes]``
-        spelled ``night_files``: files of the night as a whole, by path relative to the night's
-        folder, that exist while any product is at or beyond the state.
+    ``night_files(*, job, params) -> dict[str, bytes]``
+        files of the night as a whole, by path relative to the night's folder, that exist while any
+        product is at or beyond the state, or on its way there;
+    ``SUFFIXES``
+        endings of the files that it adds beside a product's stem (``(".png",)``), so that strays of
+        a run that died are known for what they are;
+    ``HEADER_ONLY = True``
+        if all it does is :class:`Rewrite` and :class:`Rename`: it is then repeated to repair a header
+        that a kill may have torn.
     """
 
     def forward(self, *, job: Job, params: Any) -> Outcome:

@@ -1,0 +1,301 @@
+"""The machine: takes a night forward to a state, or back to one, and settles what dead runs left."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ledger import durable, engine, frame_ids, registration, scan
+from ledger.book import Book
+from ledger.clock import show_us
+from ledger.config import Config, load_stages
+from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.flow import Flow, Step, flows
+from ledger.lease import Lease
+from ledger.models import Night
+from ledger.report import Reporter, Result, Silent, Stop
+from ledger.rows import Work, to_raw
+from ledger.scan import NightFolder
+from ledger.settle import settle
+from ledger.steps import Steps
+from ledger.store import Store
+
+
+class Machine:
+    """Moves nights.
+
+    Parameters
+    ----------
+    config : Config
+        All of it.
+    store : Store
+        An initialised database.
+    reporter : Reporter, optional
+        Who is told of progress.
+    jobs : int, optional
+        Workers, instead of the configuration's.
+    stop : Stop, optional
+        Set by a signal handler.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        reporter: Reporter | None = None,
+        jobs: int | None = None,
+        stop: Stop | None = None,
+    ) -> None:
+        self.config = config
+        self.store = store
+        self.reporter = reporter or Silent()
+        self.jobs = jobs
+        self.stop = stop or Stop()
+        self.flows = flows(config)
+        self.stages = load_stages(config)
+        store.open()
+        store.check_declared(self.flows.values())
+
+    # commands
+
+    def scan(self, folder: NightFolder) -> Result:
+        """Register the night's raw files; put aside those that cannot be used."""
+        with self._holding(folder, "scan", {}) as (steps, result):
+            self._register(steps)
+        return result
+
+    def advance(
+        self, folder: NightFolder, *, to: str | None = None, final: bool = False, late_reason: str | None = None
+    ) -> Result:
+        """Take a night forward.
+
+        Parameters
+        ----------
+        folder : NightFolder
+            The night.
+        to : str, optional
+            The state to reach; the pipeline's last by default.
+        final : bool
+            Number the night although it may still be written.
+        late_reason : str, optional
+            Assign frame IDs out of order, and why.
+
+        Returns
+        -------
+        Result
+            What was done, what failed, and why it stopped if it did.
+
+        Raises
+        ------
+        BadInput, Busy, Interrupted
+            Before anything is changed, or (interrupted) between two files.
+        """
+        flow = self.flows[folder.pipeline]
+        target = flow.resolve(to) if to else flow.last
+        self._check_destination(folder, flow, target)
+        self._refuse_foreign(flow, folder)
+        arguments = {"to": target, "final": final, "late_reason": late_reason}
+        with self._holding(folder, "advance", arguments) as (steps, result):
+            settle(steps, self.store.works(steps.book.night), rolls_back=False)
+            self._register(steps)
+            if flow.position(target) >= flow.position(flow.born):
+                self._pair(steps)
+            for segment in flow.segments(target):
+                result.stopped = self._advance_segment(steps, segment, final=final, late_reason=late_reason)
+                if result.stopped:
+                    break
+        return result
+
+    def rollback(self, folder: NightFolder, *, to: str = "raw") -> Result:
+        """Take a night back to an earlier state; ``raw`` leaves its folder as it was.
+
+        Raises
+        ------
+        BadInput, Busy, Interrupted
+            Before anything is changed, or (interrupted) between two files.
+        """
+        flow = self.flows[folder.pipeline]
+        target = flow.resolve(to)
+        if self.store.find_night(folder.pipeline, folder.date) is None:
+            raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+        with self._holding(folder, "rollback", {"to": target}) as (steps, result):
+            settle(steps, self.store.works(steps.book.night), rolls_back=True)
+            self._revert(steps, target)
+        return result
+
+    # a run's hold
+
+    @contextmanager
+    def _holding(
+        self, folder: NightFolder, command: str, arguments: Mapping[str, Any]
+    ) -> Iterator[tuple[Steps, Result]]:
+        flow = self.flows[folder.pipeline]
+        result = Result(folder.pipeline, folder.date)
+        night = self.store.night(folder.pipeline, folder.root, folder.date)
+        run_id = self.store.begin_run(command, {"date": folder.date, "pipeline": folder.pipeline, **arguments})
+        status = 3  # a bug, unless it turns out otherwise
+        try:
+            with Lease(self.store, night, run_id) as lease, engine.executor(self.config, self.jobs) as pool:
+                steps = Steps(
+                    Book(self.store, flow, night, lease, self.config.instrument.prefix),
+                    folder,
+                    self.config,
+                    self.stages,
+                    executor=pool,
+                    workers=engine.workers_of(self.config, self.jobs),
+                    reporter=self.reporter,
+                    stop=self.stop,
+                    result=result,
+                )
+                yield steps, result
+                result.count_states(work.state for work in self.store.works(night))
+            status = 0 if result.succeeded else 1
+        except LedgerError as exc:
+            status = exc.exit_status
+            raise
+        finally:
+            self.store.end_run(run_id, status)
+
+    def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
+        destination = self.config.destination(folder.pipeline)
+        needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
+        if needed and not destination.is_dir():
+            raise BadInput(
+                f"destination {str(destination)!r}: no such folder; expected it to exist (is the disk mounted?); create"
+                " it, set LEDGER_TRANSFER__DESTINATION, or stop before with --to compressed"
+            )
+
+    def _refuse_foreign(self, flow: Flow, folder: NightFolder) -> None:
+        with self.store.read() as session:
+            if frame_ids.is_foreign(session, self.config, flow, folder):
+                product_folder = folder.path / self.config.instrument.product_folder
+                raise NotReady(
+                    f"night {folder.date} is foreign: {str(product_folder)!r} holds files that this ledger did not"
+                    " make; expected no such folder; such nights are reported and never touched"
+                )
+
+    # forward
+
+    def _register(self, steps: Steps) -> None:
+        registration.register(steps)
+
+    def _pair(self, steps: Steps) -> None:
+        """Give every frame of the raw files that are not synced yet its product."""
+        book, flow = steps.book, steps.book.flow
+        raws = [row for row in self.store.raws(book.night) if not row.quarantine_reason]
+        new = [row for row in raws if row.state == flow.states[0]]
+        works = self.store.works(book.night)
+        if not new:
+            return
+        if works and not self._is_numbered(book.night):  # products that nobody knows by a number are made anew
+            self._revert(steps, flow.states[0])
+            new, works = raws, []
+        step = flow.step(flow.born)
+        self.reporter.phase(step.state, len(new))
+        outcome = steps.pair(step, [to_raw(book.night, row) for row in new], frozenset(w.product.name for w in works))
+        rows = {row.identity: row for row in self.store.raws(book.night)}
+        book.make_products(
+            self.config.instrument.product_folder,
+            outcome.products,
+            [rows[row.identity] for row in new],
+            outcome.remarks,
+        )
+        steps.result.moved[step.forward] += len(new)
+        steps.result.remarks.update(outcome.remarks)
+        self.reporter.advance(len(new))
+
+    def _is_numbered(self, night: Night) -> bool:
+        found = self.store.find_night(night.pipeline, night.date)
+        return found is not None and found.numbered_us is not None
+
+    def _advance_segment(
+        self, steps: Steps, segment: Sequence[Step], *, final: bool, late_reason: str | None
+    ) -> str | None:
+        """Take products through one segment; return why that is not possible yet, or None."""
+        first, flow = segment[0], steps.book.flow
+        works = self.store.works(steps.book.night)
+        inside = [w for w in works if w.quarantine_reason is None]
+        behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
+        if behind and first.is_barrier:
+            return (
+                f"{len(behind)} products are not {first.before} yet, and {first.state} takes the whole night:"
+                " see what failed, and run the same command again"
+            )
+        try:
+            if first is flow.steps[1] and flow.numbering is not None:
+                self._look(steps, works, final=final)
+            if first is flow.numbering:
+                self._number(steps, works, final=final, late_reason=late_reason)
+                works = self.store.works(steps.book.night)
+        except NotReady as exc:
+            return str(exc)
+        ready = [w for w in works if flow.position(first.before) <= flow.position(w.state)]
+        moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
+        if not moving:
+            return None
+        for step in segment:
+            steps.write_night_files(step, ready)
+        if first.scope == "file":
+            steps.flow(segment, "forward", moving)
+        else:
+            steps.together(first, "forward", moving, serial=len(self.store.manifests(steps.book.night)))
+        return None
+
+    def _look(self, steps: Steps, works: Sequence[Work], *, final: bool) -> None:
+        """Refuse to spend disk on a night that could not be numbered."""
+        if frame_ids.needs_allocation(works, self._numbered_us(steps)):
+            with self.store.read() as session:
+                self._gate(session, steps, final=final)
+
+    def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
+        if not frame_ids.needs_allocation(works, self._numbered_us(steps)):
+            return
+        done = frame_ids.allocate(
+            steps.book, works, lambda session: self._gate(session, steps, final=final), late_reason=late_reason
+        )
+        if done.assigned:
+            steps.result.remarks["frame IDs assigned"] += done.assigned
+        if done.withdrawn:
+            steps.result.remarks["frame IDs withdrawn"] += done.withdrawn
+
+    def _numbered_us(self, steps: Steps) -> int | None:
+        night = self.store.find_night(steps.folder.pipeline, steps.folder.date)
+        return night.numbered_us if night else None
+
+    def _gate(self, session: Any, steps: Steps, *, final: bool) -> None:
+        folder, minutes = steps.folder, self.config.settle_minutes
+        if not final and scan.is_being_written(folder, self.config.instrument, self.store.clock(), minutes):
+            raise NotReady(
+                f"night {folder.date} may still be written: its newest raw file is younger than {minutes:g} minutes at"
+                f" {show_us(self.store.clock())} UT; run again later, or with --final if observing has ended"
+            )
+        frame_ids.check_gate(session, self.config, steps.book.flow, folder)
+
+    # back
+
+    def _revert(self, steps: Steps, target: str) -> None:
+        """Take all products back to `target`, quarantined ones too."""
+        flow = steps.book.flow
+        for segment in reversed(flow.segments(flow.last)):
+            undone = [s for s in segment if flow.position(s.state) > flow.position(target)]
+            works = self.store.works(steps.book.night)
+            if not undone or not works:
+                continue
+            if segment[0].scope == "file":
+                steps.flow(undone, "reverse", works)
+            else:
+                serial = len(self.store.manifests(steps.book.night))
+                steps.together(segment[0], "reverse", works, serial=serial)
+            works = self.store.works(steps.book.night)
+            for step in undone:
+                steps.write_night_files(step, [w for w in works if flow.position(w.state) >= flow.position(step.state)])
+            if steps.result.failed:
+                steps.result.stopped = f"{len(steps.result.failed)} products could not be taken back"
+                return
+        if flow.position(target) < flow.position(flow.born):
+            works = self.store.works(steps.book.night)
+            if works:
+                steps.book.unmake_products(works)
+                steps.result.moved[flow.step(flow.born).reverse] += len(works)
+        if not any(work.product.files for work in self.store.works(steps.book.night)):
+            durable.remove_folder_if_empty(steps.product_folder)

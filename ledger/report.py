@@ -1,0 +1,106 @@
+"""What a run says while it works, and what it found when it ends."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+class Reporter(Protocol):
+    """Who is told of progress: a terminal, a log, or nobody."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a phase of `total` items."""
+
+    def advance(self, n: int = 1) -> None:
+        """Count `n` items of the phase as done."""
+
+    def say(self, text: str) -> None:
+        """Tell one thing."""
+
+
+class Silent:
+    """Tells nobody."""
+
+    def phase(self, name: str, total: int) -> None:
+        """Do nothing."""
+
+    def advance(self, n: int = 1) -> None:
+        """Do nothing."""
+
+    def say(self, text: str) -> None:
+        """Do nothing."""
+
+
+@dataclass(slots=True)
+class Stop:
+    """Set by a signal handler; looked at between files."""
+
+    signal_number: int | None = None
+
+
+@dataclass(slots=True)
+class Result:
+    """What one run did to one night.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    moved : Counter
+        How many files passed each edge, by its verb.
+    registered : int
+        Raw files that are new in the ledger.
+    quarantined : list
+        Raw files that were put aside in this run: name and reason.
+    failed : list
+        Files that did not succeed: name and error.
+    settled : list
+        What was put in order after runs that died.
+    remarks : Counter
+        Things worth telling, summed over the night.
+    stopped : str or None
+        Why the run ended before its goal.
+    states : Counter
+        Products in each state at the end.
+    """
+
+    pipeline: str
+    date: str
+    moved: Counter[str] = field(default_factory=Counter)
+    registered: int = 0
+    quarantined: list[tuple[str, str]] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    remarks: Counter[str] = field(default_factory=Counter)
+    stopped: str | None = None
+    states: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was done."""
+        return bool(self.moved or self.registered or self.quarantined or self.settled)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the goal was reached without a failure; what is quarantined does not count as one."""
+        return not self.failed and self.stopped is None
+
+    def count_states(self, states: Iterable[str]) -> None:
+        """Set `states` from the state of every product."""
+        self.states = Counter(states)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "pipeline": self.pipeline,
+            "date": self.date,
+            "registered": self.registered,
+            "moved": dict(self.moved),
+            "quarantined": [{"file": name, "reason": reason} for name, reason in self.quarantined],
+            "failed": [{"file": name, "error": error} for name, error in self.failed],
+            "settled": self.settled,
+            "remarks": dict(sorted(self.remarks.items())),
+            "stopped": self.stopped,
+            "states": dict(self.states),
+        }

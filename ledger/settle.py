@@ -1,0 +1,109 @@
+"""Putting in order what runs left that died: every run begins with it.
+
+What a dead run left is known from its entries ``started`` without an end, and from the rows: the
+product folder must hold exactly the files that they name. Only files that the ledger itself makes are
+ever touched: its temporaries, and the names that a product of this night can have.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from ledger import durable
+from ledger.book import Pending
+from ledger.errors import BadInput, NotReady
+from ledger.flow import Direction, Step
+from ledger.rows import Work
+from ledger.steps import Steps
+from stages import base
+
+
+def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
+    """Finish or undo what dead runs of this night left.
+
+    Parameters
+    ----------
+    steps : Steps
+        Of the night, held.
+    works : sequence of Work
+        Its products.
+    rolls_back : bool
+        Whether the run is going to roll back: then what a dead run may have done outside of the
+        night's folder (copies, manifests) is undone; otherwise the run is going to repeat it.
+    """
+    pending = steps.book.pending()
+    by_identity = {work.product.identity: work for work in works}
+    for step, direction, group in _by_edge(steps, pending):
+        concerned = [by_identity[p.identity] for p in group if p.identity in by_identity]
+        if not concerned:
+            continue
+        if getattr(steps.stages[step.state].stage, "HEADER_ONLY", False):
+            _restore_headers(steps, step, direction, concerned)
+        elif step.scope != "file":
+            _settle_together(steps, step, direction, concerned, rolls_back=rolls_back)
+    removed = _remove_strays(steps, works)
+    if pending:
+        steps.book.settled(pending)
+        steps.result.settled += [f"{p.name}: {p.edge} had begun and not ended" for p in pending]
+    steps.result.settled += [f"{name}: left behind, removed" for name in removed]
+
+
+def _by_edge(steps: Steps, pending: Sequence[Pending]) -> Iterator[tuple[Step, Direction, list[Pending]]]:
+    directions: tuple[Direction, ...] = ("forward", "reverse")
+    for step in steps.book.flow.steps:
+        for direction in directions:
+            group = [p for p in pending if p.edge == step.verb(direction)]
+            if group:
+                yield step, direction, group
+
+
+def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequence[Work]) -> None:
+    """Write the headers and names of the state that the rows say: a kill may have torn them."""
+    back: Direction = "reverse" if direction == "forward" else "forward"
+    for work in works:
+        if work.state != step.source(direction):
+            continue
+        try:
+            outcome = steps.call(step, back, steps.job([work]))
+            durable.put_in_place(outcome, steps.config.permissions.group)
+        except OSError as exc:
+            raise NotReady(
+                f"{work.product.name}: its header may be torn and cannot be written again ({exc});"
+                " run `ledger audit`, and roll the night back"
+            ) from exc
+
+
+def _settle_together(
+    steps: Steps, step: Step, direction: Direction, works: Sequence[Work], *, rolls_back: bool
+) -> None:
+    """Undo a forward step's traces outside of the night if nobody will repeat it; finish a reverse one."""
+    serial = len(steps.book.store.manifests(steps.book.night))
+    if direction == "reverse":
+        steps.together(step, "reverse", [w for w in works if w.state == step.state], serial=serial)
+    elif rolls_back:
+        begun = [w for w in works if w.state == step.before]
+        if begun:
+            outcome = steps.call(step, "reverse", steps.job(begun, serial=serial + 1))
+            if outcome.failures:
+                name, reason = next(iter(outcome.failures.items()))
+                raise BadInput(f"{name}: {reason}")
+            durable.remove(outcome.superseded)
+
+
+def _remove_strays(steps: Steps, works: Sequence[Work]) -> list[str]:
+    """Remove temporaries, and files that a product could have but by its row does not; return their names."""
+    suffixes = {suffix for loaded in steps.stages.values() for suffix in getattr(loaded.stage, "SUFFIXES", ())}
+    expected = {name for work in works for name in work.product.files}
+    stems = {s for work in works for s in (work.product.name, work.product.frame_id) if s}
+    possible = {stem + suffix for stem in stems for suffix in suffixes}
+    strays = []
+    for folder in (steps.product_folder, steps.folder.path):
+        if not folder.is_dir():
+            continue
+        for path in sorted(folder.iterdir()):
+            is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
+            is_stray = folder == steps.product_folder and path.name in possible - expected
+            if (is_temporary or is_stray) and path.is_file():
+                strays.append(path)
+    if strays:
+        steps.book.lease.confirm()
+        durable.remove(strays)
+    return [path.name for path in strays]

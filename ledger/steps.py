@@ -1,0 +1,335 @@
+"""Steps of a night: the one place that calls a stage, and the order in which its outcome takes effect.
+
+For every step (DESIGN section 13): the entry ``started`` is committed; the stage writes temporaries;
+the lease is confirmed; headers are rewritten, files replaced, folders synced; state, facts and the
+entry ``done`` are committed at once; and only then is what is superseded removed.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from dataclasses import dataclass
+
+from ledger import durable
+from ledger.book import Book, Move
+from ledger.config import Config, LoadedStage
+from ledger.engine import Timed, timed
+from ledger.errors import BadInput, Busy, Interrupted, Irreversible, LedgerError, NotReady
+from ledger.flow import Direction, Step
+from ledger.report import Reporter, Result, Stop
+from ledger.rows import Work
+from ledger.scan import NightFolder
+from stages import base
+from stages.base import Job, Outcome, Raw
+
+#: Products of one call of a stage of scope ``batch``: small enough that a kill costs little.
+BATCH = 64
+#: Steps in hand a worker: enough to keep it busy while finished ones are committed together.
+IN_HAND_PER_WORKER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A stage at work on one product."""
+
+    work: Work
+    step: Step
+
+
+class Steps:
+    """Executes steps on the products of one night that a run holds.
+
+    Parameters
+    ----------
+    book : Book
+        The hold.
+    folder : NightFolder
+        The night on disk.
+    config : Config
+        Parameters, destination, instrument.
+    stages : mapping of str to LoadedStage
+        By state.
+    executor : Executor
+        Where stages of scope ``file`` run.
+    workers : int
+        How many it has.
+    reporter : Reporter
+        Who is told.
+    stop : Stop
+        Looked at between files.
+    result : Result
+        Filled in.
+    """
+
+    def __init__(
+        self,
+        book: Book,
+        folder: NightFolder,
+        config: Config,
+        stages: dict[str, LoadedStage],
+        *,
+        executor: Executor,
+        workers: int,
+        reporter: Reporter,
+        stop: Stop,
+        result: Result,
+    ) -> None:
+        self.book = book
+        self.folder = folder
+        self.config = config
+        self.stages = stages
+        self.executor = executor
+        self.in_hand = IN_HAND_PER_WORKER * workers
+        self.reporter = reporter
+        self.stop = stop
+        self.result = result
+        self.product_folder = folder.path / config.instrument.product_folder
+
+    def job(self, works: Sequence[Work] = (), **more: object) -> Job:
+        """Return the job for `works`."""
+        return Job(
+            night=self.folder.path,
+            date=self.folder.date,
+            folder=self.product_folder,
+            instrument=self.config.instrument,
+            products=tuple(work.product for work in works),
+            destination=self.config.destination(self.folder.pipeline) / self.folder.date,
+            **more,  # type: ignore[arg-type]
+        )
+
+    def call(self, step: Step, direction: Direction, job: Job) -> Outcome:
+        """Call a stage here and now; translate its errors.
+
+        Raises
+        ------
+        BadInput, NotReady, Irreversible
+            As the stage's own.
+        """
+        try:
+            return self._function(step, direction)(job=job, params=self.stages[step.state].params)
+        except base.Irreversible as exc:
+            raise Irreversible(str(exc)) from exc
+        except base.BadInput as exc:
+            raise BadInput(str(exc)) from exc
+        except base.Retry as exc:
+            raise NotReady(str(exc)) from exc
+
+    def _function(self, step: Step, direction: Direction) -> base.StageFunction:
+        stage = self.stages[step.state].stage
+        return stage.forward if direction == "forward" else stage.reverse
+
+    # one product at a time
+
+    def flow(self, segment: Sequence[Step], direction: Direction, works: Sequence[Work]) -> None:
+        """Take products through the steps of `segment`, each as soon as it is ready for the next."""
+        next_step = {step.source(direction): step for step in segment}
+        queue = deque(w for w in works if w.state in next_step and (direction == "reverse" or not w.quarantine_reason))
+        if not queue:
+            return
+        if direction == "forward":
+            self._make_folder()
+        todo = sum(_steps_left(work, segment, direction) for work in queue)
+        self.reporter.phase(" + ".join(step.target(direction) for step in _in_order(segment, direction)), todo)
+        running: dict[Future[Timed[Outcome]], Call] = {}
+        while queue or running:
+            if self.stop.signal_number is None:
+                self._submit(queue, running, next_step, direction)
+            if not running:
+                break
+            finished, _ = wait(running, return_when=FIRST_COMPLETED)
+            moved = self._finish([(running.pop(future), future) for future in finished], direction)
+            queue.extend(work for work in moved if work.state in next_step)
+        if self.stop.signal_number is not None:
+            raise Interrupted(self.stop.signal_number)
+
+    def _make_folder(self) -> None:
+        try:
+            self.product_folder.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise NotReady(
+                f"{self.product_folder}: cannot be made ({exc.strerror}); expected a night's folder that may be written"
+            ) from exc
+
+    def _submit(
+        self,
+        queue: deque[Work],
+        running: dict[Future[Timed[Outcome]], Call],
+        next_step: dict[str, Step],
+        direction: Direction,
+    ) -> None:
+        if len(running) > self.in_hand // 2:  # refill in one transaction, not one a product
+            return
+        calls: list[Call] = []
+        while queue and len(running) + len(calls) < self.in_hand:
+            work = queue.popleft()
+            calls.append(Call(work, next_step[work.state]))
+        for step in {call.step for call in calls}:
+            self.book.started([call.work for call in calls if call.step == step], step.verb(direction))
+        for call in calls:
+            future = self.executor.submit(
+                timed,
+                self._function(call.step, direction),
+                job=self.job([call.work]),
+                params=self.stages[call.step.state].params,
+            )
+            running[future] = call
+
+    def _finish(self, finished: Sequence[tuple[Call, Future[Timed[Outcome]]]], direction: Direction) -> list[Work]:
+        """Let the outcomes of calls take effect; return the products that moved."""
+        done: list[tuple[Call, Timed[Outcome]]] = []
+        failures: list[tuple[Call, str]] = []
+        for call, future in finished:
+            try:
+                done.append((call, future.result()))
+            except BrokenExecutor as exc:
+                raise LedgerError("a worker process died (out of memory?); run the same command again") from exc
+            except Exception as exc:  # noqa: BLE001  one file's failure must not stop the others
+                failures.append((call, _reason(exc)))
+        self.book.lease.confirm()
+        effective = []
+        for call, outcome in done:
+            try:
+                durable.put_in_place(outcome.value, self.config.permissions.group)
+            except OSError as exc:
+                failures.append((call, _reason(exc)))
+            else:
+                effective.append((call, outcome))
+        moves = [
+            Move(
+                work=call.work,
+                verb=call.step.verb(direction),
+                direction=direction,
+                facts=outcome.value.facts.get(call.work.product.identity, {}),
+                seconds=outcome.seconds,
+                size_bytes=sum(part.raw.size_bytes for part in call.work.product.parts),
+                remarks=outcome.value.remarks,
+            )
+            for call, outcome in effective
+        ]
+        self.book.commit(moves)
+        for _, outcome in effective:
+            durable.remove(outcome.value.superseded)
+            self.result.remarks.update(outcome.value.remarks)
+        for step in {call.step for call, _ in failures}:
+            self._fail([(call.work, reason) for call, reason in failures if call.step == step], step, direction)
+        for move in moves:
+            self.result.moved[move.verb] += 1
+        self.reporter.advance(len(finished))
+        return [move.work for move in moves]
+
+    def _fail(self, failures: Sequence[tuple[Work, str]], step: Step, direction: Direction) -> None:
+        self.book.failed(failures, step.verb(direction))
+        for work, reason in failures:
+            self.result.failed.append((work.product.frame_id or work.product.name, reason))
+
+    # many products at once
+
+    def together(
+        self, step: Step, direction: Direction, works: Sequence[Work], *, serial: int = 0, everything: bool = False
+    ) -> None:
+        """Take products through a step of scope ``batch`` or ``night``.
+
+        Parameters
+        ----------
+        step : Step
+            The step.
+        direction : str
+            Which way.
+        works : sequence of Work
+            Products; those not in the step's source state are left out unless `everything`.
+        serial : int
+            How many manifests of the night stand.
+        everything : bool
+            Whether to take all of `works`, whatever their state: to settle what a dead run began.
+        """
+        source = step.source(direction)
+        ready = [w for w in works if everything or w.state == source]
+        if direction == "forward":
+            ready = [w for w in ready if not w.quarantine_reason]
+        if not ready:
+            return
+        self.reporter.phase(step.target(direction), len(ready))
+        for batch in _batches(ready, step):
+            if self.stop.signal_number is not None:
+                raise Interrupted(self.stop.signal_number)
+            self._batch(step, direction, batch, serial)
+
+    def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], serial: int) -> None:
+        verb = step.verb(direction)
+        self.book.started(batch, verb)
+        try:
+            outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, serial=serial))
+            self.book.lease.confirm()
+            durable.put_in_place(outcome.value, self.config.permissions.group)
+        except Busy:
+            raise
+        except (LedgerError, OSError) as exc:
+            self._fail([(work, _reason(exc)) for work in batch], step, direction)
+            self.reporter.advance(len(batch))
+            return
+        evidence = {e.identity: e for e in outcome.value.evidence}
+        withdrawn = set(outcome.value.withdrawn)
+        failures = outcome.value.failures
+        moves = [
+            Move(
+                work=work,
+                verb=verb,
+                direction=direction,
+                facts=outcome.value.facts.get(work.product.identity, {}),
+                evidence=evidence.get(work.product.identity),
+                is_withdrawn=work.product.identity in withdrawn,
+                seconds=outcome.seconds / len(batch),
+                size_bytes=work.product.size_bytes,
+            )
+            for work in batch
+            if work.product.identity not in failures and work.state == step.source(direction)
+        ]
+        self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
+        durable.remove(outcome.value.superseded)
+        self._fail(
+            [(w, failures[w.product.identity]) for w in batch if w.product.identity in failures], step, direction
+        )
+        self.result.moved[verb] += len(moves)
+        self.result.remarks.update(outcome.value.remarks)
+        self.reporter.advance(len(batch))
+
+    # the night as a whole
+
+    def pair(self, step: Step, raws: Sequence[Raw], taken_names: frozenset[str]) -> Outcome:
+        """Make products of raw files; nothing is written yet."""
+        return self.call(step, "forward", self.job(raws=tuple(raws), taken_names=taken_names))
+
+    def write_night_files(self, step: Step, works: Sequence[Work]) -> None:
+        """Write the night's own files of a state for the products `works`; remove them if there are none."""
+        make = getattr(self.stages[step.state].stage, "night_files", None)
+        if make is None:
+            return
+        files = make(job=self.job(works), params=self.stages[step.state].params)
+        for name, data in files.items():
+            path = self.folder.path / name
+            if works:
+                temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
+                durable.write_file(path, data, temporary, self.config.permissions.group)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _reason(exc: BaseException) -> str:
+    """Return an error for people: the message of an expected one, the type too of any other."""
+    expected = isinstance(exc, base.StageError | LedgerError)
+    return str(exc) if expected else f"{type(exc).__name__}: {exc}"
+
+
+def _steps_left(work: Work, segment: Sequence[Step], direction: Direction) -> int:
+    sources = [step.source(direction) for step in _in_order(segment, direction)]
+    return len(sources) - sources.index(work.state)
+
+
+def _in_order(segment: Sequence[Step], direction: Direction) -> Sequence[Step]:
+    return segment if direction == "forward" else segment[::-1]
+
+
+def _batches(works: Sequence[Work], step: Step) -> Iterator[Sequence[Work]]:
+    size = BATCH if step.scope == "batch" else len(works)
+    for start in range(0, len(works), size):
+        yield works[start : start + size]
