@@ -57,8 +57,9 @@ _FIXED_WIDTH = 20
 _MOST_WIDTH = 70
 _STRING_WIDTH = 8
 
-#: Describe the array: their values stay as they are (FITS 4.0 sec. 4.4.1, fixed format is mandatory).
-_STRUCTURE = re.compile(rb"(SIMPLE|BITPIX|NAXIS\d*|EXTEND) *")
+#: Whatever a dictionary says of them: they describe the array, in a format of their own that is mandatory
+#: (FITS 4.0 sec. 4.4.1), or have no value (sec. 4.4.2.4).
+_UNTOUCHED = re.compile(rb"(SIMPLE|BITPIX|NAXIS\d*|EXTEND|COMMENT|HISTORY) *")
 
 #: They scale the data: not one bit of their values may change.
 _SCALING = frozenset({"BZERO", "BSCALE"})
@@ -367,7 +368,7 @@ def _formats(dictionary: str, keep_digits: tuple[str, ...]) -> Mapping[bytes, tu
             most_change = 0.0
         elif any(fnmatchcase(keyword, pattern) for pattern in keep_digits):
             most_change = _KEEP_DIGITS_CHANGE
-        if not _STRUCTURE.fullmatch(key):
+        if not _UNTOUCHED.fullmatch(key):
             formats[key] = (form, most_change)
     return formats
 
