@@ -15,6 +15,9 @@ from stages.timing import Timing, concatenate, format_timing, paired_time_us, re
 
 Parameters = HeaderRules
 
+#: What it adds to a product's stem: the cube and its txt.
+SUFFIXES = (".fits", ".txt")
+
 #: Columns of lineage.tsv; a line is one part of one product.
 _LINEAGE = (
     "identity",
@@ -63,7 +66,7 @@ def forward(*, job: Job, params: HeaderRules) -> Outcome:
     _check_alike(layouts)
     text = format_timing(product_timing(product))
     header, _ = product_header(job, "consolidated", params)
-    cube, timing = f"{product.name}.fits", f"{product.name}.txt"
+    cube, timing = (f"{product.name}{suffix}" for suffix in SUFFIXES)
     runs = [part.runs for part in product.parts]
     copy_frames(job.temporary(cube), header, list(zip(layouts, runs, strict=True)))
     _write(job.temporary(timing), text)
