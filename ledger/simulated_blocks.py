@@ -108,7 +108,7 @@ def _pdi(scale: float) -> tuple[Acquisition, ...]:
             dither_us=dither_us,
             offset_us=offset_us,
             skipped=skipped,
-            loss=0.01,
+            loss=0.02,
         )
         for n_triggers, angle_deg, dither_us, offset_us, skipped in (
             (600, 0.0, 80, 110.0, (0, 37)),

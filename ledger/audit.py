@@ -1,0 +1,164 @@
+"""The laws, proven: one query a law, whose rows are violations, and what the files themselves say."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlmodel import Session, col
+
+from ledger.config import Config
+from ledger.errors import BadInput
+from ledger.models import File, FrameId, Lineage, Night
+from ledger.store import Store
+from stages.base import TEMPORARY_PREFIX
+
+AUDITS = Path(__file__).parent / "audits"
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """A query of which every row is a violation.
+
+    Attributes
+    ----------
+    name : str
+        Of the file.
+    says : str
+        The law, from the line ``-- law:``.
+    next_step : str
+        What to do about a violation, from the line ``-- next:``.
+    query : str
+        SQL that both databases understand.
+    """
+
+    name: str
+    says: str
+    next_step: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """One row of one law, in words."""
+
+    law: str
+    what: str
+    next_step: str
+
+
+def read_laws(folders: Sequence[Path] = (AUDITS,)) -> list[Law]:
+    """Return the laws in `folders`, by name.
+
+    Raises
+    ------
+    BadInput
+        If a folder is missing or holds no law, or a law does not say what it is.
+    """
+    laws = []
+    for folder in folders:
+        paths = sorted(folder.glob("*.sql")) if folder.is_dir() else []
+        if not paths:
+            raise BadInput(f"audits {str(folder)!r}: expected a folder of .sql files, one a law; found none")
+        laws += [_read_law(path) for path in paths]
+    return laws
+
+
+def _read_law(path: Path) -> Law:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    said = {
+        key: line.split(f"-- {key}:", 1)[1].strip() for key in ("law", "next") for line in lines if f"-- {key}:" in line
+    }
+    if "law" not in said:
+        raise BadInput(f"audit {str(path)!r}: expected a line '-- law: what holds'; found none")
+    query = "\n".join(line for line in lines if not line.startswith("--"))
+    return Law(path.stem, said["law"], said.get("next", ""), query.strip().rstrip(";"))
+
+
+def check_laws(store: Store, laws: Sequence[Law]) -> Iterator[tuple[Law, list[Violation]]]:
+    """Yield each law with its violations."""
+    for law in laws:
+        with store.read() as session:
+            rows = session.execute(text(law.query)).mappings().all()
+        yield law, [Violation(law.name, _in_words(row), law.next_step) for row in rows]
+
+
+def _in_words(row: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in row.items() if value is not None)
+
+
+def check_files(store: Store, config: Config, *, date: str | None = None) -> Iterator[Violation]:
+    """Yield where disk and rows disagree: rows without files, files without rows, frames in two products.
+
+    Parameters
+    ----------
+    store, config
+        The ledger.
+    date : str, optional
+        Only this night.
+    """
+    with store.read() as session:
+        query = select(Night).order_by(col(Night.date))
+        nights = session.execute(query if date is None else query.where(col(Night.date) == date)).scalars().all()
+    for night in nights:
+        with store.read() as session:
+            files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
+            yield from _frames_twice(session, night)
+            known = set(
+                session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars()
+            )
+        yield from _missing(night, files)
+        yield from _orphans(night, files, config, known)
+
+
+def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
+    folder = Path(night.root) / night.date
+    for file in files:
+        names = [file.name] if file.kind == "raw" else file.files
+        for name in names:
+            path = folder / file.folder / name
+            if not path.is_file():
+                yield Violation(
+                    "row_without_file", f"{path} is gone", "put it back; `ledger explain` tells what it was"
+                )
+            elif file.kind == "raw" and path.stat().st_size != file.size_bytes:
+                found = f"{path} has {path.stat().st_size} bytes, expected {file.size_bytes}"
+                yield Violation("raw_unchanged", found, "put the raw file back; raw files are read-only")
+
+
+def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set[str]) -> Iterator[Violation]:
+    name = config.instrument.product_folder
+    folder = Path(night.root) / night.date / name
+    expected = {f for file in files if file.kind == "product" for f in file.files} | {"lineage.tsv"}
+    if not folder.is_dir() or not any(file.kind == "product" for file in files):
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name not in expected:
+            mine = path.name.startswith(TEMPORARY_PREFIX) or path.name.split(".")[0] in frame_ids
+            what = (
+                "left by a run that died; the next `ledger advance` removes it" if mine else "not the ledger's: move it"
+            )
+            yield Violation("orphan", f"{path} belongs to no product", what)
+
+
+def _frames_twice(session: Session, night: Night) -> Iterator[Violation]:
+    """Yield raw files of which a frame is in two products, or beyond the file's end."""
+    lines = session.execute(
+        select(Lineage, col(File.n_frames), col(File.folder), col(File.name))
+        .join(File, col(File.id) == col(Lineage.raw_id))
+        .where(col(File.night_id) == night.id)
+        .order_by(col(Lineage.raw_id))
+    )
+    counts: dict[int, tuple[bytearray, str]] = {}
+    for line, n_frames, folder, name in lines:
+        taken, where = counts.setdefault(line.raw_id, (bytearray(n_frames), f"{night.date}/{folder}/{name}"))
+        for first, step, n in line.runs:
+            indices = range(first, first + step * n, step)
+            wrong = [i for i in indices if i >= len(taken) or taken[i]]
+            for i in indices:
+                if i < len(taken):
+                    taken[i] = 1
+            if wrong:
+                what = f"{where}: frames {wrong[:5]} are in two products, or not in the file"
+                yield Violation("frame_once", what, "roll the night back to raw and advance it again")

@@ -1,0 +1,10 @@
+-- law: every manifested product is on a manifest that stands, with its true size
+-- next: ledger rollback the night to transferred and advance it again
+SELECT night.date, file.name, file.state
+FROM file
+JOIN night ON night.id = file.night_id
+WHERE file.kind = 'product' AND file.state = 'manifested'
+  AND NOT EXISTS (SELECT 1 FROM manifest_line
+                  JOIN manifest ON manifest.id = manifest_line.manifest_id
+                  WHERE manifest.withdrawn_us IS NULL AND manifest.night_id = file.night_id
+                    AND manifest_line.identity = file.identity AND manifest_line.size_bytes = file.size_bytes)

@@ -1,0 +1,373 @@
+"""Answers for people: status, history, explanation. Reads only."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, or_, select
+from sqlmodel import Session, col
+
+from ledger import frame_ids
+from ledger.config import Config
+from ledger.errors import BadInput
+from ledger.flow import Flow
+from ledger.models import Entry, File, FrameId, Lineage, Night
+from ledger.scan import NightFolder, has_raws, nights_on_disk
+from ledger.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class NightStatus:
+    """Where a night stands.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    raws, frames : int
+        Registered raw files and their frames.
+    quarantined : int
+        Raw files and products that are out of the flow.
+    failed : int
+        Products whose last step failed.
+    states : mapping of str to int
+        Products in each state.
+    frame_ids : int
+        Live frame IDs of the night.
+    stands : str
+        In a word: ``on disk``, ``raw``, a state, ``finished``, ``excluded``, ``foreign``, ``empty``.
+    next_command : str
+        What to do; empty if there is nothing to do.
+    """
+
+    pipeline: str
+    date: str
+    raws: int = 0
+    frames: int = 0
+    quarantined: int = 0
+    failed: int = 0
+    states: dict[str, int] = field(default_factory=dict)
+    frame_ids: int = 0
+    stands: str = "on disk"
+    next_command: str = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to do."""
+        return self.stands in ("finished", "excluded", "foreign", "empty")
+
+
+def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | None = None) -> list[NightStatus]:
+    """Return where every night stands, on disk and in the ledger, by pipeline and date.
+
+    Parameters
+    ----------
+    store, config, flows
+        The ledger.
+    date : str, optional
+        Only this one.
+    """
+    found = []
+    for name, flow in flows.items():
+        root = config.pipelines[name].root
+        on_disk = {n.date: n for n in nights_on_disk(config, name)} if root.is_dir() else {}
+        first = config.pipelines[name].first_night or ""
+        with store.read() as session:
+            rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
+            counts = _counts(session, name, date)
+            for night in sorted(d for d in rows.keys() | on_disk.keys() if d >= first):
+                if date in (None, night):
+                    row = rows.get(night)
+                    found.append(_status(session, config, flow, night, row, on_disk.get(night), counts))
+    return found
+
+
+_Counts = dict[int, list[tuple[str, str, bool, bool, int, int]]]
+
+
+def _counts(session: Session, pipeline: str, date: str | None) -> _Counts:
+    """Return for each night: kind, state, quarantined, failed, files, frames."""
+    quarantined, failed = col(File.quarantine_reason).is_not(None), col(File.error).is_not(None)
+    query = (
+        select(
+            col(File.night_id),
+            col(File.kind),
+            col(File.state),
+            quarantined,
+            failed,
+            func.count(),
+            func.sum(File.n_frames),
+        )
+        .where(col(File.pipeline) == pipeline)
+        .group_by(col(File.night_id), col(File.kind), col(File.state), quarantined, failed)
+    )
+    if date is not None:
+        query = query.join(Night, col(Night.id) == col(File.night_id)).where(col(Night.date) == date)
+    counts: _Counts = {}
+    for night_id, kind, state, out, bad, files, frames in session.execute(query):
+        counts.setdefault(night_id, []).append((kind, state, bool(out), bool(bad), int(files), int(frames or 0)))
+    return counts
+
+
+def _status(
+    session: Session,
+    config: Config,
+    flow: Flow,
+    date: str,
+    row: Night | None,
+    folder: NightFolder | None,
+    all_counts: _Counts,
+) -> NightStatus:
+    counts = all_counts.get(int(row.id or 0), []) if row else []
+    raws = [c for c in counts if c[0] == "raw"]
+    products = [c for c in counts if c[0] == "product"]
+    states: Counter[str] = Counter()
+    for _, state, _, _, files, _ in products:
+        states[state] += files
+    ids = 0
+    if row is not None:
+        query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
+        ids = int(session.execute(query).scalar() or 0)
+    stands = _stands(session, config, flow, row, folder, raws, states)
+    return NightStatus(
+        pipeline=flow.name,
+        date=date,
+        raws=sum(c[4] for c in raws),
+        frames=sum(c[5] for c in raws),
+        quarantined=sum(c[4] for c in counts if c[2]),
+        failed=sum(c[4] for c in products if c[3]),
+        states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
+        frame_ids=ids,
+        stands=stands,
+        next_command="" if stands in ("finished", "excluded", "foreign", "empty") else f"ledger advance --date {date}",
+    )
+
+
+def _stands(
+    session: Session,
+    config: Config,
+    flow: Flow,
+    row: Night | None,
+    folder: NightFolder | None,
+    raws: Sequence[tuple[str, str, bool, bool, int, int]],
+    states: Counter[str],
+) -> str:
+    if row is not None and row.excluded_reason:
+        return "excluded"
+    if folder is not None and not states and frame_ids.is_foreign(session, config, flow, folder):
+        return "foreign"
+    if not raws:
+        has = folder is not None and has_raws(folder, config.instrument)
+        return "on disk" if has else "empty"
+    unsynced = any(state == flow.states[0] and not out for _, state, out, _, _, _ in raws)
+    if unsynced:
+        return flow.states[0]
+    if not states:
+        is_numbered = row is not None and row.numbered_us is not None
+        return "finished" if is_numbered or flow.numbering is None else flow.states[0]
+    slowest = min(states, key=flow.position)
+    return "finished" if slowest == flow.last else slowest
+
+
+def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[NightFolder]:
+    """Return the nights on disk that are not finished, excluded, foreign or empty; oldest first."""
+    waiting = [
+        NightFolder(s.pipeline, config.pipelines[s.pipeline].root, s.date)
+        for s in status(store, config, flows)
+        if not s.is_finished and (config.pipelines[s.pipeline].root / s.date).is_dir()
+    ]
+    return sorted(waiting, key=lambda night: (night.date, night.pipeline))
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a file, a path or a frame ID names.
+
+    Attributes
+    ----------
+    name : str
+        As asked.
+    identity : str
+        Of the raw file or product.
+    row : File or None
+        None if the product was rolled back: its entries stay.
+    night : Night
+        Its night.
+    frame_id : str or None
+        Live or withdrawn.
+    """
+
+    name: str
+    identity: str
+    row: File | None
+    night: Night
+    frame_id: str | None
+
+
+def find(store: Store, text: str) -> Subject:
+    """Return what `text` names: a path, a raw file, a product, or a frame ID.
+
+    Raises
+    ------
+    BadInput
+        If nothing has that name, or files of several nights have.
+    """
+    path = Path(text)
+    stem = path.name.removesuffix(".fz").removesuffix(".fits").removesuffix(".txt")
+    dates = [part for part in path.parts[:-1] if len(part) == 8 and part.isdigit()]
+    with store.read() as session:
+        by_id = _by_frame_id(session, text, stem)
+        if by_id is not None:
+            return by_id
+        names = {path.name, stem, f"{stem}.fits"}
+        query = select(File, Night).join(Night, col(Night.id) == col(File.night_id)).where(col(File.name).in_(names))
+        if dates:
+            query = query.where(col(Night.date) == dates[-1])
+        rows = session.execute(query.order_by(col(Night.date), col(Night.pipeline))).all()
+        if not rows:
+            raise BadInput(
+                f"{text!r} is not in the ledger: expected a raw file, a product or a frame ID; see `ledger status`,"
+                " or register its night with `ledger scan --date …`"
+            )
+        if len(rows) > 1:
+            where = ", ".join(f"{night.root}/{night.date}/{file.folder}/{file.name}" for file, night in rows)
+            raise BadInput(f"{text!r} is the name of {len(rows)} files: name one by its path: {where}")
+        file, night = rows[0]
+        found = session.execute(
+            select(col(FrameId.frame_id)).where(col(FrameId.identity) == file.identity, col(FrameId.status) == "live")
+        ).scalar_one_or_none()
+        return Subject(text, file.identity, file, night, found)
+
+
+def _by_frame_id(session: Session, text: str, stem: str) -> Subject | None:
+    # the exposure ID is the frame ID with another fourth letter
+    query = select(FrameId).where(
+        or_(col(FrameId.frame_id) == stem, col(FrameId.frame_id) == stem[:3] + "A" + stem[4:])
+    )
+    row = session.execute(query).scalar_one_or_none()
+    if row is None:
+        return None
+    night = session.get_one(Night, row.night_id)
+    file = session.execute(
+        select(File).where(col(File.identity) == row.identity, col(File.night_id) == row.night_id)
+    ).scalar_one_or_none()
+    return Subject(text, row.identity, file, night, row.frame_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A file that a subject is made of, or that is made of it.
+
+    Attributes
+    ----------
+    name : str
+        Folder and name, or frame ID.
+    state : str
+        Its state.
+    n_frames : int
+        Frames in common.
+    runs : list
+        ``[first, step, n]`` of the raw file's frames.
+    """
+
+    name: str
+    state: str
+    n_frames: int
+    runs: list[tuple[int, int, int]]
+
+
+def entries(store: Store, subject: Subject) -> list[Entry]:
+    """Return everything that happened to `subject`, in order."""
+    with store.read() as session:
+        query = select(Entry).where(col(Entry.identity) == subject.identity, col(Entry.night_id) == subject.night.id)
+        return list(session.execute(query.order_by(col(Entry.id))).scalars())
+
+
+def lineage(store: Store, subject: Subject) -> list[Relation]:
+    """Return what `subject` is made of (a product), or what is made of it (a raw file)."""
+    if subject.row is None:
+        return []
+    is_raw = subject.row.kind == "raw"
+    mine, other = (Lineage.raw_id, Lineage.product_id) if is_raw else (Lineage.product_id, Lineage.raw_id)
+    with store.read() as session:
+        rows = session.execute(
+            select(Lineage, File, col(FrameId.frame_id))
+            .join(File, col(File.id) == col(other))
+            .outerjoin(FrameId, (col(FrameId.identity) == col(File.identity)) & (col(FrameId.status) == "live"))
+            .where(col(mine) == subject.row.id)
+            .order_by(col(File.first_us), col(File.camera), col(File.flc), col(Lineage.position))
+        ).all()
+    return [
+        Relation(
+            name=(f"{frame_id} ({file.name})" if frame_id else f"{file.folder}/{file.name}"),
+            state=file.state,
+            n_frames=line.n_frames,
+            runs=[(a, b, c) for a, b, c in line.runs],
+        )
+        for line, file, frame_id in rows
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """State of a file, why it is there, and what to do.
+
+    Attributes
+    ----------
+    name, state : str
+        The file.
+    because : str
+        Why it is in that state.
+    last_error : str or None
+        Of its last step, until one succeeds.
+    next_command : str
+        What to do; empty if there is nothing to do.
+    facts : mapping
+        What else is known.
+    """
+
+    name: str
+    state: str
+    because: str
+    last_error: str | None
+    next_command: str
+    facts: dict[str, Any]
+
+
+def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanation:
+    """Return why a file is where it is."""
+    flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
+    history = entries(store, subject)
+    if row is None:
+        because = "it was rolled back; its frame ID stays reserved for it"
+        kept = {"frame_id": subject.frame_id, "identity": subject.identity}
+        return Explanation(subject.name, "rolled back", because, None, f"ledger advance --date {date}", kept)
+    done = [e for e in history if e.event in ("done", "registered", "quarantined")]
+    last = done[-1] if done else None
+    because = f"`{last.edge or last.event}` by run {last.run_id}" if last else "it was born so"
+    facts: dict[str, Any] = {
+        "night": f"{subject.night.root}/{date}",
+        "folder": row.folder,
+        "frame_id": subject.frame_id,
+        "frames": row.n_frames,
+        "camera": row.camera,
+        "flc": row.flc,
+        "synchronised": row.synchronised if row.kind == "product" else None,
+        "group": row.group_number,
+        "files": row.files or None,
+        "sha256": row.sha256,
+        "size_bytes": row.size_bytes,
+        "attempts": row.attempts or None,
+        "identity": row.identity,
+    }
+    known = {key: value for key, value in facts.items() if value is not None}
+    state, command = row.state, f"ledger advance --date {date}"
+    if row.quarantine_reason:
+        state, because, command = "quarantined", row.quarantine_reason, ""
+    elif row.kind == "raw" and row.state == flow.born:
+        because, command = f"every frame of it is in a product ({because})", f"ledger history {row.name}"
+    elif row.state == flow.last:
+        command = ""
+    return Explanation(row.name, state, because, row.error, command, known)

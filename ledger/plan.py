@@ -1,0 +1,218 @@
+"""What a command would do: the same steps, counted and not taken. Nothing is written."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ledger import engine
+from ledger.flow import Flow, Step
+from ledger.machine import Machine
+from ledger.models import File, Night
+from ledger.rows import Work, to_raw
+from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
+from stages.base import BadInput as BadRaw
+from stages.base import Job, Product, Raw
+from stages.raw import inspect
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step of a plan.
+
+    Attributes
+    ----------
+    verb, state : str
+        The edge, and the state that it leads to.
+    files : int
+        How many files pass it.
+    size_bytes : int
+        Of their frames, uncompressed.
+    seconds : float or None
+        Estimate from what the step took lately; None without history.
+    """
+
+    verb: str
+    state: str
+    files: int
+    size_bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What would be done to a night.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    steps : tuple of PlanStep
+        In order.
+    quarantined : tuple of (str, str)
+        New raw files that would be put aside, and why.
+    space_bytes : int
+        Needed in the night's folder, at most.
+    destination_bytes : int
+        Needed at the destination, at most.
+    """
+
+    pipeline: str
+    date: str
+    steps: tuple[PlanStep, ...]
+    quarantined: tuple[tuple[str, str], ...] = ()
+    space_bytes: int = 0
+    destination_bytes: int = 0
+
+    @property
+    def seconds(self) -> float | None:
+        """Return the estimate for all of it; None if a step has no history."""
+        known = [step.seconds for step in self.steps if step.seconds is not None]
+        return sum(known) if self.steps and len(known) == len(self.steps) else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return asdict(self) | {"seconds": self.seconds}
+
+
+def plan_advance(machine: Machine, folder: NightFolder, to: str | None) -> Plan:
+    """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing."""
+    flow = machine.flows[folder.pipeline]
+    target = flow.resolve(to) if to else flow.last
+    night = machine.store.find_night(folder.pipeline, folder.date)
+    raws, new, quarantined = _raws(machine, flow, folder, night)
+    works = machine.store.works(night) if night is not None else []
+    is_numbered = night is not None and night.numbered_us is not None
+    unsynced = [raw for raw, row in raws if row is None or row.state == flow.states[0]]
+    steps = [PlanStep("register", flow.states[0], new, sum(raw.size_bytes for raw, row in raws if row is None), None)]
+    if unsynced and flow.position(target) >= flow.position(flow.born):
+        again = [] if is_numbered else works
+        made = _pair(machine, flow, folder, unsynced if is_numbered else [raw for raw, _ in raws])
+        works = [w for w in works if w not in again] + [Work(0, flow.born, product) for product in made]
+        steps.append(_step(machine, flow.step(flow.born).forward, flow.born, made))
+    inside = [w for w in works if w.quarantine_reason is None]
+    for step in flow.steps[1 : flow.position(target)]:
+        moving = [w.product for w in inside if flow.position(w.state) < flow.position(step.state)]
+        steps.append(_step(machine, step.forward, step.state, moving))
+    plain = [w.product for w in inside if w.state == flow.born]
+    unsent = [w.product for w in inside if _is_unsent(flow, w, target)]
+    return Plan(
+        folder.pipeline,
+        folder.date,
+        tuple(step for step in steps if step.files),
+        quarantined,
+        space_bytes=size_of(plain) if flow.position(target) > flow.position(flow.born) else 0,
+        destination_bytes=size_of(unsent),
+    )
+
+
+def plan_rollback(machine: Machine, folder: NightFolder, to: str) -> Plan:
+    """Return what `Machine.rollback` would do now."""
+    flow = machine.flows[folder.pipeline]
+    target = flow.resolve(to)
+    night = machine.store.find_night(folder.pipeline, folder.date)
+    works = machine.store.works(night) if night is not None else []
+    steps = []
+    for step in reversed(flow.steps[flow.position(target) :]):
+        moving = [w.product for w in works if flow.position(w.state) >= flow.position(step.state)]
+        steps.append(_step(machine, step.reverse, step.before, moving))
+    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
+
+
+def size_of(products: Sequence[Product]) -> int:
+    """Return about how many bytes the plain cubes of `products` have."""
+    parts = (part for product in products for part in product.parts)
+    return sum(part.raw.size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
+
+
+def _is_unsent(flow: Flow, work: Work, target: str) -> bool:
+    sending: Step | None = next((step for step in flow.steps if step.needs_copy), None)
+    return sending is not None and flow.position(work.state) < flow.position(sending.state) <= flow.position(target)
+
+
+def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
+    size = size_of(products)
+    rate = machine.store.seconds_per_byte(verb)
+    seconds = None if rate is None else rate * size / engine.workers_of(machine.config, machine.jobs)
+    return PlanStep(verb, state, len(products), size, seconds)
+
+
+def _raws(
+    machine: Machine, flow: Flow, folder: NightFolder, night: Night | None
+) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
+    """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
+    rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
+    found: list[tuple[Raw, File | None]] = []
+    quarantined = []
+    seen: set[tuple[int, str, str]] = set()
+    for raw in raws_on_disk(folder, machine.config.instrument):
+        row = rows.get((raw.stream.name, raw.cube.name))
+        if row is not None and night is not None and raw.is_as_registered(row):
+            if not row.quarantine_reason:
+                found.append((to_raw(night, row), row))
+            continue
+        try:
+            fresh, key = _inspect(machine, raw)
+        except BadRaw as exc:
+            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", str(exc)))
+            continue
+        if key in seen:
+            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", "duplicate of another new file"))
+            continue
+        seen.add(key)
+        found.append((fresh, None))
+    return found, sum(row is None for _, row in found) + len(quarantined), tuple(quarantined)
+
+
+def _inspect(machine: Machine, raw: RawOnDisk) -> tuple[Raw, tuple[int, str, str]]:
+    timing = raw.cube.with_suffix(".txt")
+    facts = inspect(raw.cube, timing, stream=raw.stream, instrument=machine.config.instrument)
+    as_raw = Raw(
+        cube=raw.cube,
+        timing=timing,
+        identity=facts.identity,
+        camera=raw.stream.camera,
+        n_frames=facts.n_frames,
+        size_bytes=facts.size_bytes,
+        mtime_ns=facts.mtime_ns,
+        first_us=facts.first_us,
+        last_us=facts.last_us,
+        exposure_us=facts.exposure_us,
+        cards=facts.cards,
+    )
+    return as_raw, (facts.size_bytes, facts.header_sha256, facts.timing_sha256)
+
+
+def _pair(machine: Machine, flow: Flow, folder: NightFolder, raws: Sequence[Raw]) -> Sequence[Product]:
+    job = Job(
+        night=folder.path,
+        date=folder.date,
+        folder=folder.path / machine.config.instrument.product_folder,
+        instrument=machine.config.instrument,
+        raws=tuple(raws),
+    )
+    loaded = machine.stages[flow.born]
+    return loaded.stage.forward(job=job, params=loaded.params).products
+
+
+def in_words(plan: Plan) -> list[str]:
+    """Return a plan as lines for people."""
+    lines = [f"night {plan.date} ({plan.pipeline})"]
+    for step in plan.steps:
+        estimate = "" if step.seconds is None else f", about {step.seconds:.0f} s"
+        lines.append(
+            f"  {step.verb:<14} -> {step.state:<14} {step.files:>7} files, {megabytes(step.size_bytes)}{estimate}"
+        )
+    lines += [f"  quarantine     {name}: {reason}" for name, reason in plan.quarantined]
+    if plan.space_bytes or plan.destination_bytes:
+        lines.append(
+            f"  space needed at most: {megabytes(plan.space_bytes)} in the night's folder,"
+            f" {megabytes(plan.destination_bytes)} at the destination"
+        )
+    if not plan.steps:
+        lines.append("  nothing to do")
+    return lines
+
+
+def megabytes(size_bytes: int) -> str:
+    """Return a size for people."""
+    return f"{size_bytes / 1e6:,.1f} MB"
