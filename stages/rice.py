@@ -179,7 +179,7 @@ def table_cards(
     """
     own = list(cards)
     rows, columns = tile_shape
-    letter = "Q" if wide else "P"
+    form = f"1{'Q' if wide else 'P'}B({max(lengths)})"
     return [
         _card("XTENSION", "'BINTABLE'", "binary table extension"),
         _card("BITPIX", 8, "8-bit bytes"),
@@ -190,7 +190,7 @@ def table_cards(
         _card("GCOUNT", 1, "one data group (required keyword)"),
         _card("TFIELDS", 1, "number of fields in each row"),
         _card("TTYPE1", "'COMPRESSED_DATA'", "label for field   1"),
-        _card("TFORM1", f"'{f'1{letter}B({max(lengths)})':<8}'", "data format of field: variable length array"),
+        _card("TFORM1", f"'{form:<8}'", "data format of field: variable length array"),
         _card("ZIMAGE", "T", "extension contains compressed image"),
         _card("ZTILE1", columns, "size of tiles to be compressed"),
         _card("ZTILE2", rows, "size of tiles to be compressed"),
