@@ -1,7 +1,7 @@
 """Copies that are proven: hashed while written, synced, read again from the disk and hashed again.
 
-All that `transferred` and `manifested` do to a destination goes through these functions: they are
-the transport to a local folder, and what another transport has to offer.
+All that `transferred` and `manifested` write or remove at a destination goes through these functions:
+they are the transport to a local folder, and what another transport has to offer.
 
 What fails at the destination (disk full, no permission, connection lost) is a :class:`Retry`, what
 fails at the source a :class:`BadInput`, and removing what is not provably ours an
@@ -80,17 +80,20 @@ def digest(path: Path, *, from_disk: bool = False) -> Digest:
     path : Path
         File to read.
     from_disk : bool
-        Drop the file's clean pages from the cache first, where the system can, so that what is
-        hashed is what the disk holds and not what was meant to be written (BUDGETS, "Proven copy").
+        Sync the file and drop it from the cache first, where the system can (only what is synced
+        can be dropped), so that what is hashed is what the disk holds and not what was meant to be
+        written (BUDGETS, "Proven copy").
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it cannot be synced or read.
     """
     with path.open("rb", buffering=0) as file:
-        if from_disk and hasattr(os, "posix_fadvise"):
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        if from_disk:
+            os.fsync(file.fileno())
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Digest(sha256, file.tell())
 
@@ -345,7 +348,7 @@ def _looks_copied(source: Path, final: Path) -> bool:
 
 
 def _copy(source: Path, temporary: Path) -> Digest:
-    """Copy and sync; return the digest of what was read.
+    """Copy, without syncing; return the digest of what was read.
 
     Raises
     ------
@@ -365,9 +368,9 @@ def _copy(source: Path, temporary: Path) -> Digest:
             file.write(block)
             sha256.update(block)
             size_bytes += len(block)
+        # Buffered bytes, written later, would change the time again.
         file.flush()
         os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
-        os.fsync(file.fileno())
     return Digest(sha256.hexdigest(), size_bytes)
 
 

@@ -67,7 +67,8 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     """Copy and prove every file of the products, then the night's own files.
 
     A product that cannot be proven is in the outcome's failures, and the others go on.  Copies that
-    already lie there are proven and not made again, so repeating this is harmless.
+    already lie there are proven and not made again, so repeating this is harmless.  One batch of a
+    night at a time: batches share the night's own files.
 
     Raises
     ------
@@ -86,7 +87,8 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     if evidence:
         send_night_files(job=job, params=params)
     else:
-        _tidy(job, params)
+        proof.remove_if_empty(folder)
+        proof.remove_if_empty(destination)
     return Outcome(evidence=tuple(evidence), failures=failures)
 
 
@@ -185,20 +187,21 @@ def _transfer(job: Job, folder: Path, product: Product) -> Evidence:
 
 
 def _verify(job: Job, folder: Path, product: Product) -> Evidence:
-    cube, *others = _copies(job, folder, product)
-    digest = proof.prove(cube.final, sha256=product.sha256 or "")
-    for copy in others:
-        if copy.source.exists():
-            proof.prove(copy.final, sha256=proof.source_digest(copy.source).sha256)
-    return _evidence(product, cube, digest)
+    copies = _copies(job, folder, product)
+    digests = [
+        proof.prove(copy.final, sha256=copy.sha256 or proof.source_digest(copy.source).sha256)
+        for copy in copies
+        if copy.sha256 or copy.source.exists()
+    ]
+    return _evidence(product, copies[0], digests[0])
 
 
 def _withdraw(job: Job, folder: Path, product: Product) -> str:
-    """Remove all files of the product, or none; the cube last: while it stands, a product is there."""
+    """Remove all files of the product, or none."""
     copies = _copies(job, folder, product)
     for copy in copies:
         proof.is_ours(copy.source, copy.final, sha256=copy.sha256)
-    for copy in reversed(copies):
+    for copy in copies:
         proof.remove(copy.final)
     return product.identity
 
@@ -270,7 +273,8 @@ def _bytes_to_copy(source: Path, final: Path) -> int:
 def _tidy(job: Job, params: Parameters) -> int:
     """Remove the night's own files and emptied folders if no product is left at the destination.
 
-    Lineage and checksums are derived, and named by the ledger: they go as they are.
+    Lineage, checksums and what killed copies left are derived, and named by the ledger: they go as
+    they are.
 
     Returns
     -------
@@ -282,6 +286,8 @@ def _tidy(job: Job, params: Parameters) -> int:
     with proof.or_retry(folder):
         if folder.is_dir() and any(_is_product(path) for path in folder.iterdir()):
             return 0
+        for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            left.unlink()
     names = [*_own(job), *_also(job, params, destination)]
     kept = 0
     for name in names:

@@ -103,6 +103,20 @@ def test_only_a_temporary_is_written_in_the_night(job):
     assert not (job.night / NAME).exists()
 
 
+def test_all_is_synced_before_the_outcome(job, base, monkeypatch):
+    real = os.fsync
+    synced = set()
+
+    def fsync(descriptor):
+        real(descriptor)
+        synced.add(os.fstat(descriptor).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    (base / DATE).mkdir()
+    (temporary,) = manifested.forward(job=job, params=Parameters()).outputs.values()
+    assert synced >= {path.stat().st_ino for path in (temporary, base, base / DATE, base / DATE / NAME)}
+
+
 def test_lines_are_in_order_of_ids(job):
     lines = manifested.manifest_lines(job=dataclasses.replace(job, products=job.products[::-1]), params=Parameters())
     assert [line.frame_id for line in lines] == ["VMPA00000009", "VMPA00000010", "VMPA00000011"]

@@ -128,6 +128,24 @@ def test_repeating_changes_nothing(job, base):
     assert {path: path.stat().st_ino for path in before} == {path: s.st_ino for path, s in before.items()}
 
 
+def test_folders_are_synced_after_the_last_name_and_before_evidence(job, base, monkeypatch):
+    real = os.fsync
+    (job.folder / "lineage.tsv").unlink()
+    folders = (base, base / DATE, base / DATE / "vgen2")
+    names_when_synced = {}
+
+    def fsync(descriptor):
+        real(descriptor)
+        for folder in folders:
+            if folder.exists() and os.path.samestat(folder.stat(), os.fstat(descriptor)):
+                names_when_synced[folder] = set(folder.iterdir())
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write_sums(job)
+    forward(job)
+    assert names_when_synced == {folder: set(folder.iterdir()) for folder in folders}
+
+
 @pytest.mark.parametrize("in_flight", [1, 2, 8])
 def test_order_of_evidence_does_not_depend_on_files_in_flight(job, in_flight):
     outcome = forward(job, in_flight=in_flight)
@@ -183,7 +201,8 @@ def test_copy_that_never_reads_back_right_fails_alone(job, base, monkeypatch):
     def fsync(descriptor):
         real(descriptor)
         if victim.exists() and os.path.samestat(os.fstat(descriptor), victim.stat()):
-            os.pwrite(descriptor, b"\0wrong\0", 100)
+            with Path(f"/dev/fd/{descriptor}").open("r+b") as file:
+                file.write(b"\0wrong\0")
 
     monkeypatch.setattr(os, "fsync", fsync)
     outcome = forward(job)
@@ -365,6 +384,15 @@ def test_lineage_and_sums_stay_until_the_last_product(job, base):
     reverse(only(job, 0, 1))
     left = {"vgen2", "vgen2/lineage.tsv", "SHA256SUMS", *(f"vgen2/{n}" for n in job.products[2].files)}
     assert set(tree(base / DATE)) == left
+    reverse(only(job, 2))
+    assert tree(base) == {}
+
+
+def test_left_temporaries_go_with_the_last_product(job, base):
+    forward(job)
+    (base / DATE / "vgen2" / f"{TEMPORARY_PREFIX}VMPA00000009.fits.fz").write_bytes(b"half")
+    reverse(only(job, 0, 1))
+    assert (base / DATE / "vgen2" / "lineage.tsv").exists()
     reverse(only(job, 2))
     assert tree(base) == {}
 
