@@ -189,6 +189,15 @@ class Store:
                 select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
             ).scalar_one_or_none()
 
+    def exclude(self, pipeline: str, root: Path, date: str, reason: str | None) -> None:
+        """Take a night out of the chronology, or (without a reason) back in; an entry says so."""
+        night = self.night(pipeline, root, date)
+        with self.write() as session:
+            session.execute(update(Night).where(col(Night.id) == night.id).values(excluded_reason=reason))
+            event = "included" if reason is None else "excluded"
+            detail = {} if reason is None else {"reason": reason}
+            session.add(Entry(at_us=self.clock(), night_id=night.id, name=date, event=event, detail=detail))
+
     def nights(self, pipeline: str) -> list[Night]:
         """Return the nights of a pipeline in order of date."""
         with self.read() as session:

@@ -1,0 +1,41 @@
+"""``ledger advance``."""
+
+from typing import Annotated
+
+import typer
+
+from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, show_json, show_result
+from ledger.errors import BadInput
+
+
+@app.command(epilog="Example: ledger advance --date 20260102 --dry-run")
+def advance(
+    folder: Folder = None,
+    date: Date = None,
+    to: Annotated[str | None, typer.Option("--to", metavar="STATE", help="State to reach; else the last.")] = None,
+    jobs: Jobs = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Why, with --late.")] = None,
+    *,
+    dry_run: DryRun = False,
+    final: Annotated[bool, typer.Option("--final", help="Observing has ended: number the night now.")] = False,
+    late: Annotated[bool, typer.Option("--late", help="Assign frame IDs out of order; needs --reason.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a night forward: raw files to products, to the archive, to the manifest.
+
+    Killed or interrupted at any point, the same command goes on from there.
+    """
+    from ledger import plan
+    from ledger.scan import find_night
+
+    if late != (reason is not None):
+        raise BadInput("--late and --reason go together: expected both or neither")
+    with open_machine(jobs) as machine:
+        night = find_night(machine.config, date=date, folder=folder)
+        if dry_run:
+            planned = plan.plan_advance(machine, night, to)
+            show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
+            return
+        result = machine.advance(night, to=to, final=final, late_reason=reason)
+    show_result(result, as_json=as_json)
+    raise typer.Exit(0 if result.succeeded else 1)

@@ -1,0 +1,244 @@
+"""What the commands share: the application, options, the opened ledger, and how things are shown."""
+
+import json
+import logging
+import logging.handlers
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledger.errors import BadInput
+from ledger.report import Reporter, Result, Stop
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from ledger.config import Config
+    from ledger.machine import Machine
+    from ledger.store import Store
+
+#: Size of a log file before it is rotated, and how many are kept.
+LOG_BYTES, LOG_FILES = 10_000_000, 5
+
+app = typer.Typer(
+    name="ledger",
+    help="Takes a night of raw FITS cubes to the archive, and back. Every command shows an example with --help.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Date = Annotated[str | None, typer.Option("--date", metavar="D", help="UT date of the night: 20260102 or 2026-01-02.")]
+Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="A night's folder, instead of --date.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+Jobs = Annotated[int | None, typer.Option("--jobs", min=1, metavar="N", help="Workers; all processors by default.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")]
+
+_chosen: dict[str, Path | None] = {"config": None}
+
+
+@app.callback()
+def _options(
+    config: Annotated[
+        Path | None, typer.Option("--config", metavar="FILE", help="Configuration; ./config.yaml by default.")
+    ] = None,
+) -> None:
+    _chosen["config"] = config
+
+
+def read_config() -> "Config":
+    """Return the configuration that the command line and the environment name."""
+    from ledger import config as configuration
+
+    config = configuration.read_config(_chosen["config"])
+    if config.permissions.umask:
+        os.umask(int(config.permissions.umask, 8))
+    return config
+
+
+@contextmanager
+def open_store(config: "Config") -> Iterator["Store"]:
+    """Open the database, checked to be at the code's revision."""
+    from ledger.store import Store
+
+    store = Store(config.database.url)
+    try:
+        store.open()
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def open_machine(jobs: int | None = None, *, quiet: bool = False) -> Iterator["Machine"]:
+    """Open the ledger for work: reporter, log, and signals that stop it between two files."""
+    from ledger.machine import Machine
+
+    config = read_config()
+    with open_store(config) as store, _reporter(config, quiet=quiet) as reporter:
+        stop = Stop()
+        machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
+        with _signals(stop):
+            yield machine
+
+
+@contextmanager
+def _signals(stop: Stop) -> Iterator[None]:
+    def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+        stop.signal_number = number
+
+    names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, ask_to_stop) for number in names}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
+    log = _open_log(config.log)
+    try:
+        if sys.stderr.isatty() and not quiet:
+            with Bars(log) as bars:
+                yield bars
+        else:
+            yield Lines(log, quiet=quiet)
+    finally:
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+            handler.close()
+
+
+def _open_log(path: Path) -> logging.Logger:
+    log = logging.getLogger("ledger.run")
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+    except OSError as exc:
+        raise BadInput(
+            f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
+        ) from exc
+    formatter = logging.Formatter("%(asctime)sZ %(process)d %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    log.addHandler(handler)
+    return log
+
+
+class Lines:
+    """Plain lines on standard error, and the log."""
+
+    def __init__(self, log: logging.Logger, *, quiet: bool = False) -> None:
+        self.log = log
+        self.quiet = quiet
+
+    def phase(self, name: str, total: int) -> None:
+        """Say what begins."""
+        if total:
+            self.say(f"{name}: {total} files")
+
+    def advance(self, n: int = 1) -> None:
+        """Say nothing of single files."""
+
+    def say(self, text: str) -> None:
+        """Say one thing."""
+        self.log.info("%s", text)
+        if not self.quiet:
+            print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+class Bars:
+    """Progress bars on a terminal, and the log."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self.log = log
+        self.task: TaskID | None = None
+        self._progress: Progress | None = None
+
+    def __enter__(self) -> "Bars":  # noqa: PYI034
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+    def phase(self, name: str, total: int) -> None:
+        """Begin a bar."""
+        if total and self._progress is not None:
+            self.log.info("%s: %d files", name, total)
+            self.task = self._progress.add_task(name, total=total)
+
+    def advance(self, n: int = 1) -> None:
+        """Move the bar."""
+        if self.task is not None and self._progress is not None:
+            self._progress.advance(self.task, n)
+
+    def say(self, text: str) -> None:
+        """Say one thing above the bars."""
+        self.log.info("%s", text)
+        if self._progress is not None:
+            self._progress.console.print(text, highlight=False, markup=False)
+
+
+def show_json(value: object) -> None:
+    """Print a value as JSON."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table: drawn on a terminal, tab-separated elsewhere."""
+    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        for row in (columns, *texts):
+            typer.echo("\t".join(row))
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in texts:
+        table.add_row(*(escape(text) for text in row))
+    Console().print(table)
+
+
+def show_result(result: Result, *, as_json: bool) -> None:
+    """Print what a run did to a night."""
+    if as_json:
+        show_json(result.as_json())
+        return
+    done = ", ".join(f"{verb} {n}" for verb, n in result.moved.items()) or "nothing to do"
+    typer.echo(f"night {result.date} ({result.pipeline}): {done}")
+    if result.registered:
+        typer.echo(f"  registered   {result.registered} raw files")
+    for name, reason in result.quarantined:
+        typer.echo(f"  quarantined  {name}: {reason}")
+    for text in result.settled:
+        typer.echo(f"  settled      {text}")
+    for text, n in sorted(result.remarks.items()):
+        typer.echo(f"  remark       {text}: {n}")
+    for name, error in result.failed:
+        typer.echo(f"  FAILED       {name}: {error}")
+    if result.states:
+        typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))
+    if result.stopped:
+        typer.echo(f"  stopped      {result.stopped}")

@@ -1,0 +1,59 @@
+"""``ledger history``."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from ledger.cli.common import AsJson, app, open_store, read_config, show_json, show_table
+
+
+@app.command(epilog="Example: ledger history VMPA00000001")
+def history(
+    name: Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a product, or a frame ID.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that happened to a file, what it is made of, and what is made of it."""
+    from ledger import inquiry
+    from ledger.clock import show_us
+
+    config = read_config()
+    with open_store(config) as store:
+        subject = inquiry.find(store, name)
+        entries = inquiry.entries(store, subject)
+        lineage = inquiry.lineage(store, subject)
+    if as_json:
+        show_json(
+            {
+                "name": subject.row.name if subject.row else subject.name,
+                "frame_id": subject.frame_id,
+                "identity": subject.identity,
+                "entries": [entry.model_dump() for entry in entries],
+                "lineage": [asdict(relation) for relation in lineage],
+            }
+        )
+        return
+    typer.echo(f"{subject.row.name if subject.row else subject.name}  {subject.frame_id or ''}".rstrip())
+    show_table(
+        ("at (UT)", "run", "event", "edge", "from", "to", "detail"),
+        [
+            (
+                show_us(e.at_us),
+                e.run_id,
+                e.event,
+                e.edge,
+                e.source,
+                e.destination,
+                " ".join(f"{k}={v}" for k, v in e.detail.items()),
+            )
+            for e in entries
+        ],
+    )
+    if lineage:
+        is_raw = subject.row is not None and subject.row.kind == "raw"
+        typer.echo("its frames are in" if is_raw else "it is made of")
+        show_table(
+            ("file", "state", "frames", "[first, step, n]"),
+            [(r.name, r.state, r.n_frames, " ".join(str(list(run)) for run in r.runs)) for r in lineage],
+        )

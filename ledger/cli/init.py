@@ -1,0 +1,39 @@
+"""``ledger init``."""
+
+import shutil
+from pathlib import Path
+
+import typer
+
+from ledger.cli.common import app, read_config
+
+
+@app.command(epilog="Example: ledger init")
+def init() -> None:
+    """Create or migrate the database, and declare the states. Harmless to repeat.
+
+    Where there is no configuration yet, the default is written to ./config.yaml first.
+    """
+    import os
+
+    from ledger import config as configuration
+    from ledger.cli.common import _chosen
+    from ledger.flow import flows
+    from ledger.store import Store
+
+    packaged = configuration.packaged_config()
+    if configuration.find_config(_chosen["config"], os.environ) == packaged and not Path("config.yaml").exists():
+        shutil.copyfile(packaged, "config.yaml")
+        typer.echo("wrote config.yaml: set archive.root and transfer.destination in it")
+    config = read_config()
+    configuration.load_stages(config)
+    store = Store(config.database.url)
+    try:
+        before, after = store.init(flows(config).values())
+    finally:
+        store.close()
+    was = "created" if before is None else "up to date" if before == after else f"migrated from {before}"
+    typer.echo(f"database {store.shown}: {was}, revision {after}")
+    for name, pipeline in config.pipelines.items():
+        there = "" if pipeline.root.is_dir() else " (does not exist yet)"
+        typer.echo(f"{name}: nights under {pipeline.root}{there}, products to {config.destination(name)}")

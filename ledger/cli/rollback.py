@@ -1,0 +1,42 @@
+"""``ledger rollback``, also spelled ``ledger restore``."""
+
+from typing import Annotated
+
+import typer
+
+from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, show_json, show_result
+from ledger.errors import BadInput
+
+
+@app.command(epilog="Example: ledger rollback /data/archive/20260102 --to fixed")
+@app.command(name="restore", epilog="Example: ledger restore /data/archive/20260102")
+def rollback(
+    folder: Folder = None,
+    date: Date = None,
+    to: Annotated[str, typer.Option("--to", metavar="STATE", help="State to go back to.")] = "raw",
+    jobs: Jobs = None,
+    *,
+    dry_run: DryRun = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take a night back. To raw, its folder is as it was before the first advance."""
+    import sys
+
+    from ledger import plan
+    from ledger.scan import find_night
+
+    with open_machine(jobs) as machine:
+        night = find_night(machine.config, date=date, folder=folder)
+        planned = plan.plan_rollback(machine, night, to)
+        if dry_run:
+            show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
+            return
+        if not yes:
+            typer.echo("\n".join(plan.in_words(planned)), err=True)
+            if not sys.stdin.isatty():
+                raise BadInput("rollback was not confirmed: expected a terminal to ask on, or --yes")
+            typer.confirm("Roll back?", abort=True, err=True)
+        result = machine.rollback(night, to=to)
+    show_result(result, as_json=as_json)
+    raise typer.Exit(0 if result.succeeded else 1)

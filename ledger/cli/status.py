@@ -1,0 +1,44 @@
+"""``ledger status``."""
+
+from dataclasses import asdict
+
+import typer
+
+from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
+
+
+@app.command(epilog="Example: ledger status --date 20260102")
+def status(date: Date = None, *, as_json: AsJson = False) -> None:
+    """Show where every night stands, and what to do next."""
+    from ledger import inquiry
+    from ledger.flow import flows
+    from ledger.scan import parse_date
+
+    config = read_config()
+    with open_store(config) as store:
+        nights = inquiry.status(store, config, flows(config), date=parse_date(date) if date else None)
+    if as_json:
+        show_json([asdict(night) for night in nights])
+        return
+    if not nights:
+        typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.archive.root}")
+        return
+    columns = ("night", "pipeline", "stands", "raw files", "frames", "products", "IDs", "quarantined", "failed", "next")
+    show_table(
+        columns,
+        [
+            (
+                n.date,
+                n.pipeline,
+                n.stands,
+                n.raws,
+                n.frames,
+                " ".join(f"{count} {state}" for state, count in n.states.items()),
+                n.frame_ids,
+                n.quarantined,
+                n.failed,
+                n.next_command,
+            )
+            for n in nights
+        ],
+    )
