@@ -46,13 +46,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         raise BadInput(f"night {job.date}: found no products, expected some to list; advance the night first")
     lines = manifest_lines(job=job, params=params)
     name = manifest_name(job.instrument.manifest, date=job.date, serial=job.serial)
-    content = encode(lines)
-    temporary = job.night / f"{TEMPORARY_PREFIX}{name}"
-    with proof.or_retry(temporary), temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    sha256 = hashlib.sha256(content).hexdigest()
+    temporary, sha256 = _write(job, name, lines)
     proof.make_folder(destination)
     proof.copy_proven(temporary, destination / name, sha256=sha256)
     proof.sync_folder(destination)
@@ -60,7 +54,10 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
 
 
 def reverse(*, job: Job, params: Parameters) -> Outcome:
-    """Withdraw all manifests of the night; what is missing at the destination already is fine.
+    """Withdraw all manifests of the night; what is missing already is fine.
+
+    A manifest that stands at the destination only (a killed `forward` leaves it so) is compared with
+    what the job's products would give.
 
     Raises
     ------
@@ -72,13 +69,14 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
         If the destination cannot be read or written.
     """
     destination = proof.destination_of(job)
-    names = [manifest_name(job.instrument.manifest, date=job.date, serial=serial) for serial in range(job.serial)]
-    for name in names:
-        proof.is_ours(job.night / name, destination / name)
+    names = tuple(manifest_name(job.instrument.manifest, date=job.date, serial=serial) for serial in range(job.serial))
+    sources = [_source(job, params, name) for name in names]
+    for name, source in zip(names, sources, strict=True):
+        proof.is_ours(source, destination / name)
     for name in names:
         proof.remove(destination / name)
     proof.remove_if_empty(destination)
-    return Outcome(superseded=tuple(job.night / name for name in names))
+    return Outcome(superseded=tuple(sources), withdrawn_manifests=names)
 
 
 def manifest_name(template: str, *, date: str, serial: int) -> str:
@@ -129,6 +127,25 @@ def encode(lines: tuple[ManifestLine, ...]) -> bytes:
     return b"".join(
         os.fsencode(DELIMITER.join((line.frame_id, line.path, str(line.size_bytes))) + LINE_END) for line in lines
     )
+
+
+def _write(job: Job, name: str, lines: tuple[ManifestLine, ...]) -> tuple[Path, str]:
+    """Write the manifest to its temporary, synced; return that and the SHA-256 (hex)."""
+    content = encode(lines)
+    temporary = job.night / f"{TEMPORARY_PREFIX}{name}"
+    with proof.or_retry(temporary), temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return temporary, hashlib.sha256(content).hexdigest()
+
+
+def _source(job: Job, params: Parameters, name: str) -> Path:
+    """Return the night's own manifest, written anew if it stands at the destination only."""
+    local = job.night / name
+    if local.exists() or not (proof.destination_of(job) / name).exists():
+        return local
+    return _write(job, name, manifest_lines(job=job, params=params))[0]
 
 
 def _line(job: Job, product: Product, folder: Path) -> ManifestLine:

@@ -85,7 +85,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     evidence, failures = _each(job.products, partial(_transfer, job, folder), params.in_flight)
     proof.sync_folder(folder)
     if evidence:
-        send_night_files(job=job, params=params)
+        _send_night_files(job, params)
     else:
         proof.remove_if_empty(folder)
         proof.remove_if_empty(destination)
@@ -132,30 +132,6 @@ def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
         sums[LINEAGE] = proof.source_digest(job.folder / LINEAGE).sha256
     lines = [f"{sums[name]}  {job.folder.name}/{name}\n" for name in sorted(sums)]
     return {SUMS: "".join(lines).encode()}
-
-
-def send_night_files(*, job: Job, params: Parameters) -> None:
-    """Copy and prove lineage, checksums and further files of the night, as far as they exist.
-
-    Does nothing while no product folder is at the destination.  `forward` ends with it; to be called
-    again when these files are written anew.
-
-    Raises
-    ------
-    BadInput
-        If one of them cannot be read or proven.
-    Retry
-        If the destination cannot be written.
-    """
-    destination = proof.destination_of(job)
-    if not (destination / job.folder.name).is_dir():
-        return
-    for name in (*_own(job), *_also(job, params, job.night)):
-        if (job.night / name).exists():
-            for parent in reversed(name.parents[:-1]):
-                proof.make_folder(destination / parent)
-            proof.copy_proven(job.night / name, destination / name)
-            proof.sync_folder((destination / name).parent)
 
 
 def verify_copies(*, job: Job, params: Parameters) -> Outcome:
@@ -250,6 +226,17 @@ def _each(products: Sequence[Product], work: Callable[[Product], T], in_flight: 
     finally:
         pool.shutdown(cancel_futures=True)
     return results, failures
+
+
+def _send_night_files(job: Job, params: Parameters) -> None:
+    """Copy and prove lineage, checksums and further files of the night, as far as they exist."""
+    destination = proof.destination_of(job)
+    for name in (*_own(job), *_also(job, params, job.night)):
+        if (job.night / name).exists():
+            for parent in reversed(name.parents[:-1]):
+                proof.make_folder(destination / parent)
+            proof.copy_proven(job.night / name, destination / name)
+            proof.sync_folder((destination / name).parent)
 
 
 def _require_space(job: Job, folder: Path) -> None:

@@ -234,6 +234,7 @@ def test_reverse_withdraws_all_manifests_and_may_be_repeated(job, base):
     standing = dataclasses.replace(job, serial=2)
     first = reverse(standing)
     assert reverse(standing) == first
+    assert first.withdrawn_manifests == (NAME, f"manifest_VMP_{DATE}_supplement1.csv")
     assert files_below(base) == {"other": b"other"}
     assert not (base / DATE).exists()
     for path in first.superseded:
@@ -244,6 +245,27 @@ def test_reverse_withdraws_all_manifests_and_may_be_repeated(job, base):
 def test_reverse_of_none_standing_does_nothing(job, base):
     forward(job)
     assert reverse(job).superseded == ()
+    assert files_below(base)
+
+
+def test_what_a_killed_forward_left_at_the_destination_goes(job, base):
+    before = files_below(job.night)
+    for left in ({}, {job.night / f"{TEMPORARY_PREFIX}{NAME}": b"half"}):
+        (temporary,) = manifested.forward(job=job, params=Parameters()).outputs.values()
+        temporary.unlink()
+        for path, content in left.items():
+            path.write_bytes(content)
+        for path in reverse(dataclasses.replace(job, serial=1)).superseded:
+            path.unlink()
+        assert not list(base.iterdir())
+        assert files_below(job.night) == before
+
+
+def test_manifest_of_other_products_at_the_destination_only_stays(job, base):
+    (temporary,) = manifested.forward(job=job, params=Parameters()).outputs.values()
+    temporary.unlink()
+    with pytest.raises(Irreversible, match="not ours"):
+        reverse(dataclasses.replace(job, products=job.products[:2], serial=1))
     assert files_below(base)
 
 
