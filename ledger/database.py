@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import BadInput
@@ -158,6 +158,28 @@ def read_only(url: URL) -> Engine:
 
     event.listen(engine, "connect", become_reader)
     return engine
+
+
+def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Return the columns and rows of one statement, run where nothing can be written.
+
+    Raises
+    ------
+    BadInput
+        If the database refuses the statement.
+    """
+    engine = read_only(url)
+    try:
+        with engine.connect() as connection:
+            result = connection.exec_driver_sql(statement)
+            if not result.returns_rows:
+                return [], []
+            return list(result.keys()), [tuple(row) for row in result]
+    except DBAPIError as exc:
+        reason = str(exc.orig).strip().splitlines()[0]
+        raise BadInput(f"sql: {reason}; expected one statement that only reads") from exc
+    finally:
+        engine.dispose()
 
 
 #: Role of PostgreSQL that may only select; ``ledger init`` makes it where it may.

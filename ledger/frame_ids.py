@@ -104,11 +104,11 @@ def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder
     products = folder.path / config.instrument.product_folder
     if not products.is_dir() or not any(products.iterdir()):
         return False
-    first = flow.segments(flow.last)[0][0].forward if len(flow.steps) > 1 else None
+    paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
     made = session.execute(
         select(col(Entry.id))
         .join(Night, col(Night.id) == col(Entry.night_id))
-        .where(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date, col(Entry.edge) == first)
+        .where(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date, col(Entry.edge) == paired)
         .limit(1)
     ).first()
     return made is None

@@ -233,6 +233,7 @@ class Machine:
         moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
         if not moving:
             return None
+        steps.make_folder()
         for step in segment:
             steps.write_night_files(step, ready)
         if first.scope == "file":

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, delete, inspect, select, text
 from sqlalchemy.exc import DBAPIError
-from sqlmodel import Session, col
+from sqlmodel import Session, SQLModel, col
 
 from ledger.database import READER
 from ledger.errors import BadInput
@@ -147,8 +147,11 @@ def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) ->
         session.merge(edge)
 
 
-def declared(session: Session) -> tuple[set[tuple[object, ...]], set[tuple[object, ...]]]:
+def declared(session: Session) -> set[tuple[object, ...]]:
     """Return the states and edges that the database holds, as comparable tuples."""
-    states = {tuple(s.model_dump().values()) for s in session.execute(select(State)).scalars()}
-    edges = {tuple(e.model_dump().values()) for e in session.execute(select(Edge)).scalars()}
-    return states, edges
+    return as_tuples([*session.execute(select(State)).scalars(), *session.execute(select(Edge)).scalars()])
+
+
+def as_tuples(rows: Iterable[SQLModel]) -> set[tuple[object, ...]]:
+    """Return rows as comparable tuples."""
+    return {tuple(getattr(row, name) for name in type(row).model_fields) for row in rows}

@@ -8,7 +8,9 @@ entry ``done`` are committed at once; and only then is what is superseded remove
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from ledger import durable
 from ledger.book import Book, Move
@@ -105,14 +107,8 @@ class Steps:
         BadInput, NotReady, Irreversible
             As the stage's own.
         """
-        try:
+        with _translated():
             return self._function(step, direction)(job=job, params=self.stages[step.state].params)
-        except base.Irreversible as exc:
-            raise Irreversible(str(exc)) from exc
-        except base.BadInput as exc:
-            raise BadInput(str(exc)) from exc
-        except base.Retry as exc:
-            raise NotReady(str(exc)) from exc
 
     def _function(self, step: Step, direction: Direction) -> base.StageFunction:
         stage = self.stages[step.state].stage
@@ -126,8 +122,6 @@ class Steps:
         queue = deque(w for w in works if w.state in next_step and (direction == "reverse" or not w.quarantine_reason))
         if not queue:
             return
-        if direction == "forward":
-            self._make_folder()
         todo = sum(_steps_left(work, segment, direction) for work in queue)
         self.reporter.phase(" + ".join(step.target(direction) for step in _in_order(segment, direction)), todo)
         running: dict[Future[Timed[Outcome]], Call] = {}
@@ -141,14 +135,6 @@ class Steps:
             queue.extend(work for work in moved if work.state in next_step)
         if self.stop.signal_number is not None:
             raise Interrupted(self.stop.signal_number)
-
-    def _make_folder(self) -> None:
-        try:
-            self.product_folder.mkdir(exist_ok=True)
-        except OSError as exc:
-            raise NotReady(
-                f"{self.product_folder}: cannot be made ({exc.strerror}); expected a night's folder that may be written"
-            ) from exc
 
     def _submit(
         self,
@@ -295,6 +281,21 @@ class Steps:
 
     # the night as a whole
 
+    def make_folder(self) -> None:
+        """Make the product folder.
+
+        Raises
+        ------
+        NotReady
+            If the night's folder may not be written.
+        """
+        try:
+            self.product_folder.mkdir(exist_ok=True)
+        except OSError as exc:
+            raise NotReady(
+                f"{self.product_folder}: cannot be made ({exc.strerror}); expected a night's folder that may be written"
+            ) from exc
+
     def pair(self, step: Step, raws: Sequence[Raw], taken_names: frozenset[str]) -> Outcome:
         """Make products of raw files; nothing is written yet."""
         return self.call(step, "forward", self.job(raws=tuple(raws), taken_names=taken_names))
@@ -304,14 +305,36 @@ class Steps:
         make = getattr(self.stages[step.state].stage, "night_files", None)
         if make is None:
             return
-        files = make(job=self.job(works), params=self.stages[step.state].params)
-        for name, data in files.items():
-            path = self.folder.path / name
-            if works:
-                temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
-                durable.write_file(path, data, temporary, self.config.permissions.group)
-            else:
-                path.unlink(missing_ok=True)
+        with _translated():
+            files = make(job=self.job(works), params=self.stages[step.state].params)
+        try:
+            for name, data in files.items():
+                self._write_night_file(self.folder.path / name, data if works else None)
+        except OSError as exc:
+            raise NotReady(
+                f"{self.folder.path}: {step.state} cannot write its files of the night ({exc}); expected a folder that"
+                " may be written, and room; run the same command again"
+            ) from exc
+
+    def _write_night_file(self, path: Path, data: bytes | None) -> None:
+        if data is None:
+            path.unlink(missing_ok=True)
+            return
+        temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
+        durable.write_file(path, data, temporary, self.config.permissions.group)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Translate the errors of a stage into the ledger's own."""
+    try:
+        yield
+    except base.Irreversible as exc:
+        raise Irreversible(str(exc)) from exc
+    except base.BadInput as exc:
+        raise BadInput(str(exc)) from exc
+    except base.Retry as exc:
+        raise NotReady(str(exc)) from exc
 
 
 def _reason(exc: BaseException) -> str:

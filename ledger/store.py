@@ -119,11 +119,7 @@ class Store:
         BadInput
             If the configuration's states are not those of the last ``ledger init``.
         """
-        every = list(flows)
-        expected = (
-            {tuple(s.model_dump().values()) for f in every for s in f.rows()},
-            {tuple(e.model_dump().values()) for f in every for e in f.edges()},
-        )
+        expected = schema.as_tuples(row for flow in flows for row in (*flow.rows(), *flow.edges()))
         with self.read() as session:
             found = schema.declared(session)
         if found != expected:

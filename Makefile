@@ -1,0 +1,49 @@
+# Two commands do everything on a fresh machine with Python and make: `make demo` and `make test`.
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3; do \
+	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint tools clean
+
+# A simulated night, from raw to manifest, in ./demo.
+demo: $(VENV)/.installed
+	rm -rf demo
+	$(BIN)/ledger demo demo
+
+# Everything: style, types, import rules, and all tests on SQLite and on a real PostgreSQL.
+test: lint tools
+	$(BIN)/python -m pytest -n auto $(PYTEST)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# funpack and fitsverify judge the compressed files. Installed where this may be done unasked (root on Debian);
+# elsewhere the tests that need them are skipped by name, and on CI they fail.
+tools:
+	@if command -v fpack >/dev/null && command -v funpack >/dev/null && command -v fitsverify >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libcfitsio-bin fitsverify >/dev/null; \
+	else echo "funpack, fpack or fitsverify is missing (Debian: libcfitsio-bin, fitsverify): their tests are skipped"; fi
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "no Python of at least 3.11 with venv and pip was found (Debian: python3-venv);" \
+		"name one: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

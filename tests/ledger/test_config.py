@@ -1,0 +1,135 @@
+"""The configuration is checked as a whole, and every key can be overridden."""
+
+import copy
+
+import pytest
+import yaml
+
+from ledger.config import load_stages, override, packaged_config, parse_config, read_config
+from ledger.errors import BadInput, ConfigError
+
+
+@pytest.fixture
+def data():
+    return yaml.safe_load(packaged_config().read_text())
+
+
+def faults(data):
+    with pytest.raises(ConfigError) as caught:
+        load_stages(parse_config(data))
+    return {fault.path: str(fault) for fault in caught.value.faults}
+
+
+def test_the_default_is_sound():
+    config = read_config(packaged_config(), environment={})
+    assert set(load_stages(config)) == {
+        "synced",
+        "consolidated",
+        "fixed",
+        "identified",
+        "compressed",
+        "transferred",
+        "manifested",
+    }
+
+
+def test_all_faults_are_told_at_once(data):
+    data["archive"]["rooot"] = "x"
+    data["archive"]["states"][2] = "consolidatd"
+    data["transfer"] = {}
+    data["states"]["synced"]["parameters"]["grup_s"] = 1
+    data["states"]["compressed"]["parameters"]["tile"] = "column"
+    data["instrument"]["prefix"] = "x1"
+    data["database"]["url"] = "mysql://x"
+    data["engine"]["workers"] = "abc"
+    found = faults(data)
+    assert "did you mean 'root'?" in found["archive.rooot"]
+    assert "did you mean 'consolidated'?" in found["archive.states"]
+    assert "LEDGER_TRANSFER__DESTINATION" in found["transfer.destination"]
+    assert "did you mean 'group_s'?" in found["states.synced.parameters.grup_s"]
+    assert "column" in found["states.compressed.parameters.tile"]
+    assert "instrument.prefix" in found
+    assert "expected sqlite or postgresql" in found["database.url"]
+    assert "found 'abc'" in found["engine.workers"]
+
+
+def test_a_fault_of_parameters_alone_is_found(data):
+    data["states"]["compressed"]["parameters"]["tyle"] = "row"
+    assert "did you mean 'tile'?" in faults(data)["states.compressed.parameters.tyle"]
+
+
+def test_an_unknown_stage(data):
+    data["states"]["fixed"]["stage"] = "fixd"
+    assert "did you mean 'fixed'?" in faults(data)["states.fixed.stage"]
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (lambda d: d["archive"]["states"].remove("raw"), "archive.states"),
+        (lambda d: d["archive"]["states"].append("fixed"), "archive.states"),
+        (lambda d: d["archive"]["states"].remove("synced"), "archive.states"),
+        (lambda d: d["states"]["fixed"].pop("forward"), "states.fixed.forward"),
+        (lambda d: d["states"]["fixed"].update(forward="sync"), "archive.states"),
+        (lambda d: d["engineering"].update(root="archive"), "engineering.root"),
+        (lambda d: d["engineering"].update(destination=None), "engineering.destination"),
+        (lambda d: d["states"]["fixed"].update(parameters="headr"), "states.fixed.parameters"),
+        (lambda d: d["archive"].update(first_night="2026"), "archive.first_night"),
+    ],
+)
+def test_faults_between_blocks(data, change, path):
+    change(data)
+    assert path in faults(data)
+
+
+def test_any_key_is_overridden_from_the_environment(data):
+    environment = {
+        "LEDGER_ARCHIVE__ROOT": "/data/archive",
+        "LEDGER_STATES__SYNCED__PARAMETERS__GROUP_S": "5.5",
+        "LEDGER_ENGINE__WORKERS": "3",
+        "LEDGER_CONFIG": "/etc/x.yaml",
+        "HOME": "/home/x",
+    }
+    assert override(data, environment) == []
+    config = parse_config(data)
+    assert str(config.archive.root) == "/data/archive"
+    assert config.parameters("synced")["group_s"] == 5.5
+    assert config.engine.workers == 3
+
+
+def test_a_misspelt_variable_is_a_fault(data):
+    found = override(data, {"LEDGER_ARCHIV__ROOT": "x"})
+    assert "did you mean 'archive'?" in str(found[0])
+    assert "unknown key" in faults({**data, "archive": {**data["archive"], "rot": 1}})["archive.rot"]
+
+
+def test_parsing_changes_nothing(data):
+    before = copy.deepcopy(data)
+    parse_config(data)
+    assert data == before
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path, data):
+    path = tmp_path / "here" / "config.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(data))
+    config = read_config(path, environment={})
+    assert config.archive.root == tmp_path / "here" / "archive"
+    assert str(tmp_path / "here" / "ledger.db") in config.database.url
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", ""])
+def test_what_is_no_configuration_is_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(BadInput) as caught:
+        read_config(path, environment={})
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(BadInput, match="--config names"):
+        read_config(tmp_path / "no.yaml", environment={})
+    with pytest.raises(BadInput, match="LEDGER_CONFIG names"):
+        read_config(environment={"LEDGER_CONFIG": str(tmp_path / "no.yaml")})
