@@ -82,7 +82,7 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
     Parameters
     ----------
     times_us : ndarray of float64, shape (n,)
-        Trigger times, ascending, microseconds since anything.
+        Trigger times, ascending, microseconds.
     dither_us : ndarray of float64, shape (n,)
         J as the headers have it, microseconds; 0 if unknown.
     starts : ndarray of bool, shape (n,)
@@ -99,6 +99,7 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
     if not n:
         return States(np.zeros(0, np.int8), np.zeros(0, np.int64), np.zeros(0, np.int64))
     stretch = np.cumsum(starts | starts_of_stretches(times_us), dtype=np.int64) - 1
+    times_us = times_us - times_us[0]
     gaps = np.diff(times_us)
     period = _local_period(times_us, stretch)[:-1]
     steps, broken = _count_steps(gaps, period, dither_us[:-1], np.diff(stretch) != 0)

@@ -34,8 +34,7 @@ class Pairing:
     pairs : ndarray of int64, shape (n, 2)
         Indices into the first and the second camera's times, both strictly increasing.
     first_us, second_us : ndarray of float64, shapes (n1,), (n2,)
-        All times with the offset removed, half of it from each camera, microseconds since the earliest
-        frame of both.
+        All times with the offset removed, half of it from each camera, microseconds.
     """
 
     pairs: Int64Array
@@ -70,9 +69,10 @@ def pair_frames(
     """
     n_first = len(first_us)
     times = np.concatenate([first_us, second_us])
-    times -= times.min(initial=np.iinfo(np.int64).max)
     if not n_first or not len(second_us):
         return Pairing(np.empty((0, 2), np.int64), *np.split(times.astype(float), [n_first]))
+    origin_us = times.min()
+    times -= origin_us
     side = np.ones(len(times))
     side[n_first:] = -1.0
     period = np.concatenate([_own_period(first_us), _own_period(second_us)])
@@ -89,7 +89,7 @@ def pair_frames(
     )
     near = np.abs(aligned[second] - aligned[first]) <= tolerance
     pairs = np.column_stack([first[near], second[near] - n_first])
-    return Pairing(pairs, aligned[:n_first], aligned[n_first:])
+    return Pairing(pairs, *np.split(aligned + origin_us, [n_first]))
 
 
 def starts_of_stretches(times_us: npt.NDArray[Any]) -> BoolArray:
