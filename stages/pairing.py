@@ -105,7 +105,8 @@ def starts_of_stretches(times_us: npt.NDArray[Any]) -> BoolArray:
     ndarray of bool, shape (n,)
         A pause is a gap more than 9 times as long as the shorter of the gaps beside it.
     """
-    starts = np.ones(len(times_us), np.bool_)
+    starts = np.zeros(len(times_us), np.bool_)
+    starts[:1] = True
     if len(times_us) > 2:
         gaps = np.diff(times_us).astype(float)
         beside = np.minimum(np.append(gaps[1:], np.inf), np.insert(gaps[:-1], 0, np.inf))
