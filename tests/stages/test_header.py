@@ -364,6 +364,7 @@ FIXED = {
     "string that just fits": ("%-4.4s", "'abcd   '", "KEY     = 'abcd    '           / comment", None),
     "long string": ("%-12s", f"'{'x' * 40}'", f"KEY     = '{'x' * 40}' / comment", None),
     "logical": ("BOOLEAN", "T", "KEY     =                    T / comment", None),
+    "string that goes on": ("%-12s", "'abc &'", None, None),
     "no value": ("%20.3f", "", None, None),
     "string for a number": ("%20.3f", "'1.5'", None, "does not fit %20.3f"),
     "number for a string": ("%-12s", "1.5", None, "does not fit %-12s"),
