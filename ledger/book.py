@@ -154,7 +154,7 @@ class Book:
                     col(File.night_id) == self.night.id, col(File.kind) == "product"
                 )
             )
-            ids = dict(rows.tuples().all())
+            ids = {row.identity: row.id for row in rows}
             lines = [
                 {
                     "product_id": ids[p.identity],

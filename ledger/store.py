@@ -242,7 +242,7 @@ class Store:
                 session.execute(select(File).where(of_night, col(File.kind) == "product")).scalars(),
                 session.execute(select(File).where(of_night, col(File.kind) == "raw")).scalars(),
                 session.execute(lineage.order_by(col(Lineage.product_id), col(Lineage.position))).scalars(),
-                dict(session.execute(ids).tuples().all()),
+                {row.identity: row.frame_id for row in session.execute(ids)},
             )
 
     def manifests(self, night: Night) -> list[Manifest]:

@@ -44,7 +44,7 @@ class World:
         self.data["engine"]["executor"] = "inline"
         self.data["database"]["url"] = url
         self.now_us = LATER_US
-        self._stores: list[Store] = []
+        self._store: Store | None = None
 
     @property
     def config_path(self) -> Path:
@@ -64,19 +64,19 @@ class World:
         return self.folder / "destination/archive"
 
     def store(self) -> Store:
-        """Open the database."""
-        store = Store(self.url, clock=lambda: self.now_us)
-        self._stores.append(store)
-        return store
+        """Return the database, opened once."""
+        if self._store is None:
+            self._store = Store(self.url, clock=lambda: self.now_us)
+        return self._store
 
     def machine(self, **options: Any) -> Machine:
-        """Return a machine with a store of its own."""
+        """Return a machine."""
         return Machine(self.config, self.store(), **options)
 
     def close(self) -> None:
-        """Close all databases."""
-        for store in self._stores:
-            store.close()
+        """Close the database."""
+        if self._store is not None:
+            self._store.close()
 
     def simulate(self, date: str = DATE, *, pipeline: str = "archive", **options: Any) -> Truth:
         """Write a raw night."""
