@@ -87,7 +87,6 @@ def _connect_sqlite(path: Path) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
-        poolclass=NullPool,
     )
 
     def on_connect(connection: Any, _record: object) -> None:
