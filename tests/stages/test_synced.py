@@ -222,6 +222,50 @@ def test_a_triggered_file_is_solo_where_the_other_camera_has_nothing(night, rng)
     assert outcome.remarks == {"paired frames": 600, "solo frames cam1": 600}
 
 
+def test_a_triggered_file_is_solo_after_the_other_camera_stopped(night, rng):
+    night.block(rng, 300, cube=100)
+    night.block(rng, 200, start_us=START_US + 700_000, cube=100, cameras=(1,))
+    assert night.run().remarks == {"paired frames": 600, "solo frames cam1": 200}
+
+
+def test_cubes_of_one_short_exposure_are_paired(night):
+    night.add(1, [START_US], EXPTIME=0.00001, U_FLCEN=False)
+    night.add(2, [START_US + 300], EXPTIME=0.00001, U_FLCEN=False)
+    assert night.run().remarks == {"paired frames": 2}
+
+
+def test_a_file_with_a_pair_is_not_solo(night):
+    t = START_US + np.arange(100) * 2000
+    night.add(1, t, EXPTIME=0.00001, U_FLCEN=False)
+    night.add(2, t[-1:] + 300, EXPTIME=0.00001, U_FLCEN=False)
+    assert night.run().remarks == {"paired frames": 2, "unpaired frames cam1": 99}
+
+
+def test_nothing_cuts_a_solo_file(night):
+    t = START_US + np.arange(10) * 5_000_000
+    night.add(1, t, EXTTRIG=False, U_FLCEN=False)
+    assert [p.n_frames for p in night.run().products] == [10]
+
+
+def test_a_cycle_across_a_cut_is_not_whole(night, rng):
+    night.block(rng, 602, cube=301)
+    for place in (1, 3):
+        raw = night.raws[place]
+        night.raws[place] = dataclasses.replace(raw, cards={**raw.cards, "OBJECT": "other"})
+    dubious = [p for p in night.run().products if p.flc == "D"]
+    assert sorted(t for p in dubious for t in night.triggers(p.parts)) == [300, 300, 301, 301]
+
+
+@pytest.mark.parametrize(("keyword", "groups"), [("FILTER01", 2), ("FILTER02", 1)])
+def test_unpaired_frames_are_cut_by_the_other_camera_too(night, rng, keyword, groups):
+    night.block(rng, 600, drop=0.2, U_FLCEN=False)
+    for place, raw in enumerate(night.raws):
+        if raw.camera == 2 and raw.first_us > START_US + 500_000:
+            night.raws[place] = dataclasses.replace(raw, cards={**raw.cards, keyword: "other"})
+    alone = [p for p in night.run().products if not p.synchronised]
+    assert Counter(p.camera for p in alone) == {1: groups, 2: 2}
+
+
 def test_unpaired_frames_are_grouped_not_by_file(night, rng):
     night.block(rng, 2000, drop=0.1, cube=10)
     outcome = night.run()

@@ -41,16 +41,11 @@ def equal(one, other):
 def printed(timing_):
     """The rows as C's printf has them, through decimal numbers."""
     rows = [
-        "%10d  %10d  %15s   %20s  %17s   %10d   %10d\n"
-        % (
-            timing_.cube_index[i],
-            timing_.main_index[i],
-            f"{Decimal(int(timing_.since_start_ns[i])) / 10**9:.9f}",
-            f"{Decimal(int(timing_.logged_ns[i])).scaleb(-9):.9f}",
-            f"{Decimal(int(timing_.acquired_us[i])).scaleb(-6):.6f}",
-            timing_.cnt0[i],
-            timing_.cnt1[i],
-        )
+        f"{timing_.cube_index[i]:10d}  {timing_.main_index[i]:10d}  "
+        f"{Decimal(int(timing_.since_start_ns[i])).scaleb(-9):15.9f}   "
+        f"{Decimal(int(timing_.logged_ns[i])).scaleb(-9):20.9f}  "
+        f"{Decimal(int(timing_.acquired_us[i])).scaleb(-6):17.6f}   "
+        f"{timing_.cnt0[i]:10d}   {timing_.cnt1[i]:10d}\n"
         for i in range(timing_.n)
     ]
     return timing_.head + "".join(rows).encode()
@@ -163,7 +158,7 @@ def test_one_byte_changed_anywhere_never_changes_a_number_unnoticed(tmp_path):
     row = content.index(b"\n", len(HEAD)) + 1
     path = tmp_path / "cube.txt"
     for place in range(row, content.index(b"\n", row) + 1):
-        for byte in b" .-x\n":
+        for byte in b" .-x/:\n":
             changed = content[:place] + bytes([byte]) + content[place + 1 :]
             fast = timing._decode_fixed_width(changed, len(HEAD))
             if fast is not None:
