@@ -1,0 +1,115 @@
+"""catch-up: every unfinished night, oldest first, left alone where it must be, silent when there is nothing to do."""
+
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from ledger.catch_up import catch_up
+from ledger.errors import LedgerError
+from ledger.lease import Lease
+from tests.world import World
+
+NIGHTS = ("20260102", "20260103", "20260104")
+
+
+def caught_up(world: World) -> list[tuple[str, str, object]]:
+    """Return pipeline, date and outcome of every night that is worth a word."""
+    return [(night.pipeline, night.date, outcome) for night, outcome in catch_up(world.machine())]
+
+
+@pytest.fixture
+def three(sqlite_world: World) -> World:
+    for date in NIGHTS:
+        sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
+    return sqlite_world
+
+
+def last_frame_us(world: World, date: str) -> int:
+    return max(p.stat().st_mtime_ns for p in (world.folder / "archive" / date).rglob("*.fits")) // 1000
+
+
+def test_all_nights_oldest_first_and_then_silence(three):
+    three.simulate("20260103", scale=0.02, scenario=("untriggered",), pipeline="engineering")
+    done = three.run("catch-up")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [line for line in done.stdout.splitlines() if line.startswith("night")]
+    expected = ["20260102 (archive)", "20260103 (archive)", "20260103 (engineering)", "20260104 (archive)"]
+    assert [line.removeprefix("night ").split(":")[0] for line in told] == expected
+    order = three.query(
+        "SELECT night.date FROM frame_id JOIN night ON night.id = frame_id.night_id ORDER BY frame_id.number"
+    )
+    assert [date for (date,) in order] == sorted(date for (date,) in order)
+    runs = three.query("SELECT id FROM run")
+    again = three.run("catch-up")
+    assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
+    assert three.query("SELECT id FROM run") == runs
+
+
+def test_nothing_at_all_to_do_is_silent(sqlite_world):
+    done = sqlite_world.run("catch-up")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_a_night_whose_date_has_not_ended_is_left_alone(three):
+    three.now_us = last_frame_us(three, "20260104") + 6 * 3_600_000_000  # settled long ago, and still that UT date
+    assert datetime.fromtimestamp(three.now_us / 1e6, tz=UTC).strftime("%Y%m%d") == "20260104"
+    assert [date for _, date, _ in caught_up(three)] == ["20260102", "20260103"]
+    assert three.query("SELECT date FROM night ORDER BY date") == [("20260102",), ("20260103",)]
+
+
+def test_yesterdays_night_that_is_still_being_written_is_left_alone(three):
+    midnight_us = 1_767_571_200_000_000  # 2026-01-05 00:00 UT
+    newest = next((three.folder / "archive" / "20260104").rglob("*.fits"))
+    os.utime(newest, ns=(midnight_us * 1000, midnight_us * 1000))
+    three.now_us = midnight_us + 29 * 60_000_000
+    assert [date for _, date, _ in caught_up(three)] == ["20260102", "20260103"]
+    three.now_us = midnight_us + 31 * 60_000_000
+    assert [date for _, date, _ in caught_up(three)] == ["20260104"]
+
+
+def test_one_nights_failure_does_not_keep_the_others_from_being_tried(three):
+    blocking = three.destination / "20260102"
+    blocking.write_text("whose?")
+    outcomes = {date: outcome for _, date, outcome in caught_up(three)}
+    assert list(outcomes) == list(NIGHTS)
+    assert not outcomes["20260102"].succeeded
+    assert outcomes["20260103"].succeeded
+    assert outcomes["20260104"].succeeded
+    assert three.run("catch-up").returncode == 1
+    blocking.unlink()
+    assert three.run("catch-up").returncode == 0
+
+
+def test_a_night_that_cannot_even_begin(three):
+    blocking = three.folder / "archive" / "20260104" / "vgen2"
+    blocking.write_text("whose?")
+    three.simulate("20260105", scale=0.02, scenario=("onecamera",), pipeline="engineering")
+    outcomes = {date: outcome for _, date, outcome in caught_up(three)}
+    assert isinstance(outcomes["20260104"], LedgerError)
+    assert str(blocking) in str(outcomes["20260104"])
+    assert outcomes["20260105"].succeeded
+    done = three.run("catch-up")
+    assert done.returncode == 1
+    assert f"night 20260104 (archive): {blocking}" in done.stderr
+
+
+def test_a_night_that_another_run_holds_is_left_to_it(three):
+    machine = three.machine()
+    night = machine.store.night("archive", three.folder / "archive", "20260104")
+    run_id = machine.store.begin_run("advance", {})
+    with Lease(machine.store, night, run_id):
+        assert [date for _, date, _ in caught_up(three)] == ["20260102", "20260103"]
+    machine.store.end_run(run_id, 0)
+    assert [date for _, date, _ in caught_up(three)] == ["20260104"]
+
+
+def test_excluded_foreign_and_earlier_nights_are_left_alone(three):
+    three.machine().store.exclude("archive", three.folder / "archive", "20260103", "dome tests")
+    foreign = three.folder / "archive" / "20260104" / "vgen2"
+    foreign.mkdir()
+    (foreign / "VMPA00000001.fits.fz").write_text("of another tool")
+    three.data["archive"]["first_night"] = "20260103"
+    assert caught_up(three) == []
+    three.data["archive"]["first_night"] = None
+    assert [date for _, date, _ in caught_up(three)] == ["20260102"]
