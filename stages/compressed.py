@@ -25,6 +25,9 @@ from stages.header import BLOCK, CARD, padded, retry_on_os_error, split_cards, v
 
 SUFFIX = ".fz"
 
+#: What it adds beside a product's stem.
+SUFFIXES = (".fits" + SUFFIX,)
+
 #: Reads of this size keep memory flat; a whole number of blocks.
 _CHUNK = 256 * BLOCK
 

@@ -1,0 +1,143 @@
+"""Killed at a sample of fault points, stopped by a signal, or two at once: nothing lost, nothing false."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ledger.errors import Busy
+from tests.acceptance.kill import run_and_kill
+from tests.world import DATE, World
+
+PRODUCT_NAME = "SELECT MIN(name) FROM file WHERE kind = 'product'"
+#: How many fault points of each direction are tried; the server makes each try slower.
+SAMPLE = {"sqlite": 10, "postgresql": 4}
+
+
+@pytest.fixture
+def night(world: World) -> World:
+    world.simulate(scale=0.02, scenario=("pdi", "bad"))
+    return world
+
+
+def finished(world: World) -> tuple:
+    assert world.machine().advance(world.night()).succeeded
+    ids = world.query("SELECT frame_id, identity FROM frame_id WHERE status = 'live' ORDER BY frame_id")
+    return world.tree(), world.tree(world.destination), ids
+
+
+def back(world: World) -> tuple:
+    assert world.machine().rollback(world.night()).succeeded
+    return world.tree(), world.tree(world.destination)
+
+
+def sample(world: World, n: int, shift: int) -> list[int]:
+    """Return fault points spread over a run of `n`."""
+    size = SAMPLE[world.url.split(":")[0].split("+")[0]]
+    return [min(n - 1, (i * n + shift) // size) for i in range(size)]
+
+
+def test_killed_while_advancing(night):
+    before = night.tree()
+    undisturbed = finished(night)
+    assert back(night) == (before, {})
+    n = run_and_kill(night, lambda machine: machine.advance(night.night()), None)
+    assert n > 100
+    assert back(night) == (before, {})
+    for at in sample(night, n, shift=5):
+        assert run_and_kill(night, lambda machine: machine.advance(night.night()), at) is None
+        assert finished(night) == undisturbed, f"fault point {at}: advanced"
+        assert back(night) == (before, {}), f"fault point {at}: rolled back"
+        assert run_and_kill(night, lambda machine: machine.advance(night.night()), at) is None
+        assert back(night) == (before, {}), f"fault point {at}: rolled back at once"
+    audit = night.run("audit")
+    assert audit.returncode == 0, audit.stdout
+
+
+def test_killed_while_rolling_back(night):
+    before = night.tree()
+    undisturbed = finished(night)
+    n = run_and_kill(night, lambda machine: machine.rollback(night.night()), None)
+    assert night.tree() == before
+    assert finished(night) == undisturbed
+    for at in sample(night, n, shift=9):
+        assert run_and_kill(night, lambda machine: machine.rollback(night.night()), at) is None
+        assert finished(night) == undisturbed, f"fault point {at}: advanced"
+        assert run_and_kill(night, lambda machine: machine.rollback(night.night()), at) is None
+        assert back(night) == (before, {}), f"fault point {at}: rolled back"
+        assert finished(night) == undisturbed
+
+
+def test_what_a_dead_run_left_is_told_and_nothing_else_is_touched(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="fixed").succeeded
+    folder = world.folder / "archive" / DATE / "vgen2"
+    mine = folder / "notes.txt"
+    mine.write_text("of the observer")
+    half_made = folder / ".ledger-VMPA00000001.fits.fz"
+    half_made.write_bytes(b"half")
+    result = world.advance(to="fixed")
+    assert result.settled == [".ledger-VMPA00000001.fits.fz: left behind, removed"]
+    assert not half_made.exists()
+    assert mine.read_text() == "of the observer"
+
+
+def test_files_under_final_names_that_no_row_has_are_settled(sqlite_world):
+    """A kill between replace and commit leaves them; a rollback must not."""
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    before = world.tree()
+    assert world.advance(to="identified").succeeded
+    folder = world.folder / "archive" / DATE / "vgen2"
+    for name in ("VMPA00000001.fits.fz", f"{world.query(PRODUCT_NAME)[0][0]}.fits"):
+        (folder / name).write_bytes(b"of a run that died")
+    assert world.rollback().succeeded
+    assert world.tree() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_stops_in_order(sqlite_world, number):
+    world = sqlite_world
+    world.data["engine"] = {"executor": "processes", "workers": 1}
+    world.simulate(scale=1, scenario=("pdi", "slow", "onecamera"))
+    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), "advance", "--date", DATE]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    for line in run.stderr:
+        if "consolidated" in line:
+            break
+    run.send_signal(number)
+    asked = time.monotonic()
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 128 + number, said
+    assert time.monotonic() - asked < 5
+    assert "the same command goes on" in said
+    assert world.query("SELECT exit_status FROM run ORDER BY id DESC LIMIT 1") == [(128 + number,)]
+    world.data["engine"]["executor"] = "inline"
+    assert set(world.advance().states) == {"manifested"}
+
+
+def test_two_at_once(world):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    machine = world.machine()
+    with machine._holding(world.night(), "advance", {}):
+        busy = world.run("advance", "--date", DATE)
+        assert busy.returncode == 75
+        assert f"night {DATE} is held by run 1 (`ledger advance`, process {os.getpid()}" in busy.stderr
+    assert world.run("advance", "--date", DATE, "--to", "raw").returncode == 0
+
+
+def test_a_run_that_was_suspended_cannot_write_over_its_successor(world):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    late = world.machine()
+    with late._holding(world.night(), "advance", {}) as (steps, _):
+        late._register(steps)
+        world.now_us += 60_000_000  # its heartbeat is old by now
+        assert world.machine().advance(world.night(), to="synced").succeeded
+        rows = world.query("SELECT id, state FROM file ORDER BY id")
+        with pytest.raises(Busy, match="has taken over"):
+            steps.book.unmake_products(world.store().works(steps.book.night))
+        assert world.query("SELECT id, state FROM file ORDER BY id") == rows
