@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from astropy.io import fits
 from astropy.time import Time
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages import header
@@ -111,6 +111,7 @@ def test_values_are_those_that_astropy_reads(block):
     assert [type(v) for v in found.values()] == [type(v) for v in expected.values()]
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     value=st.one_of(
         st.booleans(),
@@ -126,7 +127,11 @@ def test_values_of_cards_that_astropy_writes(value, comment):
         image = str(fits.Card("KEYWORD", value, comment))
     cards = [image[at : at + 80] for at in range(0, len(image), 80)]
     block = make_header(*cards)
-    assert values(block, ["KEYWORD"])["KEYWORD"] == astropy_header(block)["KEYWORD"]
+    found = values(block, ["KEYWORD"])["KEYWORD"]
+    if isinstance(value, str) and len(cards) == 1:  # astropy takes '' and a quote in the comment for one string
+        assert found == value.rstrip(" ")
+    else:
+        assert found == astropy_header(block)["KEYWORD"]
 
 
 def test_keywords_that_are_not_there_are_left_out():
