@@ -1,0 +1,323 @@
+"""What is on disk and what becomes of it: dates, folders, files put right, changed, gone, late, still being written."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ledger import audit
+from ledger.errors import BadInput, NotReady, StateError
+from ledger.scan import find_night, parse_date
+from tests.world import DATE, World
+
+#: 2026-01-03 00:00 UT.
+MIDNIGHT_US = 1_767_398_400_000_000
+
+
+def raw_files(world: World, stream: str = "vcam1", date: str = DATE) -> list[Path]:
+    """Return the cubes of a stream, in order of time."""
+    return sorted((world.folder / "archive" / date / stream).glob("*.fits"))
+
+
+def put_aside(world: World, *cubes: Path) -> list[tuple[Path, Path]]:
+    """Take cubes and their txt out of the night; return where they are and where they belong."""
+    shelf = world.folder / "shelf"
+    shelf.mkdir(exist_ok=True)
+    moves = [(shelf / path.name, path) for cube in cubes for path in (cube, cube.with_suffix(".txt"))]
+    for there, path in moves:
+        shutil.move(path, there)
+    return moves
+
+
+def put_back(moves: list[tuple[Path, Path]]) -> None:
+    for there, path in moves:
+        shutil.move(there, path)
+
+
+def live_ids(world: World) -> list[tuple]:
+    """Return number, identity and lateness of every live frame ID, in order."""
+    return [
+        (number, identity, bool(late))
+        for number, identity, late in world.query(
+            "SELECT number, identity, late FROM frame_id WHERE status = 'live' ORDER BY number"
+        )
+    ]
+
+
+def assert_clean(world: World) -> None:
+    store = world.store()
+    found = [v for _, violations in audit.check_laws(store, audit.read_laws()) for v in violations]
+    assert found + list(audit.check_files(store, world.config)) == []
+
+
+# which night
+
+
+@pytest.mark.parametrize("text", ["20260102", "2026-01-02"])
+def test_a_date(text):
+    assert parse_date(text) == DATE
+
+
+@pytest.mark.parametrize("text", ["20260230", "2026-1-2", "today", "", "202601020", "archive/20260102"])
+def test_no_date(text):
+    with pytest.raises(BadInput, match="expected YYYYMMDD"):
+        parse_date(text)
+
+
+def test_a_date_in_both_roots_means_archive_and_a_path_is_never_ambiguous(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",), pipeline="engineering")
+    assert find_night(sqlite_world.config, date=DATE).pipeline == "engineering"
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    assert find_night(sqlite_world.config, date=DATE).pipeline == "archive"
+    for pipeline in ("archive", "engineering"):
+        assert find_night(sqlite_world.config, folder=sqlite_world.folder / pipeline / DATE).pipeline == pipeline
+
+
+def test_roots_may_nest(sqlite_world):
+    sqlite_world.data["engineering"]["root"] = str(sqlite_world.folder / "archive/engineering")
+    night = sqlite_world.folder / "archive/engineering" / DATE
+    night.mkdir(parents=True)
+    assert find_night(sqlite_world.config, folder=night).pipeline == "engineering"
+    with pytest.raises(BadInput, match="not a night"):
+        find_night(sqlite_world.config, folder=night.parent)
+
+
+# put right, before numbering and after
+
+
+def test_a_file_put_right_before_numbering_is_paired_with_the_night(world):
+    truth = world.simulate(scale=0.02, scenario=("slow",))
+    timing = raw_files(world)[1].with_suffix(".txt")
+    content = timing.read_bytes()
+    timing.unlink()
+    first = world.advance(to="fixed")
+    assert first.succeeded
+    assert [name for name, _ in first.quarantined] == [f"vcam1/{timing.stem}.fits"]
+    assert not all(
+        synchronised for (synchronised,) in world.query("SELECT synchronised FROM file WHERE kind='product'")
+    )
+    timing.write_bytes(content)
+    result = world.advance()
+    assert (result.succeeded, result.registered, result.quarantined) == (True, 1, [])
+    assert world.query("SELECT COUNT(*) FROM quarantine") == [(0,)]
+    assert all(synchronised for (synchronised,) in world.query("SELECT synchronised FROM file WHERE kind='product'"))
+    n_frames = sum(file.n_frames for file in truth.files)
+    assert world.query("SELECT SUM(n_frames) FROM file WHERE kind = 'product'") == [(n_frames,)]
+    assert_clean(world)
+
+
+def test_the_last_file_put_right_after_numbering_is_appended(world):
+    world.simulate(scale=0.02, scenario=("slow", "onecamera"))
+    timing = raw_files(world)[-1].with_suffix(".txt")
+    content = timing.read_bytes()
+    timing.unlink()
+    assert world.advance().succeeded
+    before, tree = live_ids(world), world.tree()
+    timing.write_bytes(content)
+    result = world.advance()
+    assert result.succeeded, result
+    after = live_ids(world)
+    assert after[: len(before)] == before
+    assert len(after) > len(before)
+    assert not any(late for _, _, late in after)
+    changed = {name for name, was in tree.items() if world.tree().get(name) != was}
+    assert changed <= {"SHA256SUMS", "vgen2/lineage.tsv"}  # of the night as a whole
+    manifests = sorted(p.name for p in (world.folder / "archive" / DATE).glob("manifest*"))
+    assert len(manifests) == 2
+    lines = [p.read_text().splitlines() for p in (world.folder / "archive" / DATE).glob("manifest*")]
+    assert sorted(len(found) for found in lines) == sorted((len(before), len(after) - len(before)))
+    assert_clean(world)
+
+
+def test_an_earlier_file_put_right_after_numbering_is_late(world):
+    world.simulate(scale=0.02, scenario=("onecamera", "slow"))
+    timing = raw_files(world)[0].with_suffix(".txt")
+    content = timing.read_bytes()
+    timing.unlink()
+    raw_tree = world.tree()
+    assert world.advance().succeeded
+    before, tree = live_ids(world), world.tree(world.destination)
+    timing.write_bytes(content)
+    for _ in range(2):
+        with pytest.raises(StateError, match=rf"night {DATE}.*--late --reason"):
+            world.advance()
+        assert live_ids(world) == before
+        assert world.tree(world.destination) == tree
+    done = world.run("advance", "--date", DATE)
+    assert done.returncode == 1
+    assert "--late --reason TEXT" in done.stderr
+    done = world.run("advance", "--date", DATE, "--late", "--reason", "the txt was found")
+    assert done.returncode == 0, done.stderr
+    after = live_ids(world)
+    assert after[: len(before)] == before
+    assert {late for _, _, late in after[len(before) :]} == {True}
+    reasons = world.query("SELECT CAST(detail AS TEXT) FROM entry WHERE event = 'assigned' ORDER BY id")
+    assert [("the txt was found" in reason) for (reason,) in reasons] == [late for _, _, late in after]
+    assert_clean(world)
+    assert world.rollback().succeeded
+    now = world.tree()
+    assert {name for name in now if name not in raw_tree} == {f"vcam1/{timing.name}"}
+    assert {name: now[name] for name in raw_tree} == raw_tree
+
+
+def test_an_old_night_that_is_found_is_late(sqlite_world):
+    sqlite_world.simulate("20260103", scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance("20260103").succeeded
+    sqlite_world.simulate("20260102", scale=0.02, scenario=("onecamera",))
+    before = live_ids(sqlite_world)
+    with pytest.raises(StateError, match="--late --reason"):
+        sqlite_world.advance("20260102")
+    assert live_ids(sqlite_world) == before
+    assert sqlite_world.advance("20260102", late_reason="found on a spare disk").succeeded
+    assert {late for _, _, late in live_ids(sqlite_world)[len(before) :]} == {True}
+    assert_clean(sqlite_world)
+
+
+# changed or gone underneath
+
+
+def test_a_raw_file_that_changed_before_its_frames_have_products_is_registered_anew(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance(to="raw").succeeded
+    cube = raw_files(sqlite_world)[0]
+    os.truncate(cube, cube.stat().st_size - 2880)
+    result = sqlite_world.advance()
+    assert result.succeeded
+    ((name, reason),) = result.quarantined
+    assert name == f"vcam1/{cube.name}"
+    assert "truncated" in reason
+
+
+def test_a_raw_file_that_changed_after_its_frames_have_products_is_a_failure(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance(to="synced").succeeded
+    cube = raw_files(sqlite_world)[0]
+    moved = cube.stat().st_mtime_ns + 1
+    os.utime(cube, ns=(moved, moved))
+    identities = sqlite_world.query("SELECT identity FROM file ORDER BY id")
+    result = sqlite_world.advance()
+    assert not result.succeeded
+    assert any(name == f"vcam1/{cube.name}" and "changed underneath" in error for name, error in result.failed)
+    assert sqlite_world.query("SELECT identity FROM file ORDER BY id") == identities
+
+
+def test_a_raw_file_that_is_gone_before_its_frames_have_products_stops_the_night(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    sqlite_world.machine().scan(sqlite_world.night())
+    moves = put_aside(sqlite_world, raw_files(sqlite_world)[0])
+    with pytest.raises(NotReady, match=f"{moves[0][1].name}.*put the file back"):
+        sqlite_world.advance()
+    assert sqlite_world.query("SELECT COUNT(*) FROM file WHERE kind = 'product'") == [(0,)]
+    put_back(moves)
+    assert sqlite_world.advance().succeeded
+
+
+def test_a_raw_file_that_is_gone_after_its_frames_have_products_is_a_failure(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance(to="synced").succeeded
+    moves = put_aside(sqlite_world, raw_files(sqlite_world)[0])
+    result = sqlite_world.advance()
+    assert not result.succeeded
+    assert any(name == f"vcam1/{moves[0][1].name}" and "put the file back" in error for name, error in result.failed)
+    put_back(moves)
+    assert sqlite_world.advance().succeeded
+    assert_clean(sqlite_world)
+
+
+# the gate
+
+
+@pytest.mark.parametrize("known", ["only on disk", "scanned", "synced", "fixed"])
+def test_a_later_night_waits_at_synced_and_spends_no_disk(world, known):
+    for date in ("20260102", "20260103"):
+        world.simulate(date, scale=0.02, scenario=("onecamera",))
+    if known == "scanned":
+        world.machine().scan(world.night("20260102"))
+    elif known != "only on disk":
+        assert world.advance("20260102", to=known).succeeded
+    later = world.folder / "archive" / "20260103"
+    before = world.tree(later)
+    result = world.advance("20260103")
+    assert not result.succeeded
+    assert "20260102" in str(result.stopped)
+    assert "ledger advance --date 20260102" in str(result.stopped)
+    assert set(result.states) == {"synced"}
+    assert world.tree(later) == before
+    assert live_ids(world) == []
+    assert world.advance("20260102").succeeded
+    assert world.advance("20260103").succeeded
+    assert_clean(world)
+
+
+def test_the_gate_at_the_command_line_and_how_it_is_opened(sqlite_world):
+    for date in ("20260102", "20260103"):
+        sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
+    done = sqlite_world.run("advance", "--date", "20260103")
+    assert done.returncode == 1
+    assert "ledger exclude 20260102" in done.stdout
+    assert not (sqlite_world.folder / "archive/20260103/vgen2").exists()
+    assert sqlite_world.run("exclude", "2026-01-02", "--reason", "dome tests").returncode == 0
+    assert sqlite_world.query("SELECT excluded_reason FROM night WHERE date = '20260102'") == [("dome tests",)]
+    assert sqlite_world.run("advance", "--date", "20260103").returncode == 0
+    assert sqlite_world.run("include", "20260102").returncode == 0
+    assert sqlite_world.query("SELECT event FROM entry WHERE name = '20260102' ORDER BY id") == [
+        ("excluded",),
+        ("included",),
+    ]
+    with pytest.raises(StateError, match="--late --reason"):
+        sqlite_world.advance("20260102")
+
+
+def test_the_gate_does_not_wait_for_what_is_none_of_its_business(sqlite_world):
+    sqlite_world.data["archive"]["first_night"] = "20260101"
+    sqlite_world.simulate("20251231", scale=0.02, scenario=("onecamera",))
+    sqlite_world.simulate("20260101", scale=0.02, scenario=("onecamera",), pipeline="engineering")
+    (sqlite_world.folder / "archive/20260101").mkdir()
+    (sqlite_world.folder / "archive/notes").mkdir()
+    foreign = sqlite_world.folder / "archive/20260102"
+    sqlite_world.simulate("20260102", scale=0.02, scenario=("onecamera",))
+    (foreign / "vgen2").mkdir()
+    (foreign / "vgen2/vsync_00:00:00.fits").write_text("of another tool")
+    sqlite_world.simulate("20260103", scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance("20260103").succeeded
+
+
+# still being written
+
+
+@pytest.mark.parametrize(("date", "minutes", "waits"), [(DATE, 29, True), (DATE, 31, False), ("20260101", 29, False)])
+def test_a_night_still_being_written_is_not_numbered(sqlite_world, date, minutes, waits):
+    sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
+    (cube,) = raw_files(sqlite_world, date=date)
+    os.utime(cube, ns=(MIDNIGHT_US * 1000, MIDNIGHT_US * 1000))
+    sqlite_world.now_us = MIDNIGHT_US + minutes * 60_000_000
+    result = sqlite_world.advance(date)
+    assert result.succeeded is not waits
+    assert bool(live_ids(sqlite_world)) is not waits
+    if waits:
+        assert "--final" in str(result.stopped)
+        assert not (sqlite_world.folder / "archive" / date / "vgen2").exists()
+        assert sqlite_world.advance(date, final=True).succeeded
+        assert live_ids(sqlite_world)
+
+
+# foreign
+
+
+def test_a_foreign_night_is_refused_and_never_touched(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    products = sqlite_world.folder / "archive" / DATE / "vgen2"
+    products.mkdir()
+    (products / "VMPA00000001.fits.fz").write_text("of another tool")
+    before = sqlite_world.tree()
+    done = sqlite_world.run("advance", "--date", DATE)
+    assert done.returncode == 1
+    assert "foreign" in done.stderr
+    assert str(products) in done.stderr
+    assert sqlite_world.tree() == before
+    assert sqlite_world.query("SELECT COUNT(*) FROM file") == [(0,)]
+    shutil.rmtree(products)
+    assert sqlite_world.advance().succeeded
+    assert sqlite_world.rollback().succeeded
+    assert sqlite_world.advance().succeeded
