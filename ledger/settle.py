@@ -5,7 +5,9 @@ product folder must hold exactly the files that they name. Only files that the l
 ever touched: its temporaries, and the names that a product of this night can have.
 """
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ledger import durable
 from ledger.book import Pending
@@ -94,7 +96,7 @@ def _remove_strays(steps: Steps, works: Sequence[Work]) -> list[str]:
     expected = {name for work in works for name in work.product.files}
     stems = {s for work in works for s in (work.product.name, work.product.frame_id) if s}
     possible = {stem + suffix for stem in stems for suffix in suffixes}
-    strays = []
+    strays = _withdrawn_manifests(steps)
     for folder in (steps.product_folder, steps.folder.path):
         if not folder.is_dir():
             continue
@@ -107,3 +109,15 @@ def _remove_strays(steps: Steps, works: Sequence[Work]) -> list[str]:
         steps.book.lease.confirm()
         durable.remove(strays)
     return [path.name for path in strays]
+
+
+def _withdrawn_manifests(steps: Steps) -> list[Path]:
+    """Return manifests on disk that were withdrawn, and whose bytes are still those that were made."""
+    manifests = steps.book.store.all_manifests(steps.book.night)
+    standing = {manifest.name for manifest in manifests if manifest.withdrawn_us is None}
+    found: dict[Path, bool] = {}
+    for manifest in manifests:
+        path = steps.folder.path / manifest.name
+        if manifest.name not in standing and path.is_file():
+            found[path] = found.get(path, False) or hashlib.sha256(path.read_bytes()).hexdigest() == manifest.sha256
+    return [path for path, is_ours in found.items() if is_ours]

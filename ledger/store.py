@@ -247,9 +247,13 @@ class Store:
 
     def manifests(self, night: Night) -> list[Manifest]:
         """Return the manifests of a night that stand."""
+        return [manifest for manifest in self.all_manifests(night) if manifest.withdrawn_us is None]
+
+    def all_manifests(self, night: Night) -> list[Manifest]:
+        """Return the manifests of a night, withdrawn ones too, in the order in which they were made."""
         with self.read() as session:
-            query = select(Manifest).where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
-            return list(session.execute(query.order_by(col(Manifest.id))).scalars())
+            query = select(Manifest).where(col(Manifest.night_id) == night.id).order_by(col(Manifest.id))
+            return list(session.execute(query).scalars())
 
     def seconds_per_byte(self, verb: str) -> float | None:
         """Return how long a step took lately, in worker seconds a byte; None without history."""
