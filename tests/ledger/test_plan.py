@@ -1,0 +1,121 @@
+"""The plan is what then happens, and making it writes nothing at all."""
+
+import json
+from typing import Any
+
+import pytest
+
+from ledger.plan import Plan, in_words, plan_advance, plan_rollback
+from tests.world import DATE, World
+
+TABLES = ("night", "file", "lineage", "entry", "frame_id", "frame_sequence", "copy", "manifest", "manifest_line", "run")
+
+
+def everything(world: World) -> tuple[Any, ...]:
+    """Return all that a plan must leave as it is."""
+    rows = {table: sorted(world.query(f"SELECT * FROM {table}"), key=repr) for table in (*TABLES, "lease")}
+    return world.tree(), world.tree(world.destination), rows
+
+
+def steps(plan: Plan) -> dict[str, int]:
+    """Return how many products each step takes; registration and pairing are counted in files of another kind."""
+    return {step.verb: step.files for step in plan.steps if step.verb not in ("register", "sync", "unsync")}
+
+
+def moved(result: Any) -> dict[str, int]:
+    return {verb: n for verb, n in result.moved.items() if verb not in ("sync", "unsync")}
+
+
+@pytest.mark.parametrize("start", [None, "raw", "synced", "fixed", "compressed", "manifested"])
+def test_advance_does_what_its_plan_says(sqlite_world, start):
+    sqlite_world.simulate(scale=0.02, scenario=("slow", "bad"))
+    if start:
+        assert sqlite_world.advance(to=start).succeeded
+    before = everything(sqlite_world)
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    assert everything(sqlite_world) == before
+    result = sqlite_world.advance()
+    assert result.succeeded
+    assert steps(plan) == moved(result)
+    assert {name for name, _ in plan.quarantined} == {name for name, _ in result.quarantined}
+    registered = [step.files for step in plan.steps if step.verb == "register"]
+    assert registered == ([] if start else [result.registered + len(result.quarantined)])
+
+
+def test_a_plan_of_new_files_before_numbering_pairs_the_night_anew(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    timing = next((sqlite_world.folder / "archive" / DATE / "vcam1").glob("*.txt"))
+    content = timing.read_bytes()
+    timing.unlink()
+    assert sqlite_world.advance(to="fixed").succeeded
+    timing.write_bytes(content)
+    before = everything(sqlite_world)
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    assert everything(sqlite_world) == before
+    result = sqlite_world.advance()
+    backwards = ("unfix", "unconsolidate")
+    assert steps(plan) == {verb: n for verb, n in moved(result).items() if verb not in backwards}
+
+
+@pytest.mark.parametrize("to", ["compressed", "fixed", "synced", "raw"])
+def test_rollback_does_what_its_plan_says(sqlite_world, to):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance().succeeded
+    before = everything(sqlite_world)
+    plan = plan_rollback(sqlite_world.machine(), sqlite_world.night(), to)
+    assert everything(sqlite_world) == before
+    result = sqlite_world.rollback(to=to)
+    assert result.succeeded
+    assert {step.verb: step.files for step in plan.steps} == dict(result.moved)
+
+
+def test_a_plan_stops_where_it_is_told(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), "id'd")
+    assert [step.state for step in plan.steps] == ["raw", "synced", "consolidated", "fixed", "identified"]
+    assert plan.destination_bytes == 0
+    assert plan_advance(sqlite_world.machine(), sqlite_world.night(), "synced").space_bytes == 0
+
+
+def test_space_is_enough_and_time_is_known_from_history(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    assert plan.seconds is None
+    assert sqlite_world.advance(to="fixed").succeeded
+    products = sqlite_world.folder / "archive" / DATE / "vgen2"
+    plain = sum(path.stat().st_size for path in products.glob("*.fits"))
+    assert 0.5 * plain < plan.space_bytes < 2 * plain
+    assert sqlite_world.advance().succeeded
+    assert sqlite_world.rollback(to="synced").succeeded
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    assert plan.seconds is not None
+    assert plan.seconds > 0
+
+
+def test_nothing_to_do(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance().succeeded
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    assert plan.steps == ()
+    assert "nothing to do" in in_words(plan)[-1]
+
+
+def test_dry_run_at_the_command_line(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("bad",))
+    before = everything(sqlite_world)
+    done = sqlite_world.run("advance", "--date", DATE, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    keys = {"pipeline", "date", "steps", "quarantined", "space_bytes", "destination_bytes", "seconds"}
+    assert set(plan) == keys
+    assert set(plan["steps"][0]) == {"verb", "state", "files", "size_bytes", "seconds"}
+    words = sqlite_world.run("advance", "--date", DATE, "--dry-run").stdout
+    assert all(step["verb"] in words for step in plan["steps"])
+    assert "quarantine" in words
+    assert "space needed" in words
+    assert everything(sqlite_world) == before
+    assert sqlite_world.advance().succeeded
+    before = everything(sqlite_world)
+    done = sqlite_world.run("rollback", "--date", DATE, "--dry-run", "--json")
+    assert set(json.loads(done.stdout)) == keys
+    assert everything(sqlite_world) == before
