@@ -1,0 +1,199 @@
+"""What README.md and the pages in docs/ say is so: commands run, queries run, links lead somewhere."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.main import get_command
+from typer.testing import CliRunner
+
+import ledger.cli
+from ledger.config import load_stages, packaged_config, read_config
+from ledger.database import parse_url, query
+
+CHECKOUT = Path(__file__).parents[2]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+COMMANDS = sorted(get_command(ledger.cli.app).commands)
+
+#: A fenced block: the line before it, its language, what is in it.
+BLOCK = re.compile(r"^([^\n]*)\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+#: Code within a line.
+SPAN = re.compile(r"`([^`\n]+)`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def blocks(page: Path) -> list[tuple[str, str, str]]:
+    return [match.groups() for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+
+
+def prose(page: Path) -> str:
+    return BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def pages(*names: str) -> list:
+    return [pytest.param(page, id=page.name) for page in PAGES if not names or page.name in names]
+
+
+# what is run
+
+
+def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path):
+    scripts = Path(sys.executable).parent
+    assert (scripts / "ledger").is_file()
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(tmp_path / "home"),
+    }
+    folder = tmp_path / "fresh"
+    folder.mkdir()
+    lines = [
+        line
+        for before, language, text in blocks(CHECKOUT / "README.md")
+        if before == "<!-- run -->" and language == "console"
+        for line in text.splitlines()
+    ]
+    assert len(lines) > 10
+    for line in lines:
+        assert line.startswith("$ "), line
+        done = subprocess.run(
+            ["sh", "-c", line.removeprefix("$ ")],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+
+
+def test_the_queries_of_the_page_on_tables_work(world):
+    world.simulate(scale=0.02)
+    assert world.advance().succeeded
+    found = [(before, text) for before, language, text in blocks(CHECKOUT / "docs/tables.md") if language == "sql"]
+    assert len(found) >= 8
+    for before, text in found:
+        columns, rows = query(parse_url(world.url), text)
+        assert columns, text
+        assert bool(rows) is (before != "<!-- empty -->"), text
+
+
+def test_the_page_on_tables_names_every_table_and_view_and_no_column_that_is_not_there(sqlite_world):
+    names = {
+        name: {row[1] for row in sqlite_world.query(f"PRAGMA table_info({name})")}
+        for (name,) in sqlite_world.query("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
+        if name != "alembic_version" and not name.startswith("sqlite_")
+    }
+    described = set()
+    for line in re.findall(r"^\| `.*$", prose(CHECKOUT / "docs/tables.md"), re.MULTILINE):
+        subjects, *_, columns = line.strip("| ").split(" | ")
+        described |= set(SPAN.findall(subjects))
+        # values stand in brackets, or are states; what else is code is a column
+        named = set(SPAN.findall(re.sub(r"\([^)]*\)|`\[[^`]*\]`", "", columns))) - {"synced"}
+        assert named <= set().union(*(names[name] for name in SPAN.findall(subjects))), line
+    assert described == set(names)
+
+
+# what is configured
+
+
+def keys(block: dict, path: str = "") -> dict[str, object]:
+    """Return the values of a configuration by their dotted paths."""
+    found: dict[str, object] = {}
+    for key, value in block.items():
+        found |= keys(value, f"{path}{key}.") if isinstance(value, dict) else {f"{path}{key}": value}
+    return found
+
+
+def test_the_page_on_configuration_names_every_key_with_its_default():
+    declaring = re.compile(r"states\.\w+(\.(stage|scope|forward|reverse|makes_products|requires)|\.parameters)?")
+    given = keys(yaml.safe_load((CHECKOUT / "config.yaml").read_text()))
+    expected = {path: value for path, value in given.items() if not declaring.fullmatch(path) and value != {}}
+    rows = re.findall(r"^\| `([\w.]+)` \| `(.*?)` \|", prose(CHECKOUT / "docs/configuration.md"), re.MULTILINE)
+    assert {path: yaml.safe_load(default) for path, default in rows} == expected
+
+
+@pytest.mark.parametrize("page", pages("README.md", "configuration.md"))
+def test_variables_that_are_mentioned_override_the_configuration(page):
+    text = page.read_text(encoding="utf-8")
+    found = dict(shlex.split(match)[0].split("=", 1) for match in re.findall(r"LEDGER_[A-Z_]+=[^`\n]*", text))
+    assert found
+    before = keys(yaml.safe_load(packaged_config().read_text()))
+    after = read_config(packaged_config(), environment=found).model_dump(mode="json")
+    load_stages(read_config(packaged_config(), environment=found))
+    for name in found:
+        path = name.removeprefix("LEDGER_").lower().replace("__", ".")
+        assert keys(after)[path] != before[path], name
+
+
+# what is mentioned
+
+
+@cache
+def help_of(command: str) -> str:
+    """Return what `ledger COMMAND --help` prints."""
+    done = CliRunner().invoke(ledger.cli.app, [command, "--help"], terminal_width=200)
+    assert done.exit_code == 0, (command, done.output)
+    return done.output
+
+
+def mentions(page: Path) -> list[list[str]]:
+    """Return the words after every `ledger` in spans of code, and in blocks that are no Python or SQL."""
+    code = SPAN.findall(prose(page))
+    for _, language, text in blocks(page):
+        if language not in ("python", "sql"):
+            code += text.splitlines()
+    found = [match for line in code if (match := re.search(r"(?:^|[\s/=])ledger (.+)", line))]
+    return [shlex.split(match[1], comments=True) for match in found]
+
+
+def test_mentions_are_found():
+    found = [words[0] for page in PAGES for words in mentions(page)]
+    assert {"advance", "rollback", "catch-up", "sql", "init"} <= set(found)
+    assert len(found) > 30
+
+
+@pytest.mark.parametrize("page", pages())
+def test_commands_and_options_that_are_mentioned_exist(page):
+    for words in mentions(page):
+        command, *others = words[2:] if words[0] == "--config" else words
+        assert command in COMMANDS, words
+        options = {word.partition("=")[0] for word in others if word.startswith("--")}
+        assert options <= set(re.findall(r"(?<![\w-])--[a-z-]+", help_of(command))), words
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_shows_an_example(command):
+    example = help_of(command).partition("Example")[2]
+    assert re.search(rf"ledger (--config \S+ )?{command}\b", example)
+
+
+# what is linked
+
+
+@pytest.mark.parametrize("page", pages())
+def test_links_lead_somewhere(page):
+    for link in LINK.findall(page.read_text(encoding="utf-8")):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), link
+        assert CHECKOUT in target.resolve().parents, link
+        if heading:
+            headings = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, link
+
+
+@pytest.mark.parametrize("page", pages())
+def test_files_of_the_project_that_are_named_exist(page):
+    named = re.findall(r"`((?:ledger|stages|migrations|tests|docs)/[\w./-]+)`", page.read_text(encoding="utf-8"))
+    assert [name for name in named if not (CHECKOUT / name).exists()] == []
