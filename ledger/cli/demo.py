@@ -32,7 +32,9 @@ def demo(
     config = folder / "config.yaml"
     shutil.copyfile(packaged_config(), config)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LEDGER_")}
-    shown = f"ledger --config {shlex.quote(str(config))}"
+    script = shutil.which("ledger") or ""
+    is_on_path = Path(script).resolve() == Path(sys.argv[0]).resolve()
+    shown = f"{'ledger' if is_on_path else shlex.quote(sys.argv[0])} --config {shlex.quote(str(config))}"
     night = shlex.quote(str(folder / "archive" / DATE))
 
     def run(*arguments: str, is_shown: bool = True) -> None:
@@ -50,11 +52,15 @@ def demo(
     typer.echo(
         f"""
 What to look at:
-  ls {night}/vgen2                     the products, named by frame ID, and their timing
-  cat {night}/manifest_VMP_{DATE}.csv  what the archive is told
-  {shown} history VMPA00000001         what one product is made of
+  ls {night}/vgen2
+      the products, named by frame ID, and their timing
+  cat {night}/manifest_VMP_{DATE}.csv
+      what the archive is told
+  {shown} history VMPA00000001
+      what happened to one product, and what it is made of
   {shown} sql "SELECT * FROM quarantine"
-Undo, byte for byte, and do it again:
+      what was put aside, and why
+Undo (the folder is then as it was, byte for byte), and do it again (the same bytes, the same IDs):
   {shown} rollback {night}
   {shown} advance --date {DATE}"""  # noqa: S608  a command to copy, not a query built here
     )
