@@ -166,6 +166,7 @@ FAULTS = {
     "axis that is no number": (make_header(shape=("'3'", 5, 7)), "NAXIS3 is '3'"),
     "float": (make_header(bitpix=-32) + pad(bytes(420)), "BITPIX is -32"),
     "64 bits": (make_header(bitpix=64) + pad(bytes(840)), "BITPIX is 64"),
+    "BITPIX that is no integer": (GOOD.replace(b"  16 / number", b" 16. / number"), "BITPIX is 16.0"),
     "not standard": (GOOD.replace(b"   T / file", b"   F / file"), "SIMPLE is False"),
     "a letter that is not ASCII": (make_header("OBSERVER= 'Bé'") + GOOD[2880:], "card 7 has the byte b'\\xe9'"),
 }
@@ -214,6 +215,24 @@ def test_frames_are_copied_byte_for_byte(tmp_path, monkeypatch, runs, buffer):
     copy_frames(target, header, parts)
     assert target.read_bytes() == header + pad(expected.astype(">i2").tobytes())
     assert np.array_equal(fits.getdata(target), expected)
+
+
+def test_the_system_may_read_and_write_less_than_it_is_asked_for(tmp_path, monkeypatch):
+    layout = read_cube_layout(write_cube(tmp_path / "cube.fits", make_pixels()))
+    preadv, pwrite = os.preadv, os.pwrite
+    monkeypatch.setattr(os, "preadv", lambda file, pieces, at: preadv(file, [pieces[0][:11]], at))
+    monkeypatch.setattr(os, "pwrite", lambda file, piece, at: pwrite(file, piece[:13], at))
+    copy_frames(tmp_path / "target.fits", layout.header, [(layout, ((0, 1, 3),))])
+    assert (tmp_path / "target.fits").read_bytes() == layout.path.read_bytes()
+
+
+def test_the_new_cube_is_on_the_disk_when_all_is_written(tmp_path, monkeypatch):
+    layout = read_cube_layout(write_cube(tmp_path / "cube.fits", make_pixels()))
+    target, synced = tmp_path / "target.fits", []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(target.read_bytes()), fsync(file)))
+    copy_frames(target, layout.header, [(layout, ((0, 1, 3),))])
+    assert synced == [layout.path.read_bytes()]
 
 
 def test_a_longer_file_in_its_place_leaves_nothing(tmp_path):

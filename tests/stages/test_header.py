@@ -145,9 +145,9 @@ def test_a_value_that_is_none_is_refused(field):
         values(make_header(f"WRONG   = {field}"), ["WRONG"])
 
 
-@pytest.mark.parametrize("n_cards", [0, 29, 30, 600, 3000])
+@pytest.mark.parametrize("n_cards", [0, 28, 30, 600, 3000])
 def test_a_header_is_read_to_the_block_of_its_end(tmp_path, n_cards):
-    block = make_header(*["COMMENT END" + " " * 69] * n_cards)
+    block = make_header(*["COMMENT END", ""] * (n_cards // 2))
     path = tmp_path / "cube.fits"
     path.write_bytes(block + b"END".ljust(80) * 100)
     assert read_header(path) == block
