@@ -454,7 +454,9 @@ def build_header(
             "find out who numbered this file, and keep it out of the night or blank the card"
         )
     frame_id = _frame_id(product) if level == "identified" else " " * _FRAME_ID_LENGTH
-    cards = _replace_values(split_cards(raw_header), _own_values(product, instrument, frame_id, rules))
+    cards = _replace_values(
+        _without_last_blanks(split_cards(raw_header)), _own_values(product, instrument, frame_id, rules)
+    )
     remarks: Counter[str] = Counter()
     if level != "consolidated":
         cards = _fix_cards(cards, _formats(instrument.dictionary, tuple(rules.keep_digits)), remarks)
@@ -462,6 +464,12 @@ def build_header(
     if len(block) != (len(cards) + 1) * CARD:
         raise ValueError(f"{len(cards)} cards take {len(block) - CARD} bytes, expected {CARD} each")
     return block.ljust(padded(len(block))), dict(remarks)
+
+
+def _without_last_blanks(cards: list[bytes]) -> list[bytes]:
+    """Leave out blank cards just before END: they say nothing, and funpack does not give them back as they were."""
+    last = next((i for i in range(len(cards), 0, -1) if cards[i - 1].strip()), 0)
+    return cards[:last]
 
 
 def _frame_id(product: Product) -> str:

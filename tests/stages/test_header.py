@@ -289,6 +289,16 @@ def test_flc_state_is_untouched_where_it_was_not_switching(product):
     assert "U_FLC" not in astropy_header(bare)
 
 
+def test_blank_cards_before_the_end_are_left_out(product):
+    """Funpack does not give them back as they were; blank cards between others stay."""
+    plain = build_header(make_header(*CARDS, "", "LAST    = 1"), product, INSTRUMENT, "consolidated", RULES)[0]
+    padded = build_header(
+        make_header(*CARDS, "", "LAST    = 1", *[""] * 40), product, INSTRUMENT, "consolidated", RULES
+    )[0]
+    assert padded == plain
+    assert b"".ljust(80) in split_cards(plain)
+
+
 def test_checksums_of_the_raw_file_are_dropped(product):
     block = make_header("CHECKSUM= 'abcdefghijklmnop'   / HDU checksum", "DATASUM = '123'", "AFTER   = 1")
     after = build_header(block, product, INSTRUMENT, "consolidated", RULES)[0]
