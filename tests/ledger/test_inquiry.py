@@ -1,0 +1,270 @@
+"""Status, history and explanation: in both directions, by every name that a file has."""
+
+import json
+
+import pytest
+
+from ledger import inquiry
+from ledger.errors import BadInput
+from tests.world import DATE, World
+
+
+@pytest.fixture
+def finished(sqlite_world: World) -> World:
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance().succeeded
+    return sqlite_world
+
+
+def find(world: World, name: str) -> inquiry.Subject:
+    return inquiry.find(world.store(), name)
+
+
+def explain(world: World, name: str) -> inquiry.Explanation:
+    machine = world.machine()
+    return inquiry.explain(machine.store, machine.flows, inquiry.find(machine.store, name))
+
+
+def status(world: World, date: str = DATE) -> inquiry.NightStatus:
+    machine = world.machine()
+    (night,) = inquiry.status(machine.store, world.config, machine.flows, date=date)
+    return night
+
+
+# by which name
+
+
+def test_every_name_of_a_product(finished):
+    ((identity, name),) = finished.query(
+        "SELECT file.identity, file.name FROM file JOIN frame_id ON frame_id.identity = file.identity"
+        " WHERE frame_id.number = 3"
+    )
+    folder = finished.folder / "archive" / DATE / "vgen2"
+    names = [
+        "VMPA00000003",
+        "VMPE00000003",
+        "VMPA00000003.fits",
+        "VMPA00000003.fits.fz",
+        "VMPA00000003.txt",
+        str(folder / "VMPA00000003.fits.fz"),
+        str(finished.destination / DATE / "vgen2/VMPA00000003.fits.fz"),
+        name,
+        f"{name}.fits",
+        str(folder / f"{name}.fits"),
+    ]
+    for text in names:
+        found = find(finished, text)
+        assert (found.identity, found.frame_id) == (identity, "VMPA00000003"), text
+        assert found.row is not None
+        assert found.row.name == name
+
+
+def test_every_name_of_a_raw_file(finished):
+    cube = next((finished.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    for text in (str(cube), f"vcam1/{cube.name}", cube.name, cube.stem, str(cube.with_suffix(".txt"))):
+        row = find(finished, text).row
+        assert row is not None
+        assert (row.kind, row.folder, row.name) == ("raw", "vcam1", cube.name), text
+
+
+@pytest.mark.parametrize("text", ["VMPA00009999", "nothing.fits", "", "vcam1", DATE])
+def test_no_name_of_anything(finished, text):
+    with pytest.raises(BadInput, match="not in the ledger: expected a raw file, a product or a frame ID"):
+        find(finished, text)
+
+
+def test_a_name_that_two_nights_have_needs_its_path(finished):
+    (finished.folder / "archive/20260103/vcam1").mkdir(parents=True)
+    cube = next((finished.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    other = finished.folder / "archive/20260103/vcam1" / cube.name
+    other.write_bytes(b"not FITS")
+    finished.machine().scan(finished.night("20260103"))
+    with pytest.raises(BadInput, match="the name of 2 files: name one by its path") as raised:
+        find(finished, cube.name)
+    assert str(cube) in str(raised.value)
+    assert str(other) in str(raised.value)
+    assert find(finished, str(cube)).night.date == DATE
+    assert find(finished, str(other)).night.date == "20260103"
+
+
+# history
+
+
+def test_lineage_in_both_directions_agrees(finished):
+    store = finished.store()
+    raw_to_products: dict[tuple[str, str], list] = {}
+    for (name,) in finished.query("SELECT name FROM file WHERE kind = 'raw'"):
+        for relation in inquiry.lineage(store, inquiry.find(store, name)):
+            raw_to_products[name, relation.name.split(" ")[0]] = relation.runs
+            assert relation.state == "manifested"
+    products_to_raw = {}
+    for (frame_id,) in finished.query("SELECT frame_id FROM frame_id"):
+        for relation in inquiry.lineage(store, inquiry.find(store, frame_id)):
+            products_to_raw[relation.name.split("/")[1], frame_id] = relation.runs
+            assert relation.n_frames == sum(n for _, _, n in relation.runs)
+    assert raw_to_products == products_to_raw
+    assert products_to_raw
+
+
+def test_a_product_is_made_of_files_in_order(finished):
+    ((name, n_frames),) = finished.query("SELECT name, n_frames FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
+    relations = inquiry.lineage(finished.store(), find(finished, name))
+    assert sum(relation.n_frames for relation in relations) == n_frames
+    assert [r.name for r in relations] == sorted(r.name for r in relations)
+
+
+def test_history_tells_every_step_there_and_back(finished):
+    assert finished.rollback(to="identified").succeeded
+    store = finished.store()
+    entries = inquiry.entries(store, inquiry.find(store, "VMPA00000001"))
+    done = [entry.edge for entry in entries if entry.event == "done"]
+    there = ["sync", "consolidate", "fix", "identify", "compress", "transfer", "list"]
+    assert done == [*there, "unlist", "withdraw", "decompress"]
+    assert sum(entry.event == "assigned" for entry in entries) == 1
+    assert [entry.id for entry in entries] == sorted(entry.id or 0 for entry in entries)
+
+
+def test_history_at_the_command_line(finished):
+    done = finished.run("history", "VMPA00000001", "--json")
+    assert done.returncode == 0
+    told = json.loads(done.stdout)
+    assert set(told) == {"name", "frame_id", "identity", "entries", "lineage"}
+    assert told["frame_id"] == "VMPA00000001"
+    assert set(told["lineage"][0]) == {"name", "state", "n_frames", "runs"}
+    assert {"event", "edge", "source", "destination", "at_us", "run_id"} <= set(told["entries"][0])
+    words = finished.run("history", "VMPE00000001").stdout
+    assert "it is made of" in words
+    assert told["lineage"][0]["name"] in words
+    raw = told["lineage"][0]["name"]
+    words = finished.run("history", raw).stdout
+    assert "its frames are in" in words
+    assert "VMPA00000001" in words
+
+
+# explanation
+
+
+def test_explain_a_finished_product(finished):
+    found = explain(finished, "VMPA00000001")
+    assert (found.state, found.last_error, found.next_command) == ("manifested", None, "")
+    assert "`list` by run" in found.because
+    assert found.facts["frame_id"] == "VMPA00000001"
+    assert found.facts["files"] == ["VMPA00000001.fits.fz", "VMPA00000001.txt"]
+
+
+def test_explain_a_raw_file(finished):
+    cube = next((finished.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    found = explain(finished, str(cube))
+    assert found.state == "synced"
+    assert "every frame of it is in a product" in found.because
+    assert found.next_command == f"ledger history {cube.name}"
+
+
+def test_explain_a_product_that_was_rolled_back(finished):
+    assert finished.rollback().succeeded
+    found = explain(finished, "VMPA00000001")
+    assert found.state == "rolled back"
+    assert "stays reserved" in found.because
+    assert found.next_command == f"ledger advance --date {DATE}"
+    store = finished.store()
+    assert inquiry.entries(store, inquiry.find(store, "VMPA00000001"))[-1].edge == "unsync"
+
+
+def test_explain_a_file_in_quarantine(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    cube = next((sqlite_world.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    cube.with_suffix(".txt").unlink()
+    sqlite_world.machine().scan(sqlite_world.night())
+    found = explain(sqlite_world, str(cube))
+    assert found.state == "quarantined"
+    assert str(cube.with_suffix(".txt")) in found.because
+    told = json.loads(sqlite_world.run("explain", str(cube), "--json").stdout)
+    assert set(told) == {"name", "state", "because", "last_error", "next_command", "facts"}
+
+
+def test_explain_a_product_that_failed_until_it_succeeds(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    blocking = sqlite_world.destination / DATE
+    blocking.write_text("whose?")
+    assert not sqlite_world.advance().succeeded
+    found = explain(sqlite_world, "VMPA00000001")
+    assert found.state == "compressed"
+    assert str(blocking) in str(found.last_error)
+    assert found.facts["attempts"] == 1
+    assert found.next_command == f"ledger advance --date {DATE}"
+    done = sqlite_world.run("explain", "VMPA00000001")
+    assert f"last error  {found.last_error}" in done.stdout
+    assert f"next        ledger advance --date {DATE}" in done.stdout
+    blocking.unlink()
+    assert sqlite_world.advance().succeeded
+    found = explain(sqlite_world, "VMPA00000001")
+    assert (found.state, found.last_error, found.facts.get("attempts")) == ("manifested", None, None)
+
+
+# status
+
+
+def test_status_follows_a_night(world):
+    truth = world.simulate(scale=0.02, scenario=("bad",))
+    assert status(world).stands == "on disk"
+    world.machine().scan(world.night())
+    now = status(world)
+    assert (now.stands, now.raws, now.quarantined) == ("raw", len(truth.files), 11)
+    for state in ("synced", "consolidated", "fixed", "identified", "compressed", "transferred"):
+        assert world.advance(to=state).succeeded
+        now = status(world)
+        assert now.stands == state
+        assert set(now.states) == {state}
+        assert now.next_command == f"ledger advance --date {DATE}"
+        assert not now.is_finished
+    assert world.advance().succeeded
+    now = status(world)
+    assert (now.stands, now.next_command, now.failed) == ("finished", "", 0)
+    assert now.frame_ids == sum(now.states.values())
+    assert world.rollback().succeeded
+    assert (status(world).stands, status(world).states) == ("raw", {})
+
+
+def test_status_of_nights_that_are_not_in_the_flow(sqlite_world):
+    for date in ("20260101", "20260102", "20260103"):
+        sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
+    sqlite_world.machine().store.exclude("archive", sqlite_world.folder / "archive", "20260101", "dome tests")
+    foreign = sqlite_world.folder / "archive/20260102/vgen2"
+    foreign.mkdir()
+    (foreign / "VMPA00000001.fits.fz").write_text("of another tool")
+    (sqlite_world.folder / "archive/20260104").mkdir()
+    stands = {
+        "20260101": "excluded",
+        "20260102": "foreign",
+        "20260103": "on disk",
+        "20260104": "empty",
+    }
+    machine = sqlite_world.machine()
+    nights = inquiry.status(machine.store, sqlite_world.config, machine.flows)
+    assert {night.date: night.stands for night in nights} == stands
+    assert {night.date for night in nights if night.next_command} == {"20260103"}
+    sqlite_world.data["archive"]["first_night"] = "20260103"
+    machine = sqlite_world.machine()
+    nights = inquiry.status(machine.store, sqlite_world.config, machine.flows)
+    assert [night.date for night in nights] == ["20260103", "20260104"]
+
+
+def test_status_counts_failures(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    blocking = sqlite_world.destination / DATE
+    blocking.write_text("whose?")
+    assert not sqlite_world.advance().succeeded
+    now = status(sqlite_world)
+    assert now.failed == sum(now.states.values()) > 0
+
+
+def test_status_at_the_command_line(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    (night,) = json.loads(sqlite_world.run("status", "--json").stdout)
+    keys = "pipeline date raws frames quarantined failed states frame_ids stands next_command"
+    assert set(night) == set(keys.split())
+    assert (
+        sqlite_world.run("status", "--date", "2026-01-02")
+        .stdout.splitlines()[1]
+        .startswith(f"{DATE}\tarchive\ton disk")
+    )
