@@ -1,6 +1,7 @@
 import errno
 import hashlib
 import os
+import random
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from stages import proof
 from stages.base import BadInput, Instrument, Irreversible, Job, Retry
 
-CONTENT = os.urandom(proof.BLOCK_BYTES * 2 + 12345)
+CONTENT = random.Random(1).randbytes(proof.BLOCK_BYTES * 2 + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
