@@ -46,11 +46,11 @@ def verdicts(tree: Path) -> tuple[int, list[str]]:
     return done.returncode, found
 
 
-def test_the_rule_holds(tree):
+def test_the_rule_holds(tree: Path) -> None:
     assert verdicts(tree) == (0, ["KEPT"] * len(BREACHES))
 
 
-def test_a_breach_of_each_contract_is_found(tree):
+def test_a_breach_of_each_contract_is_found(tree: Path) -> None:
     for module, line in BREACHES:
         path = tree / module
         path.write_text(f"{path.read_text()}\n{line}\n")
@@ -59,7 +59,7 @@ def test_a_breach_of_each_contract_is_found(tree):
     assert found[: len(BREACHES)] == ["BROKEN"] * len(BREACHES)
 
 
-def test_one_breach_is_enough(tree):
+def test_one_breach_is_enough(tree: Path) -> None:
     module, line = BREACHES[1]
     path = tree / module
     path.write_text(f"{path.read_text()}\n{line}\n")

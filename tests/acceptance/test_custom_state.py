@@ -15,7 +15,7 @@ from astropy.io import fits
 
 from ledger.errors import BadInput, ConfigError
 from ledger.flow import flows
-from tests.world import DATE, World
+from tests.world import DATE, Tree, World
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add-a-state.md").read_text(encoding="utf-8")
 DEFAULT = ["raw", "synced", "consolidated", "fixed", "identified", "compressed", "transferred", "manifested"]
@@ -23,8 +23,8 @@ DEFAULT = ["raw", "synced", "consolidated", "fixed", "identified", "compressed",
 
 def shown(marker: str) -> str:
     """Return the block of the page that follows a marker."""
-    (block,) = re.findall(rf"<!-- {re.escape(marker)} -->\n```\w+\n(.*?)```", PAGE, flags=re.DOTALL)
-    return block
+    (block,) = re.finditer(rf"<!-- {re.escape(marker)} -->\n```\w+\n(.*?)```", PAGE, flags=re.DOTALL)
+    return block[1]
 
 
 def merge(into: dict[str, Any], block: dict[str, Any]) -> None:
@@ -61,7 +61,7 @@ def importable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     sys.modules.pop("previewed", None)
 
 
-def simulate(world: World) -> dict:
+def simulate(world: World) -> Tree:
     """Write a small night; return its files."""
     world.simulate(scale=0.02, scenario=("pdi", "onecamera"))
     return world.tree()
@@ -96,7 +96,7 @@ def check_pictures(world: World) -> None:
     assert sums.count(".pgm\n") == len(files(world))
 
 
-def test_the_page_as_it_stands(world, tmp_path):
+def test_the_page_as_it_stands(world: World, tmp_path: Path) -> None:
     world.data["engine"] = {"executor": "processes", "workers": 2}
     before = simulate(world)
     configure(world)
@@ -120,7 +120,7 @@ def test_the_page_as_it_stands(world, tmp_path):
     assert world.tree(world.destination) == {}
 
 
-def test_the_state_may_stand_after_compressed_too(world, importable):
+def test_the_state_may_stand_after_compressed_too(world: World, importable: None) -> None:
     before = simulate(world)
     configure(world)
     pictures = []
@@ -135,7 +135,7 @@ def test_the_state_may_stand_after_compressed_too(world, importable):
     assert pictures[0] == pictures[1]
 
 
-def test_a_night_that_had_passed_the_place_of_the_new_state_stays_valid(sqlite_world, importable):
+def test_a_night_that_had_passed_the_place_of_the_new_state_stays_valid(sqlite_world: World, importable: None) -> None:
     before = simulate(sqlite_world)
     assert sqlite_world.advance().succeeded
     configure(sqlite_world)
@@ -148,7 +148,7 @@ def test_a_night_that_had_passed_the_place_of_the_new_state_stays_valid(sqlite_w
     assert sqlite_world.tree() == before
 
 
-def test_pictures_that_a_killed_run_left_are_known_by_their_suffix(sqlite_world, importable):
+def test_pictures_that_a_killed_run_left_are_known_by_their_suffix(sqlite_world: World, importable: None) -> None:
     before = simulate(sqlite_world)
     configure(sqlite_world)
     declare(sqlite_world)
@@ -166,7 +166,9 @@ def test_pictures_that_a_killed_run_left_are_known_by_their_suffix(sqlite_world,
         ({"whit": 99}, "states.previewed.parameters.whit: unknown key (did you mean 'white'?)"),
     ],
 )
-def test_wrong_parameters_are_told_before_anything_begins(sqlite_world, importable, parameters, fault):
+def test_wrong_parameters_are_told_at_once(
+    sqlite_world: World, importable: None, parameters: dict[str, float], fault: str
+) -> None:
     configure(sqlite_world)
     declare(sqlite_world)
     sqlite_world.data["states"]["previewed"]["parameters"] = parameters
@@ -174,20 +176,20 @@ def test_wrong_parameters_are_told_before_anything_begins(sqlite_world, importab
         sqlite_world.machine()
 
 
-def test_a_module_that_python_cannot_find_is_told(sqlite_world):
+def test_a_module_that_python_cannot_find_is_told(sqlite_world: World) -> None:
     configure(sqlite_world)
     declare(sqlite_world)
     with pytest.raises(ConfigError, match=r"states\.previewed\.stage: 'previewed': No module named"):
         sqlite_world.machine()
 
 
-def test_a_state_that_is_not_declared_to_the_database_is_refused(sqlite_world, importable):
+def test_a_state_that_is_not_declared_to_the_database_is_refused(sqlite_world: World, importable: None) -> None:
     configure(sqlite_world)
     with pytest.raises(BadInput, match="run `ledger init`"):
         sqlite_world.machine()
 
 
-def test_a_state_is_not_taken_away_while_files_are_in_it(sqlite_world, importable):
+def test_a_state_is_not_taken_away_while_files_are_in_it(sqlite_world: World, importable: None) -> None:
     simulate(sqlite_world)
     configure(sqlite_world)
     declare(sqlite_world)

@@ -7,19 +7,23 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
-from typer.main import get_command
+from typer.main import get_group
 from typer.testing import CliRunner
 
-import ledger.cli
+import ledger.cli  # noqa: F401  registers the commands
+from ledger.cli.common import app
 from ledger.config import load_stages, packaged_config, read_config
 from ledger.database import parse_url, query
+from tests.world import World
 
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
-COMMANDS = sorted(get_command(ledger.cli.app).commands)
+on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+COMMANDS = sorted(get_group(app).commands)
 
 #: A fenced block: the line before it, its language, what is in it.
 BLOCK = re.compile(r"^([^\n]*)\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -29,21 +33,17 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
 def blocks(page: Path) -> list[tuple[str, str, str]]:
-    return [match.groups() for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
+    return [(match[1], match[2], match[3]) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
 
 
 def prose(page: Path) -> str:
     return BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
-def pages(*names: str) -> list:
-    return [pytest.param(page, id=page.name) for page in PAGES if not names or page.name in names]
-
-
 # what is run
 
 
-def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path):
+def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path: Path) -> None:
     scripts = Path(sys.executable).parent
     assert (scripts / "ledger").is_file()
     environment = {
@@ -75,7 +75,7 @@ def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path):
         assert done.returncode == 0, (line, done.stdout, done.stderr)
 
 
-def test_the_queries_of_the_page_on_tables_work(world):
+def test_the_queries_of_the_page_on_tables_work(world: World) -> None:
     world.simulate(scale=0.02)
     assert world.advance().succeeded
     found = [(before, text) for before, language, text in blocks(CHECKOUT / "docs/tables.md") if language == "sql"]
@@ -86,7 +86,7 @@ def test_the_queries_of_the_page_on_tables_work(world):
         assert bool(rows) is (before != "<!-- empty -->"), text
 
 
-def test_the_page_on_tables_names_every_table_and_view_and_no_column_that_is_not_there(sqlite_world):
+def test_the_page_on_tables_names_every_table_and_view_and_no_column_that_is_not_there(sqlite_world: World) -> None:
     names = {
         name: {row[1] for row in sqlite_world.query(f"PRAGMA table_info({name})")}
         for (name,) in sqlite_world.query("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")
@@ -105,7 +105,7 @@ def test_the_page_on_tables_names_every_table_and_view_and_no_column_that_is_not
 # what is configured
 
 
-def keys(block: dict, path: str = "") -> dict[str, object]:
+def keys(block: dict[str, Any], path: str = "") -> dict[str, object]:
     """Return the values of a configuration by their dotted paths."""
     found: dict[str, object] = {}
     for key, value in block.items():
@@ -113,7 +113,7 @@ def keys(block: dict, path: str = "") -> dict[str, object]:
     return found
 
 
-def test_the_page_on_configuration_names_every_key_with_its_default():
+def test_the_page_on_configuration_names_every_key_with_its_default() -> None:
     declaring = re.compile(r"states\.\w+(\.(stage|scope|forward|reverse|makes_products|requires)|\.parameters)?")
     given = keys(yaml.safe_load((CHECKOUT / "config.yaml").read_text()))
     expected = {path: value for path, value in given.items() if not declaring.fullmatch(path) and value != {}}
@@ -121,9 +121,9 @@ def test_the_page_on_configuration_names_every_key_with_its_default():
     assert {path: yaml.safe_load(default) for path, default in rows} == expected
 
 
-@pytest.mark.parametrize("page", pages("README.md", "configuration.md"))
-def test_variables_that_are_mentioned_override_the_configuration(page):
-    text = page.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+def test_variables_that_are_mentioned_override_the_configuration(page: str) -> None:
+    text = (CHECKOUT / page).read_text(encoding="utf-8")
     found = dict(shlex.split(match)[0].split("=", 1) for match in re.findall(r"LEDGER_[A-Z_]+=[^`\n]*", text))
     assert found
     before = keys(yaml.safe_load(packaged_config().read_text()))
@@ -140,7 +140,7 @@ def test_variables_that_are_mentioned_override_the_configuration(page):
 @cache
 def help_of(command: str) -> str:
     """Return what `ledger COMMAND --help` prints."""
-    done = CliRunner().invoke(ledger.cli.app, [command, "--help"], terminal_width=200)
+    done = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
     assert done.exit_code == 0, (command, done.output)
     return done.output
 
@@ -155,14 +155,14 @@ def mentions(page: Path) -> list[list[str]]:
     return [shlex.split(match[1], comments=True) for match in found]
 
 
-def test_mentions_are_found():
+def test_mentions_are_found() -> None:
     found = [words[0] for page in PAGES for words in mentions(page)]
     assert {"advance", "rollback", "catch-up", "sql", "init"} <= set(found)
     assert len(found) > 30
 
 
-@pytest.mark.parametrize("page", pages())
-def test_commands_and_options_that_are_mentioned_exist(page):
+@on_every_page
+def test_commands_and_options_that_are_mentioned_exist(page: Path) -> None:
     for words in mentions(page):
         command, *others = words[2:] if words[0] == "--config" else words
         assert command in COMMANDS, words
@@ -171,7 +171,7 @@ def test_commands_and_options_that_are_mentioned_exist(page):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_help_of_every_command_shows_an_example(command):
+def test_the_help_of_every_command_shows_an_example(command: str) -> None:
     example = help_of(command).partition("Example")[2]
     assert re.search(rf"ledger (--config \S+ )?{command}\b", example)
 
@@ -179,8 +179,8 @@ def test_the_help_of_every_command_shows_an_example(command):
 # what is linked
 
 
-@pytest.mark.parametrize("page", pages())
-def test_links_lead_somewhere(page):
+@on_every_page
+def test_links_lead_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text(encoding="utf-8")):
         if re.match(r"[a-z]+:", link):
             continue
@@ -193,7 +193,7 @@ def test_links_lead_somewhere(page):
             assert heading in {re.sub(r"[^\w -]", "", h.lower()).replace(" ", "-") for h in headings}, link
 
 
-@pytest.mark.parametrize("page", pages())
-def test_files_of_the_project_that_are_named_exist(page):
+@on_every_page
+def test_files_of_the_project_that_are_named_exist(page: Path) -> None:
     named = re.findall(r"`((?:ledger|stages|migrations|tests|docs)/[\w./-]+)`", page.read_text(encoding="utf-8"))
     assert [name for name in named if not (CHECKOUT / name).exists()] == []

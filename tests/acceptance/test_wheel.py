@@ -49,7 +49,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scripts
 
 
-def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel):
+def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     needed = {"config.yaml": "ledger/config.yaml"}
     for pattern, folder in (
@@ -69,7 +69,7 @@ def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel):
     assert others == set()
 
 
-def test_it_works_where_there_is_no_checkout(installed, tmp_path):
+def test_it_works_where_there_is_no_checkout(installed: Path, tmp_path: Path) -> None:
     ledger = installed / "ledger"
     where = succeed(
         installed / "python", "-c", "import ledger, stages; print(ledger.__file__, stages.__file__)", cwd=tmp_path
