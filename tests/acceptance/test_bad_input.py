@@ -241,8 +241,9 @@ def test_a_night_that_may_not_be_written(sqlite_world, ledger):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     before = sqlite_world.tree()
     assert ledger("advance", "--date", DATE, "--dry-run")[0] == 0  # imports what nobody may not be able to
-    for folder in (sqlite_world.folder, *sqlite_world.folder.parents[:3]):
-        folder.chmod(0o755)
+    closed = [folder for folder in sqlite_world.folder.parents if not folder.stat().st_mode & 0o001]
+    for folder in closed:
+        folder.chmod(0o711)
     mine = (database(sqlite_world).parent, *database(sqlite_world).parent.glob("ledger.db*"))
     for path in (*mine, sqlite_world.folder, *(p for p in sqlite_world.folder.iterdir() if p.is_file())):
         os.chown(path, NOBODY, -1)
@@ -251,6 +252,8 @@ def test_a_night_that_may_not_be_written(sqlite_world, ledger):
         status, _, err = ledger("advance", "--date", DATE)
     finally:
         os.seteuid(0)
+        for folder in closed:
+            folder.chmod(0o700)
     assert status == 1, err
     assert all(word in complaint(err) for word in ("vgen2", "Permission denied", "may be written"))
     assert sqlite_world.tree() == before
