@@ -12,7 +12,7 @@ from stages import consolidated
 from stages.base import BadInput, Part, Retry
 from stages.consolidated import Parameters, forward, night_files, reverse
 from stages.timing import format_timing, read_timing, select
-from tests.stages.test_cubes import (
+from tests.stages.samples import (
     CARDS,
     PERIOD_US,
     START_US,

@@ -8,7 +8,7 @@ from astropy.io import fits
 from stages import consolidated, fixed
 from stages.base import BadInput, Part
 from stages.fixed import Parameters
-from tests.stages.test_cubes import apply, contents, make_job, make_product, make_raw
+from tests.stages.samples import apply, contents, make_job, make_product, make_raw
 
 PARAMS = Parameters()
 

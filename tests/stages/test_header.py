@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from stages import header
 from stages.base import BadInput, Instrument, Part, Retry, Stream
 from stages.header import HeaderRules, build_header, read_dictionary, read_header, split_cards, values
-from tests.stages.test_cubes import CARDS, INSTRUMENT, START_US, make_header, make_product, make_raw
+from tests.stages.samples import CARDS, INSTRUMENT, START_US, make_header, make_product, make_raw
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 LEVELS = ("consolidated", "fixed", "identified")

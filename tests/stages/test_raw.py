@@ -11,7 +11,7 @@ import pytest
 from stages.base import BadInput, Instrument, Retry, Stream
 from stages.raw import inspect, same_bytes
 from stages.timing import format_timing, select
-from tests.stages.test_cubes import (
+from tests.stages.samples import (
     CARDS,
     PERIOD_US,
     START_US,
