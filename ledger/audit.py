@@ -101,6 +101,8 @@ def check_files(store: Store, config: Config, *, date: str | None = None) -> Ite
     with store.read() as session:
         query = select(Night).order_by(col(Night.date))
         nights = session.execute(query if date is None else query.where(col(Night.date) == date)).scalars().all()
+    if date is not None and not nights:
+        raise BadInput(f"no night {date} in the ledger; expected one of `ledger status`")
     for night in nights:
         with store.read() as session:
             files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
@@ -115,6 +117,8 @@ def check_files(store: Store, config: Config, *, date: str | None = None) -> Ite
 def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
     folder = Path(night.root) / night.date
     for file in files:
+        if file.kind == "raw" and file.quarantine_reason:
+            continue  # nothing stands on it
         names = [file.name] if file.kind == "raw" else file.files
         for name in names:
             path = folder / file.folder / name

@@ -136,6 +136,12 @@ class Book:
                 ],
             )
 
+    def looked_at(self, streams_ns: int) -> None:
+        """Remember how new the streams were when all that is in them was registered."""
+        if streams_ns != self.night.streams_ns:
+            with self.store.write(self.lease.check) as session:
+                session.execute(update(Night).where(col(Night.id) == self.night.id).values(streams_ns=streams_ns))
+
     def make_products(
         self, folder: str, products: Sequence[Product], raws: Sequence[File], remarks: Mapping[str, int]
     ) -> None:

@@ -7,6 +7,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -194,10 +195,7 @@ def override(data: dict[str, Any], environment: Mapping[str, str]) -> list[Fault
             hint = _did_you_mean(keys[0], Config.model_fields)
             faults.append(Fault(name, f"the environment names no key {keys[0]!r}", hint))
             continue
-        try:
-            value = yaml.safe_load(environment[name])
-        except yaml.YAMLError:
-            value = environment[name]
+        value = _parse_value(environment[name])
         block = data
         for key in keys[:-1]:
             if not isinstance(block.get(key), dict):
@@ -205,6 +203,16 @@ def override(data: dict[str, Any], environment: Mapping[str, str]) -> list[Fault
             block = block[key]
         block[keys[-1]] = value
     return faults
+
+
+def _parse_value(text: str) -> object:
+    """Read a variable's value as YAML; digits after a zero are text, not an octal number."""
+    if re.fullmatch(r"0\d+", text):
+        return text
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
 
 
 def parse_config(
@@ -411,6 +419,9 @@ def _absolute(config: Config, base: Path) -> Config:
         to = old.destination and place(old.destination)
         return old.model_copy(update={"root": place(old.root), "destination": to})
 
+    dictionary = config.instrument.dictionary
+    if os.sep in dictionary or dictionary.endswith(".tsv"):  # a path; else the name of one that is shipped
+        dictionary = str(place(Path(dictionary)))
     url = parse_url(config.database.url)
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(place(Path(str(url.database)))))
@@ -421,5 +432,6 @@ def _absolute(config: Config, base: Path) -> Config:
             "engineering": pipeline(config.engineering),
             "transfer": Transfer(destination=place(config.transfer.destination)),
             "log": place(config.log),
+            "instrument": replace(config.instrument, dictionary=dictionary),
         }
     )

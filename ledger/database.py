@@ -73,7 +73,7 @@ def connect(url: URL) -> Engine:
         return create_engine(url, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError) as exc:
         raise BadInput(
-            "the PostgreSQL driver is not installed: expected psycopg 3; pip install 'ledger[postgres]'"
+            "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
         ) from exc
 
 
@@ -170,7 +170,9 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     engine = read_only(url)
     try:
         with engine.connect() as connection:
-            result = connection.exec_driver_sql(statement)
+            # psycopg would take a % for a placeholder
+            sent = statement if url.get_backend_name() == "sqlite" else statement.replace("%", "%%")
+            result = connection.exec_driver_sql(sent)
             if not result.returns_rows:
                 return [], []
             return list(result.keys()), [tuple(row) for row in result]

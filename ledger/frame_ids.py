@@ -64,6 +64,24 @@ def check_gate(session: Session, config: Config, flow: Flow, night: NightFolder)
             )
 
 
+def refuse_excluded(session: Session, night: NightFolder) -> None:
+    """Refuse to number a night that was taken out of the chronology.
+
+    Raises
+    ------
+    NotReady
+        With the reason on record.
+    """
+    row = session.execute(
+        select(Night).where(col(Night.pipeline) == night.pipeline, col(Night.date) == night.date)
+    ).scalar_one_or_none()
+    if row is not None and row.excluded_reason:
+        raise NotReady(
+            f"night {night.date} is excluded ({row.excluded_reason}) and gets no frame IDs; expected it in the"
+            f" chronology; `ledger include {night.date}` takes it back"
+        )
+
+
 def _lacks_ids(
     session: Session, config: Config, flow: Flow, row: Night | None, folder: NightFolder | None
 ) -> str | None:
@@ -163,11 +181,12 @@ def allocate(
                 " expected all IDs in order of time; `--late --reason TEXT` assigns them out of order, for ever"
             )
         _assign(session, book, counter, fresh, late_reason if late else None)
-        session.execute(
-            update(Night)
-            .where(col(Night.id) == book.night.id, col(Night.numbered_us).is_(None))
-            .values(numbered_us=book.store.clock())
-        )
+        if wanted:  # a night without products may still get some
+            session.execute(
+                update(Night)
+                .where(col(Night.id) == book.night.id, col(Night.numbered_us).is_(None))
+                .values(numbered_us=book.store.clock())
+            )
     return Allocation(assigned=len(fresh), kept=len(keep), withdrawn=len(live) - len(keep))
 
 

@@ -14,7 +14,7 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Night
-from ledger.scan import NightFolder, has_raws, nights_on_disk
+from ledger.scan import NightFolder, has_raws, nights_on_disk, streams_ns
 from ledger.store import Store
 
 
@@ -37,7 +37,8 @@ class NightStatus:
     frame_ids : int
         Live frame IDs of the night.
     stands : str
-        In a word: ``on disk``, ``raw``, a state, ``finished``, ``excluded``, ``foreign``, ``empty``.
+        In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
+        went since), ``excluded``, ``foreign``, ``empty``.
     next_command : str
         What to do; empty if there is nothing to do.
     """
@@ -71,16 +72,18 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
     """
     found = []
     for name, flow in flows.items():
-        root = config.pipelines[name].root
-        on_disk = {n.date: n for n in nights_on_disk(config, name)} if root.is_dir() else {}
         first = config.pipelines[name].first_night or ""
         with store.read() as session:
             rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
+            is_unused = name != "archive" and not rows and not config.pipelines[name].root.exists()
+            on_disk = {} if is_unused else {n.date: n for n in nights_on_disk(config, name)}
             counts = _counts(session, name, date)
             for night in sorted(d for d in rows.keys() | on_disk.keys() if d >= first):
                 if date in (None, night):
                     row = rows.get(night)
                     found.append(_status(session, config, flow, night, row, on_disk.get(night), counts))
+    if date is not None and not found:
+        raise BadInput(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
     return found
 
 
@@ -164,11 +167,11 @@ def _stands(
     unsynced = any(state == flow.states[0] and not out for _, state, out, _, _, _ in raws)
     if unsynced:
         return flow.states[0]
-    if not states:
-        is_numbered = row is not None and row.numbered_us is not None
-        return "finished" if is_numbered or flow.numbering is None else flow.states[0]
-    slowest = min(states, key=flow.position)
-    return "finished" if slowest == flow.last else slowest
+    slowest = min(states, key=flow.position, default=flow.last)
+    if slowest != flow.last:
+        return slowest
+    is_seen = row is None or folder is None or row.streams_ns == streams_ns(folder, config.instrument)
+    return "finished" if is_seen else "changed"
 
 
 def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[NightFolder]:
@@ -216,29 +219,53 @@ def find(store: Store, text: str) -> Subject:
     """
     path = Path(text)
     stem = path.name.removesuffix(".fz").removesuffix(".fits").removesuffix(".txt")
-    dates = [part for part in path.parts[:-1] if len(part) == 8 and part.isdigit()]
     with store.read() as session:
         by_id = _by_frame_id(session, text, stem)
         if by_id is not None:
             return by_id
         names = {path.name, stem, f"{stem}.fits"}
         query = select(File, Night).join(Night, col(Night.id) == col(File.night_id)).where(col(File.name).in_(names))
-        if dates:
-            query = query.where(col(Night.date) == dates[-1])
-        rows = session.execute(query.order_by(col(Night.date), col(Night.pipeline))).all()
+        rows = [(file, night) for file, night in session.execute(query.order_by(col(Night.date), col(Night.pipeline)))]
+        if len(path.parts) > 1:
+            rows = [(file, night) for file, night in rows if _is_at(path, night, file)]
         if not rows:
-            raise BadInput(
-                f"{text!r} is not in the ledger: expected a raw file, a product or a frame ID; see `ledger status`,"
-                " or register its night with `ledger scan --date …`"
-            )
+            return _by_entry(session, text, stem)
         if len(rows) > 1:
             where = ", ".join(f"{night.root}/{night.date}/{file.folder}/{file.name}" for file, night in rows)
             raise BadInput(f"{text!r} is the name of {len(rows)} files: name one by its path: {where}")
         file, night = rows[0]
         found = session.execute(
-            select(col(FrameId.frame_id)).where(col(FrameId.identity) == file.identity, col(FrameId.status) == "live")
+            select(col(FrameId.frame_id)).where(
+                col(FrameId.identity) == file.identity,
+                col(FrameId.night_id) == night.id,
+                col(FrameId.status) == "live",
+            )
         ).scalar_one_or_none()
         return Subject(text, file.identity, file, night, found)
+
+
+def _is_at(path: Path, night: Night, file: File) -> bool:
+    """Whether `path` may mean this file: its parents, as far as they are given, are the file's."""
+    parents = (Path(night.root) / night.date / file.folder).resolve().parts
+    given = path.parent.resolve().parts if path.parent.exists() else path.parent.parts
+    return parents[-len(given) :] == given
+
+
+def _by_entry(session: Session, text: str, stem: str) -> Subject:
+    """Return a product that was rolled back: its entries stay."""
+    entry = session.execute(
+        select(Entry)
+        .where(col(Entry.name) == stem, col(Entry.identity).is_not(None))
+        .order_by(col(Entry.id).desc())
+        .limit(1)
+    ).scalar_one_or_none()
+    if entry is None:
+        raise BadInput(
+            f"{text!r} is not in the ledger: expected a raw file, a product or a frame ID; see `ledger status`,"
+            " or register its night with `ledger scan --date …`"
+        )
+    night = session.get_one(Night, entry.night_id)
+    return Subject(text, str(entry.identity), None, night, None)
 
 
 def _by_frame_id(session: Session, text: str, stem: str) -> Subject | None:
@@ -295,7 +322,12 @@ def lineage(store: Store, subject: Subject) -> list[Relation]:
         rows = session.execute(
             select(Lineage, File, col(FrameId.frame_id))
             .join(File, col(File.id) == col(other))
-            .outerjoin(FrameId, (col(FrameId.identity) == col(File.identity)) & (col(FrameId.status) == "live"))
+            .outerjoin(
+                FrameId,
+                (col(FrameId.identity) == col(File.identity))
+                & (col(FrameId.night_id) == col(File.night_id))
+                & (col(FrameId.status) == "live"),
+            )
             .where(col(mine) == subject.row.id)
             .order_by(col(File.first_us), col(File.camera), col(File.flc), col(Lineage.position))
         ).all()
@@ -341,7 +373,7 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
     flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
     history = entries(store, subject)
     if row is None:
-        because = "it was rolled back; its frame ID stays reserved for it"
+        because = "it was rolled back" + ("; its frame ID stays reserved for it" if subject.frame_id else "")
         kept = {"frame_id": subject.frame_id, "identity": subject.identity}
         return Explanation(subject.name, "rolled back", because, None, f"ledger advance --date {date}", kept)
     done = [e for e in history if e.event in ("done", "registered", "quarantined")]
@@ -365,7 +397,8 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
     if row.quarantine_reason:
-        state, because, command = "quarantined", row.quarantine_reason, ""
+        state, because = "quarantined", row.quarantine_reason
+        command = f"put it right, then {command}; or leave it: it blocks nothing"
     elif row.kind == "raw" and row.state == flow.born:
         because, command = f"every frame of it is in a product ({because})", f"ledger history {row.name}"
     elif row.state == flow.last:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ledger import durable, engine, frame_ids, registration, scan
@@ -61,7 +62,7 @@ class Machine:
     def scan(self, folder: NightFolder) -> Result:
         """Register the night's raw files; put aside those that cannot be used."""
         with self._holding(folder, "scan", {}) as (steps, result):
-            self._register(steps)
+            registration.register(steps)
         return result
 
     def advance(
@@ -92,18 +93,16 @@ class Machine:
         """
         flow = self.flows[folder.pipeline]
         target = flow.resolve(to) if to else flow.last
-        self._check_destination(folder, flow, target)
-        self._refuse_foreign(flow, folder)
+        self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
         with self._holding(folder, "advance", arguments) as (steps, result):
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
-            self._register(steps)
-            if flow.position(target) >= flow.position(flow.born):
+            result.stopped = registration.register(steps)
+            if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                 self._pair(steps)
             for segment in flow.segments(target):
-                result.stopped = self._advance_segment(steps, segment, final=final, late_reason=late_reason)
-                if result.stopped:
-                    break
+                if result.stopped is None:
+                    result.stopped = self._advance_segment(steps, segment, final=final, late_reason=late_reason)
         return result
 
     def rollback(self, folder: NightFolder, *, to: str = "raw") -> Result:
@@ -156,6 +155,20 @@ class Machine:
         finally:
             self.store.end_run(run_id, status)
 
+    def check_advance(self, folder: NightFolder, target: str) -> None:
+        """Refuse what cannot go well, before anything is changed.
+
+        Raises
+        ------
+        BadInput
+            If the destination is missing.
+        NotReady
+            If the night's products are not the ledger's.
+        """
+        flow = self.flows[folder.pipeline]
+        self._check_destination(folder, flow, target)
+        self._refuse_foreign(flow, folder)
+
     def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
@@ -176,9 +189,6 @@ class Machine:
 
     # forward
 
-    def _register(self, steps: Steps) -> None:
-        registration.register(steps)
-
     def _pair(self, steps: Steps) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
         book, flow = steps.book, steps.book.flow
@@ -189,14 +199,17 @@ class Machine:
             return
         if works and not self._is_numbered(book.night):  # products that nobody knows by a number are made anew
             self._revert(steps, flow.states[0])
+            if steps.result.stopped:
+                return
             new, works = raws, []
         step = flow.step(flow.born)
         self.reporter.phase(step.state, len(new))
         outcome = steps.pair(step, [to_raw(book.night, row) for row in new], frozenset(w.product.name for w in works))
         rows = {row.identity: row for row in self.store.raws(book.night)}
+        last_group = max((work.product.group for work in works), default=0)
         book.make_products(
             self.config.instrument.product_folder,
-            outcome.products,
+            [replace(product, group=last_group + product.group) for product in outcome.products],
             [rows[row.identity] for row in new],
             outcome.remarks,
         )
@@ -214,6 +227,8 @@ class Machine:
         """Take products through one segment; return why that is not possible yet, or None."""
         first, flow = segment[0], steps.book.flow
         works = self.store.works(steps.book.night)
+        if not works:
+            return None
         inside = [w for w in works if w.quarantine_reason is None]
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
@@ -246,13 +261,16 @@ class Machine:
         """Refuse to spend disk on a night that could not be numbered."""
         if frame_ids.needs_allocation(works, self._numbered_us(steps)):
             with self.store.read() as session:
-                self._gate(session, steps, final=final)
+                self.gate(session, steps.folder, final=final)
 
     def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
         if not frame_ids.needs_allocation(works, self._numbered_us(steps)):
             return
         done = frame_ids.allocate(
-            steps.book, works, lambda session: self._gate(session, steps, final=final), late_reason=late_reason
+            steps.book,
+            works,
+            lambda session: self.gate(session, steps.folder, final=final),
+            late_reason=late_reason,
         )
         if done.assigned:
             steps.result.remarks["frame IDs assigned"] += done.assigned
@@ -263,14 +281,22 @@ class Machine:
         night = self.store.find_night(steps.folder.pipeline, steps.folder.date)
         return night.numbered_us if night else None
 
-    def _gate(self, session: Any, steps: Steps, *, final: bool) -> None:
-        folder, minutes = steps.folder, self.config.settle_minutes
+    def gate(self, session: Any, folder: NightFolder, *, final: bool) -> None:
+        """Refuse to number a night that is excluded, still being written, or not next in time.
+
+        Raises
+        ------
+        NotReady
+            With the reason, and the command to run.
+        """
+        minutes = self.config.settle_minutes
+        frame_ids.refuse_excluded(session, folder)
         if not final and scan.is_being_written(folder, self.config.instrument, self.store.clock(), minutes):
             raise NotReady(
                 f"night {folder.date} may still be written: its newest raw file is younger than {minutes:g} minutes at"
                 f" {show_us(self.store.clock())} UT; run again later, or with --final if observing has ended"
             )
-        frame_ids.check_gate(session, self.config, steps.book.flow, folder)
+        frame_ids.check_gate(session, self.config, self.flows[folder.pipeline], folder)
 
     # back
 

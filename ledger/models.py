@@ -71,6 +71,7 @@ class Night(SQLModel, table=True):
     created_us: int = Field(sa_type=BigInteger)
     numbered_us: int | None = Field(default=None, sa_type=BigInteger)  # first time that it had its IDs
     excluded_reason: str | None = None  # out of the chronology, and why
+    streams_ns: int | None = Field(default=None, sa_type=BigInteger)  # newest mtime of the streams when last scanned
 
 
 class File(SQLModel, table=True):

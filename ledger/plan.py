@@ -1,18 +1,23 @@
 """What a command would do: the same steps, counted and not taken. Nothing is written."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ledger import engine
+from ledger.errors import NotReady
 from ledger.flow import Flow, Step
+from ledger.frame_ids import needs_allocation
 from ledger.machine import Machine
 from ledger.models import File, Night
+from ledger.registration import Likeness, likeness, twin_of
 from ledger.rows import Work, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
+from ledger.steps import translated
 from stages.base import BadInput as BadRaw
-from stages.base import Job, Product, Raw
-from stages.raw import inspect
+from stages.base import Job, Product, Raw, Retry
+from stages.raw import RawFacts, inspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Plan:
         Needed in the night's folder, at most.
     destination_bytes : int
         Needed at the destination, at most.
+    stopped : str or None
+        Why it would end before its goal.
     """
 
     pipeline: str
@@ -62,6 +69,7 @@ class Plan:
     quarantined: tuple[tuple[str, str], ...] = ()
     space_bytes: int = 0
     destination_bytes: int = 0
+    stopped: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -74,35 +82,71 @@ class Plan:
         return asdict(self) | {"seconds": self.seconds}
 
 
-def plan_advance(machine: Machine, folder: NightFolder, to: str | None) -> Plan:
-    """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing."""
+def plan_advance(machine: Machine, folder: NightFolder, to: str | None, *, final: bool = False) -> Plan:
+    """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing.
+
+    Raises
+    ------
+    BadInput, NotReady
+        What `Machine.advance` would refuse.
+    """
     flow = machine.flows[folder.pipeline]
     target = flow.resolve(to) if to else flow.last
+    machine.check_advance(folder, target)
     night = machine.store.find_night(folder.pipeline, folder.date)
     raws, new, quarantined = _raws(machine, flow, folder, night)
     works = machine.store.works(night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None
     unsynced = [raw for raw, row in raws if row is None or row.state == flow.states[0]]
-    steps = [PlanStep("register", flow.states[0], new, sum(raw.size_bytes for raw, row in raws if row is None), None)]
+    fresh = sum(raw.size_bytes for raw, row in raws if row is None)
+    steps = [PlanStep("register", flow.states[0], new, fresh, None)]
     if unsynced and flow.position(target) >= flow.position(flow.born):
-        again = [] if is_numbered else works
-        made = _pair(machine, flow, folder, unsynced if is_numbered else [raw for raw, _ in raws])
-        works = [w for w in works if w not in again] + [Work(0, flow.born, product) for product in made]
-        steps.append(_step(machine, flow.step(flow.born).forward, flow.born, made))
+        if works and not is_numbered:  # all of it is paired anew
+            steps += _steps_back(machine, flow, works, flow.states[0])
+            unsynced, works = [raw for raw, _ in raws], []
+        taken = frozenset(work.product.name for work in works)
+        made = _pair(machine, flow, folder, unsynced, taken)
+        works += [Work(0, flow.born, product) for product in made]
+        pair = _step(machine, flow.step(flow.born).forward, flow.born, made)
+        steps.append(replace(pair, files=len(unsynced)))
     inside = [w for w in works if w.quarantine_reason is None]
-    for step in flow.steps[1 : flow.position(target)]:
+    stopped = _closed_gate(machine, flow, folder, inside, target, final=final)
+    reached = flow.position(flow.born if stopped else target)
+    for step in flow.steps[1:reached]:
         moving = [w.product for w in inside if flow.position(w.state) < flow.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
-    plain = [w.product for w in inside if w.state == flow.born]
-    unsent = [w.product for w in inside if _is_unsent(flow, w, target)]
+    unwritten = [w.product for w in inside if w.state == flow.born] if reached > flow.position(flow.born) else []
+    unpacked = [w.product for w in inside if w.product.sha256 is None]
+    unsent = [w.product for w in inside if _is_unsent(flow, w, reached)]
+    # at the barrier of numbering all plain cubes lie there; beyond it the largest is packed beside itself
+    packing = max((size_of([product]) for product in unpacked), default=0) if reached > flow.position(flow.born) else 0
     return Plan(
         folder.pipeline,
         folder.date,
         tuple(step for step in steps if step.files),
         quarantined,
-        space_bytes=size_of(plain) if flow.position(target) > flow.position(flow.born) else 0,
+        space_bytes=size_of(unwritten) + packing,
         destination_bytes=size_of(unsent),
+        stopped=stopped,
     )
+
+
+def _closed_gate(
+    machine: Machine, flow: Flow, folder: NightFolder, works: Sequence[Work], target: str, *, final: bool
+) -> str | None:
+    """Return why the night would stop before it is written, or None."""
+    night = machine.store.find_night(folder.pipeline, folder.date)
+    goes_on = flow.position(target) > flow.position(flow.born) and works
+    if not goes_on or flow.numbering is None:
+        return None
+    if not needs_allocation(works, night.numbered_us if night else None):
+        return None
+    try:
+        with machine.store.read() as session:
+            machine.gate(session, folder, final=final)
+    except NotReady as exc:
+        return str(exc)
+    return None
 
 
 def plan_rollback(machine: Machine, folder: NightFolder, to: str) -> Plan:
@@ -111,11 +155,16 @@ def plan_rollback(machine: Machine, folder: NightFolder, to: str) -> Plan:
     target = flow.resolve(to)
     night = machine.store.find_night(folder.pipeline, folder.date)
     works = machine.store.works(night) if night is not None else []
+    steps = _steps_back(machine, flow, works, target)
+    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
+
+
+def _steps_back(machine: Machine, flow: Flow, works: Sequence[Work], target: str) -> list[PlanStep]:
     steps = []
     for step in reversed(flow.steps[flow.position(target) :]):
         moving = [w.product for w in works if flow.position(w.state) >= flow.position(step.state)]
         steps.append(_step(machine, step.reverse, step.before, moving))
-    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
+    return steps
 
 
 def size_of(products: Sequence[Product]) -> int:
@@ -124,9 +173,9 @@ def size_of(products: Sequence[Product]) -> int:
     return sum(part.raw.size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
 
 
-def _is_unsent(flow: Flow, work: Work, target: str) -> bool:
+def _is_unsent(flow: Flow, work: Work, reached: int) -> bool:
     sending: Step | None = next((step for step in flow.steps if step.needs_copy), None)
-    return sending is not None and flow.position(work.state) < flow.position(sending.state) <= flow.position(target)
+    return sending is not None and flow.position(work.state) < flow.position(sending.state) <= reached
 
 
 def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
@@ -143,7 +192,7 @@ def _raws(
     rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
     found: list[tuple[Raw, File | None]] = []
     quarantined = []
-    seen: set[tuple[int, str, str]] = set()
+    fresh: list[tuple[Path, Likeness]] = []
     for raw in raws_on_disk(folder, machine.config.instrument):
         row = rows.get((raw.stream.name, raw.cube.name))
         if row is not None and night is not None and raw.is_as_registered(row):
@@ -151,24 +200,33 @@ def _raws(
                 found.append((to_raw(night, row), row))
             continue
         try:
-            fresh, key = _inspect(machine, raw)
+            facts = _inspect(machine, raw)
         except BadRaw as exc:
             quarantined.append((f"{raw.stream.name}/{raw.cube.name}", str(exc)))
             continue
-        if key in seen:
-            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", "duplicate of another new file"))
+        twin = twin_of(machine.store, flow.name, raw.cube, facts, fresh)
+        if twin is not None:
+            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", f"duplicate: the same bytes as {twin}"))
             continue
-        seen.add(key)
-        found.append((fresh, None))
-    return found, sum(row is None for _, row in found) + len(quarantined), tuple(quarantined)
+        fresh.append((raw.cube, likeness(facts)))
+        found.append((_as_raw(raw, facts), None))
+    return found, len(fresh), tuple(quarantined)
 
 
-def _inspect(machine: Machine, raw: RawOnDisk) -> tuple[Raw, tuple[int, str, str]]:
-    timing = raw.cube.with_suffix(".txt")
-    facts = inspect(raw.cube, timing, stream=raw.stream, instrument=machine.config.instrument)
-    as_raw = Raw(
+def _inspect(machine: Machine, raw: RawOnDisk) -> RawFacts:
+    if raw.fault:
+        raise BadRaw(raw.fault)
+    try:
+        timing = raw.cube.with_suffix(".txt")
+        return inspect(raw.cube, timing, stream=raw.stream, instrument=machine.config.instrument)
+    except Retry as exc:
+        raise NotReady(str(exc)) from exc
+
+
+def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
+    return Raw(
         cube=raw.cube,
-        timing=timing,
+        timing=raw.cube.with_suffix(".txt"),
         identity=facts.identity,
         camera=raw.stream.camera,
         n_frames=facts.n_frames,
@@ -179,19 +237,22 @@ def _inspect(machine: Machine, raw: RawOnDisk) -> tuple[Raw, tuple[int, str, str
         exposure_us=facts.exposure_us,
         cards=facts.cards,
     )
-    return as_raw, (facts.size_bytes, facts.header_sha256, facts.timing_sha256)
 
 
-def _pair(machine: Machine, flow: Flow, folder: NightFolder, raws: Sequence[Raw]) -> Sequence[Product]:
+def _pair(
+    machine: Machine, flow: Flow, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
+) -> Sequence[Product]:
     job = Job(
         night=folder.path,
         date=folder.date,
         folder=folder.path / machine.config.instrument.product_folder,
         instrument=machine.config.instrument,
         raws=tuple(raws),
+        taken_names=taken_names,
     )
     loaded = machine.stages[flow.born]
-    return loaded.stage.forward(job=job, params=loaded.params).products
+    with translated():
+        return loaded.stage.forward(job=job, params=loaded.params).products
 
 
 def in_words(plan: Plan) -> list[str]:
@@ -210,6 +271,8 @@ def in_words(plan: Plan) -> list[str]:
         )
     if not plan.steps:
         lines.append("  nothing to do")
+    if plan.stopped:
+        lines.append(f"  stops there    {plan.stopped}")
     return lines
 
 

@@ -6,10 +6,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from ledger.errors import Interrupted, NotReady
+from ledger.errors import Interrupted
 from ledger.models import File
-from ledger.scan import RawOnDisk, raws_on_disk
+from ledger.scan import RawOnDisk, raws_on_disk, streams_ns
 from ledger.steps import Steps
+from ledger.store import Store
 from stages import base
 from stages.raw import RawFacts, inspect, same_bytes
 
@@ -17,18 +18,18 @@ from stages.raw import RawFacts, inspect, same_bytes
 BATCH = 200
 
 
-def register(steps: Steps) -> None:
+def register(steps: Steps) -> str | None:
     """Inspect what is new on disk, or has changed since it was registered and is not in a product yet.
 
-    A file that changed, or is gone, after products were made of it is a failure of this run, and the
-    others go on.
+    A file that changed, is gone, or cannot be read now is a failure of this run; the others go on.
 
-    Raises
-    ------
-    NotReady
-        If a registered file is gone before its frames have a product, or cannot be read now.
+    Returns
+    -------
+    str or None
+        Why the night cannot be paired now: a raw file whose frames have no product yet is not to be had.
     """
     first_state = steps.book.flow.states[0]
+    seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
     rows = {(row.folder, row.name): row for row in steps.book.store.raws(steps.book.night)}
     todo = []
     for raw in raws_on_disk(steps.folder, steps.config.instrument):
@@ -45,18 +46,24 @@ def register(steps: Steps) -> None:
     for row in gone:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
         steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    if any(row.state == first_state for row in gone):  # its frames have no product yet
-        raise NotReady("; ".join(f"{name}: {error}" for name, error in steps.result.failed[:5]))
-    steps.reporter.phase("raw", len(todo))
+    missing = sum(row.state == first_state for row in gone)
+    steps.reporter.phase(first_state, len(todo))
     for start in range(0, len(todo), BATCH):
         if steps.stop.signal_number is not None:
             raise Interrupted(steps.stop.signal_number)
-        _register(steps, todo[start : start + BATCH])
+        missing += _register(steps, todo[start : start + BATCH])
+    if missing:
+        return f"{missing} raw files cannot be had, and pairing takes the whole night: see what failed"
+    steps.book.looked_at(seen_ns)
+    return None
 
 
-def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> None:
-    futures: list[Future[RawFacts]] = [
-        steps.executor.submit(
+def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> int:
+    """Register files in one transaction; return how many could not be read."""
+    futures: list[Future[RawFacts] | None] = [
+        None
+        if raw.fault
+        else steps.executor.submit(
             inspect,
             raw.cube,
             raw.cube.with_suffix(".txt"),
@@ -66,6 +73,7 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> No
         for raw, _ in todo
     ]
     rows: list[File] = []
+    unreadable = 0
     for (raw, old), future in zip(todo, futures, strict=True):
         row = old or File(
             night_id=int(steps.book.night.id or 0),
@@ -77,71 +85,76 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> No
             name=raw.cube.name,
             camera=raw.stream.camera,
         )
-        for name, value in _columns(raw, future, steps, rows).items():
-            setattr(row, name, value)
-        rows.append(row)
         name = f"{row.folder}/{row.name}"
+        steps.reporter.advance()
+        try:
+            columns = _columns(raw, future, steps, rows)
+        except base.Retry as exc:
+            steps.result.failed.append((name, str(exc)))
+            unreadable += 1
+            continue
+        for column, value in columns.items():
+            setattr(row, column, value)
+        rows.append(row)
         if row.quarantine_reason:
             steps.result.quarantined.append((name, row.quarantine_reason))
         else:
             steps.result.registered += 1
-        steps.reporter.advance()
-    steps.book.register(rows)
+    if rows:
+        steps.book.register(rows)
+    return unreadable
 
 
-def _columns(raw: RawOnDisk, future: Future[RawFacts], steps: Steps, before: Sequence[File]) -> dict[str, Any]:
+def _columns(raw: RawOnDisk, future: Future[RawFacts] | None, steps: Steps, before: Sequence[File]) -> dict[str, Any]:
+    """Return the columns of a raw row: facts, or the reason for quarantine."""
     columns: dict[str, Any] = {
         "size_bytes": raw.size_bytes,
         "mtime_ns": raw.mtime_ns,
         "timing_size_bytes": raw.timing_size_bytes,
         "timing_mtime_ns": raw.timing_mtime_ns,
-        "quarantine_reason": None,
+        "quarantine_reason": raw.fault,
     }
+    if future is None:
+        return columns | _quarantined(raw, str(raw.fault))
     try:
         facts = future.result()
     except base.BadInput as exc:
         return columns | _quarantined(raw, str(exc))
-    except base.Retry as exc:
-        raise NotReady(str(exc)) from exc
-    twin = _twin(raw, facts, steps, before)
+    twin = twin_of(steps.book.store, steps.book.flow.name, raw.cube, facts, _as_twins(steps, before))
     if twin is not None:
         return columns | _quarantined(raw, f"duplicate: the same bytes as {twin}, which is registered")
-    return columns | {
-        "identity": facts.identity,
-        "n_frames": facts.n_frames,
-        "first_us": facts.first_us,
-        "last_us": facts.last_us,
-        "exposure_us": facts.exposure_us,
-        "header_sha256": facts.header_sha256,
-        "timing_sha256": facts.timing_sha256,
-        "cards": facts.cards,
-        "size_bytes": facts.size_bytes,
-        "mtime_ns": facts.mtime_ns,
-        "timing_size_bytes": facts.timing_size_bytes,
-        "timing_mtime_ns": facts.timing_mtime_ns,
-    }
+    kept = ("identity", "n_frames", "first_us", "last_us", "exposure_us", "header_sha256", "timing_sha256", "cards")
+    stat = ("size_bytes", "mtime_ns", "timing_size_bytes", "timing_mtime_ns")
+    return columns | {name: getattr(facts, name) for name in (*kept, *stat)}
 
 
 def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
     text = f"quarantined\n{raw.stream.name}/{raw.cube.name}\n{raw.cube.parent.parent.name}\n"
-    return {
-        "identity": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
-        "quarantine_reason": reason,
-    }
+    identity = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return {"identity": identity, "quarantine_reason": reason}
 
 
-def _twin(raw: RawOnDisk, facts: RawFacts, steps: Steps, before: Sequence[File]) -> Path | None:
-    """Return a registered raw file of the same bytes, or None. Sizes and hashes are compared first."""
-    pipeline = steps.book.flow.name
+#: Size, hash of the header, hash of the timing: what is compared before bytes are.
+Likeness = tuple[int | None, str | None, str | None]
+
+
+def likeness(facts: RawFacts | File) -> Likeness:
+    """Return what two files must have in common to be worth a comparison of their bytes."""
+    return (facts.size_bytes, facts.header_sha256, facts.timing_sha256)
+
+
+def _as_twins(steps: Steps, rows: Sequence[File]) -> list[tuple[Path, Likeness]]:
+    return [(steps.folder.path / row.folder / row.name, likeness(row)) for row in rows if not row.quarantine_reason]
+
+
+def twin_of(
+    store: Store, pipeline: str, cube: Path, facts: RawFacts, unregistered: Sequence[tuple[Path, Likeness]]
+) -> Path | None:
+    """Return a raw file of the same bytes: a registered one, or one of `unregistered`; None if there is none."""
+    size_bytes, header_sha256, timing_sha256 = facts.size_bytes, facts.header_sha256, facts.timing_sha256
     candidates = [
         Path(night.root) / night.date / row.folder / row.name
-        for night, row in steps.book.store.twins(pipeline, facts.size_bytes, facts.header_sha256, facts.timing_sha256)
+        for night, row in store.twins(pipeline, size_bytes, header_sha256, timing_sha256)
     ]
-    candidates += [
-        steps.folder.path / row.folder / row.name
-        for row in before
-        if not row.quarantine_reason
-        and (row.size_bytes, row.header_sha256, row.timing_sha256)
-        == (facts.size_bytes, facts.header_sha256, facts.timing_sha256)
-    ]
-    return next((p for p in candidates if p != raw.cube and p.is_file() and same_bytes(p, raw.cube)), None)
+    candidates += [path for path, like in unregistered if like == likeness(facts)]
+    return next((p for p in candidates if p != cube and p.is_file() and same_bytes(p, cube)), None)

@@ -30,7 +30,10 @@ class NightFolder:
 
 @dataclass(frozen=True, slots=True)
 class RawOnDisk:
-    """A cube in a stream's folder, and what `stat` says of it and of the txt beside it."""
+    """A cube in a stream's folder, and what `stat` says of it and of the txt beside it.
+
+    `fault` says why there is nothing to stat: a link to nothing, a folder.
+    """
 
     stream: Stream
     cube: Path
@@ -38,6 +41,7 @@ class RawOnDisk:
     mtime_ns: int
     timing_size_bytes: int | None
     timing_mtime_ns: int | None
+    fault: str | None = None
 
     def is_as_registered(self, row: File) -> bool:
         """Whether nothing has changed since `row` was written."""
@@ -66,8 +70,8 @@ def parse_date(text: str) -> str:
             pass
         else:
             return date
-    hint = f"; for a folder: the command takes it as {text!r} without --date" if "/" in text else ""
-    raise BadInput(f"--date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
+    hint = f"; a folder is given without --date: {text!r}" if "/" in text else ""
+    raise BadInput(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
 
 
 def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
@@ -85,6 +89,11 @@ def find_night(config: Config, *, date: str | None = None, folder: Path | None =
     if date is not None:
         return _night_of_date(config, parse_date(date))
     return _night_of_folder(config, Path(str(folder)))
+
+
+def also_in(config: Config, night: NightFolder) -> list[str]:
+    """Return the other pipelines whose root has a night of the same date."""
+    return [name for name, p in config.pipelines.items() if name != night.pipeline and (p.root / night.date).is_dir()]
 
 
 def _night_of_date(config: Config, date: str) -> NightFolder:
@@ -129,8 +138,24 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
 
 
 def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
-    """Return the cubes in the night's streams, by stream and name."""
+    """Return the cubes in the night's streams, by stream and name.
+
+    Raises
+    ------
+    BadInput
+        If a stream is a file.
+    """
+    for stream in instrument.streams:
+        folder = night.path / stream.name
+        if folder.exists() and not folder.is_dir():
+            raise BadInput(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
     return [raw for stream in instrument.streams for raw in _raws_of(night.path / stream.name, stream)]
+
+
+def streams_ns(night: NightFolder, instrument: Instrument) -> int:
+    """Return the newest mtime of the streams' folders, in nanoseconds: it changes when a file comes or goes."""
+    folders = (night.path / stream.name for stream in instrument.streams)
+    return max((folder.stat().st_mtime_ns for folder in folders if folder.is_dir()), default=0)
 
 
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
@@ -150,6 +175,8 @@ def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
     found = []
     for cube in sorted(p for p in _entries(folder) if p.suffix == ".fits"):
         if not cube.is_file():
+            fault = f"{cube}: not a file; expected a FITS cube; remove it"
+            found.append(RawOnDisk(stream, cube, 0, 0, None, None, fault))
             continue
         info = cube.stat()
         timing = cube.with_suffix(".txt")

@@ -1,6 +1,7 @@
 """The schema: migrations up to the code's own revision, and the declared states as tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -38,7 +39,7 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     BadInput
         If the database is of a newer ledger.
     """
-    with engine.connect() as connection:
+    with _opened(engine) as connection:
         before = _revision(connection)
         head = _head()
         if before != head:
@@ -49,6 +50,17 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
         if engine.dialect.name == "postgresql":
             _make_reader(connection)
     return before, head
+
+
+@contextmanager
+def _opened(engine: Engine) -> Iterator[Connection]:
+    """Connect; a database that cannot be opened is the user's to put right."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except DBAPIError as exc:
+        shown = engine.url.render_as_string(hide_password=True)
+        raise BadInput(f"database {shown}: cannot be used ({_first_line(exc)}); check database.url") from exc
 
 
 def _make_reader(connection: Connection) -> None:
@@ -98,12 +110,9 @@ def check(engine: Engine) -> None:
     shown = engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
         raise BadInput(f"no database at {engine.url.database}: run `ledger init` first")
-    try:
-        with engine.connect() as connection:
-            found = _revision(connection)
-            is_empty = found is None and not inspect(connection).has_table("file")
-    except DBAPIError as exc:
-        raise BadInput(f"database {shown}: cannot be opened ({_first_line(exc)}); check database.url") from exc
+    with _opened(engine) as connection:
+        found = _revision(connection)
+        is_empty = found is None and not inspect(connection).has_table("file")
     if found is None:
         what = "has no ledger in it" if is_empty else "has tables, but no revision of a ledger"
         raise BadInput(f"database {shown} {what}: run `ledger init` first")

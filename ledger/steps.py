@@ -107,7 +107,7 @@ class Steps:
         BadInput, NotReady, Irreversible
             As the stage's own.
         """
-        with _translated():
+        with translated():
             return self._function(step, direction)(job=job, params=self.stages[step.state].params)
 
     def _function(self, step: Step, direction: Direction) -> base.StageFunction:
@@ -305,7 +305,7 @@ class Steps:
         make = getattr(self.stages[step.state].stage, "night_files", None)
         if make is None:
             return
-        with _translated():
+        with translated():
             files = make(job=self.job(works), params=self.stages[step.state].params)
         try:
             for name, data in files.items():
@@ -325,7 +325,7 @@ class Steps:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Translate the errors of a stage into the ledger's own."""
     try:
         yield

@@ -3,7 +3,9 @@
 SELECT night.date, file.name, file.state
 FROM file
 JOIN night ON night.id = file.night_id
-WHERE file.kind = 'product' AND file.state = 'manifested'
+JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+JOIN state AS listing ON listing.pipeline = file.pipeline AND listing.stage = 'manifested'
+WHERE file.kind = 'product' AND state.position >= listing.position
   AND NOT EXISTS (SELECT 1 FROM manifest_line
                   JOIN manifest ON manifest.id = manifest_line.manifest_id
                   WHERE manifest.withdrawn_us IS NULL AND manifest.night_id = file.night_id

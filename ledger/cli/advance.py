@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, show_json, show_result
+from ledger.cli.common import (
+    AsJson,
+    Date,
+    DryRun,
+    Folder,
+    Jobs,
+    app,
+    open_machine,
+    say_if_in_both,
+    show_json,
+    show_result,
+)
 from ledger.errors import BadInput
 
 
@@ -32,8 +43,9 @@ def advance(
         raise BadInput("--late and --reason go together: expected both or neither")
     with open_machine(jobs) as machine:
         night = find_night(machine.config, date=date, folder=folder)
+        say_if_in_both(machine, night, date)
         if dry_run:
-            planned = plan.plan_advance(machine, night, to)
+            planned = plan.plan_advance(machine, night, to, final=final)
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
             return
         result = machine.advance(night, to=to, final=final, late_reason=reason)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from ledger.config import Config
     from ledger.machine import Machine
+    from ledger.scan import NightFolder
     from ledger.store import Store
 
 #: Size of a log file before it is rotated, and how many are kept.
@@ -174,7 +175,6 @@ class Bars:
 
         columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
-        self._progress.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -185,6 +185,7 @@ class Bars:
         """Begin a bar."""
         if total and self._progress is not None:
             self.log.info("%s: %d files", name, total)
+            self._progress.start()  # not before there is something to show: a question may be asked first
             self.task = self._progress.add_task(name, total=total)
 
     def advance(self, n: int = 1) -> None:
@@ -197,6 +198,18 @@ class Bars:
         self.log.info("%s", text)
         if self._progress is not None:
             self._progress.console.print(text, highlight=False, markup=False)
+
+
+def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -> None:
+    """Say which night is meant where a date is in several roots."""
+    from ledger.scan import also_in
+
+    others = also_in(machine.config, night)
+    if date is not None and others:
+        machine.reporter.say(
+            f"{night.date} is in {' and '.join([night.pipeline, *others])}: {night.pipeline} is meant;"
+            f" for another give its folder"
+        )
 
 
 def show_json(value: object) -> None:

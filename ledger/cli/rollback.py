@@ -4,7 +4,18 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, show_json, show_result
+from ledger.cli.common import (
+    AsJson,
+    Date,
+    DryRun,
+    Folder,
+    Jobs,
+    app,
+    open_machine,
+    say_if_in_both,
+    show_json,
+    show_result,
+)
 from ledger.errors import BadInput
 
 
@@ -28,6 +39,7 @@ def rollback(
 
     with open_machine(jobs) as machine:
         night = find_night(machine.config, date=date, folder=folder)
+        say_if_in_both(machine, night, date)
         planned = plan.plan_rollback(machine, night, to)
         if dry_run:
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))

@@ -2,7 +2,7 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, show_result
+from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_result
 
 
 @app.command(epilog="Example: ledger scan --date 20260102")
@@ -11,6 +11,8 @@ def scan(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -
     from ledger.scan import find_night
 
     with open_machine() as machine:
-        result = machine.scan(find_night(machine.config, date=date, folder=folder))
+        night = find_night(machine.config, date=date, folder=folder)
+        say_if_in_both(machine, night, date)
+        result = machine.scan(night)
     show_result(result, as_json=as_json)
     raise typer.Exit(0 if result.succeeded else 1)

@@ -31,6 +31,7 @@ def upgrade() -> None:
         sa.Column("created_us", sa.BigInteger(), nullable=False),
         sa.Column("numbered_us", sa.BigInteger(), nullable=True),
         sa.Column("excluded_reason", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.Column("streams_ns", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_night")),
         sa.UniqueConstraint("pipeline", "date", name=op.f("uq_night_pipeline_date")),
     )

@@ -1,0 +1,279 @@
+"""Faults that were found by use, each a test that failed before it was mended."""
+
+import os
+import pty
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from ledger import audit, inquiry
+from ledger.catch_up import catch_up
+from ledger.config import read_config
+from ledger.errors import NotReady
+from ledger.plan import plan_advance
+from ledger.scan import find_night
+from tests.world import DATE
+
+
+def cubes(world, stream, date=DATE):
+    return sorted((world.folder / "archive" / date / stream).glob("*.fits"))
+
+
+def shelve(world, chosen):
+    shelf = world.folder / "shelf"
+    shelf.mkdir(exist_ok=True)
+    moves = [(shelf / p.name, p) for c in chosen for p in (c, c.with_suffix(".txt"))]
+    for there, path in moves:
+        shutil.move(path, there)
+    return moves
+
+
+def violations(world):
+    store = world.store()
+    return [v for _, vs in audit.check_laws(store, audit.read_laws()) for v in vs] + list(
+        audit.check_files(store, world.config)
+    )
+
+
+def test_groups_of_appended_raw_do_not_collide(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("slow", "slow"))
+    moves = shelve(world, [c for s in ("vcam1", "vcam2") for c in cubes(world, s)[4:]])
+    assert world.advance().succeeded
+    for there, path in moves:
+        shutil.move(there, path)
+    assert world.advance().succeeded
+    night = world.store().find_night("archive", DATE)
+    for work in world.store().works(night):
+        for part in work.product.sibling_parts:  # the other camera's, at the same time
+            assert abs(part.raw.first_us - work.product.first_us) < 1_000_000, work.product.name
+    assert violations(world) == []
+
+
+def test_an_empty_night_is_not_numbered(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("slow",))
+    moves = shelve(world, [c for s in ("vcam1", "vcam2") for c in cubes(world, s)])
+    assert world.advance().succeeded  # the folder is there, observing has not begun
+    for there, path in moves:
+        if path.parent.name == "vcam1":
+            shutil.move(there, path)
+    assert world.advance(to="synced").succeeded
+    for there, path in moves:
+        if path.parent.name == "vcam2":
+            shutil.move(there, path)
+    assert world.advance(to="synced").succeeded
+    assert all(s for (s,) in world.query("SELECT synchronised FROM file WHERE kind = 'product'"))
+
+
+def test_the_gates_advice_works_for_a_night_that_is_gone_from_disk(sqlite_world):
+    world = sqlite_world
+    for date in ("20260102", "20260103"):
+        world.simulate(date, scale=0.02, scenario=("onecamera",))
+    world.machine().scan(world.night("20260102"))
+    shutil.rmtree(world.folder / "archive/20260102")
+    assert "ledger exclude 20260102" in world.advance("20260103").stopped
+    assert world.run("exclude", "20260102", "--reason", "lost disk").returncode == 0
+
+
+def test_the_plan_stops_where_the_run_does(sqlite_world):
+    world = sqlite_world
+    for date in ("20260102", "20260103"):
+        world.simulate(date, scale=0.02, scenario=("onecamera",))
+    plan = plan_advance(world.machine(), world.night("20260103"), None)
+    result = world.advance("20260103")
+    assert [step.verb for step in plan.steps] == ["register", *result.moved]
+    assert plan.stopped == result.stopped
+
+
+def test_a_foreign_night_is_refused_by_the_plan_as_by_the_run(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    folder = sqlite_world.folder / "archive" / DATE / "vgen2"
+    folder.mkdir()
+    (folder / "x.fits").write_text("x")
+    for act in (lambda: plan_advance(sqlite_world.machine(), sqlite_world.night(), None), sqlite_world.advance):
+        with pytest.raises(NotReady, match="is foreign"):
+            act()
+
+
+def test_sync_is_counted_in_the_plan_as_in_the_result(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow", "bad"))
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    result = sqlite_world.advance()
+    assert {s.verb: s.files for s in plan.steps if s.verb != "register"} == dict(result.moved)
+
+
+def test_a_plan_knows_duplicates_of_registered_files(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance().succeeded
+    (cube,) = cubes(sqlite_world, "vcam1")
+    for path in (cube, cube.with_suffix(".txt")):
+        shutil.copy2(path, path.with_name(f"vcam1_07:00:00.000000000{path.suffix}"))
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    result = sqlite_world.advance()
+    assert [n for n, _ in plan.quarantined] == [n for n, _ in result.quarantined]
+
+
+def test_dry_run_meets_an_unreadable_raw_file_without_a_traceback(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    timing = cubes(sqlite_world, "vcam1")[0].with_suffix(".txt")
+    timing.unlink()
+    timing.symlink_to(timing.name)
+    done = sqlite_world.run("advance", "--date", DATE, "--dry-run")
+    assert done.returncode in (0, 1)
+    assert "Traceback" not in done.stderr
+
+
+def test_one_unreadable_raw_file_does_not_keep_the_others_from_being_registered(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    timing = cubes(sqlite_world, "vcam1")[0].with_suffix(".txt")
+    timing.unlink()
+    timing.symlink_to(timing.name)
+    assert not sqlite_world.machine().scan(sqlite_world.night()).succeeded
+    assert sqlite_world.query("SELECT COUNT(*) FROM file WHERE kind = 'raw'")[0][0] >= 7
+
+
+def test_a_path_is_never_ambiguous_in_history(sqlite_world):
+    for pipeline in ("archive", "engineering"):
+        sqlite_world.simulate(scale=0.02, scenario=("onecamera",), pipeline=pipeline)
+        night = find_night(sqlite_world.config, folder=sqlite_world.folder / pipeline / DATE)
+        assert sqlite_world.machine().advance(night).succeeded
+    raw = next((sqlite_world.folder / "engineering" / DATE / "vcam1").glob("*.fits"))
+    product = next((sqlite_world.folder / "engineering" / DATE / "vgen2").glob("*.fz"))
+    for path in (raw, product):
+        found = inquiry.find(sqlite_world.store(), str(path))
+        assert (found.night.pipeline, found.frame_id) == ("engineering", None)
+
+
+def test_a_quarantined_file_may_be_removed(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("bad",))
+    assert sqlite_world.advance(to="synced").succeeded
+    ((folder, name),) = sqlite_world.query("SELECT folder, name FROM quarantine WHERE reason LIKE 'duplicate%'")
+    (sqlite_world.folder / "archive" / DATE / folder / name).unlink()
+    assert sqlite_world.advance(to="synced").succeeded
+    assert violations(sqlite_world) == []
+
+
+def test_the_question_can_be_read_on_a_terminal(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance(to="fixed").succeeded
+    ours, theirs = pty.openpty()
+    command = [
+        sys.executable,
+        "-m",
+        "ledger.cli",
+        "--config",
+        str(sqlite_world.config_path),
+        "rollback",
+        "--date",
+        DATE,
+    ]
+    with subprocess.Popen(
+        command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
+    ) as p:
+        os.close(theirs)
+        shown = b""
+        while b"[y/N]" not in shown:
+            shown += os.read(ours, 65536)
+        os.write(ours, b"n\n")
+        try:
+            while piece := os.read(ours, 65536):
+                shown += piece
+        except OSError:
+            pass
+        p.wait()
+    after = shown.split(b"[y/N]")[1]
+    assert b"\x1b[2K" not in after.split(b"n\r\n")[0], after  # nothing erases the line of the question
+    assert b"\x1b[?25l" not in shown.split(b"[y/N]")[0], "the cursor is hidden while it asks"
+
+
+def test_catch_up_says_that_the_archives_root_is_missing(sqlite_world):
+    (sqlite_world.folder / "archive").rmdir()
+    done = sqlite_world.run("catch-up")
+    assert done.returncode != 0
+    assert "archive.root" in done.stderr
+
+
+def test_catch_up_takes_up_a_file_put_right_in_a_finished_night(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow", "onecamera"))
+    timing = cubes(sqlite_world, "vcam1")[-1].with_suffix(".txt")
+    content = timing.read_bytes()
+    timing.unlink()
+    assert sqlite_world.advance().succeeded
+    timing.write_bytes(content)
+    assert [n.date for n, _ in catch_up(sqlite_world.machine())] == [DATE]
+
+
+def test_init_on_a_file_that_is_no_database(sqlite_world):
+    path = sqlite_world.folder / "x.db"
+    path.write_text("not a database\n" * 1000)
+    sqlite_world.data["database"]["url"] = f"sqlite:///{path}"
+    done = sqlite_world.run("init")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+
+
+def test_an_excluded_night_is_not_numbered(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    sqlite_world.machine().store.exclude("archive", sqlite_world.folder / "archive", DATE, "dome tests")
+    assert "is excluded (dome tests)" in sqlite_world.advance().stopped
+    assert sqlite_world.query("SELECT COUNT(*) FROM frame_id") == [(0,)]
+
+
+def test_a_night_that_is_not_known_is_an_error_for_status_and_audit(sqlite_world):
+    assert sqlite_world.run("status", "--date", "20250101").returncode == 2
+    assert sqlite_world.run("audit", "--date", "20250101").returncode == 2
+
+
+def test_a_date_in_both_roots_is_said(sqlite_world):
+    for pipeline in ("archive", "engineering"):
+        sqlite_world.simulate(scale=0.02, scenario=("onecamera",), pipeline=pipeline)
+    done = sqlite_world.run("advance", "--date", DATE, "--to", "raw")
+    assert "engineering" in done.stdout + done.stderr
+
+
+def test_explain_a_quarantined_file_names_the_next_step(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    cube = cubes(sqlite_world, "vcam1")[0]
+    cube.with_suffix(".txt").unlink()
+    sqlite_world.machine().scan(sqlite_world.night())
+    assert "nothing to do" not in sqlite_world.run("explain", str(cube)).stdout
+
+
+def test_history_of_a_product_that_was_rolled_back_by_its_name(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance(to="fixed").succeeded
+    ((name,),) = sqlite_world.query("SELECT name FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
+    assert sqlite_world.rollback().succeeded
+    assert inquiry.find(sqlite_world.store(), name).row is None
+
+
+def test_a_stream_that_is_a_file_or_a_cube_that_is_a_dead_link_is_told(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    cube = cubes(sqlite_world, "vcam1")[0]
+    cube.unlink()
+    cube.symlink_to("nowhere.fits")
+    result = sqlite_world.advance(to="synced")
+    assert f"vcam1/{cube.name}" in dict(result.quarantined) | dict(result.failed)
+
+
+def test_sql_may_hold_a_percent_sign(world):
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    world.machine().scan(world.night())
+    done = world.run("sql", "SELECT COUNT(*) AS n FROM file WHERE name LIKE 'vcam1%'")
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout.split()[1]) > 0
+
+
+def test_a_relative_dictionary_is_relative_to_the_file(sqlite_world):
+    sqlite_world.data["instrument"]["dictionary"] = "mine/words.tsv"
+    assert sqlite_world.config.instrument.dictionary == str(sqlite_world.folder / "mine/words.tsv")
+    sqlite_world.data["instrument"]["dictionary"] = "vampires"
+    assert sqlite_world.config.instrument.dictionary == "vampires"
+
+
+def test_a_umask_from_the_environment_is_octal(sqlite_world):
+    config = read_config(sqlite_world.config_path, environment={"LEDGER_PERMISSIONS__UMASK": "0002"})
+    assert config.permissions.umask == "0002"
