@@ -20,8 +20,9 @@ import numpy.typing as npt
 
 from stages import rice
 from stages.base import BadInput, Fact, Job, Outcome, Retry, StageError
+from stages.cards import BLOCK, CARD, padded, split_cards, values
 from stages.cubes import CubeLayout, read_cube_layout
-from stages.header import BLOCK, CARD, padded, retry_on_os_error, split_cards, values
+from stages.files import retry_on_os_error
 
 SUFFIX = ".fz"
 

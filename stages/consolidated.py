@@ -9,8 +9,10 @@ import numpy as np
 
 from stages import base
 from stages.base import BadInput, Job, Outcome, Part, Product, Raw
+from stages.cards import values
 from stages.cubes import CubeLayout, copy_frames, read_cube_layout
-from stages.header import HeaderRules, check_unchanged, product_header, retry_on_os_error, values
+from stages.files import retry_on_os_error
+from stages.header import HeaderRules, check_unchanged, product_header
 from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
 
 Parameters = HeaderRules

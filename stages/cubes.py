@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import BadInput, Run
-from stages.header import BLOCK, padded, read_header, retry_on_os_error, values
+from stages.cards import BLOCK, padded, read_header, values
+from stages.files import retry_on_os_error
 
 #: What Rice compression gives back bit by bit (DESIGN section 5).
 _INTEGER_BITPIX = (8, 16, 32)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from stages.base import BadInput, Instrument, Stream
+from stages.cards import values
 from stages.cubes import CubeLayout, read_cube_layout
-from stages.header import retry_on_os_error, values
+from stages.files import retry_on_os_error
 from stages.timing import Timing, read_timing
 
 #: Frame size, which groups are cut by (DESIGN section 5).

@@ -15,7 +15,7 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from stages.header import CARD, padded
+from stages.cards import CARD, padded
 
 #: Pixels per block of a stream; cfitsio writes no other number (imcompress.c, imcomp_init_table).
 BLOCK_SIZE = 32

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from stages import base
 from stages.base import BadInput, Cards, Instrument, Job, Outcome, Part, Product, Raw, Run
 from stages.flc import read_states
-from stages.header import read_dictionary
+from stages.formats import read_dictionary
 from stages.pairing import pair_frames
 from stages.timing import paired_time_us, read_timing
 

@@ -1,0 +1,231 @@
+"""Cards: header blocks as bytes, cut into 80-byte cards; their values read and written.
+
+Values are read as astropy reads them: cards that a regular expression understands exactly are read by it,
+the others (``CONTINUE``, ``HIERARCH``, complex numbers) by astropy's ``Card``.
+"""
+
+import re
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from astropy.io.fits.card import Card, Undefined
+from astropy.io.fits.verify import VerifyError
+
+from stages.base import BadInput
+from stages.files import retry_on_os_error
+
+#: Bytes of a card and of a header or data block (FITS 4.0 sec. 3.1, 3.3.1).
+CARD = 80
+BLOCK = 2880
+
+#: What the last card of a header is (FITS 4.0 sec. 4.4.1.1).
+END = b"END".ljust(CARD)
+
+#: The value field of a card, from column 11 on (FITS 4.0 sec. 4.1.2.3, 4.2): integer, real, logical or
+#: string, or none of them, then the comment, each of them a group.  A quote within a string is doubled.
+#: Nothing backtracks.
+FIELD = re.compile(
+    rb" *+(?:([+-]?+\d++)(?![.EDed])|([+-]?+(?:\d++(?:\.\d*+)?+|\.\d++)(?:[EDed][+-]?+\d++)?+)|([TF])"
+    rb"|'((?:[^']++|'')*+)')?+ *+(?:/(.*+))?+",
+    re.DOTALL,
+)
+
+#: Columns of a value at most, 11 to 80, of that of a fixed-format card, 11 to 30, and of a string at least,
+#: without its quotes (FITS 4.0 sec. 4.2).
+MOST_WIDTH = 70
+_FIXED_WIDTH = 20
+_STRING_WIDTH = 8
+
+#: Headers of nights have 12 to 40 blocks; a file without END is not read to its end.
+_MOST_BLOCKS = 2000
+_READ_BLOCKS = 16
+
+_PRINTABLE = bytes(range(0x20, 0x7F))
+
+
+def read_header(path: Path) -> bytes:
+    """Read the primary header of a FITS file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+
+    Returns
+    -------
+    bytes
+        A whole number of 2880-byte blocks, the last of which has END.
+
+    Raises
+    ------
+    BadInput
+        If it does not start with SIMPLE, has no END, is cut short, or has characters that FITS does not
+        allow (FITS 4.0 sec. 3.3.1, 4.1.2).
+    Retry
+        If the file could not be read.
+    """
+    with retry_on_os_error(path), path.open("rb", buffering=0) as file:
+        content = b""
+        while (end := _place(content, END)) < 0:
+            more = file.read(_READ_BLOCKS * BLOCK)
+            if not content and not more.startswith(b"SIMPLE  ="):
+                raise BadInput(f"{path}: not a FITS file: it starts with {more[:9]!r}, expected b'SIMPLE  ='")
+            content += more
+            if not more or len(content) > _MOST_BLOCKS * BLOCK:
+                raise BadInput(f"{path}: no END card in its first {len(content)} bytes: truncated or not FITS")
+    length = padded(end + CARD)
+    if len(content) < length:
+        raise BadInput(f"{path}: truncated: {len(content)} bytes, expected a header of {length}")
+    if strange := content[:end].translate(None, _PRINTABLE):
+        at = content.index(strange[:1])
+        raise BadInput(
+            f"{path}: card {at // CARD + 1} has the byte {strange[:1]!r} "
+            f"({content[at - at % CARD :][:8]!r}), expected printable ASCII only; "
+            "have the writer of the header correct it"
+        )
+    return content[:length]
+
+
+def split_cards(header: bytes) -> list[bytes]:
+    """Return the 80-byte cards of a header before END.
+
+    Parameters
+    ----------
+    header : bytes
+        As :func:`read_header` returns it.
+
+    Returns
+    -------
+    list of bytes
+        In order, ``CONTINUE``, ``COMMENT`` and blank cards as cards of their own.
+    """
+    return list(_unpack("80s", header))
+
+
+def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
+    """Return the values of the named keywords that a header has.
+
+    Parameters
+    ----------
+    header : bytes
+        As :func:`read_header` returns it.
+    keywords : sequence of str
+        For ``HIERARCH`` cards, the name that follows that word.
+
+    Returns
+    -------
+    dict
+        By keyword, the first card's value as astropy gives it; None where the card has no value.
+
+    Raises
+    ------
+    BadInput
+        If a card's value is none that FITS knows (FITS 4.0 sec. 4.2).
+    """
+    keys = _unpack("10s70x", header)
+    number = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+    has_hierarch = _place(header, b"HIERARCH ") >= 0
+    found = {}
+    for keyword in keywords:
+        name = keyword.encode("ascii")
+        at = number.get(name.ljust(8) + b"= ", -1) * CARD
+        if at < 0 and has_hierarch:
+            at = max(_place(header, b"HIERARCH %b=" % name), _place(header, b"HIERARCH %b =" % name))
+        if at >= 0:
+            found[keyword] = _value(header, at)
+    return found
+
+
+def padded(length: int) -> int:
+    """Return `length` in bytes, rounded up to whole 2880-byte blocks (FITS 4.0 sec. 3.1)."""
+    return -(-length // BLOCK) * BLOCK
+
+
+def to_float(number: bytes) -> float:
+    """Return what the characters of a real number say; FORTRAN's exponent D is E (FITS 4.0 sec. 4.2.4)."""
+    return float(number.replace(b"D", b"E").replace(b"d", b"e"))
+
+
+def to_text(quoted: bytes) -> str:
+    """Return what a string's characters between its quotes say; trailing blanks say nothing (FITS 4.0 sec. 4.2.1)."""
+    return quoted.replace(b"''", b"'").rstrip(b" ").decode("ascii")
+
+
+def quote(text: str) -> bytes:
+    """Return the value field of a string (FITS 4.0 sec. 4.2.1).
+
+    Parameters
+    ----------
+    text : str
+        Printable ASCII.
+
+    Returns
+    -------
+    bytes
+        Of at least 8 characters between its quotes.
+    """
+    return b"'%s'" % text.replace("'", "''").ljust(_STRING_WIDTH).encode("ascii")
+
+
+def make_card(key: bytes, field: bytes, comment: bytes | None) -> bytes:
+    """Return a fixed-format card: numbers end in column 30, strings start in column 11 (FITS 4.0 sec. 4.2).
+
+    Parameters
+    ----------
+    key : bytes
+        The keyword, 8 characters.
+    field : bytes
+        The value as it is to be printed, at most 70 characters.
+    comment : bytes or None
+        What follows the slash, its leading blank included; its end is lost if it does not fit.
+
+    Returns
+    -------
+    bytes
+        80 characters.
+    """
+    field = field.ljust(_FIXED_WIDTH) if field.startswith(b"'") else field.rjust(_FIXED_WIDTH)
+    end = b"" if comment is None else b" /" + comment
+    return b"%b= %b%b" % (key, field, end[: MOST_WIDTH - len(field)].ljust(MOST_WIDTH - len(field)))
+
+
+def _unpack(layout: str, header: bytes) -> tuple[bytes, ...]:
+    """Return what `layout` takes from each card before END; ``struct`` does it faster than slices."""
+    end = _place(header, END)
+    return struct.unpack(layout * (end // CARD), header[:end])
+
+
+def _place(header: bytes, start: bytes) -> int:
+    """Return where the first card that begins with `start` is, or -1."""
+    at = header.find(start)
+    while at >= 0 and at % CARD:
+        at = header.find(start, at + 1)
+    return at
+
+
+def _value(header: bytes, at: int) -> Any:
+    """Return the value of the card at byte `at`."""
+    after = at + CARD
+    field = FIELD.fullmatch(header, at + 10, after) if header[at + 8 : at + 10] == b"= " else None
+    if field is None or header.startswith(b"CONTINUE", after):
+        while header.startswith(b"CONTINUE", after):
+            after += CARD
+        return _astropy_value(header[at:after])
+    integer, real, logical, string, _ = field.groups()
+    if integer is not None:
+        return int(integer)
+    if real is not None:
+        return to_float(real)
+    if logical is not None:
+        return logical == b"T"
+    return None if string is None else to_text(string)
+
+
+def _astropy_value(image: bytes) -> Any:
+    try:
+        value = Card.fromstring(image).value
+    except (VerifyError, ValueError) as exc:
+        raise BadInput(f"card {image.rstrip().decode()!r} has no value that FITS knows: {exc}") from exc
+    return None if isinstance(value, Undefined) else value
