@@ -210,7 +210,7 @@ def _raws(
             continue
         fresh.append((raw.cube, likeness(facts)))
         found.append((_as_raw(raw, facts), None))
-    return found, len(fresh), tuple(quarantined)
+    return found, len(fresh) + len(quarantined), tuple(quarantined)
 
 
 def _inspect(machine: Machine, raw: RawOnDisk) -> RawFacts:
