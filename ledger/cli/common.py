@@ -247,11 +247,20 @@ def show_result(result: Result, *, as_json: bool) -> None:
         typer.echo(f"  quarantined  {name}: {reason}")
     for text in result.settled:
         typer.echo(f"  settled      {text}")
-    for text, n in sorted(result.remarks.items()):
-        typer.echo(f"  remark       {text}: {n}")
+    for line in _remarks(result):
+        typer.echo(f"  remark       {line}")
     for name, error in result.failed:
         typer.echo(f"  FAILED       {name}: {error}")
     if result.states:
         typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))
     if result.stopped:
         typer.echo(f"  stopped      {result.stopped}")
+
+
+def _remarks(result: Result) -> list[str]:
+    """Return a line for each kind of remark: what is counted per keyword is told together."""
+    kinds: dict[str, list[str]] = {}
+    for text, n in sorted(result.remarks.items()):
+        kind, _, keyword = text.partition(": ")
+        kinds.setdefault(kind, []).append(f"{keyword} {n}" if keyword else str(n))
+    return [f"{kind}: {', '.join(counts)}" for kind, counts in kinds.items()]
