@@ -210,9 +210,7 @@ class Steps:
 
     # many products at once
 
-    def together(
-        self, step: Step, direction: Direction, works: Sequence[Work], *, serial: int = 0, everything: bool = False
-    ) -> None:
+    def together(self, step: Step, direction: Direction, works: Sequence[Work], *, serial: int = 0) -> None:
         """Take products through a step of scope ``batch`` or ``night``.
 
         Parameters
@@ -222,14 +220,12 @@ class Steps:
         direction : str
             Which way.
         works : sequence of Work
-            Products; those not in the step's source state are left out unless `everything`.
+            Products; those not in the step's source state are left out.
         serial : int
             How many manifests of the night stand.
-        everything : bool
-            Whether to take all of `works`, whatever their state: to settle what a dead run began.
         """
         source = step.source(direction)
-        ready = [w for w in works if everything or w.state == source]
+        ready = [w for w in works if w.state == source]
         if direction == "forward":
             ready = [w for w in ready if not w.quarantine_reason]
         if not ready:

@@ -56,6 +56,13 @@ def _options(
     _chosen["config"] = config
 
 
+def config_file() -> Path:
+    """Return the configuration's file: what the command line or the environment names, or the first there is."""
+    from ledger.config import find_config
+
+    return find_config(_chosen["config"], os.environ)
+
+
 def read_config() -> "Config":
     """Return the configuration that the command line and the environment name."""
     from ledger import config as configuration

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from ledger.cli.common import app, read_config
+from ledger.cli.common import app, config_file, read_config
 
 
 @app.command(epilog="Example: ledger init")
@@ -14,15 +14,12 @@ def init() -> None:
 
     Where there is no configuration yet, the default is written to ./config.yaml first.
     """
-    import os
-
     from ledger import config as configuration
-    from ledger.cli.common import _chosen
     from ledger.flow import flows
     from ledger.store import Store
 
     packaged = configuration.packaged_config()
-    if configuration.find_config(_chosen["config"], os.environ) == packaged and not Path("config.yaml").exists():
+    if config_file() == packaged and not Path("config.yaml").exists():
         shutil.copyfile(packaged, "config.yaml")
         typer.echo("wrote config.yaml: set archive.root and transfer.destination in it")
     config = read_config()
