@@ -1,0 +1,132 @@
+"""Groups: stretches of exposures that become sibling products (DESIGN section 5)."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.base import Raw
+from stages.exposures import SOLO, Exposures
+from stages.trains import Train
+
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_DAY_US = 86_400_000_000
+
+
+def comparable(raw: Raw, keyword: str, printed: Mapping[str, str]) -> Any:
+    """Return a card's value such that values that say the same are equal.
+
+    Parameters
+    ----------
+    raw : Raw
+        Whose card.
+    keyword : str
+        The card's.
+    printed : mapping of str to str
+        By keyword, the printf format that a number is compared as.
+
+    Returns
+    -------
+    str, int, float, bool or None
+        Strings without blanks around them; None if there is no card.
+    """
+    value = raw.cards.get(keyword)
+    if isinstance(value, str):
+        return value.strip()
+    if keyword in printed and isinstance(value, int | float):
+        return float(printed[keyword] % value)
+    return value
+
+
+def find_segments(
+    exposures: Exposures,
+    trains: Sequence[Train],
+    *,
+    cut_either: Sequence[str],
+    cut_own: Sequence[str],
+    printed: Mapping[str, str],
+    dead_time_us: float,
+) -> Int64Array:
+    """Return keys that are equal for two exposures if nothing between them cuts groups.
+
+    They count, for each camera, changes of the cards that cut groups of both cameras, then whatever cuts
+    its own (its own cards and dead times) if it has a frame there; and UT days.  Solo files are not cut.
+
+    Parameters
+    ----------
+    exposures : Exposures
+        All of the night.
+    trains : sequence of Train
+        Of both cameras.
+    cut_either, cut_own : sequence of str
+        Cards whose changes cut in either camera, or in the frame's own.
+    printed : mapping of str to str
+        See :func:`comparable`.
+    dead_time_us : float
+        A longer time without exposure cuts, microseconds.
+
+    Returns
+    -------
+    ndarray of int64, shape (5, n)
+        A column for each exposure.
+    """
+    keys = np.zeros((5, len(exposures.time_us)), np.int64)
+    for camera, train in enumerate(trains):
+        if not train.raws:
+            continue
+        either, own = (
+            train.spread_alike(tuple(comparable(raw, keyword, printed) for keyword in cut) for raw in train.raws)
+            for cut in (cut_either, cut_own)
+        )
+        present = exposures.places[camera] >= 0
+        before = np.searchsorted(train.time_us, exposures.time_us, side="right") - 1
+        place = np.where(present, exposures.places[camera], np.maximum(before, 0))
+        keys[2 * camera] = np.cumsum(np.diff(either, prepend=either[:1]) != 0)[place]
+        cuts_own = (np.diff(own, prepend=own[:1]) != 0) | train.after_dead_time(dead_time_us)
+        keys[2 * camera + 1] = np.where(present, np.cumsum(cuts_own)[place], 0)
+    keys[4] = exposures.time_us // _DAY_US
+    keys[:, exposures.kind >= SOLO] = 0
+    return keys
+
+
+def cut_groups(exposures: Exposures, segments: Int64Array, ends_cycle: BoolArray, *, longest_us: int) -> Int64Array:
+    """Cut exposures into groups: where their kind or segment changes, and between cycles where it gets too long.
+
+    Parameters
+    ----------
+    exposures : Exposures
+        All of the night.
+    segments : ndarray of int64, shape (k, n)
+        See :func:`find_segments`.
+    ends_cycle : ndarray of bool, shape (n,)
+        Which are the second of a cycle, so that no group starts with them.
+    longest_us : int
+        A group ends once it spans this much, microseconds; solo files are not cut.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        A number for the group of each exposure, in no particular order.
+    """
+    order = np.argsort(exposures.kind, kind="stable")
+    kind, time_us, ends = exposures.kind[order], exposures.time_us[order], ends_cycle[order]
+    starts = np.diff(kind, prepend=-1) != 0
+    starts[1:] |= (segments[:, order[1:]] != segments[:, order[:-1]]).any(axis=0)
+    bounds = np.flatnonzero(np.append(starts, True))
+    for first, end in pairwise(bounds):
+        if kind[first] >= SOLO:
+            break
+        cut = first
+        while time_us[end - 1] - time_us[cut] >= longest_us:
+            cut += np.searchsorted(time_us[cut:end], time_us[cut] + longest_us)
+            cut += ends[cut]
+            if cut == end:
+                break
+            starts[cut] = True
+    group = np.empty(len(order), np.int64)
+    group[order] = np.cumsum(starts)
+    return group

@@ -1,0 +1,106 @@
+"""Trains: all frames of one camera in order of time, and what the headers of their raw files say (DESIGN section 5)."""
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from stages.base import BadInput, Raw
+from stages.timing import read_timing
+
+Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Train:
+    """All frames of one camera in order of time.
+
+    Attributes
+    ----------
+    raws : tuple of Raw
+        Its raw files, in order of time.
+    time_us, raw, frame : ndarray of int64, shape (n,)
+        Acquisition time, UNIX, microseconds; place of the raw file in `raws`; index in its cube.
+    n_without_acquisition : int
+        Raw files whose times are those of logging.
+    """
+
+    raws: tuple[Raw, ...]
+    time_us: Int64Array
+    raw: Int64Array
+    frame: Int64Array
+    n_without_acquisition: int = 0
+
+    def spread(self, of_raws: Iterable[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+        """Return a value of each raw file for each of its frames, shape (n,)."""
+        return np.array(list(of_raws), dtype)[self.raw]
+
+    def spread_alike(self, of_raws: Iterable[Hashable]) -> Int64Array:
+        """Return numbers, shape (n,), that are equal for two frames if the values of their raw files are."""
+        numbers: dict[Hashable, int] = {}
+        return self.spread((numbers.setdefault(value, len(numbers)) for value in of_raws), np.int64)
+
+    def only(self, chosen: BoolArray) -> "Train":
+        """Return the train of some of the frames, with the same raw files; `chosen` has shape (n,)."""
+        return replace(self, time_us=self.time_us[chosen], raw=self.raw[chosen], frame=self.frame[chosen])
+
+    def after_dead_time(self, dead_time_us: float) -> BoolArray:
+        """Return where an exposure began longer than `dead_time_us` after the frame before, shape (n,)."""
+        dead = np.zeros(len(self.time_us), np.bool_)
+        exposure_us = self.spread((raw.exposure_us for raw in self.raws), np.int64)
+        dead[1:] = self.time_us[1:] - exposure_us[1:] - self.time_us[:-1] > dead_time_us
+        return dead
+
+
+def read_train(raws: Sequence[Raw]) -> Train:
+    """Read the times of one camera's raw files; files that overlap in time are merged.
+
+    Parameters
+    ----------
+    raws : sequence of Raw
+        In any order.
+
+    Returns
+    -------
+    Train
+        Of all their frames.
+
+    Raises
+    ------
+    BadInput
+        If a timing file is bad or has not as many rows as its cube has frames.
+    Retry
+        If one could not be read.
+    """
+    in_order = tuple(sorted(raws, key=lambda raw: (raw.first_us, raw.cube.name, raw.identity)))
+    times = [np.empty(0, np.int64)]
+    n_without_acquisition = 0
+    for raw in in_order:
+        timing = read_timing(raw.timing)
+        if timing.n != raw.n_frames:
+            raise BadInput(
+                f"{raw.timing}: it has {timing.n} rows, its cube {raw.cube.name} was registered with "
+                f"{raw.n_frames} frames; scan the night again"
+            )
+        times.append(timing.acquired_us)
+        n_without_acquisition += not timing.has_acquisition
+    time_us = np.concatenate(times)
+    order = np.argsort(time_us, kind="stable")
+    counts = [len(t) for t in times[1:]]
+    place = np.repeat(np.arange(len(counts)), counts)
+    start = np.repeat(np.cumsum(counts, dtype=np.int64) - counts, counts)
+    frame = np.arange(len(time_us)) - start
+    return Train(in_order, time_us[order], place[order], frame[order], n_without_acquisition)
+
+
+def is_true(raw: Raw, keyword: str) -> bool:
+    """Return whether a raw file's card says T."""
+    return raw.cards.get(keyword) is True
+
+
+def text_of(raw: Raw, keyword: str) -> str:
+    """Return what a raw file's card says, as text without blanks around it; "" if there is none."""
+    return str(raw.cards.get(keyword, "")).strip()
