@@ -1,0 +1,71 @@
+"""Exposures: what is paired, what is unpaired, and which files are solo."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from stages import synced
+from stages.base import BadInput
+from stages.synced import Parameters
+from tests.stages.nights import CARDS, START_US, names
+
+
+def test_solo_files_are_one_product_each(night, rng):
+    t = START_US + np.arange(250) * 2000
+    night.add(1, t, cube=100, EXTTRIG=False, U_FLCEN=False)
+    night.add(2, t + 37, cube=100, EXTTRIG=False, U_FLCEN=False)
+    outcome = night.run()
+    assert [p.n_frames for p in outcome.products] == [100, 100, 100, 100, 50, 50]
+    assert names(outcome)[:2] == ["vcam1_06:00:00.000000", "vcam2_06:00:00.000037"]
+    assert not any(p.synchronised or p.flc for p in outcome.products)
+    assert outcome.remarks == {"solo frames cam1": 250, "solo frames cam2": 250}
+
+
+def test_a_triggered_file_is_solo_where_the_other_camera_has_nothing(night, rng):
+    night.block(rng, 600, cube=100, cameras=(1,))
+    night.block(rng, 300, start_us=START_US + 60_000_000, cube=100)
+    outcome = night.run()
+    alone = [p for p in outcome.products if not p.synchronised]
+    assert len(alone) == 6 * 2
+    assert {p.flc for p in alone} == {"A", "B"}
+    assert outcome.remarks == {"paired frames": 600, "solo frames cam1": 600}
+
+
+def test_a_triggered_file_is_solo_after_the_other_camera_stopped(night, rng):
+    night.block(rng, 300, cube=100)
+    night.block(rng, 200, start_us=START_US + 700_000, cube=100, cameras=(1,))
+    assert night.run().remarks == {"paired frames": 600, "solo frames cam1": 200}
+
+
+def test_cubes_of_one_short_exposure_are_paired(night):
+    night.add(1, [START_US], EXPTIME=0.00001, U_FLCEN=False)
+    night.add(2, [START_US + 300], EXPTIME=0.00001, U_FLCEN=False)
+    assert night.run().remarks == {"paired frames": 2}
+
+
+def test_a_file_with_a_pair_is_not_solo(night):
+    t = START_US + np.arange(100) * 2000
+    night.add(1, t, EXPTIME=0.00001, U_FLCEN=False)
+    night.add(2, t[-1:] + 300, EXPTIME=0.00001, U_FLCEN=False)
+    assert night.run().remarks == {"paired frames": 2, "unpaired frames cam1": 99}
+
+
+def test_the_tolerance_is_that_of_rows_and_mode(night):
+    rng = np.random.default_rng(3)
+    for mode, rows in (("FAST", 536), ("SLOW", 536), ("FAST", 100)):
+        night.raws, night.truth = [], {}
+        base_us = START_US + np.arange(200) * 50_000
+        late = np.where(rng.permutation(200) < 20, 700, 0)
+        night.add(1, base_us, U_FLCEN=False, U_DETMOD=mode, **{"PRD-RNG2": rows})
+        night.add(2, base_us + late, U_FLCEN=False, **{"PRD-RNG2": 536, "U_DETMOD": "SLOW"})
+        paired = night.run(Parameters(group_s=100.0)).remarks["paired frames"]
+        assert paired == (400 if mode == "SLOW" else 360)
+
+
+def test_a_raw_file_without_rows_read_is_named(night, rng):
+    night.block(rng, 100)
+    cards = {k: v for k, v in CARDS.items() if k != "PRD-RNG2"}
+    night.raws[0] = dataclasses.replace(night.raws[0], cards=cards)
+    with pytest.raises(BadInput, match="PRD-RNG2"):
+        synced.forward(job=night.job(), params=Parameters())
