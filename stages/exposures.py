@@ -18,6 +18,9 @@ BoolArray = npt.NDArray[np.bool_]
 #: Kinds of exposures: unpaired ones by camera, and the first of solo ones, which are as many as raw files.
 PAIRED, UNPAIRED, SOLO = 0, (1, 2), 3
 
+#: Rows of a frame as they lie in the cube (FITS 4.0 sec. 4.4.1.1).
+_FRAME_ROWS = "NAXIS2"
+
 
 @dataclass(frozen=True)
 class Exposures:
@@ -51,7 +54,7 @@ def pairing_tolerance_us(
     train : Train
         Of one camera.
     cards : Cards
-        Those of rows and detector mode are read.
+        Those of rows and detector mode are read; without a number of rows, NAXIS2 stands for it.
     us_per_row : float
         The tolerance is this times the rows read, microseconds.
     slow_mode, slow_factor : str, float
@@ -65,7 +68,7 @@ def pairing_tolerance_us(
     Raises
     ------
     BadInput
-        If a raw file does not say how many rows were read.
+        If a raw file has neither.
     """
     return train.spread(
         (
@@ -122,13 +125,15 @@ def expose(
 
 
 def _rows(raw: Raw, cards: Cards) -> float:
-    rows = raw.cards.get(cards.rows)
-    if not isinstance(rows, int | float):
-        raise BadInput(
-            f"{raw.cube}: its card {cards.rows} is {rows!r}, expected the number of rows read, which the tolerance "
-            "of pairing is computed from; quarantine the file, or name another card as 'rows' of the instrument"
-        )
-    return rows
+    """Return how many rows were read; where the header does not say, as many as its frames have."""
+    for keyword in (cards.rows, _FRAME_ROWS):
+        rows = raw.cards.get(keyword)
+        if isinstance(rows, int | float) and not isinstance(rows, bool):
+            return rows
+    raise BadInput(
+        f"{raw.cube}: found no number of rows in its cards {cards.rows} and {_FRAME_ROWS}, expected one of them: the "
+        "tolerance of pairing is computed from it; scan the night again, or quarantine the file"
+    )
 
 
 def _solo_files(train: Train, in_pairs: Int64Array, ran: Train, other_ran: Train, dead_time_us: float) -> BoolArray:

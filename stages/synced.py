@@ -36,7 +36,7 @@ class Parameters:
     Attributes
     ----------
     tolerance_us_per_row : float
-        Frames pair within this times the rows read, microseconds.
+        Frames pair within this times the rows read (NAXIS2 where the header does not say), microseconds.
     slow_mode : str
         Detector mode in which the tolerance is `slow_factor` times as wide.
     slow_factor : float
@@ -105,7 +105,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     ------
     BadInput
         If a timing file is bad or has not as many rows as its cube has frames, if there are raw files of
-        more than two cameras, or one has no number of rows to compute the tolerance from.
+        more than two cameras, or one has neither a number of rows read nor NAXIS2.
     """
     cameras = sorted({stream.camera for stream in job.instrument.streams} | {raw.camera for raw in job.raws})
     if len(cameras) > 2:

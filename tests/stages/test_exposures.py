@@ -8,7 +8,7 @@ import pytest
 from stages import synced
 from stages.base import BadInput
 from stages.synced import Parameters
-from tests.stages.nights import CARDS, START_US, names
+from tests.stages.nights import START_US, names
 
 
 def test_solo_files_are_one_product_each(night, rng):
@@ -63,9 +63,25 @@ def test_the_tolerance_is_that_of_rows_and_mode(night):
         assert paired == (400 if mode == "SLOW" else 360)
 
 
-def test_a_raw_file_without_rows_read_is_named(night, rng):
+def without(raw, *keywords):
+    return dataclasses.replace(raw, cards={k: v for k, v in raw.cards.items() if k not in keywords})
+
+
+@pytest.mark.parametrize("rows", [None, True, "NA"])
+def test_rows_of_the_frames_stand_for_rows_read_that_a_header_does_not_tell(night, rows):
+    base_us = START_US + np.arange(200) * 50_000
+    late = np.where(np.arange(200) % 10 == 0, 300, 0)
+    night.add(1, base_us, U_FLCEN=False, **{"PRD-RNG2": rows, "NAXIS2": 536})
+    night.add(2, base_us + late, U_FLCEN=False)
+    for n_rows, paired in ((536, 400), (100, 360)):
+        night.raws = [dataclasses.replace(raw, cards={**raw.cards, "NAXIS2": n_rows}) for raw in night.raws]
+        assert night.run(Parameters(group_s=100.0)).remarks["paired frames"] == paired
+    night.raws[0] = without(night.raws[0], "PRD-RNG2")
+    assert night.run(Parameters(group_s=100.0)).remarks["paired frames"] == 360
+
+
+def test_a_raw_file_that_tells_no_rows_at_all_is_named(night, rng):
     night.block(rng, 100)
-    cards = {k: v for k, v in CARDS.items() if k != "PRD-RNG2"}
-    night.raws[0] = dataclasses.replace(night.raws[0], cards=cards)
-    with pytest.raises(BadInput, match="PRD-RNG2"):
+    night.raws[0] = without(night.raws[0], "PRD-RNG2", "NAXIS2")
+    with pytest.raises(BadInput, match=r"vcam1_0000\.fits: .*PRD-RNG2 and NAXIS2"):
         synced.forward(job=night.job(), params=Parameters())
