@@ -38,6 +38,13 @@ def test_a_triggered_file_is_solo_after_the_other_camera_stopped(night, rng):
     assert night.run().remarks == {"paired frames": 600, "solo frames cam1": 200}
 
 
+def test_a_triggered_file_without_pairs_is_not_solo_while_the_other_camera_ran(night):
+    t = START_US + np.arange(300) * 2000
+    night.add(1, t, cube=100, U_FLCEN=False)
+    night.add(2, np.delete(t, slice(100, 200)), cube=100, U_FLCEN=False)
+    assert night.run().remarks == {"paired frames": 400, "unpaired frames cam1": 100}
+
+
 def test_cubes_of_one_short_exposure_are_paired(night):
     night.add(1, [START_US], EXPTIME=0.00001, U_FLCEN=False)
     night.add(2, [START_US + 300], EXPTIME=0.00001, U_FLCEN=False)

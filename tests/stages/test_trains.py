@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from stages import synced
 from stages.base import BadInput
 from stages.synced import Parameters
 from stages.timing import format_timing, read_timing
+from stages.trains import read_train
+from tests.stages.nights import START_US
 
 
 def test_rows_and_frames_must_agree(night, rng):
@@ -22,6 +25,15 @@ def test_raw_files_that_overlap_in_time_lose_nothing(night, rng):
     t = read_timing(night.raws[0].timing).acquired_us
     night.add(1, t[50:90] + 700, cube=40)
     night.run()
+
+
+def test_frames_of_files_that_overlap_are_merged_in_order_of_time(night):
+    night.add(1, START_US + np.array([30, 50, 70]))
+    night.add(1, START_US + np.array([10, 50, 60]))
+    train = read_train(night.raws)
+    assert (train.time_us - START_US).tolist() == [10, 30, 50, 50, 60, 70]
+    assert [train.raws[place] for place in train.raw] == [night.raws[n] for n in (1, 0, 1, 0, 1, 0)]
+    assert train.frame.tolist() == [0, 0, 1, 1, 2, 2]
 
 
 def test_old_timing_files_are_remarked(night, rng):
