@@ -45,6 +45,14 @@ def test_a_triggered_file_without_pairs_is_not_solo_while_the_other_camera_ran(n
     assert night.run().remarks == {"paired frames": 400, "unpaired frames cam1": 100}
 
 
+def test_a_triggered_file_is_solo_during_a_dead_time_of_the_other_camera(night):
+    t = START_US + np.arange(100) * 2000
+    night.add(1, t + 3_000_000, U_FLCEN=False)
+    night.add(2, np.concatenate([t, t + 6_000_000]), U_FLCEN=False)
+    assert night.run().remarks == {"solo frames cam1": 100, "unpaired frames cam2": 200}
+    assert night.run(Parameters(dead_time_s=10.0)).remarks == {"unpaired frames cam1": 100, "unpaired frames cam2": 200}
+
+
 def test_cubes_of_one_short_exposure_are_paired(night):
     night.add(1, [START_US], EXPTIME=0.00001, U_FLCEN=False)
     night.add(2, [START_US + 300], EXPTIME=0.00001, U_FLCEN=False)
