@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger.config import Config
@@ -80,7 +81,10 @@ def check_laws(store: Store, laws: Sequence[Law]) -> Iterator[tuple[Law, list[Vi
     """Yield each law with its violations."""
     for law in laws:
         with store.read() as session:
-            rows = session.execute(text(law.query)).mappings().all()
+            try:
+                rows = session.execute(text(law.query)).mappings().all()
+            except DBAPIError as exc:
+                raise BadInput(f"audit {law.name!r}: {exc.orig}; correct its query") from exc
         yield law, [Violation(law.name, _in_words(row), law.next_step) for row in rows]
 
 
@@ -135,7 +139,7 @@ def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set
     name = config.instrument.product_folder
     folder = Path(night.root) / night.date / name
     expected = {f for file in files if file.kind == "product" for f in file.files} | {"lineage.tsv"}
-    if not folder.is_dir() or not any(file.kind == "product" for file in files):
+    if not folder.is_dir():
         return
     for path in sorted(folder.iterdir()):
         if path.name not in expected:

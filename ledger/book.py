@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from ledger.flow import Direction, Flow
@@ -27,7 +28,7 @@ DIED = -1
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A step that a dead run began and did not end."""
+    """A step that was begun and did not end."""
 
     identity: str
     name: str
@@ -330,43 +331,82 @@ class Book:
     # what dead runs left
 
     def pending(self) -> list[Pending]:
-        """Return the steps of this night that runs which are no longer there began and did not end."""
+        """Return the steps of this night that were begun and did not end.
+
+        A step of one product is open if a run that did not end in order began it. A step of many products
+        acts outside of the night's folder, so it stays open until it is done, or undone, even if it failed.
+        """
+        lasting = [step.forward for step in self.flow.steps[1:] if step.scope != "file"]
+        begun, end = aliased(Entry), aliased(Entry)
+        ended = exists().where(
+            col(end.night_id) == col(begun.night_id),
+            col(end.identity) == col(begun.identity),
+            col(end.id) > col(begun.id),
+            or_(
+                col(end.event).in_(("done", "settled")),
+                and_(
+                    col(end.event) == "failed",
+                    col(begun.edge).not_in(lasting),
+                    col(begun.run_id).not_in(self._disordered()),
+                ),
+            ),
+        )
+        query = select(begun).where(
+            col(begun.night_id) == self.night.id,
+            col(begun.event) == "started",
+            or_(col(begun.run_id).in_(self._disordered()), col(begun.edge).in_(lasting)),
+            ~ended,
+        )
         with self.store.read() as session:
-            dead = select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
-            entries = session.execute(
-                select(Entry)
-                .where(col(Entry.night_id) == self.night.id, col(Entry.run_id).in_(dead))
-                .order_by(col(Entry.id))
-            ).scalars()
-            open_steps: dict[str, Pending] = {}
-            for entry in entries:
-                key = entry.identity or ""
-                if entry.event == "started":
-                    open_steps[key] = Pending(key, entry.name, str(entry.edge))
-                elif entry.event in ("done", "failed", "settled"):
-                    open_steps.pop(key, None)
-        return list(open_steps.values())
+            entries = session.execute(query.order_by(col(begun.id))).scalars()
+            found = {(str(e.identity), str(e.edge)): Pending(str(e.identity), e.name, str(e.edge)) for e in entries}
+        return list(found.values())
+
+    def suspects(self) -> set[str]:
+        """Return the identities of products that a run worked on which did not end in order."""
+        query = select(col(Entry.identity)).where(
+            col(Entry.night_id) == self.night.id,
+            col(Entry.run_id).in_(self._disordered()),
+            col(Entry.identity).is_not(None),
+        )
+        with self.store.read() as session:
+            return {str(identity) for identity in session.execute(query.distinct()).scalars()}
+
+    def _disordered(self) -> Any:
+        return select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
+
+    def is_in_order(self) -> bool:
+        """Whether every step that this run began has ended."""
+        begun, end = aliased(Entry), aliased(Entry)
+        ended = exists().where(
+            col(end.run_id) == self.lease.run_id,
+            col(end.identity) == col(begun.identity),
+            col(end.id) > col(begun.id),
+            col(end.event).in_(("done", "failed", "settled")),
+        )
+        query = select(col(begun.id)).where(
+            col(begun.run_id) == self.lease.run_id, col(begun.event) == "started", ~ended
+        )
+        with self.store.read() as session:
+            return session.execute(query.limit(1)).first() is None
+
+    def not_begun(self, works: Sequence[Work], verb: str) -> None:
+        """Record that steps which were announced were not begun after all."""
+        with self.store.write(self.lease.check) as session:
+            self.entry(session, [self._entry_of(work, verb, "settled") for work in works])
 
     def settled(self, pending: Sequence[Pending]) -> None:
-        """Record that what dead runs left is in order again, and mark those runs as dead."""
+        """Record that what runs left is in order again, and that those runs are over."""
         with self.store.write(self.lease.check) as session:
             self.entry(
                 session,
-                [
-                    {
-                        "identity": p.identity or None,
-                        "name": p.name,
-                        "event": "settled",
-                        "edge": p.edge,
-                    }
-                    for p in pending
-                ],
+                [{"identity": p.identity, "name": p.name, "event": "settled", "edge": p.edge} for p in pending],
             )
             of_night = select(col(Entry.run_id)).where(col(Entry.night_id) == self.night.id).distinct()
             session.execute(
                 update(Run)
                 .where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id, col(Run.id).in_(of_night))
-                .values(ended_us=self.store.clock(), exit_status=DIED)
+                .values(ended_us=self.store.clock(), exit_status=func.coalesce(col(Run.exit_status), DIED))
             )
 
 

@@ -4,6 +4,7 @@
 """
 
 import difflib
+import grp
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,6 +79,13 @@ class Permissions(_Block):
 
     umask: str | None = Field(default=None, pattern=r"^[0-7]{3,4}$")
     group: str | None = None
+
+    @field_validator("group")
+    @classmethod
+    def _exists(cls, value: str | None) -> str | None:
+        if value is not None and value not in {group.gr_name for group in grp.getgrall()}:
+            raise ValueError("no such group on this machine")
+        return value
 
 
 class StateConfig(_Block):
@@ -302,7 +310,10 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
         order = pipeline.get("states")
         if isinstance(order, list | tuple):
             yield from _faults_of_order(name, [str(s) for s in order], states)
+    used = {str(s) for name in PIPELINES for s in _mapping(data.get(name)).get("states") or ()}
     for name, state in states.items():
+        if name not in used:
+            yield Fault(f"states.{name}", "in no pipeline", _did_you_mean(name, sorted(used)) or "remove it, or use it")
         parameters = _mapping(state).get("parameters")
         if isinstance(parameters, str) and parameters not in SHARED_PARAMETERS:
             hint = _did_you_mean(parameters, SHARED_PARAMETERS) or f"expected a block, or one of {SHARED_PARAMETERS}"

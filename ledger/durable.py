@@ -64,8 +64,13 @@ def _rewrite(rewrite: Rewrite) -> None:
 
 def remove(paths: Iterable[Path]) -> None:
     """Remove files that are superseded; what is gone already is fine."""
+    folders = set()
     for path in paths:
         path.unlink(missing_ok=True)
+        folders.add(path.parent)
+    for folder in folders:
+        if folder.is_dir():
+            sync_folder(folder)
 
 
 def write_file(path: Path, data: bytes, temporary: Path, group: str | None = None) -> None:

@@ -1,19 +1,25 @@
 """Executors: where stage functions run. They know no database, so they run anywhere."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from ledger.config import Config
 
 T = TypeVar("T")
+
+#: Signals that ask to stop.
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Inline(Executor):
@@ -58,15 +64,34 @@ def executor(config: Config, jobs: int | None = None) -> Iterator[Executor]:
         yield Inline()
         return
     umask = config.permissions.umask
-    pool = ProcessPoolExecutor(
+    context = _context()
+    alive, held = context.Pipe(duplex=False)  # closed by the system when this process is gone, however it went
+    pool = _Pool(
         workers_of(config, jobs),
-        mp_context=_context(),
-        initializer=partial(_begin_worker, int(umask, 8) if umask else None),
+        mp_context=context,
+        initializer=partial(_begin_worker, alive, int(umask, 8) if umask else None),
     )
     try:
         yield pool
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        held.close()
+        alive.close()
+
+
+class _Pool(ProcessPoolExecutor):
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        with _signals_held():  # a worker begins with the signals of this thread: none may hit it half-way
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _context() -> multiprocessing.context.BaseContext:
@@ -78,9 +103,17 @@ def _context() -> multiprocessing.context.BaseContext:
     return multiprocessing.get_context("spawn")
 
 
-def _begin_worker(umask: int | None) -> None:
+def _begin_worker(alive: Connection, umask: int | None) -> None:
     # The coordinating process decides when to stop; a Ctrl-C at the terminal reaches the whole group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    for number in STOPPING:
+        signal.signal(number, signal.SIG_IGN)
     if umask is not None:
         os.umask(umask)
+    threading.Thread(target=_end_with, args=(alive,), daemon=True).start()
+
+
+def _end_with(alive: Connection) -> None:
+    """End this worker when the coordinating process is gone: it would write for nobody, beside a successor."""
+    with contextlib.suppress(EOFError, OSError):
+        alive.recv()
+    os._exit(1)

@@ -7,7 +7,6 @@
     │   └── ConfigError            2   the configuration is wrong: all faults at once
     ├── StateError                 1   no declared edge allows it
     ├── NotReady                   1   it will be possible later: the message says when
-    ├── AuditFailed                1   a law does not hold
     ├── Irreversible               1   it cannot be undone without harm
     ├── Interrupted        128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
@@ -78,10 +77,6 @@ class StateError(LedgerError):
 
 class NotReady(LedgerError):
     """Something else has to happen first."""
-
-
-class AuditFailed(LedgerError):
-    """A law does not hold."""
 
 
 class Irreversible(LedgerError):

@@ -19,6 +19,7 @@ from ledger.models import Entry, File, FrameId, FrameSequence, ManifestLine, Nig
 from ledger.models import State as StateRow
 from ledger.rows import Work, order_key
 from ledger.scan import NightFolder, has_raws, nights_on_disk
+from ledger.store import insert_if_new
 from stages.base import Product
 
 DIGITS = 8
@@ -98,6 +99,16 @@ def _lacks_ids(
         if waiting or (unseen and folder is not None and has_raws(folder, config.instrument)):
             return None if folder is not None and is_foreign(session, config, flow, folder) else "has no frame IDs yet"
         return None
+    unsynced = session.execute(
+        select(func.count()).where(
+            col(File.night_id) == row.id,
+            col(File.kind) == "raw",
+            col(File.state) == flow.states[0],
+            col(File.quarantine_reason).is_(None),
+        )
+    ).scalar()
+    if unsynced:  # rolled back, or with new raw files: what comes of them is not known yet
+        return "has raw files that are not synced"
     live = select(col(FrameId.identity)).where(col(FrameId.status) == "live")
     lacking = session.execute(
         select(func.count()).where(
@@ -193,11 +204,8 @@ def allocate(
 def _lock(session: Session, prefix: str) -> int:
     """Lock the counter's row, made if it is new; return the next number."""
     query = select(FrameSequence).where(col(FrameSequence.prefix) == prefix).with_for_update()
-    row = session.execute(query).scalar_one_or_none()
-    if row is None:
-        session.execute(insert(FrameSequence).values(prefix=prefix, next_number=1))
-        row = session.execute(query).scalar_one()
-    return int(row.next_number)
+    insert_if_new(session, FrameSequence, {"prefix": prefix, "next_number": 1})
+    return int(session.execute(query).scalar_one().next_number)
 
 
 def _live(session: Session, book: Book) -> Sequence[FrameId]:

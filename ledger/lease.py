@@ -1,5 +1,6 @@
 """One run a night: a lease with a heartbeat, and a fence that is checked at every commit."""
 
+import logging
 import os
 import socket
 import threading
@@ -11,10 +12,10 @@ from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from ledger.clock import show_us
-from ledger.errors import Busy, LedgerError
+from ledger.errors import Busy
 from ledger.models import Lease as LeaseRow
 from ledger.models import Night, Run
-from ledger.store import Store, boot_id
+from ledger.store import Store, boot_id, insert_if_new
 
 #: Seconds between heartbeats, and how old the last may be before others take over (DESIGN section 13).
 HEARTBEAT_S = 5.0
@@ -68,13 +69,11 @@ class Lease:
 
     def _take(self, session: Session) -> None:
         now = self.store.clock()
+        insert_if_new(session, LeaseRow, {"night_id": self.night_id, "fence": 0})
         row = session.execute(
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
-        ).scalar_one_or_none()
-        if row is None:
-            row = LeaseRow(night_id=self.night_id)
-            session.add(row)
-        elif row.run_id is not None:
+        ).scalar_one()
+        if row.run_id is not None:
             holder = session.get(Run, row.run_id)
             expired = now - int(row.heartbeat_us or 0) > EXPIRY_S * 1e6
             if holder is not None and not expired and not is_dead(holder):
@@ -93,8 +92,8 @@ class Lease:
             try:
                 with self.store.write() as session:
                     self._update(session, heartbeat_us=self.store.clock())
-            except LedgerError:
-                continue  # the database is busy or away; the next commit finds out whether the lease still holds
+            except Exception as exc:  # noqa: BLE001  the next commit finds out whether the lease still holds
+                logging.getLogger("ledger.run").warning("night %s: no heartbeat (%s)", self.date, exc)
 
     def confirm(self) -> None:
         """Refuse to go on if another run has taken over. Call before files get their final names.
@@ -122,6 +121,7 @@ class Lease:
             raise Busy(
                 f"night {self.date}: another run has taken over while this one was suspended; nothing was written"
             )
+        row.heartbeat_us = self.store.clock()  # while a long transaction lasts, the heartbeat's own must wait
 
 
 def is_dead(run: Run) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ledger import durable, engine, frame_ids, registration, scan
@@ -12,7 +13,6 @@ from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
-from ledger.models import Night
 from ledger.report import Reporter, Result, Silent, Stop
 from ledger.rows import Work, to_raw
 from ledger.scan import NightFolder
@@ -96,6 +96,7 @@ class Machine:
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
         with self._holding(folder, "advance", arguments) as (steps, result):
+            self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
             result.stopped = registration.register(steps)
             if result.stopped is None and flow.position(target) >= flow.position(flow.born):
@@ -118,6 +119,7 @@ class Machine:
         if self.store.find_night(folder.pipeline, folder.date) is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
         with self._holding(folder, "rollback", {"to": target}) as (steps, result):
+            self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=True)
             self._revert(steps, target)
         return result
@@ -132,11 +134,14 @@ class Machine:
         result = Result(folder.pipeline, folder.date)
         night = self.store.night(folder.pipeline, folder.root, folder.date)
         run_id = self.store.begin_run(command, {"date": folder.date, "pipeline": folder.pipeline, **arguments})
-        status = 3  # a bug, unless it turns out otherwise
+        status, in_order = 3, True  # a bug, unless it turns out otherwise
+        book = None
         try:
             with Lease(self.store, night, run_id) as lease, engine.executor(self.config, self.jobs) as pool:
+                book = Book(self.store, flow, night, lease, self.config.instrument.prefix)
+                in_order = False
                 steps = Steps(
-                    Book(self.store, flow, night, lease, self.config.instrument.prefix),
+                    book,
                     folder,
                     self.config,
                     self.stages,
@@ -148,12 +153,13 @@ class Machine:
                 )
                 yield steps, result
                 result.count_states(work.state for work in self.store.works(night))
-            status = 0 if result.succeeded else 1
+            status, in_order = (0 if result.succeeded else 1), not steps.is_torn
         except LedgerError as exc:
             status = exc.exit_status
+            in_order = book is None or book.is_in_order()
             raise
         finally:
-            self.store.end_run(run_id, status)
+            self.store.end_run(run_id, status, in_order=in_order)
 
     def check_advance(self, folder: NightFolder, target: str) -> None:
         """Refuse what cannot go well, before anything is changed.
@@ -173,10 +179,28 @@ class Machine:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
         if needed and not destination.is_dir():
+            own = self.config.pipelines[folder.pipeline].destination
+            key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(
                 f"destination {str(destination)!r}: no such folder; expected it to exist (is the disk mounted?); create"
-                " it, set LEDGER_TRANSFER__DESTINATION, or stop before with --to compressed"
+                f" it, set {key}, or stop before with --to compressed"
             )
+
+    def _check_copies(self, steps: Steps) -> None:
+        """Refuse if the night's copies lie elsewhere than the configuration says now.
+
+        Raises
+        ------
+        BadInput
+            With both places.
+        """
+        expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
+        for copy in self.store.copies(steps.book.night):
+            if copy.withdrawn_us is None and not Path(copy.path).is_relative_to(expected):
+                raise BadInput(
+                    f"night {steps.folder.date}: its copies are at {copy.path!r}, and transfer.destination says"
+                    f" {str(expected)!r}; set the destination back, or roll the night back there first"
+                )
 
     def _refuse_foreign(self, flow: Flow, folder: NightFolder) -> None:
         with self.store.read() as session:
@@ -197,7 +221,7 @@ class Machine:
         works = self.store.works(book.night)
         if not new:
             return
-        if works and not self._is_numbered(book.night):  # products that nobody knows by a number are made anew
+        if works and not self._is_known_outside(book, works):  # products that nobody knows are made anew
             self._revert(steps, flow.states[0])
             if steps.result.stopped:
                 return
@@ -217,8 +241,12 @@ class Machine:
         steps.result.remarks.update(outcome.remarks)
         self.reporter.advance(len(new))
 
-    def _is_numbered(self, night: Night) -> bool:
-        found = self.store.find_night(night.pipeline, night.date)
+    def _is_known_outside(self, book: Book, works: Sequence[Work]) -> bool:
+        """Whether products of the night have frame IDs, or (in a pipeline without) copies: then they stay."""
+        if book.flow.numbering is None:
+            sent = {step.state for step in book.flow.steps if step.needs_copy}
+            return any(work.state in sent for work in works)
+        found = self.store.find_night(book.night.pipeline, book.night.date)
         return found is not None and found.numbered_us is not None
 
     def _advance_segment(
@@ -248,13 +276,16 @@ class Machine:
         moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
         if not moving:
             return None
-        steps.make_folder()
-        for step in segment:
-            steps.write_night_files(step, ready)
+        try:
+            steps.make_folder()
+            for step in segment:
+                steps.write_night_files(step, ready)
+        except NotReady as exc:
+            return str(exc)
         if first.scope == "file":
             steps.flow(segment, "forward", moving)
         else:
-            steps.together(first, "forward", moving, serial=len(self.store.manifests(steps.book.night)))
+            steps.together(first, "forward", moving)
         return None
 
     def _look(self, steps: Steps, works: Sequence[Work], *, final: bool) -> None:
@@ -311,9 +342,13 @@ class Machine:
             if segment[0].scope == "file":
                 steps.flow(undone, "reverse", works)
             else:
-                serial = len(self.store.manifests(steps.book.night))
-                steps.together(segment[0], "reverse", works, serial=serial)
+                steps.together(segment[0], "reverse", works)
             works = self.store.works(steps.book.night)
+            stuck = [w for w in works if w.state in {step.state for step in undone}]
+            if stuck and segment[0].scope == "file" and flow.position(target) <= flow.position(flow.born):
+                steps.drop(stuck)
+                names = {w.product.frame_id or w.product.name for w in stuck}
+                steps.result.failed = [(name, error) for name, error in steps.result.failed if name not in names]
             for step in undone:
                 steps.write_night_files(step, [w for w in works if flow.position(w.state) >= flow.position(step.state)])
             if steps.result.failed:

@@ -107,7 +107,7 @@ class File(SQLModel, table=True):
     timing_size_bytes: int | None = Field(default=None, sa_type=BigInteger)  # raw; none: no txt
     timing_mtime_ns: int | None = Field(default=None, sa_type=BigInteger)
     header_sha256: str | None = None  # raw
-    timing_sha256: str | None = None  # raw
+    timing_sha256: str | None = None  # of the txt; product: from when it was written
     sha256: str | None = None  # product: of the .fz
     files: list[str] = Field(default_factory=list, sa_type=JSON)  # product: names on disk, the cube first
     cards: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # raw: values that rules read

@@ -69,6 +69,7 @@ def to_works(
             files=tuple(row.files),
             frame_id=frame_ids.get(row.identity),
             sha256=row.sha256,
+            timing_sha256=row.timing_sha256,
             size_bytes=row.size_bytes,
         )
         works.append(Work(int(row.id or 0), row.state, product, row.quarantine_reason, row.error))

@@ -1,5 +1,6 @@
 """What is on disk: nights under the roots, raw files in a night. Reads folders only, never a file."""
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -61,17 +62,22 @@ def parse_date(text: str) -> str:
     BadInput
         If it is no date, or a path where a date is due.
     """
-    match = _DATE.fullmatch(text)
-    if match:
-        date = "".join(match.groups())
-        try:
-            datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
-        except ValueError:
-            pass
-        else:
-            return date
+    if is_date(text):
+        return text.replace("-", "")
     hint = f"; a folder is given without --date: {text!r}" if "/" in text else ""
     raise BadInput(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
+
+
+def is_date(text: str) -> bool:
+    """Whether `text` is a day of the calendar, as ``YYYYMMDD`` or ``YYYY-MM-DD``."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        datetime.strptime("".join(match.groups()), "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
 
 
 def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
@@ -105,13 +111,13 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
 
 
 def _night_of_folder(config: Config, folder: Path) -> NightFolder:
-    path = Path(folder).resolve()
+    named = Path(os.path.normpath(folder.absolute()))
+    path = named.parent.resolve() / named.name  # a night may be a link
     if not path.is_dir():
         raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
     for name, pipeline in config.pipelines.items():
         if path.parent == pipeline.root.resolve():
-            match = _DATE.fullmatch(path.name)
-            if not match or len(path.name) != 8:
+            if len(path.name) != 8 or not is_date(path.name):
                 raise BadInput(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
             return NightFolder(name, pipeline.root, parse_date(path.name))
     roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
@@ -133,7 +139,7 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
             f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
         )
     first = settings.first_night or ""
-    names = sorted(p.name for p in settings.root.iterdir() if re.fullmatch(r"\d{8}", p.name) and p.is_dir())
+    names = sorted(p.name for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name) and p.is_dir())
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 

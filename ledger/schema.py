@@ -136,13 +136,24 @@ def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) ->
         If files are in a state that is declared no longer.
     """
     wanted = {(s.pipeline, s.name): s for s in states}
-    used = session.execute(select(col(File.pipeline), col(File.state)).distinct()).all()
+    used = {
+        (pipeline, state) for pipeline, state in session.execute(select(col(File.pipeline), col(File.state)).distinct())
+    }
     gone = sorted(f"{p}.{s}" for p, s in used if (p, s) not in wanted)
     if gone:
         raise BadInput(
             f"files are in states that the configuration declares no longer: {', '.join(gone)};"
             " roll them back with the old configuration first"
         )
+    for row in session.execute(select(State)).scalars():
+        new = wanted.get((row.pipeline, row.name))
+        stands = (row.pipeline, row.name) in used
+        weaker = new and ((row.needs_copy and not new.needs_copy) or (row.needs_frame_id and not new.needs_frame_id))
+        if stands and weaker:
+            raise BadInput(
+                f"files are in state {row.name} of {row.pipeline}, which stands on evidence, and the configuration asks"
+                " for none any more; set `requires` back, or roll them back first"
+            )
     session.execute(delete(Edge))
     session.flush()
     for row in session.execute(select(State)).scalars():

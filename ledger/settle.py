@@ -31,7 +31,8 @@ def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
         Whether the run is going to roll back: then what a dead run may have done outside of the
         night's folder (copies, manifests) is undone; otherwise the run is going to repeat it.
     """
-    pending = steps.book.pending()
+    pending, suspects = steps.book.pending(), steps.book.suspects()
+    repeated: list[Pending] = []
     by_identity = {work.product.identity: work for work in works}
     for step, direction, group in _by_edge(steps, pending):
         concerned = [by_identity[p.identity] for p in group if p.identity in by_identity]
@@ -39,10 +40,13 @@ def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
             continue
         if getattr(steps.stages[step.state].stage, "HEADER_ONLY", False):
             _restore_headers(steps, step, direction, concerned)
+        elif step.scope != "file" and direction == "forward" and not rolls_back:
+            repeated += group  # open until it is done, or a rollback undoes it
         elif step.scope != "file":
-            _settle_together(steps, step, direction, concerned, rolls_back=rolls_back)
-    removed = _remove_strays(steps, works)
-    if pending:
+            _settle_together(steps, step, direction, concerned)
+    removed = _remove_strays(steps, works, suspects)
+    pending = [p for p in pending if p not in repeated]
+    if pending or suspects:
         steps.book.settled(pending)
         steps.result.settled += [f"{p.name}: {p.edge} had begun and not ended" for p in pending]
     steps.result.settled += [f"{name}: left behind, removed" for name in removed]
@@ -61,7 +65,7 @@ def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequ
     """Write the headers and names of the state that the rows say: a kill may have torn them."""
     back: Direction = "reverse" if direction == "forward" else "forward"
     for work in works:
-        if work.state != step.source(direction):
+        if work.state != step.source(direction) or not work.product.files:
             continue
         try:
             outcome = steps.call(step, back, steps.job([work]))
@@ -73,29 +77,29 @@ def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequ
             ) from exc
 
 
-def _settle_together(
-    steps: Steps, step: Step, direction: Direction, works: Sequence[Work], *, rolls_back: bool
-) -> None:
-    """Undo a forward step's traces outside of the night if nobody will repeat it; finish a reverse one."""
-    serial = len(steps.book.store.manifests(steps.book.night))
+def _settle_together(steps: Steps, step: Step, direction: Direction, works: Sequence[Work]) -> None:
+    """Undo what a forward step did outside of the night's folder; finish a reverse one."""
     if direction == "reverse":
-        steps.together(step, "reverse", [w for w in works if w.state == step.state], serial=serial)
-    elif rolls_back:
-        begun = [w for w in works if w.state == step.before]
-        if begun:
-            outcome = steps.call(step, "reverse", steps.job(begun, serial=serial + 1))
-            if outcome.failures:
-                name, reason = next(iter(outcome.failures.items()))
-                raise BadInput(f"{name}: {reason}")
-            durable.remove(outcome.superseded)
+        steps.together(step, "reverse", [w for w in works if w.state == step.state])
+        return
+    begun = [w for w in works if w.state == step.before]
+    if begun:
+        outcome = steps.call(step, "reverse", steps.job(begun, one_more=True))
+        if outcome.failures:
+            name, reason = next(iter(outcome.failures.items()))
+            raise BadInput(f"{name}: {reason}")
+        durable.remove(outcome.superseded)
 
 
-def _remove_strays(steps: Steps, works: Sequence[Work]) -> list[str]:
-    """Remove temporaries, and files that a product could have but by its row does not; return their names."""
-    suffixes = {suffix for loaded in steps.stages.values() for suffix in getattr(loaded.stage, "SUFFIXES", ())}
+def _remove_strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[str]:
+    """Remove temporaries, and what a run that did not end in order left under a product's names.
+
+    A file that a product of such a run could have, and by its row does not have, was about to be
+    superseded or had just been made. Of other products nothing is touched: it may be somebody's own.
+    """
     expected = {name for work in works for name in work.product.files}
-    stems = {s for work in works for s in (work.product.name, work.product.frame_id) if s}
-    possible = {stem + suffix for stem in stems for suffix in suffixes}
+    products = [work.product for work in works if work.product.identity in suspects]
+    possible = {name for product in products for name in steps.names_of(product)}
     strays = _withdrawn_manifests(steps)
     for folder in (steps.product_folder, steps.folder.path):
         if not folder.is_dir():

@@ -5,11 +5,12 @@ the lease is confirmed; headers are rewritten, files replaced, folders synced; s
 entry ``done`` are committed at once; and only then is what is superseded removed.
 """
 
+import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ledger import durable
@@ -22,10 +23,10 @@ from ledger.report import Reporter, Result, Stop
 from ledger.rows import Work
 from ledger.scan import NightFolder
 from stages import base
-from stages.base import Job, Outcome, Raw
+from stages.base import Job, Outcome, Product, Raw
 
-#: Products of one call of a stage of scope ``batch``: small enough that a kill costs little.
-BATCH = 64
+#: Products and bytes of one call of a stage of scope ``batch``: few enough that a stop is prompt.
+BATCH, BATCH_BYTES = 64, 2_000_000_000
 #: Steps in hand a worker: enough to keep it busy while finished ones are committed together.
 IN_HAND_PER_WORKER = 8
 
@@ -86,9 +87,11 @@ class Steps:
         self.stop = stop
         self.result = result
         self.product_folder = folder.path / config.instrument.product_folder
+        self.is_torn = False
 
-    def job(self, works: Sequence[Work] = (), **more: object) -> Job:
-        """Return the job for `works`."""
+    def job(self, works: Sequence[Work] = (), *, one_more: bool = False, **more: object) -> Job:
+        """Return the job for `works`; `one_more` if there may be a manifest that is not on record."""
+        manifests = tuple(manifest.name for manifest in self.book.store.manifests(self.book.night)) if works else ()
         return Job(
             night=self.folder.path,
             date=self.folder.date,
@@ -96,6 +99,8 @@ class Steps:
             instrument=self.config.instrument,
             products=tuple(work.product for work in works),
             destination=self.config.destination(self.folder.pipeline) / self.folder.date,
+            manifests=manifests,
+            serial=len(manifests) + one_more,
             **more,  # type: ignore[arg-type]
         )
 
@@ -128,6 +133,8 @@ class Steps:
         while queue or running:
             if self.stop.signal_number is None:
                 self._submit(queue, running, next_step, direction)
+            else:
+                self._cancel(running, direction)
             if not running:
                 break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
@@ -151,14 +158,21 @@ class Steps:
             calls.append(Call(work, next_step[work.state]))
         for step in {call.step for call in calls}:
             self.book.started([call.work for call in calls if call.step == step], step.verb(direction))
+        job = self.job()
         for call in calls:
             future = self.executor.submit(
                 timed,
                 self._function(call.step, direction),
-                job=self.job([call.work]),
+                job=replace(job, products=(call.work.product,)),
                 params=self.stages[call.step.state].params,
             )
             running[future] = call
+
+    def _cancel(self, running: dict[Future[Timed[Outcome]], Call], direction: Direction) -> None:
+        """Take back the calls that have not begun."""
+        cancelled = [running.pop(future) for future in list(running) if future.cancel()]
+        for step in {call.step for call in cancelled}:
+            self.book.not_begun([call.work for call in cancelled if call.step == step], step.verb(direction))
 
     def _finish(self, finished: Sequence[tuple[Call, Future[Timed[Outcome]]]], direction: Direction) -> list[Work]:
         """Let the outcomes of calls take effect; return the products that moved."""
@@ -177,6 +191,7 @@ class Steps:
             try:
                 durable.put_in_place(outcome.value, self.config.permissions.group)
             except OSError as exc:
+                self.is_torn = True  # it may have taken effect in part: the next run settles it
                 failures.append((call, _reason(exc)))
             else:
                 effective.append((call, outcome))
@@ -210,7 +225,7 @@ class Steps:
 
     # many products at once
 
-    def together(self, step: Step, direction: Direction, works: Sequence[Work], *, serial: int = 0) -> None:
+    def together(self, step: Step, direction: Direction, works: Sequence[Work]) -> None:
         """Take products through a step of scope ``batch`` or ``night``.
 
         Parameters
@@ -221,8 +236,6 @@ class Steps:
             Which way.
         works : sequence of Work
             Products; those not in the step's source state are left out.
-        serial : int
-            How many manifests of the night stand.
         """
         source = step.source(direction)
         ready = [w for w in works if w.state == source]
@@ -234,13 +247,14 @@ class Steps:
         for batch in _batches(ready, step):
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
-            self._batch(step, direction, batch, serial)
+            self._batch(step, direction, batch)
 
-    def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], serial: int) -> None:
+    def _batch(self, step: Step, direction: Direction, batch: Sequence[Work]) -> None:
         verb = step.verb(direction)
         self.book.started(batch, verb)
+        placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
         try:
-            outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, serial=serial))
+            outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, placed=placed))
             self.book.lease.confirm()
             durable.put_in_place(outcome.value, self.config.permissions.group)
         except Busy:
@@ -275,6 +289,37 @@ class Steps:
         self.result.remarks.update(outcome.value.remarks)
         self.reporter.advance(len(batch))
 
+    def names_of(self, product: Product) -> set[str]:
+        """Return every name that a file of `product` can have in the product folder."""
+        stems = [stem for stem in (product.name, product.frame_id) if stem]
+        suffixes = [s for loaded in self.stages.values() for s in getattr(loaded.stage, "SUFFIXES", ())]
+        return {stem + suffix for stem in stems for suffix in suffixes}
+
+    def drop(self, works: Sequence[Work]) -> None:
+        """Take products that cannot be taken back by their stages to where they were born, without their files.
+
+        Nothing is lost: all of their frames are in the raw files, which must be there as registered.
+
+        Raises
+        ------
+        NotReady
+            If a raw file is not.
+        """
+        parts = [part for work in works for part in work.product.parts]
+        gone = [p.raw.cube for p in parts if not p.raw.cube.is_file() or p.raw.cube.stat().st_size != p.raw.size_bytes]
+        if gone:
+            raise NotReady(f"{gone[0]}: gone or changed; expected the raw file that the product can be made of again")
+        names = {name for work in works for name in (*work.product.files, *self.names_of(work.product))}
+        flow = self.book.flow
+        for step in reversed(flow.steps[1:]):
+            here = [work for work in works if work.state == step.state]
+            empty: dict[str, base.Fact] = dict.fromkeys(("sha256", "size_bytes", "timing_sha256")) | {"files": []}
+            self.book.commit(
+                [Move(work, step.reverse, "reverse", facts=empty, remarks={"dropped": 1}) for work in here]
+            )
+        durable.remove(self.product_folder / name for name in sorted(names))
+        self.result.remarks["products dropped, as they could not be taken back"] += len(works)
+
     # the night as a whole
 
     def make_folder(self) -> None:
@@ -287,6 +332,8 @@ class Steps:
         """
         try:
             self.product_folder.mkdir(exist_ok=True)
+            if self.config.permissions.group is not None:
+                shutil.chown(self.product_folder, group=self.config.permissions.group)
         except OSError as exc:
             raise NotReady(
                 f"{self.product_folder}: cannot be made ({exc.strerror}); expected a night's folder that may be written"
@@ -301,8 +348,11 @@ class Steps:
         make = getattr(self.stages[step.state].stage, "night_files", None)
         if make is None:
             return
-        with translated():
-            files = make(job=self.job(works), params=self.stages[step.state].params)
+        try:
+            with translated():
+                files = make(job=self.job(works), params=self.stages[step.state].params)
+        except BadInput as exc:
+            raise NotReady(str(exc)) from exc
         try:
             for name, data in files.items():
                 self._write_night_file(self.folder.path / name, data if works else None)
@@ -349,6 +399,16 @@ def _in_order(segment: Sequence[Step], direction: Direction) -> Sequence[Step]:
 
 
 def _batches(works: Sequence[Work], step: Step) -> Iterator[Sequence[Work]]:
-    size = BATCH if step.scope == "batch" else len(works)
-    for start in range(0, len(works), size):
-        yield works[start : start + size]
+    """Yield `works` in pieces for one call each: all of the night, or as many as make a batch."""
+    if step.scope != "batch":
+        yield works
+        return
+    batch: list[Work] = []
+    size_bytes = 0
+    for work in works:
+        size_bytes += work.product.size_bytes or 0
+        if batch and (len(batch) == BATCH or size_bytes > BATCH_BYTES):
+            yield batch
+            batch, size_bytes = [], work.product.size_bytes or 0
+        batch.append(work)
+    yield batch

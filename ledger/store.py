@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlmodel import Session, col
+from sqlmodel import Session, SQLModel, col
 
 from ledger import schema
 from ledger.clock import Clock, now_us
 from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput, Busy, LedgerError, StateError
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Lineage, Manifest, Night, Run
+from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
 from ledger.rows import Work, to_works
 
 
@@ -146,12 +147,11 @@ class Store:
             session.flush()
             return int(run.id or 0)
 
-    def end_run(self, run_id: int, exit_status: int) -> None:
-        """Record how an invocation ended."""
+    def end_run(self, run_id: int, exit_status: int, *, in_order: bool) -> None:
+        """Record how an invocation ended; one that did not end in order is settled by the next."""
+        ended_us = self.clock() if in_order else None
         with self.write() as session:
-            session.execute(
-                update(Run).where(col(Run.id) == run_id).values(ended_us=self.clock(), exit_status=exit_status)
-            )
+            session.execute(update(Run).where(col(Run.id) == run_id).values(ended_us=ended_us, exit_status=exit_status))
 
     # nights and raw files
 
@@ -164,13 +164,10 @@ class Store:
             If the ledger knows this night under another root.
         """
         with self.write() as session:
-            found = session.execute(
-                select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
-            ).scalar_one_or_none()
-            if found is None:
-                found = Night(pipeline=pipeline, root=str(root), date=date, created_us=self.clock())
-                session.add(found)
-                session.flush()
+            new = {"pipeline": pipeline, "root": str(root), "date": date, "created_us": self.clock()}
+            insert_if_new(session, Night, new)
+            query = select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
+            found: Night = session.execute(query).scalar_one()
         if found.root != str(root):
             raise StateError(
                 f"night {date} of {pipeline} is registered under {found.root!r}, and this is {str(root)!r}:"
@@ -193,12 +190,6 @@ class Store:
             event = "included" if reason is None else "excluded"
             detail = {} if reason is None else {"reason": reason}
             session.add(Entry(at_us=self.clock(), night_id=night.id, name=date, event=event, detail=detail))
-
-    def nights(self, pipeline: str) -> list[Night]:
-        """Return the nights of a pipeline in order of date."""
-        with self.read() as session:
-            query = select(Night).where(col(Night.pipeline) == pipeline).order_by(col(Night.date))
-            return list(session.execute(query).scalars())
 
     def raws(self, night: Night) -> list[File]:
         """Return the raw rows of a night, by folder and name."""
@@ -255,6 +246,11 @@ class Store:
             query = select(Manifest).where(col(Manifest.night_id) == night.id).order_by(col(Manifest.id))
             return list(session.execute(query).scalars())
 
+    def copies(self, night: Night) -> list[Copy]:
+        """Return every proof of the night's products at a destination, withdrawn ones too."""
+        with self.read() as session:
+            return list(session.execute(select(Copy).where(col(Copy.night_id) == night.id)).scalars())
+
     def seconds_per_byte(self, verb: str) -> float | None:
         """Return how long a step took lately, in worker seconds a byte; None without history."""
         recent = (
@@ -267,6 +263,12 @@ class Store:
         with self.read() as session:
             seconds, size = session.execute(select(func.sum(recent.c.seconds), func.sum(recent.c.size_bytes))).one()
         return float(seconds) / float(size) if seconds and size else None
+
+
+def insert_if_new(session: Session, table: type[SQLModel], values: Mapping[str, Any]) -> None:
+    """Insert a row unless there is one with its key: two processes may come at the same moment."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert(table).values(**values).on_conflict_do_nothing())
 
 
 def boot_id() -> str:

@@ -213,6 +213,8 @@ class Product:
         Of the compressed file, hex.
     size_bytes : int or None
         Of the compressed file.
+    timing_sha256 : str or None
+        Of its timing txt, from when it was written, hex.
     """
 
     identity: str
@@ -230,6 +232,7 @@ class Product:
     frame_id: str | None = None
     sha256: str | None = None
     size_bytes: int | None = None
+    timing_sha256: str | None = None
 
     @property
     def n_frames(self) -> int:
@@ -263,8 +266,13 @@ class Job:
         Only for the stage that makes products: the raw files to make them of.
     taken_names : frozenset of str
         Names of products that the night already has and keeps.
+    manifests : tuple of str
+        Names of the night's manifests that stand, in the order in which they were made.
     serial : int
-        How many times this night's step was done before and still stands (manifests, for instance).
+        How many they are; one more where a run that died may have made the next.
+    placed : frozenset of str
+        Identities of products that the ledger has put at the destination before: what lies there
+        under their names is its own to replace.
     destination : Path or None
         The night's folder at the destination, ``<destination>/<date>``.
     """
@@ -276,7 +284,9 @@ class Job:
     products: tuple[Product, ...] = ()
     raws: tuple[Raw, ...] = ()
     taken_names: frozenset[str] = frozenset()
+    manifests: tuple[str, ...] = ()
     serial: int = 0
+    placed: frozenset[str] = frozenset()
     destination: Path | None = None
 
     @property
@@ -378,7 +388,7 @@ class Outcome:
     superseded : tuple of Path
         Files that the new state does not have.
     facts : mapping of str to mapping
-        Product identity to new values of its columns ``files``, ``sha256``, ``size_bytes``.
+        Product identity to new values of its columns ``files``, ``sha256``, ``size_bytes``, ``timing_sha256``.
     products : tuple of Product
         Products that come into being.
     evidence : tuple of Evidence
@@ -442,7 +452,7 @@ def remove_outputs(*, job: Job, params: object) -> Outcome:
     """Reverse of a stage that only added files: all files of the job's products go."""
     return Outcome(
         superseded=tuple(job.folder / name for p in job.products for name in p.files),
-        facts={p.identity: {"files": []} for p in job.products},
+        facts={p.identity: {"files": [], "timing_sha256": None} for p in job.products},
     )
 
 

@@ -1,5 +1,6 @@
 """consolidated: a product's frames, from all its raw files, in one cube with one timing txt (DESIGN section 6)."""
 
+import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import replace
@@ -74,7 +75,7 @@ def forward(*, job: Job, params: HeaderRules) -> Outcome:
     _write(job.temporary(timing), text)
     return Outcome(
         outputs={job.folder / name: job.temporary(name) for name in (cube, timing)},
-        facts={product.identity: {"files": [cube, timing]}},
+        facts={product.identity: {"files": [cube, timing], "timing_sha256": hashlib.sha256(text).hexdigest()}},
     )
 
 

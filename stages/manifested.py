@@ -69,7 +69,11 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
         If the destination cannot be read or written.
     """
     destination = proof.destination_of(job)
-    names = tuple(manifest_name(job.instrument.manifest, date=job.date, serial=serial) for serial in range(job.serial))
+    unrecorded = range(len(job.manifests), job.serial)
+    names = (
+        *job.manifests,
+        *(manifest_name(job.instrument.manifest, date=job.date, serial=serial) for serial in unrecorded),
+    )
     sources = [_source(job, params, name) for name in names]
     for name, source in zip(names, sources, strict=True):
         proof.is_ours(source, destination / name)

@@ -68,7 +68,7 @@ def or_bad_input(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise BadInput(
             f"cannot read {str(path)!r}: {exc.strerror or exc}; expected a readable file; "
-            "restore it (`ledger recall`) or roll the night back and advance it again"
+            "copy it back from the destination, or roll the night back to raw and advance it again"
         ) from exc
 
 
@@ -183,7 +183,7 @@ def make_folder(folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def copy_proven(source: Path, final: Path, *, sha256: str | None = None) -> Digest:
+def copy_proven(source: Path, final: Path, *, sha256: str | None = None, may_replace: bool = True) -> Digest:
     """Make sure that `final` holds the bytes of `source`, and prove it.
 
     A file of the same size at `final` is proven as it lies and not copied again if its bytes are
@@ -197,6 +197,8 @@ def copy_proven(source: Path, final: Path, *, sha256: str | None = None) -> Dige
         File to copy, and its name at the destination in an existing folder.
     sha256 : str, optional
         What the bytes must hash to, hex; without it, what is read at the source.
+    may_replace : bool
+        Whether a file of other bytes at `final` is ours to replace.
 
     Returns
     -------
@@ -216,6 +218,11 @@ def copy_proven(source: Path, final: Path, *, sha256: str | None = None) -> Dige
             present = digest(final, from_disk=True)
             if present.sha256 == (sha256 or source_digest(source).sha256):
                 return present
+        if not may_replace and os.path.lexists(final):
+            raise BadInput(
+                f"{str(final)!r}: found other bytes than those of {str(source)!r}, which this ledger did not put "
+                "there; expected no such file; it may be an archived one: find out whose it is, and move it away"
+            )
         temporary = temporary_beside(final)
         try:
             for _ in range(ATTEMPTS):
@@ -301,7 +308,7 @@ def is_ours(source: Path, final: Path, *, sha256: str | None = None) -> bool:
     if here.sha256 != expected:
         raise Irreversible(
             f"{str(source)!r}: found SHA-256 {here.sha256}, expected {expected}; "
-            f"{str(final)!r} is the only good copy, left alone; `ledger recall` it first"
+            f"{str(final)!r} is the good copy, left alone; copy it back over {str(source)!r} first"
         )
     return True
 

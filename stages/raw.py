@@ -97,7 +97,8 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument)
         timing_status = timing.stat()
         timing_sha256 = hashlib.sha256(timing.read_bytes()).hexdigest()
     header_sha256 = hashlib.sha256(layout.header).hexdigest()
-    name_and_hashes = (f"{stream.name}/{cube.name}", str(status.st_size), header_sha256, timing_sha256)
+    date = cube.parent.parent.name
+    name_and_hashes = (f"{date}/{stream.name}/{cube.name}", str(status.st_size), header_sha256, timing_sha256)
     cards = _cards(cube, layout.header, (*instrument.keywords_kept(), *_FRAME_SIZE))
     return RawFacts(
         identity=hashlib.sha256("\n".join(name_and_hashes).encode()).hexdigest(),

@@ -5,6 +5,7 @@ only when its SHA-256, computed from the destination's bytes, is the product's. 
 copies that are still provably ours and leaves everything else alone.
 """
 
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,9 +107,17 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
         If the destination cannot be read or written.
     """
     folder = proof.destination_of(job) / job.folder.name
-    withdrawn, failures = _each(job.products, partial(_withdraw, job, folder), params.in_flight)
-    kept = _tidy(job, params)
-    remarks = {"changed copies left at the destination": kept} if kept else {}
+    # From the first removal on nothing may be raised: what is gone must be told, or a state would stand on it.
+    left: list[str] = []
+    withdrawn, failures = _each(job.products, partial(_withdraw, job, folder, left), params.in_flight, gives_up=False)
+    try:
+        kept = _tidy(job, params)
+    except Retry as exc:
+        remarks = {f"the destination's folder could not be tidied: {exc}": 1}
+    else:
+        remarks = {"changed copies left at the destination": kept} if kept else {}
+    if left:
+        remarks[f"left at the destination, as they could not be removed: {' '.join(sorted(left))}"] = len(left)
     return Outcome(withdrawn=tuple(withdrawn), failures=failures, remarks=remarks)
 
 
@@ -158,7 +167,10 @@ def verify_copies(*, job: Job, params: Parameters) -> Outcome:
 
 def _transfer(job: Job, folder: Path, product: Product) -> Evidence:
     copies = _copies(job, folder, product)
-    digests = [proof.copy_proven(copy.source, copy.final, sha256=copy.sha256) for copy in copies]
+    may_replace = product.identity in job.placed
+    digests = [
+        proof.copy_proven(copy.source, copy.final, sha256=copy.sha256, may_replace=may_replace) for copy in copies
+    ]
     return _evidence(product, copies[0], digests[0])
 
 
@@ -172,13 +184,19 @@ def _verify(job: Job, folder: Path, product: Product) -> Evidence:
     return _evidence(product, copies[0], digests[0])
 
 
-def _withdraw(job: Job, folder: Path, product: Product) -> str:
-    """Remove all files of the product, or none."""
+def _withdraw(job: Job, folder: Path, left: list[str], product: Product) -> str:
+    """Remove all files of the product, or none; what could not be removed once others were is put in `left`."""
     copies = _copies(job, folder, product)
     for copy in copies:
         proof.is_ours(copy.source, copy.final, sha256=copy.sha256)
-    for copy in copies:
-        proof.remove(copy.final)
+    try:
+        for copy in copies:
+            proof.remove(copy.final)
+    except Retry:
+        remaining = [copy.final.name for copy in copies if copy.final.exists()]
+        if len(remaining) == len(copies):
+            raise
+        left += remaining  # no state may stand on what is there in part
     return product.identity
 
 
@@ -193,8 +211,9 @@ def _copies(job: Job, folder: Path, product: Product) -> list[_Copy]:
 
 
 def _recorded(product: Product) -> dict[str, str | None]:
-    """Return the product's file names, the cube first, with the SHA-256 on record: only the cube's."""
-    return {name: product.sha256 if i == 0 else None for i, name in enumerate(product.files)}
+    """Return the product's file names with the SHA-256 on record: the cube's, the txt's, none of further ones."""
+    known = (product.sha256, product.timing_sha256)
+    return dict(itertools.zip_longest(product.files, known[: len(product.files)]))
 
 
 def _evidence(product: Product, cube: _Copy, digest: proof.Digest) -> Evidence:
@@ -208,11 +227,15 @@ def _evidence(product: Product, cube: _Copy, digest: proof.Digest) -> Evidence:
     )
 
 
-def _each(products: Sequence[Product], work: Callable[[Product], T], in_flight: int) -> tuple[list[T], dict[str, str]]:
+def _each(
+    products: Sequence[Product], work: Callable[[Product], T], in_flight: int, *, gives_up: bool = True
+) -> tuple[list[T], dict[str, str]]:
     """Work on products, `in_flight` at once; return what came of them, and failures by identity.
 
-    What ails the destination as a whole (Retry) is raised, and products not yet begun are left.
+    What ails the destination as a whole (Retry) is raised, and products not yet begun are left; unless it
+    may not give up: then that too is the product's failure.
     """
+    of_product = (BadInput, Irreversible) if gives_up else (BadInput, Irreversible, Retry)
     results: list[T] = []
     failures: dict[str, str] = {}
     pool = ThreadPoolExecutor(in_flight)
@@ -221,7 +244,7 @@ def _each(products: Sequence[Product], work: Callable[[Product], T], in_flight: 
         for identity, future in futures:
             try:
                 results.append(future.result())
-            except (BadInput, Irreversible) as exc:
+            except of_product as exc:
                 failures[identity] = str(exc)
     finally:
         pool.shutdown(cancel_futures=True)

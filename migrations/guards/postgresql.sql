@@ -83,8 +83,10 @@ CREATE TRIGGER guard_file_delete BEFORE DELETE ON file FOR EACH ROW EXECUTE FUNC
 CREATE FUNCTION guard_frame_id_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
     IF NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
-       OR NEW.identity <> OLD.identity OR (OLD.late AND NOT NEW.late) THEN
-        RAISE EXCEPTION 'guard: a frame ID does not change its product, number or lateness';
+       OR NEW.identity <> OLD.identity OR NEW.night_id <> OLD.night_id OR NEW.start_us <> OLD.start_us
+       OR NEW.camera <> OLD.camera OR NEW.flc IS DISTINCT FROM OLD.flc OR (OLD.late AND NOT NEW.late)
+       OR (OLD.status <> 'live' AND NEW.status = 'live') THEN
+        RAISE EXCEPTION 'guard: a frame ID does not change its product, number, time or lateness';
     END IF;
     IF NEW.status <> 'live' AND EXISTS (
         SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
@@ -112,7 +114,8 @@ CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id FOR EACH ROW EXEC
 CREATE FUNCTION guard_copy_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
     IF NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
-       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id THEN
+       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
+       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS DISTINCT FROM OLD.withdrawn_us) THEN
         RAISE EXCEPTION 'guard: a proof is not rewritten';
     END IF;
     IF NEW.withdrawn_us IS NOT NULL AND EXISTS (
@@ -128,6 +131,54 @@ END $guard$
 CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy FOR EACH ROW EXECUTE FUNCTION guard_copy_update()
 -- end
 
+-- Lineage is written where products are made, and goes there.
+CREATE FUNCTION guard_lineage() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF EXISTS (SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+                   WHERE file.id = OLD.product_id AND NOT state.makes_products) THEN
+            RAISE EXCEPTION 'guard: a product has lineage';
+        END IF;
+        RETURN OLD;
+    END IF;
+    IF TG_OP = 'UPDATE' OR NOT EXISTS (
+        SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+        WHERE file.id = NEW.product_id AND state.makes_products) THEN
+        RAISE EXCEPTION 'guard: lineage is written once, where products are made';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_lineage BEFORE INSERT OR UPDATE OR DELETE ON lineage
+FOR EACH ROW EXECUTE FUNCTION guard_lineage()
+-- end
+
+-- What was listed stays on record; a manifest is withdrawn, once. No table of evidence is emptied.
+CREATE FUNCTION guard_manifest_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF NEW.id <> OLD.id OR NEW.name <> OLD.name OR NEW.sha256 <> OLD.sha256 OR NEW.night_id <> OLD.night_id
+       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS DISTINCT FROM OLD.withdrawn_us) THEN
+        RAISE EXCEPTION 'guard: a manifest on record does not change';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_manifest_update BEFORE UPDATE ON manifest FOR EACH ROW EXECUTE FUNCTION guard_manifest_update()
+-- end
+CREATE TRIGGER guard_manifest_delete BEFORE DELETE ON manifest FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_manifest_line BEFORE UPDATE OR DELETE ON manifest_line
+FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_file_truncate BEFORE TRUNCATE ON file EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_frame_id_truncate BEFORE TRUNCATE ON frame_id EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_lineage_truncate BEFORE TRUNCATE ON lineage EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_manifest_line_truncate BEFORE TRUNCATE ON manifest_line EXECUTE FUNCTION guard_append_only()
+-- end
+
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
 CREATE FUNCTION guard_frame_sequence_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
@@ -137,6 +188,17 @@ BEGIN
     RETURN NEW;
 END $guard$
 -- end
-CREATE TRIGGER guard_frame_sequence_update BEFORE UPDATE ON frame_sequence
+CREATE TRIGGER guard_frame_sequence_update BEFORE INSERT OR UPDATE ON frame_sequence
 FOR EACH ROW EXECUTE FUNCTION guard_frame_sequence_update()
+-- end
+CREATE FUNCTION guard_frame_sequence_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix) THEN
+        RAISE EXCEPTION 'guard: numbers of this counter are taken';
+    END IF;
+    RETURN OLD;
+END $guard$
+-- end
+CREATE TRIGGER guard_frame_sequence_delete BEFORE DELETE ON frame_sequence
+FOR EACH ROW EXECUTE FUNCTION guard_frame_sequence_delete()
 -- end

@@ -70,9 +70,11 @@ BEGIN SELECT RAISE(ABORT, 'guard: a row goes only from the state that it was bor
 -- A frame ID in use is not taken away or given to another product.
 CREATE TRIGGER guard_frame_id_update BEFORE UPDATE ON frame_id
 BEGIN
-    SELECT RAISE(ABORT, 'guard: a frame ID does not change its product, number or lateness')
+    SELECT RAISE(ABORT, 'guard: a frame ID does not change its product, number, time or lateness')
     WHERE NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
-       OR NEW.identity <> OLD.identity OR (OLD.late AND NOT NEW.late);
+       OR NEW.identity <> OLD.identity OR NEW.night_id <> OLD.night_id OR NEW.start_us <> OLD.start_us
+       OR NEW.camera <> OLD.camera OR NEW.flc IS NOT OLD.flc OR (OLD.late AND NOT NEW.late)
+       OR (OLD.status <> 'live' AND NEW.status = 'live');
     SELECT RAISE(ABORT, 'guard: this frame ID is in use')
     WHERE NEW.status <> 'live' AND EXISTS (
         SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
@@ -96,7 +98,8 @@ CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy
 BEGIN
     SELECT RAISE(ABORT, 'guard: a proof is not rewritten')
     WHERE NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
-       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id;
+       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
+       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS NOT OLD.withdrawn_us);
     SELECT RAISE(ABORT, 'guard: a state stands on this proof')
     WHERE NEW.withdrawn_us IS NOT NULL AND EXISTS (
         SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
@@ -113,8 +116,48 @@ WHEN EXISTS (SELECT 1 FROM copy WHERE id = NEW.id)
 BEGIN SELECT RAISE(ABORT, 'guard: a proof is not rewritten'); END
 -- end
 
+-- Lineage is written where products are made, and goes there.
+CREATE TRIGGER guard_lineage_insert BEFORE INSERT ON lineage
+WHEN NOT EXISTS (SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+                 WHERE file.id = NEW.product_id AND state.makes_products)
+  OR EXISTS (SELECT 1 FROM lineage WHERE product_id = NEW.product_id AND position = NEW.position)
+BEGIN SELECT RAISE(ABORT, 'guard: lineage is written once, where products are made'); END
+-- end
+CREATE TRIGGER guard_lineage_update BEFORE UPDATE ON lineage
+BEGIN SELECT RAISE(ABORT, 'guard: lineage is written once, where products are made'); END
+-- end
+CREATE TRIGGER guard_lineage_delete BEFORE DELETE ON lineage
+WHEN EXISTS (SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+             WHERE file.id = OLD.product_id AND NOT state.makes_products)
+BEGIN SELECT RAISE(ABORT, 'guard: a product has lineage'); END
+-- end
+
+-- What was listed stays on record; a manifest is withdrawn, once.
+CREATE TRIGGER guard_manifest_update BEFORE UPDATE ON manifest
+WHEN NEW.id <> OLD.id OR NEW.name <> OLD.name OR NEW.sha256 <> OLD.sha256 OR NEW.night_id <> OLD.night_id
+  OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS NOT OLD.withdrawn_us)
+BEGIN SELECT RAISE(ABORT, 'guard: a manifest on record does not change'); END
+-- end
+CREATE TRIGGER guard_manifest_delete BEFORE DELETE ON manifest
+BEGIN SELECT RAISE(ABORT, 'guard: a manifest on record does not change'); END
+-- end
+CREATE TRIGGER guard_manifest_line_update BEFORE UPDATE ON manifest_line
+BEGIN SELECT RAISE(ABORT, 'guard: a manifest on record does not change'); END
+-- end
+CREATE TRIGGER guard_manifest_line_delete BEFORE DELETE ON manifest_line
+BEGIN SELECT RAISE(ABORT, 'guard: a manifest on record does not change'); END
+-- end
+
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
 CREATE TRIGGER guard_frame_sequence_update BEFORE UPDATE ON frame_sequence
 WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.next_number)
 BEGIN SELECT RAISE(ABORT, 'guard: numbers at or above the counter are taken'); END
+-- end
+CREATE TRIGGER guard_frame_sequence_insert BEFORE INSERT ON frame_sequence
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.next_number)
+BEGIN SELECT RAISE(ABORT, 'guard: numbers at or above the counter are taken'); END
+-- end
+CREATE TRIGGER guard_frame_sequence_delete BEFORE DELETE ON frame_sequence
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix)
+BEGIN SELECT RAISE(ABORT, 'guard: numbers of this counter are taken'); END
 -- end

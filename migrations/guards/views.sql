@@ -44,10 +44,16 @@ CREATE VIEW id_order AS
 SELECT ordered.*,
        CASE WHEN ordered.late THEN 0
             WHEN ordered.previous_start_us > ordered.start_us THEN 1
+            WHEN ordered.last_start_us = ordered.start_us AND ordered.last_camera > ordered.camera THEN 1
+            WHEN ordered.last_start_us = ordered.start_us AND ordered.last_camera = ordered.camera
+                 AND ordered.last_flc > COALESCE(ordered.flc, '') THEN 1
             ELSE 0 END AS disorder
 FROM (SELECT frame_id.frame_id, frame_id.prefix, frame_id.number, frame_id.start_us, frame_id.camera, frame_id.flc,
              frame_id.late, night.date,
              LAG(frame_id.number) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS previous_number,
+             LAG(frame_id.start_us) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS last_start_us,
+             LAG(frame_id.camera) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS last_camera,
+             LAG(COALESCE(frame_id.flc, '')) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS last_flc,
              MAX(CASE WHEN frame_id.late THEN NULL ELSE frame_id.start_us END)
                  OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number
                        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS previous_start_us

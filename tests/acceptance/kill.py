@@ -1,5 +1,7 @@
-"""Kills a run at its n-th fault point: just before a sync, replace, removal or commit, or in the middle of a write."""
+"""Kills a run at its n-th fault point, or lets the call fail: a sync, replace, removal, commit, or half of a write."""
 
+import contextlib
+import errno
 import itertools
 import os
 import signal
@@ -9,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import sqlalchemy.orm
+from sqlalchemy.exc import OperationalError
 
 from ledger.machine import Machine
 from ledger.store import Store
@@ -28,8 +31,11 @@ FAULT_POINTS = (
 )
 
 
-def run_and_kill(world: World, act: Callable[[Machine], object], at: int | None) -> int | None:
+def run_and_kill(world: World, act: Callable[[Machine], object], at: int | None, *, fails: bool = False) -> int | None:
     """Run `act` in a process of its own, killed at fault point `at` (None: not at all).
+
+    With `fails`, the call at the fault point raises what the system or the database would, and the run
+    makes of it what it does; all later calls go well.
 
     Returns
     -------
@@ -43,9 +49,10 @@ def run_and_kill(world: World, act: Callable[[Machine], object], at: int | None)
         if child == 0:
             status = 1
             try:
-                points = _arm(at)
+                points = _arm(at, fails=fails)
                 store = Store(world.url, clock=lambda: world.now_us)
-                act(Machine(config, store))
+                with contextlib.suppress(Exception if fails else ()):
+                    act(Machine(config, store))
                 Path(counted.name).write_text(str(next(points)))
                 status = 0
             finally:
@@ -58,8 +65,8 @@ def run_and_kill(world: World, act: Callable[[Machine], object], at: int | None)
         return int(Path(counted.name).read_text())
 
 
-def _arm(at: int | None) -> "itertools.count[int]":
-    points, pwrite = itertools.count(), os.pwrite
+def _arm(at: int | None, *, fails: bool) -> "itertools.count[int]":
+    points, pwrite, commit = itertools.count(), os.pwrite, sqlalchemy.orm.Session.commit
 
     def armed(original: Callable[..., object]) -> Callable[..., object]:
         def call(*args: object, **kwargs: object) -> object:
@@ -67,6 +74,10 @@ def _arm(at: int | None) -> "itertools.count[int]":
                 if original is pwrite:  # a kill tears a write
                     descriptor, data, offset = args
                     pwrite(descriptor, bytes(data)[: len(bytes(data)) // 2], offset)
+                if fails and original is commit:
+                    raise OperationalError("COMMIT", {}, Exception("disk I/O error"))
+                if fails:
+                    raise OSError(errno.EIO, os.strerror(errno.EIO))
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(*args, **kwargs)
 

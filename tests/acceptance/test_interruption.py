@@ -8,11 +8,11 @@ import time
 
 import pytest
 
+from ledger import registration
 from ledger.errors import Busy
 from tests.acceptance.kill import run_and_kill
 from tests.world import DATE, World
 
-PRODUCT_NAME = "SELECT MIN(name) FROM file WHERE kind = 'product'"
 #: How many fault points of each direction are tried; the server makes each try slower.
 SAMPLE = {"sqlite": 10, "postgresql": 4}
 
@@ -86,17 +86,15 @@ def test_what_a_dead_run_left_is_told_and_nothing_else_is_touched(sqlite_world):
     assert mine.read_text() == "of the observer"
 
 
-def test_files_under_final_names_that_no_row_has_are_settled(sqlite_world):
-    """A kill between replace and commit leaves them; a rollback must not."""
+def test_a_file_of_somebody_under_a_name_like_ours_is_not_touched(sqlite_world):
+    """``funpack VMPA00000001.fits.fz`` makes such a file; only what a run left that died is removed."""
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    before = world.tree()
-    assert world.advance(to="identified").succeeded
-    folder = world.folder / "archive" / DATE / "vgen2"
-    for name in ("VMPA00000001.fits.fz", f"{world.query(PRODUCT_NAME)[0][0]}.fits"):
-        (folder / name).write_bytes(b"of a run that died")
-    assert world.rollback().succeeded
-    assert world.tree() == before
+    assert world.advance(to="compressed").succeeded
+    unpacked = world.folder / "archive" / DATE / "vgen2" / "VMPA00000001.fits"
+    unpacked.write_bytes(b"of somebody")
+    assert world.advance().settled == []
+    assert unpacked.read_bytes() == b"of somebody"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -134,7 +132,7 @@ def test_a_run_that_was_suspended_cannot_write_over_its_successor(world):
     world.simulate(scale=0.02, scenario=("pdi",))
     late = world.machine()
     with late._holding(world.night(), "advance", {}) as (steps, _):
-        late._register(steps)
+        registration.register(steps)
         world.now_us += 60_000_000  # its heartbeat is old by now
         assert world.machine().advance(world.night(), to="synced").succeeded
         rows = world.query("SELECT id, state FROM file ORDER BY id")

@@ -7,6 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,7 @@ def job(tmp_path, base):
         instrument=INSTRUMENT,
         products=products,
         destination=base / DATE,
+        placed=frozenset(product.identity for product in products),
     )
 
 
@@ -507,3 +509,16 @@ def test_verify_needs_no_local_files(job):
     evidence = forward(job).evidence
     shutil.rmtree(job.folder)
     assert transferred.verify_copies(job=job, params=Parameters()).evidence == evidence
+
+
+def test_what_the_ledger_did_not_put_there_is_not_replaced(job):
+    """A counter that began anew would else overwrite an archived file of the same name."""
+    product = job.products[0]
+    folder = job.destination / job.folder.name
+    folder.mkdir(parents=True)
+    archived = folder / product.files[0]
+    archived.write_bytes(b"of another night")
+    outcome = transferred.forward(job=replace(job, placed=frozenset()), params=Parameters())
+    assert "did not put there" in outcome.failures[product.identity]
+    assert archived.read_bytes() == b"of another night"
+    assert {e.identity for e in outcome.evidence} == {p.identity for p in job.products[1:]}
