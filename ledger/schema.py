@@ -136,9 +136,8 @@ def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) ->
         If files are in a state that is declared no longer.
     """
     wanted = {(s.pipeline, s.name): s for s in states}
-    used = {
-        (pipeline, state) for pipeline, state in session.execute(select(col(File.pipeline), col(File.state)).distinct())
-    }
+    found = session.execute(select(col(File.pipeline), col(File.state)).distinct())
+    used = {(pipeline, state) for pipeline, state in found}
     gone = sorted(f"{p}.{s}" for p, s in used if (p, s) not in wanted)
     if gone:
         raise BadInput(

@@ -403,6 +403,8 @@ class Outcome:
         Things worth telling, with how often each happened; summed over the night.
     failures : mapping of str to str
         Product identity to the reason why this product, of a batch, did not succeed.
+    unfinished : mapping of str to str
+        Product identity to what is left of it outside of the night, although it is withdrawn.
     """
 
     outputs: Mapping[Path, Path] = field(default_factory=dict)
@@ -417,6 +419,7 @@ class Outcome:
     withdrawn_manifests: tuple[str, ...] = ()
     remarks: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    unfinished: Mapping[str, str] = field(default_factory=dict)
 
 
 class Stage(Protocol):

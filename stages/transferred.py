@@ -108,7 +108,7 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     """
     folder = proof.destination_of(job) / job.folder.name
     # From the first removal on nothing may be raised: what is gone must be told, or a state would stand on it.
-    left: list[str] = []
+    left: dict[str, str] = {}
     withdrawn, failures = _each(job.products, partial(_withdraw, job, folder, left), params.in_flight, gives_up=False)
     try:
         kept = _tidy(job, params)
@@ -116,9 +116,7 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
         remarks = {f"the destination's folder could not be tidied: {exc}": 1}
     else:
         remarks = {"changed copies left at the destination": kept} if kept else {}
-    if left:
-        remarks[f"left at the destination, as they could not be removed: {' '.join(sorted(left))}"] = len(left)
-    return Outcome(withdrawn=tuple(withdrawn), failures=failures, remarks=remarks)
+    return Outcome(withdrawn=tuple(withdrawn), failures=failures, unfinished=left, remarks=remarks)
 
 
 def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
@@ -184,7 +182,7 @@ def _verify(job: Job, folder: Path, product: Product) -> Evidence:
     return _evidence(product, copies[0], digests[0])
 
 
-def _withdraw(job: Job, folder: Path, left: list[str], product: Product) -> str:
+def _withdraw(job: Job, folder: Path, left: dict[str, str], product: Product) -> str:
     """Remove all files of the product, or none; what could not be removed once others were is put in `left`."""
     copies = _copies(job, folder, product)
     for copy in copies:
@@ -192,11 +190,11 @@ def _withdraw(job: Job, folder: Path, left: list[str], product: Product) -> str:
     try:
         for copy in copies:
             proof.remove(copy.final)
-    except Retry:
-        remaining = [copy.final.name for copy in copies if copy.final.exists()]
+    except Retry as exc:
+        remaining = [copy.final for copy in copies if copy.final.exists()]
         if len(remaining) == len(copies):
             raise
-        left += remaining  # no state may stand on what is there in part
+        left[product.identity] = str(exc)  # no state may stand on what is there in part
     return product.identity
 
 
