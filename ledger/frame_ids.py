@@ -204,8 +204,11 @@ def allocate(
 def _lock(session: Session, prefix: str) -> int:
     """Lock the counter's row, made if it is new; return the next number."""
     query = select(FrameSequence).where(col(FrameSequence.prefix) == prefix).with_for_update()
-    insert_if_new(session, FrameSequence, {"prefix": prefix, "next_number": 1})
-    return int(session.execute(query).scalar_one().next_number)
+    row = session.execute(query).scalar_one_or_none()
+    if row is None:
+        insert_if_new(session, FrameSequence, {"prefix": prefix, "next_number": 1})
+        row = session.execute(query).scalar_one()
+    return int(row.next_number)
 
 
 def _live(session: Session, book: Book) -> Sequence[FrameId]:

@@ -7,7 +7,7 @@ entry ``done`` are committed at once; and only then is what is superseded remove
 
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ from ledger import durable
 from ledger.book import Book, Move
 from ledger.config import Config, LoadedStage
 from ledger.engine import Timed, timed
-from ledger.errors import BadInput, Busy, Interrupted, Irreversible, LedgerError, NotReady
+from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotReady
 from ledger.flow import Direction, Step
 from ledger.report import Reporter, Result, Stop
 from ledger.rows import Work
@@ -255,14 +255,13 @@ class Steps:
         placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
         try:
             outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, placed=placed))
-            self.book.lease.confirm()
-            durable.put_in_place(outcome.value, self.config.permissions.group)
-        except Busy:
-            raise
-        except (LedgerError, OSError) as exc:
+        except LedgerError as exc:
             self._fail([(work, _reason(exc)) for work in batch], step, direction)
             self.reporter.advance(len(batch))
             return
+        # From here on something may have changed outside of the night: an error leaves the step open.
+        self.book.lease.confirm()
+        durable.put_in_place(outcome.value, self.config.permissions.group)
         evidence = {e.identity: e for e in outcome.value.evidence}
         withdrawn = set(outcome.value.withdrawn)
         failures = outcome.value.failures
@@ -281,13 +280,21 @@ class Steps:
             if work.product.identity not in failures and work.state == step.source(direction)
         ]
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
+        self._note_unfinished(step, batch, outcome.value.unfinished)
         durable.remove(outcome.value.superseded)
-        self._fail(
-            [(w, failures[w.product.identity]) for w in batch if w.product.identity in failures], step, direction
-        )
+        failed = [work for work in batch if work.product.identity in failures]
+        self._fail([(work, failures[work.product.identity]) for work in failed], step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
         self.reporter.advance(len(batch))
+
+    def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
+        """Open the step again for products of which something is left outside: a rollback then removes it."""
+        works = [work for work in batch if work.product.identity in unfinished]
+        if works:
+            self.book.started(works, step.forward)
+            names = [(work.product.frame_id or work.product.name, work.product.identity) for work in works]
+            self.result.failed += [(name, unfinished[identity]) for name, identity in names]
 
     def names_of(self, product: Product) -> set[str]:
         """Return every name that a file of `product` can have in the product folder."""

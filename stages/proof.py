@@ -308,7 +308,7 @@ def is_ours(source: Path, final: Path, *, sha256: str | None = None) -> bool:
     if here.sha256 != expected:
         raise Irreversible(
             f"{str(source)!r}: found SHA-256 {here.sha256}, expected {expected}; "
-            f"{str(final)!r} is the good copy, left alone; copy it back over {str(source)!r} first"
+            f"{str(final)!r} is the only good copy, left alone; copy it back over {str(source)!r} first"
         )
     return True
 

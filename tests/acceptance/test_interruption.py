@@ -71,6 +71,85 @@ def test_killed_while_rolling_back(night):
         assert finished(night) == undisturbed
 
 
+def test_calls_that_fail_while_advancing(sqlite_world):
+    """An error of the disk or the database, at a sample of fault points: the next run makes up for it."""
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi", "bad"))
+    before, undisturbed = world.tree(), finished(world)
+    assert back(world) == (before, {})
+    n = run_and_kill(world, lambda machine: machine.advance(world.night()), None)
+    assert back(world) == (before, {})
+    for at in sample(world, n, shift=3):
+        run_and_kill(world, lambda machine: machine.advance(world.night()), at, fails=True)
+        assert finished(world) == undisturbed, f"fault point {at}: advanced"
+        assert back(world) == (before, {}), f"fault point {at}: rolled back"
+        run_and_kill(world, lambda machine: machine.advance(world.night()), at, fails=True)
+        assert back(world) == (before, {}), f"fault point {at}: rolled back at once"
+
+
+def test_calls_that_fail_while_rolling_back(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi", "bad"))
+    before, undisturbed = world.tree(), finished(world)
+    n = run_and_kill(world, lambda machine: machine.rollback(world.night()), None)
+    assert finished(world) == undisturbed
+    for at in [*sample(world, n, shift=7), 52]:  # the 52nd: a copy at the destination is removed in part
+        run_and_kill(world, lambda machine: machine.rollback(world.night()), at, fails=True)
+        assert finished(world) == undisturbed, f"fault point {at}: advanced"
+        run_and_kill(world, lambda machine: machine.rollback(world.night()), at, fails=True)
+        assert back(world) == (before, {}), f"fault point {at}: rolled back"
+        assert finished(world) == undisturbed
+
+
+@pytest.mark.parametrize(("verb", "to"), [("list", "transferred"), ("transfer", "compressed")])
+def test_a_step_that_nobody_repeats_is_undone_by_a_rollback(sqlite_world, verb, to):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    before = world.tree()
+    assert world.advance(to=to).succeeded
+    n = run_and_kill(world, lambda machine: machine.advance(world.night()), None)
+    assert world.rollback(to=to).succeeded
+    for at in range(n - 8, n) if verb == "list" else range(n // 2, n // 2 + 3):
+        assert run_and_kill(world, lambda machine: machine.advance(world.night()), at) is None
+        assert world.advance(to=to).succeeded
+        assert back(world) == (before, {}), at
+        assert world.advance(to=to).succeeded
+
+
+def test_a_product_that_is_lost_is_made_again(sqlite_world):
+    """Its raw frames are there, so a rollback to raw goes through, and an advance makes it again."""
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    before = world.tree()
+    assert world.advance(to="compressed").succeeded
+    made = world.tree()
+    folder = world.folder / "archive" / DATE / "vgen2"
+    (folder / "VMPA00000001.fits.fz").unlink()
+    (folder / "VMPA00000002.fits.fz").write_bytes(b"damaged")
+    assert not world.rollback(to="fixed").succeeded
+    result = world.rollback()
+    assert result.succeeded, result
+    assert result.remarks["products dropped, as they could not be taken back"] == 2
+    assert world.tree() == before
+    assert world.advance(to="compressed").succeeded
+    assert world.tree() == made
+
+
+def test_workers_end_with_their_run(sqlite_world):
+    world = sqlite_world
+    world.data["engine"] = {"executor": "processes", "workers": 2}
+    world.simulate(scale=1, scenario=("pdi", "slow"))
+    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), "advance", "--date", DATE]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    for line in run.stderr:
+        if "consolidated" in line:
+            break
+    run.kill()
+    run.wait()
+    run.stderr.read()  # comes to its end only when every worker, which holds the other end, is gone
+    run.stderr.close()
+
+
 def test_what_a_dead_run_left_is_told_and_nothing_else_is_touched(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))

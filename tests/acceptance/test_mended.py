@@ -11,7 +11,7 @@ import pytest
 from ledger import audit, inquiry
 from ledger.catch_up import catch_up
 from ledger.config import read_config
-from ledger.errors import NotReady
+from ledger.errors import BadInput, NotReady
 from ledger.plan import plan_advance
 from ledger.scan import find_night
 from tests.world import DATE
@@ -277,3 +277,115 @@ def test_a_relative_dictionary_is_relative_to_the_file(sqlite_world):
 def test_a_umask_from_the_environment_is_octal(sqlite_world):
     config = read_config(sqlite_world.config_path, environment={"LEDGER_PERMISSIONS__UMASK": "0002"})
     assert config.permissions.umask == "0002"
+
+
+def test_copies_are_not_looked_for_where_they_are_not(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    assert world.advance(to="transferred").succeeded
+    elsewhere = world.folder / "elsewhere"
+    elsewhere.mkdir()
+    world.data["transfer"]["destination"] = str(elsewhere)
+    for act in (world.advance, world.rollback):
+        with pytest.raises(BadInput, match="set the destination back"):
+            act()
+    world.data["transfer"]["destination"] = "destination/archive"
+    assert world.rollback().succeeded
+    assert world.tree(world.destination) == {}
+
+
+def test_a_manifest_is_withdrawn_by_the_name_it_was_made_under(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    before = world.tree()
+    assert world.advance().succeeded
+    world.data["instrument"]["manifest"] = "list_{date}.csv"
+    assert world.rollback().succeeded
+    assert (world.tree(), world.tree(world.destination)) == (before, {})
+
+
+def test_a_damaged_timing_file_is_not_sent(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    assert world.advance(to="compressed").succeeded
+    timing = world.folder / "archive" / DATE / "vgen2" / "VMPA00000001.txt"
+    good = timing.read_bytes()
+    timing.write_bytes(good + b"X")
+    result = world.advance()
+    assert [name for name, _ in result.failed] == ["VMPA00000001"]
+    timing.write_bytes(good)
+    assert world.advance().succeeded
+
+
+def test_a_numbered_night_that_was_rolled_back_holds_the_gate(sqlite_world):
+    world = sqlite_world
+    for date in ("20260102", "20260103"):
+        world.simulate(date, scale=0.02, scenario=("onecamera",))
+    assert world.advance("20260102").succeeded
+    assert world.rollback("20260102").succeeded
+    assert "raw files that are not synced" in world.advance("20260103").stopped
+    assert world.advance("20260102").succeeded
+    assert world.advance("20260103").succeeded
+
+
+def test_a_renamed_night_can_be_registered(world):
+    world.simulate("20260101", scale=0.02, scenario=("onecamera",))
+    assert world.machine().scan(world.night("20260101")).succeeded
+    (world.folder / "archive/20260101").rename(world.folder / "archive/20260102")
+    assert world.machine().scan(world.night("20260102")).succeeded
+
+
+def test_an_engineering_night_that_was_sent_is_not_made_anew(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("onecamera", "slow"), pipeline="engineering")
+    night = find_night(world.config, folder=world.folder / "engineering" / DATE)
+    late = max((night.path / "vcam1").glob("*.fits"))
+    shelf = world.folder / "shelf"
+    shelf.mkdir()
+    for path in (late, late.with_suffix(".txt")):
+        path.rename(shelf / path.name)
+    assert world.machine().advance(night).succeeded
+    sent = world.tree(world.folder / "destination/engineering" / DATE / "vgen2")
+    for path in shelf.iterdir():
+        path.rename(late.parent / path.name)
+    result = world.machine().advance(night)
+    assert result.succeeded
+    assert "withdraw" not in result.moved
+    now = world.tree(world.folder / "destination/engineering" / DATE / "vgen2")
+    assert {k: v for k, v in now.items() if k in sent and k != "lineage.tsv"} == {
+        k: v for k, v in sent.items() if k != "lineage.tsv"
+    }
+
+
+def test_a_day_that_is_none_does_not_hold_the_gate(sqlite_world):
+    world = sqlite_world
+    world.simulate("20260302", scale=0.02, scenario=("onecamera",))
+    (world.folder / "archive/20260231/vcam1").mkdir(parents=True)
+    (world.folder / "archive/20260231/vcam1/x.fits").write_bytes(b"")
+    assert world.advance("20260302").succeeded
+
+
+def test_a_group_that_is_none_is_a_fault_of_the_configuration(sqlite_world):
+    sqlite_world.data["permissions"]["group"] = "nosuchgroup"
+    done = sqlite_world.run("status")
+    assert done.returncode == 2
+    assert "permissions.group: no such group" in done.stderr
+
+
+def test_init_does_not_take_a_guard_away_under_files(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    assert world.advance().succeeded
+    del world.data["states"]["transferred"]["requires"]
+    done = world.run("init")
+    assert done.returncode == 2
+    assert "stands on evidence" in done.stderr
+
+
+def test_several_processes_at_once_on_an_empty_ledger(world):
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), "advance", "--date", DATE]
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL) for _ in range(3)]
+    said = [run.communicate()[1] for run in runs]
+    assert {run.returncode for run in runs} <= {0, 75}, said
+    assert 0 in {run.returncode for run in runs}

@@ -45,6 +45,14 @@ LAST_ENTRY = "(SELECT MAX(id) FROM (SELECT id FROM entry) AS e)"
         ("UPDATE copy SET withdrawn_us = 1", "stands on this proof"),
         ("UPDATE copy SET sha256 = 'other'", "not rewritten"),
         ("DELETE FROM copy", "append-only|not deleted"),
+        ("UPDATE frame_id SET night_id = night_id + 1", "does not change"),
+        ("UPDATE frame_id SET start_us = start_us + 1", "does not change"),
+        ("DELETE FROM frame_sequence", "counter are taken"),
+        ("INSERT INTO frame_sequence VALUES ('VMPA', 1)", "taken"),
+        ("UPDATE lineage SET n_frames = n_frames + 1", "written once"),
+        (f"DELETE FROM lineage WHERE product_id = {PRODUCT}", "has lineage"),
+        ("UPDATE manifest SET name = 'x'", "on record"),
+        ("DELETE FROM manifest_line", "on record|append-only"),
     ],
 )
 def test_refused(finished, statement, because):
@@ -60,6 +68,13 @@ def test_no_state_without_an_id_or_a_proof(world):
     refused(store, "UPDATE file SET state = 'identified' WHERE kind = 'product'", "no live frame ID")
     assert world.advance(to="compressed").succeeded
     refused(store, "UPDATE file SET state = 'transferred' WHERE kind = 'product'", "no proven copy")
+
+
+def test_a_withdrawn_proof_does_not_come_back(world):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="transferred").succeeded
+    assert world.rollback(to="compressed").succeeded
+    refused(world.store(), "UPDATE copy SET withdrawn_us = NULL", "not rewritten")
 
 
 def test_a_product_needs_lineage(world):

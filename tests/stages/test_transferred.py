@@ -269,8 +269,8 @@ def test_full_disk_is_tried_again_and_the_batch_stops(job, base, monkeypatch):
     many = dataclasses.replace(job, products=job.products * 20)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
-        with pytest.raises(Retry, match="No space left"):
-            forward(many)
+        with pytest.raises(Retry, match="No space left"):  # one at a time: they share their names
+            transferred.forward(job=many, params=Parameters(in_flight=1))
     assert len(calls) < len(many.products)
     assert not list(base.rglob(f"{TEMPORARY_PREFIX}*"))
     assert not forward(job).failures
