@@ -390,6 +390,16 @@ class Book:
         with self.store.read() as session:
             return session.execute(query.limit(1)).first() is None
 
+    def is_first(self, verb: str) -> bool:
+        """Whether the step `verb` was never done on this night."""
+        query = select(col(Entry.id)).where(
+            col(Entry.night_id) == self.night.id,
+            col(Entry.edge) == verb,
+            col(Entry.event) == "done",
+        )
+        with self.store.read() as session:
+            return session.execute(query.limit(1)).first() is None
+
     def not_begun(self, works: Sequence[Work], verb: str) -> None:
         """Record that steps which were announced were not begun after all."""
         with self.store.write(self.lease.check) as session:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 import stages
 from ledger.database import parse_url
 from ledger.errors import BadInput, ConfigError, Fault
+from stages.base import BadInput as BadDictionary
 from stages.base import Instrument, Stage
 
 ENVIRONMENT_PREFIX = "LEDGER_"
@@ -322,6 +323,10 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
     for name in PIPELINES:
         if isinstance(data.get(name), Mapping):
             place = data[name].get("destination") or _mapping(data.get("transfer")).get("destination")
+            if place and str(place) == str(data[name].get("root")):
+                yield Fault(
+                    f"{name}.destination", f"is its own root: {place!r}", "name another folder, best another disk"
+                )
             if place in places:
                 message = f"the same destination as {places[place]}: {place!r}"
                 yield Fault(f"{name}.destination", message, "nights of one date would mix; give each its own")
@@ -408,7 +413,13 @@ def load_stages(config: Config) -> dict[str, LoadedStage]:
     ConfigError
         With every fault.
     """
+    from stages.formats import read_dictionary  # noqa: PLC0415  not every command needs what takes its time to import
+
     loaded, faults = {}, []
+    try:
+        read_dictionary(config.instrument.dictionary)
+    except BadDictionary as exc:
+        faults.append(Fault("instrument.dictionary", str(exc)))
     for name, state in config.states.items():
         if state.stage:
             stage, found = _check_stage(name, state.stage, config.parameters(name))

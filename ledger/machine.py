@@ -285,7 +285,10 @@ class Machine:
         if first.scope == "file":
             steps.flow(segment, "forward", moving)
         else:
-            steps.together(first, "forward", moving)
+            try:
+                steps.together(first, "forward", moving)
+            except NotReady as exc:
+                return str(exc)
         return None
 
     def _look(self, steps: Steps, works: Sequence[Work], *, final: bool) -> None:

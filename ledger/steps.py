@@ -250,7 +250,7 @@ class Steps:
             self._batch(step, direction, batch)
 
     def _batch(self, step: Step, direction: Direction, batch: Sequence[Work]) -> None:
-        verb = step.verb(direction)
+        verb, was_torn = step.verb(direction), self.is_torn
         self.book.started(batch, verb)
         placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
         try:
@@ -260,6 +260,10 @@ class Steps:
             self.reporter.advance(len(batch))
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
+        self.is_torn = True
+        if direction == "forward" and self.book.is_first(verb):
+            for final, temporary in outcome.value.outputs.items():
+                _refuse_other(final, temporary.read_bytes())
         self.book.lease.confirm()
         durable.put_in_place(outcome.value, self.config.permissions.group)
         evidence = {e.identity: e for e in outcome.value.evidence}
@@ -280,6 +284,7 @@ class Steps:
             if work.product.identity not in failures and work.state == step.source(direction)
         ]
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
+        self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
         durable.remove(outcome.value.superseded)
         failed = [work for work in batch if work.product.identity in failures]
@@ -360,6 +365,9 @@ class Steps:
                 files = make(job=self.job(works), params=self.stages[step.state].params)
         except BadInput as exc:
             raise NotReady(str(exc)) from exc
+        if works and self.book.is_first(step.forward):
+            for name, data in files.items():
+                _refuse_other(self.folder.path / name, data)
         try:
             for name, data in files.items():
                 self._write_night_file(self.folder.path / name, data if works else None)
@@ -375,6 +383,12 @@ class Steps:
             return
         temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
         durable.write_file(path, data, temporary, self.config.permissions.group)
+
+
+def _refuse_other(path: Path, data: bytes) -> None:
+    """Refuse to write over a file that somebody else put under a name of the ledger's."""
+    if path.exists() and path.read_bytes() != data:
+        raise NotReady(f"{path}: found a file that this ledger did not write, expected none; move it away")
 
 
 @contextmanager

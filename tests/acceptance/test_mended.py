@@ -389,3 +389,32 @@ def test_several_processes_at_once_on_an_empty_ledger(world):
     said = [run.communicate()[1] for run in runs]
     assert {run.returncode for run in runs} <= {0, 75}, said
     assert 0 in {run.returncode for run in runs}
+
+
+def test_a_file_of_somebody_under_a_name_of_ours_is_not_written_over(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    night = world.folder / "archive" / DATE
+    for name, state in (("SHA256SUMS", "compressed"), (f"manifest_VMP_{DATE}.csv", "transferred")):
+        mine = night / name
+        mine.write_text("of the observer")
+        result = world.advance()
+        assert not result.succeeded
+        assert set(result.states) == {state}
+        assert mine.read_text() == "of the observer"
+        mine.unlink()
+    assert world.advance().succeeded
+
+
+def test_a_dictionary_that_is_missing_is_a_fault_of_the_configuration(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    sqlite_world.data["instrument"]["dictionary"] = "nowhere.tsv"
+    done = sqlite_world.run("advance", "--date", DATE)
+    assert done.returncode == 2
+    assert "instrument.dictionary" in done.stderr
+
+
+def test_a_state_that_no_pipeline_has_is_a_fault(sqlite_world):
+    done = sqlite_world.run("status", LEDGER_STATES__COMPRESED__PARAMETERS__PROVE="false")
+    assert done.returncode == 2
+    assert "did you mean 'compressed'?" in done.stderr
