@@ -14,7 +14,7 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Night
-from ledger.scan import NightFolder, has_raws, nights_on_disk, streams_ns
+from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, streams_ns
 from ledger.store import Store
 
 
@@ -170,8 +170,23 @@ def _stands(
     slowest = min(states, key=flow.position, default=flow.last)
     if slowest != flow.last:
         return slowest
-    is_seen = row is None or folder is None or row.streams_ns == streams_ns(folder, config.instrument)
+    if row is None or folder is None:
+        return "finished"
+    is_seen = row.streams_ns == streams_ns(folder, config.instrument) and not _is_mended(session, config, row, folder)
     return "finished" if is_seen else "changed"
+
+
+def _is_mended(session: Session, config: Config, row: Night, folder: NightFolder) -> bool:
+    """Whether a raw file in quarantine was written to since; its folder does not tell."""
+    streams = {stream.name: stream for stream in config.instrument.streams}
+    query = select(File).where(
+        col(File.night_id) == row.id, col(File.kind) == "raw", col(File.quarantine_reason).is_not(None)
+    )
+    for file in session.execute(query).scalars():
+        cube, stream = folder.path / file.folder / file.name, streams.get(file.folder)
+        if stream is not None and cube.exists() and not look_at(cube, stream).is_as_registered(file):
+            return True
+    return False
 
 
 def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[NightFolder]:

@@ -178,26 +178,24 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
-    found = []
-    for cube in sorted(p for p in _entries(folder) if p.suffix == ".fits"):
-        if not cube.is_file():
-            fault = f"{cube}: not a file; expected a FITS cube; remove it"
-            found.append(RawOnDisk(stream, cube, 0, 0, None, None, fault))
-            continue
-        info = cube.stat()
-        timing = cube.with_suffix(".txt")
-        timing_info = timing.stat() if timing.is_file() else None
-        found.append(
-            RawOnDisk(
-                stream=stream,
-                cube=cube,
-                size_bytes=info.st_size,
-                mtime_ns=info.st_mtime_ns,
-                timing_size_bytes=timing_info and timing_info.st_size,
-                timing_mtime_ns=timing_info and timing_info.st_mtime_ns,
-            )
-        )
-    return found
+    return [look_at(p, stream) for p in sorted(p for p in _entries(folder) if p.suffix == ".fits")]
+
+
+def look_at(cube: Path, stream: Stream) -> RawOnDisk:
+    """Return what `stat` says of a cube and of the txt beside it."""
+    if not cube.is_file():
+        return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
+    info = cube.stat()
+    timing = cube.with_suffix(".txt")
+    timing_info = timing.stat() if timing.is_file() else None
+    return RawOnDisk(
+        stream=stream,
+        cube=cube,
+        size_bytes=info.st_size,
+        mtime_ns=info.st_mtime_ns,
+        timing_size_bytes=timing_info and timing_info.st_size,
+        timing_mtime_ns=timing_info and timing_info.st_mtime_ns,
+    )
 
 
 def is_being_written(night: NightFolder, instrument: Instrument, now_us: int, settle_minutes: float) -> bool:

@@ -34,7 +34,8 @@ def demo(
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LEDGER_")}
     script = shutil.which("ledger") or ""
     is_on_path = Path(script).resolve() == Path(sys.argv[0]).resolve()
-    shown = f"{'ledger' if is_on_path else shlex.quote(sys.argv[0])} --config {shlex.quote(str(config))}"
+    program = sys.argv[0] if not sys.argv[0].endswith("__main__.py") else f"{sys.executable} -m ledger.cli"
+    shown = f"{'ledger' if is_on_path else program} --config {shlex.quote(str(config))}"
     night = shlex.quote(str(folder / "archive" / DATE))
 
     def run(*arguments: str, is_shown: bool = True) -> None:

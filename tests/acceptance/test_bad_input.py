@@ -218,9 +218,10 @@ def test_a_file_where_the_product_folder_is_due(sqlite_world, ledger):
     blocking = sqlite_world.folder / "archive" / DATE / "vgen2"
     blocking.write_text("whose?")
     before = sqlite_world.tree()
-    status, _, err = ledger("advance", "--date", DATE)
+    status, out, _ = ledger("advance", "--date", DATE)
     assert status == 1
-    assert str(blocking) in complaint(err)
+    (stopped,) = (line for line in out.splitlines() if line.startswith("  stopped"))
+    assert str(blocking) in stopped
     assert sqlite_world.tree() == before
     blocking.unlink()
     assert ledger("advance", "--date", DATE)[0] == 0
@@ -249,13 +250,14 @@ def test_a_night_that_may_not_be_written(sqlite_world, ledger):
         os.chown(path, NOBODY, -1)
     os.seteuid(NOBODY)
     try:
-        status, _, err = ledger("advance", "--date", DATE)
+        status, out, err = ledger("advance", "--date", DATE)
     finally:
         os.seteuid(0)
         for folder in closed:
             folder.chmod(0o700)
     assert status == 1, err
-    assert all(word in complaint(err) for word in ("vgen2", "Permission denied", "may be written"))
+    (stopped,) = (line for line in out.splitlines() if line.startswith("  stopped"))
+    assert all(word in stopped for word in ("vgen2", "Permission denied", "may be written"))
     assert sqlite_world.tree() == before
 
 

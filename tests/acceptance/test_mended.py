@@ -418,3 +418,19 @@ def test_a_state_that_no_pipeline_has_is_a_fault(sqlite_world):
     done = sqlite_world.run("status", LEDGER_STATES__COMPRESED__PARAMETERS__PROVE="false")
     assert done.returncode == 2
     assert "did you mean 'compressed'?" in done.stderr
+
+
+def test_a_quarantined_file_that_is_mended_in_place_is_seen(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("slow", "onecamera"))
+    cube = max((world.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    whole = cube.read_bytes()
+    with cube.open("r+b") as file:
+        file.truncate(len(whole) - 2880)
+    assert world.advance().succeeded
+    assert list(catch_up(world.machine())) == []
+    with cube.open("r+b") as file:
+        file.write(whole)
+    assert [n.date for n, _ in catch_up(world.machine())] == [DATE]
+    assert world.query("SELECT COUNT(*) FROM quarantine") == [(0,)]
+    assert list(catch_up(world.machine())) == []

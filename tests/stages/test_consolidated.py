@@ -60,7 +60,8 @@ def test_frames_of_all_raw_files_in_order(night, raws):
     outcome = forward(job=job, params=Parameters())
     names = [f"{job.product.name}.fits", f"{job.product.name}.txt"]
     assert outcome.outputs == {job.folder / name: job.folder / f".ledger-{name}" for name in names}
-    assert outcome.facts == {"p1": {"files": names}}
+    timing_sha256 = hashlib.sha256(job.temporary(names[1]).read_bytes()).hexdigest()
+    assert outcome.facts == {"p1": {"files": names, "timing_sha256": timing_sha256}}
     assert outcome.remarks == {}
     apply(outcome)
     with fits.open(job.folder / names[0]) as (hdu,):
@@ -130,7 +131,7 @@ def test_forward_and_reverse_leave_the_night_as_it_was(night, raws):
     assert contents(job.folder) == first
     job = make_job(night, replace(product, files=tuple(outcome.facts["p1"]["files"])))
     outcome = reverse(job=job, params=Parameters())
-    assert outcome.facts == {"p1": {"files": []}}
+    assert outcome.facts == {"p1": {"files": [], "timing_sha256": None}}
     apply(outcome)
     job.folder.rmdir()
     after = {path: hashlib.sha256(path.read_bytes()).digest() for path in night.rglob("*") if path.is_file()}
