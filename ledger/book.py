@@ -12,7 +12,7 @@ from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
-from ledger.flow import Direction, Flow
+from ledger.flow import Flow
 from ledger.lease import Lease
 from ledger.models import Copy, Entry, File, Lineage, Manifest, ManifestLine, Night, Run
 from ledger.rows import Work, product_columns
@@ -45,8 +45,6 @@ class Move:
         Updated in place once the change is committed.
     verb : str
         The edge.
-    direction : str
-        Of the edge.
     facts : mapping
         New values of ``files``, ``sha256``, ``size_bytes``.
     evidence : Evidence or None
@@ -63,7 +61,6 @@ class Move:
 
     work: Work
     verb: str
-    direction: Direction
     facts: Mapping[str, Fact] = field(default_factory=dict)
     evidence: Evidence | None = None
     is_withdrawn: bool = False

@@ -246,8 +246,7 @@ class Machine:
         if book.flow.numbering is None:
             sent = {step.state for step in book.flow.steps if step.needs_copy}
             return any(work.state in sent for work in works)
-        found = self.store.find_night(book.night.pipeline, book.night.date)
-        return found is not None and found.numbered_us is not None
+        return self._numbered_us(book) is not None
 
     def _advance_segment(
         self, steps: Steps, segment: Sequence[Step], *, final: bool, late_reason: str | None
@@ -270,35 +269,34 @@ class Machine:
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)
                 works = self.store.works(steps.book.night)
+            self._move(steps, segment, works)
         except NotReady as exc:
             return str(exc)
+        return None
+
+    def _move(self, steps: Steps, segment: Sequence[Step], works: Sequence[Work]) -> None:
+        """Write the night's own files of a segment, then take products through it."""
+        first, flow = segment[0], steps.book.flow
         ready = [w for w in works if flow.position(first.before) <= flow.position(w.state)]
         moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
         if not moving:
-            return None
-        try:
-            steps.make_folder()
-            for step in segment:
-                steps.write_night_files(step, ready)
-        except NotReady as exc:
-            return str(exc)
+            return
+        steps.make_folder()
+        for step in segment:
+            steps.write_night_files(step, ready)
         if first.scope == "file":
             steps.flow(segment, "forward", moving)
         else:
-            try:
-                steps.together(first, "forward", moving)
-            except NotReady as exc:
-                return str(exc)
-        return None
+            steps.together(first, "forward", moving)
 
     def _look(self, steps: Steps, works: Sequence[Work], *, final: bool) -> None:
         """Refuse to spend disk on a night that could not be numbered."""
-        if frame_ids.needs_allocation(works, self._numbered_us(steps)):
+        if frame_ids.needs_allocation(works, self._numbered_us(steps.book)):
             with self.store.read() as session:
                 self.gate(session, steps.folder, final=final)
 
     def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
-        if not frame_ids.needs_allocation(works, self._numbered_us(steps)):
+        if not frame_ids.needs_allocation(works, self._numbered_us(steps.book)):
             return
         done = frame_ids.allocate(
             steps.book,
@@ -311,8 +309,8 @@ class Machine:
         if done.withdrawn:
             steps.result.remarks["frame IDs withdrawn"] += done.withdrawn
 
-    def _numbered_us(self, steps: Steps) -> int | None:
-        night = self.store.find_night(steps.folder.pipeline, steps.folder.date)
+    def _numbered_us(self, book: Book) -> int | None:
+        night = self.store.find_night(book.night.pipeline, book.night.date)
         return night.numbered_us if night else None
 
     def gate(self, session: Any, folder: NightFolder, *, final: bool) -> None:

@@ -199,7 +199,6 @@ class Steps:
             Move(
                 work=call.work,
                 verb=call.step.verb(direction),
-                direction=direction,
                 facts=outcome.value.facts.get(call.work.product.identity, {}),
                 seconds=outcome.seconds,
                 size_bytes=sum(part.raw.size_bytes for part in call.work.product.parts),
@@ -244,15 +243,15 @@ class Steps:
         if not ready:
             return
         self.reporter.phase(step.target(direction), len(ready))
+        placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
         for batch in _batches(ready, step):
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
-            self._batch(step, direction, batch)
+            self._batch(step, direction, batch, placed)
 
-    def _batch(self, step: Step, direction: Direction, batch: Sequence[Work]) -> None:
+    def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str]) -> None:
         verb, was_torn = step.verb(direction), self.is_torn
         self.book.started(batch, verb)
-        placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
         try:
             outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, placed=placed))
         except LedgerError as exc:
@@ -273,7 +272,6 @@ class Steps:
             Move(
                 work=work,
                 verb=verb,
-                direction=direction,
                 facts=outcome.value.facts.get(work.product.identity, {}),
                 evidence=evidence.get(work.product.identity),
                 is_withdrawn=work.product.identity in withdrawn,
@@ -326,9 +324,7 @@ class Steps:
         for step in reversed(flow.steps[1:]):
             here = [work for work in works if work.state == step.state]
             empty: dict[str, base.Fact] = dict.fromkeys(("sha256", "size_bytes", "timing_sha256")) | {"files": []}
-            self.book.commit(
-                [Move(work, step.reverse, "reverse", facts=empty, remarks={"dropped": 1}) for work in here]
-            )
+            self.book.commit([Move(work, step.reverse, facts=empty, remarks={"dropped": 1}) for work in here])
         durable.remove(self.product_folder / name for name in sorted(names))
         self.result.remarks["products dropped, as they could not be taken back"] += len(works)
 
