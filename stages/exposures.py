@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import BadInput, Cards, Raw
-from stages.pairing import pair_frames
+from stages.pairing import Pairing, Seen, pair_frames
 from stages.timing import paired_time_us
-from stages.trains import Train, is_true, text_of
+from stages.trains import Train, is_true, size_of, text_of
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -80,7 +80,7 @@ def pairing_tolerance_us(
 
 
 def expose(
-    trains: Sequence[Train], *, trigger: str, tolerance_us: Sequence[FloatArray], dead_time_us: float
+    trains: Sequence[Train], cards: Cards, *, tolerance_us: Sequence[FloatArray], dead_time_us: float
 ) -> Exposures:
     """Pair the triggered frames of two cameras, and find out which files are solo.
 
@@ -88,8 +88,9 @@ def expose(
     ----------
     trains : sequence of Train
         Of both cameras; one may be empty.
-    trigger : str
-        The card that says whether a raw file's frames were triggered together with the other camera's.
+    cards : Cards
+        Those of trigger and dither are read; the former says whether a raw file's frames were triggered together with
+        the other camera's.
     tolerance_us : sequence of ndarray of float64, shapes (n1,), (n2,)
         How far from its partner a frame may be, microseconds.
     dead_time_us : float
@@ -100,28 +101,26 @@ def expose(
     Exposures
         Every frame is in one of them.
     """
-    triggered = [train.spread((is_true(raw, trigger) for raw in train.raws), np.bool_) for train in trains]
+    triggered = [
+        train.spread((is_true(raw, cards.external_trigger) for raw in train.raws), np.bool_) for train in trains
+    ]
     ran = [train.only(chosen) for train, chosen in zip(trains, triggered, strict=True)]
-    pairing = pair_frames(
-        ran[0].time_us,
-        ran[1].time_us,
-        first_tolerance_us=tolerance_us[0][triggered[0]],
-        second_tolerance_us=tolerance_us[1][triggered[1]],
-    )
-    clocks = [train.time_us.astype(float) for train in trains]
-    clocks[0][triggered[0]], clocks[1][triggered[1]] = pairing.first_us, pairing.second_us
-    pairs = [np.flatnonzero(chosen)[of_ran] for chosen, of_ran in zip(triggered, pairing.pairs.T, strict=True)]
-    paired = Exposures(
-        time_us=paired_time_us(trains[0].time_us[pairs[0]], trains[1].time_us[pairs[1]]),
-        clock_us=(clocks[0][pairs[0]] + clocks[1][pairs[1]]) / 2,
-        places=np.stack(pairs),
-        kind=np.full(len(pairs[0]), PAIRED),
-    )
-    alone = []
-    for camera, train in enumerate(trains):
-        solo = _solo_files(train, pairs[camera], ran[camera], ran[1 - camera], dead_time_us)
-        alone.append(_alone(camera, train, clocks[camera], pairs[camera], solo))
-    return _in_order([paired, *alone])
+    seen = [
+        Seen(
+            train.time_us,
+            train.spread((raw.exposure_us for raw in train.raws), np.int64),
+            train.spread((size_of(raw, cards.dither_us) for raw in train.raws), np.int64),
+            tolerance[chosen],
+        )
+        for train, tolerance, chosen in zip(ran, tolerance_us, triggered, strict=True)
+    ]
+    of_triggered = _merge(pair_frames(*seen, dead_time_us=dead_time_us), [np.flatnonzero(t) for t in triggered])
+    of_free = [_free(camera, train, ~triggered[camera]) for camera, train in enumerate(trains)]
+    places, clock_us = (np.concatenate(parts, axis=-1) for parts in zip(of_triggered, *of_free, strict=True))
+    if np.any(clock_us[1:] < clock_us[:-1]):
+        order = np.argsort(clock_us, kind="stable")
+        places, clock_us = places[:, order], clock_us[order]
+    return _classify(places, clock_us, trains, ran, dead_time_us)
 
 
 def _rows(raw: Raw, cards: Cards) -> float:
@@ -169,23 +168,59 @@ def _solo_files(train: Train, in_pairs: Int64Array, ran: Train, other_ran: Train
     return solo
 
 
-def _alone(camera: int, train: Train, clock_us: FloatArray, in_pairs: Int64Array, solo: BoolArray) -> Exposures:
-    """Return the exposures of those frames that are in no pair."""
-    alone = np.ones(len(train.time_us), np.bool_)
-    alone[in_pairs] = False
-    places = np.full((2, np.count_nonzero(alone)), -1)
-    places[camera] = np.flatnonzero(alone)
-    kind_of_file = np.where(solo, SOLO + 2 * np.arange(len(solo)) + camera, UNPAIRED[camera])
-    return Exposures(train.time_us[alone], clock_us[alone], places, kind_of_file[train.raw[alone]])
+def _merge(pairing: Pairing, triggered: Sequence[Int64Array]) -> tuple[Int64Array, FloatArray]:
+    """Return the places and the clocks of triggered exposures, shapes (2, n), (n,).
+
+    Parameters
+    ----------
+    pairing : Pairing
+        Of the triggered frames.
+    triggered : sequence of ndarray of int64, shapes (n1,), (n2,)
+        Places of these frames in either camera's train.
+    """
+    n_first = len(triggered[0])
+    is_first = pairing.order < n_first
+    places = np.full((2, len(pairing.order)), -1)
+    places[0, is_first] = triggered[0][pairing.order[is_first]]
+    places[1, ~is_first] = triggered[1][pairing.order[~is_first] - n_first]
+    begin, end = pairing.first_of_pair, pairing.second_of_pair
+    places[:, begin] = np.maximum(places[:, begin], places[:, end])
+    clock_us = pairing.clock_us.copy()
+    clock_us[begin] = (clock_us[begin] + clock_us[end]) / 2
+    is_exposure = np.ones(len(clock_us), np.bool_)
+    is_exposure[end] = False
+    return places[:, is_exposure], clock_us[is_exposure]
 
 
-def _in_order(several: Sequence[Exposures]) -> Exposures:
-    """Merge exposures into one, in order of their clocks; of equal ones, the earlier in the sequence first."""
-    clock_us = np.concatenate([exposures.clock_us for exposures in several])
-    order = np.argsort(clock_us, kind="stable")
-    return Exposures(
-        np.concatenate([exposures.time_us for exposures in several])[order],
-        clock_us[order],
-        np.concatenate([exposures.places for exposures in several], axis=1)[:, order],
-        np.concatenate([exposures.kind for exposures in several])[order],
-    )
+def _free(camera: int, train: Train, free: BoolArray) -> tuple[Int64Array, FloatArray]:
+    """Return the places and the clocks of the frames that were not triggered, shapes (2, n), (n,)."""
+    places = np.full((2, np.count_nonzero(free)), -1)
+    places[camera] = np.flatnonzero(free)
+    return places, train.time_us[free].astype(np.float64)
+
+
+def _classify(
+    places: Int64Array, clock_us: FloatArray, trains: Sequence[Train], ran: Sequence[Train], dead_time_us: float
+) -> Exposures:
+    """Return exposures with their times and kinds.
+
+    Parameters
+    ----------
+    places, clock_us : ndarray, shapes (2, n), (n,)
+        Of all exposures, in order.
+    trains, ran : sequence of Train
+        All frames of both cameras, and the triggered ones.
+    dead_time_us : float
+        Microseconds.
+    """
+    paired = (places >= 0).all(axis=0)
+    kind = np.full(len(clock_us), PAIRED)
+    time_us = np.empty(len(clock_us), np.int64)
+    time_us[paired] = paired_time_us(*(train.time_us[of[paired]] for train, of in zip(trains, places, strict=True)))
+    for camera, train in enumerate(trains):
+        solo = _solo_files(train, places[camera, paired], ran[camera], ran[1 - camera], dead_time_us)
+        kind_of_file = np.where(solo, SOLO + 2 * np.arange(len(solo)) + camera, UNPAIRED[camera])
+        alone = (places[camera] >= 0) & ~paired
+        kind[alone] = kind_of_file[train.raw[places[camera, alone]]]
+        time_us[alone] = train.time_us[places[camera, alone]]
+    return Exposures(time_us, clock_us, places, kind)

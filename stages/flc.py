@@ -1,41 +1,53 @@
-"""Which state the FLC had at each trigger: trigger times in, states out (DESIGN section 5)."""
+"""Which state the FLC had at each trigger: trigger times in, states out (DESIGN section 5).
+
+The dither makes gaps alternate between ``P - J`` and ``P + J``.  The period P walks, so it is only used to count how
+many triggers each gap spans; the alternation itself is read from how far each trigger is off the line between its
+neighbours, which no slow change of the period moves.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.pairing import nearest_places, starts_of_pools, starts_of_stretches, window_quantiles
+from stages.windows import Windows, cut_windows, row_quantile, sample_windows
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-#: Two-step gaps that share the first and the second estimate of the period: few, as it walks.
-_ROUGH_WINDOW, _PERIOD_WINDOW = 64, 24
+#: Triggers that share one estimate of the period, at least if there are as many; and of how many of them it is made.
+_PERIOD_WINDOW, _SAMPLE = 128, 64
 
-#: Gaps that share one estimate of the noise.
-_NOISE_WINDOW = 128
+#: The period is this quantile of half of the time between a trigger and the next but one: with a fifth of the
+#: frames of a camera dropped, a third of these hardly ever span more than two periods.
+_UNDROPPED = 0.33
 
-#: Gaps on either side of a trigger that its state is read from.
-_REACH = 32
+#: A quantile of gaps that are of one period, short by the dither.
+_SHORTEST = 0.1
 
 #: Over a longer gap the triggers are not counted: the walk of the period adds up.
 _LONGEST_GAP = 16
 
 #: A gap is not counted if it is about as far from an odd number of periods, give or take the dither, as from
 #: an even one: within so many periods.
-_UNCLEAR = 0.3
+_UNCLEAR = 0.2
 
-#: The scatter of fewer estimates than this says nothing about their error.
+#: Deviations that are summed together, at least if a chain has as many, and how many such sums on either side of a
+#: trigger its state is read from.
+_SUM, _REACH = 16, 2
+
+#: Deviations of more than so many times their median do not count.
+_WILD = 5.0
+
+#: Deviations of a scatter like their own that speak for no drift of the period.
+_NO_DRIFT = 0.1
+
+#: The scatter of fewer deviations than this says nothing about their error.
 _FEW = 16
 
-#: Standard deviation of a normal distribution in units of its median absolute deviation.
-_SIGMA_OF_MEDIAN = 1.4826
-
-#: The first estimate of the period is this quantile: with a fifth of the frames of a camera dropped, a third
-#: of the two-step gaps of a window hardly ever spans more than two periods.
-_UNDROPPED = 0.33
+#: The alternation is believed if it is of this share of the dither to this multiple.
+_LEAST, _MOST = 1 / 3, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,21 +75,21 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
     The gap that follows a trigger is ``m P - J`` in one state and ``m P + J`` in the other if m is odd, and
     ``m P`` if m is even, where P is the local period (:func:`_local_period`), J the dither, and m = 1
     unless frames were dropped.  The sum of all m before a trigger is its count; a chain ends where m is
-    not certain.  Along a chain states alternate with the count, so the residuals ``m P - gap`` of odd m,
-    each with its sign turned for odd counts, all estimate plus or minus J, as the chain began with one
-    state or the other.  What P lacks alternates in them and goes as the means of neighbours are taken.  The
-    mean a of these over 32 of them on both sides of a trigger, within its chain, decides its state.
+    not certain.  Along a chain states alternate with the count.
 
-    The state is significant if ``|a| > significance * s`` and, where the dither is known,
-    ``J / 2 < |a| < 2 J``.  s, the standard error of a, comes from the robust scatter of the estimates around.
-    Errors of single times, which are in three neighbouring estimates, and errors of single gaps, which are
-    in two, both give at most ``scatter * sqrt((8 N - 5) / 3) / N`` for the mean of N.  Fewer than 16
-    estimates show no scatter: then only ``J / 2 < |a| < 2 J`` is asked for, and without J nothing is significant.
+    A trigger is off the line between its neighbours by plus or minus J, the sign turning with the count, and by
+    what the period grows there, which does not turn.  Both are fitted (:func:`_alternation`) over some 80
+    triggers around, or as many as the chain has: the deviations' alternating part a decides all their states.
+
+    They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 3 < |a| < 2 J``.  s, the
+    standard error of a, comes from the scatter of the deviations.  Fewer than 16 of them show no scatter: then only
+    ``J / 3 < |a| < 2 J`` is asked for, and without J nothing is significant.
 
     How often a label is false: where there is no alternation, a normal error passes 4 s (the default of
     the stage) in 6 of 10^5 cases.  Where there is one of J, the wrong state needs an error of at least
-    1.5 J, which for the mean of only two estimates (a block of 4 frames) and a noise of J / 5 is 6.7
-    standard errors: 1 in 10^11.
+    4/3 J.  The least that a state is read from is 3 triggers, whose a has an error of 1.22 times that of a time:
+    with J five times that, the wrong state is 5.4 standard errors away (3 of 10^8), and D 2.7 (4 of 10^3).  For 4
+    triggers it is 6.0 (10^9) and 3.0.  Pairs of frames have times better by the square root of 2.
 
     Parameters
     ----------
@@ -86,7 +98,7 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
     dither_us : ndarray of float64, shape (n,)
         J as the headers have it, microseconds; 0 if unknown.
     starts : ndarray of bool, shape (n,)
-        Where the settings changed, so that nothing is to be concluded across.
+        Where the settings changed, or after a dead time, so that nothing is to be concluded across.
     significance : float
         In standard errors.
 
@@ -96,101 +108,152 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
         The same for times shifted by anything.
     """
     n = len(times_us)
-    if not n:
-        return States(np.zeros(0, np.int8), np.zeros(0, np.int64), np.zeros(0, np.int64))
-    stretch = np.cumsum(starts | starts_of_stretches(times_us), dtype=np.int64) - 1
+    if n < 2:
+        return States(np.zeros(n, np.int8), np.zeros(n, np.int64), np.zeros(n, np.int64))
     times_us = times_us - times_us[0]
     gaps = np.diff(times_us)
-    period = _local_period(times_us, stretch)[:-1]
-    steps, broken = _count_steps(gaps, period, dither_us[:-1], np.diff(stretch) != 0)
-    chain = np.insert(np.cumsum(broken, dtype=np.int64), 0, 0)
-    count = np.insert(np.cumsum(steps), 0, 0)
-    count -= count[np.searchsorted(chain, np.arange(chain[-1] + 1))][chain]
-    sign = 1 - 2 * (count % 2)
-    odd = np.flatnonzero(steps % 2)
-    residual = sign[odd] * (steps[odd] * period[odd] - gaps[odd])
-    together = np.flatnonzero(np.diff(chain[odd]) == 0)
-    estimates = (residual[together] + residual[together + 1]) / 2
-    mean, error = _local_mean(estimates, odd[together + 1], chain, stretch)
-    size = np.abs(mean)
-    as_dithered = (size > dither_us / 2) & (size < dither_us * 2)
-    unknown = dither_us == 0
-    significant = np.where(np.isnan(error), as_dithered, (size > significance * error) & (as_dithered | unknown))
-    state = np.where(significant, np.sign(mean) * sign, 0.0).astype(np.int8)
+    steps, broken = _count_steps(gaps, _local_period(times_us, gaps, dither_us, starts)[1:], dither_us[:-1], starts[1:])
+    chain, count = np.zeros((2, n), np.int64)
+    np.cumsum(broken, out=chain[1:])
+    np.cumsum(steps, out=count[1:])
+    count -= count[np.append(0, np.flatnonzero(broken) + 1)][chain]
+    once = np.append(0, np.flatnonzero((steps > 0) | broken) + 1)
+    of_once = _states_of_triggers(times_us[once], dither_us[once], chain[once], count[once], significance)
+    state = of_once if len(once) == n else np.repeat(of_once, np.diff(np.append(once, n)))
     return States(state, chain, count)
 
 
-def _local_period(times_us: FloatArray, stretch: Int64Array) -> FloatArray:
-    """Return the local period at each trigger, shape (n,), microseconds; inf in a stretch that shows none.
+def _local_period(times_us: FloatArray, gaps: FloatArray, dither_us: FloatArray, starts: BoolArray) -> FloatArray:
+    """Return the local period at each trigger, shape (n,), microseconds; inf in a block of one.
 
-    From times between a trigger and the next but one.  Half of a low quantile is a first estimate: the dither
-    cancels unless a frame was dropped.  The second is the median of those that span an even number of
-    periods, each divided by it: these are free of the dither.
+    Half of a low quantile of the time between a trigger and the next but one, in which the dither cancels;
+    where drops leave few of these, the shortest gap and the dither.
     """
-    first = np.flatnonzero(stretch[2:] == stretch[:-2])
-    spans = times_us[first + 2] - times_us[first]
-    half, window = window_quantiles(spans / 2, starts_of_pools(stretch[first]), _ROUGH_WINDOW, _UNDROPPED)
-    number = np.rint(spans / half[window])
-    even = (number > 0) & (number % 2 == 0)
-    first, spans, number = first[even], spans[even], number[even]
-    if not len(first):
-        return np.full(len(times_us), np.inf)
-    periods, window = window_quantiles(spans / number, starts_of_pools(stretch[first]), _PERIOD_WINDOW)
-    nearest = nearest_places(first, stretch)
-    period: FloatArray = np.where(stretch[first[nearest]] == stretch, periods[window[nearest]], np.inf)
-    return period
+    n = len(times_us)
+    windows = cut_windows(starts, _PERIOD_WINDOW)
+    here, is_member = sample_windows(windows, _SAMPLE)
+    block_ends = np.repeat(np.append(np.flatnonzero(starts[1:]) + 1, n), np.bincount(windows.block))[:, None]
+    single, double = gaps[np.minimum(here, n - 2)], (times_us[np.minimum(here + 2, n - 1)] - times_us[here]) / 2
+    single[~is_member | (here + 1 >= block_ends)] = np.inf
+    double[~is_member | (here + 2 >= block_ends)] = np.inf
+    single.sort(axis=1)
+    double.sort(axis=1)
+    n_single, n_double = (np.count_nonzero(table < np.inf, axis=1) for table in (single, double))
+    shortest_us = row_quantile(single, n_single, _SHORTEST) + dither_us[windows.first]
+    period_us = np.minimum(row_quantile(double, n_double, _UNDROPPED), shortest_us)
+    return np.repeat(period_us, windows.size)
 
 
 def _count_steps(
     gaps: FloatArray, period: FloatArray, dither: FloatArray, starts: BoolArray
 ) -> tuple[Int64Array, BoolArray]:
-    """Return how many triggers each gap spans, shape (n - 1,), and where that is not certain."""
+    """Return how many triggers each gap spans, shape (n - 1,), and where that is not certain.
+
+    None, if both its frames are of one trigger.
+    """
     ratio = gaps / period
-    even, odd = 2 * np.rint(ratio / 2), 2 * np.floor(ratio / 2) + 1
+    half = ratio / 2
+    even, odd = 2 * np.rint(half), 2 * np.floor(half) + 1
     off_even, off_odd = np.abs(ratio - even), np.abs(np.abs(ratio - odd) - dither / period)
     steps = np.where(off_odd < off_even, odd, even)
-    broken = starts | (steps < 1) | (steps > _LONGEST_GAP) | (np.abs(off_odd - off_even) < _UNCLEAR)
+    broken = starts | (steps > _LONGEST_GAP) | (np.abs(off_odd - off_even) < _UNCLEAR) | np.isinf(period)
     return np.where(broken, 0.0, steps).astype(np.int64), broken
 
 
-def _local_mean(
-    values: FloatArray, place: Int64Array, chain: Int64Array, stretch: Int64Array
+def _states_of_triggers(
+    times_us: FloatArray, dither_us: FloatArray, chain: Int64Array, count: Int64Array, significance: float
+) -> npt.NDArray[np.int8]:
+    """Return the state at each trigger, shape (n,); arrays as in :func:`read_states`, each trigger once."""
+    state = np.zeros(len(times_us), np.int8)
+    middle = np.flatnonzero(chain[2:] == chain[:-2]) + 1
+    if not len(middle):
+        return state
+    windows = cut_windows(np.diff(chain[middle], prepend=-1) != 0, _SUM)
+    amplitude_us, error_us = _alternation(times_us, count, middle, windows)
+    size_us, known_us = np.abs(amplitude_us), dither_us[middle[windows.first]]
+    as_dithered = (size_us > _LEAST * known_us) & (size_us < _MOST * known_us)
+    significant = (size_us > significance * error_us) & (as_dithered | (known_us == 0))
+    significant = np.where(np.isnan(error_us), as_dithered, significant)
+    of_middle = np.repeat(np.where(significant, np.sign(amplitude_us), 0.0).astype(np.int8), windows.size)
+    state[middle] = of_middle
+    begins = np.diff(chain[middle], prepend=-1) != 0
+    ends = np.append(begins[1:], True)
+    state[middle[begins] - 1] = of_middle[begins]
+    state[middle[ends] + 1] = of_middle[ends]
+    state[count % 2 == 1] *= -1
+    return state
+
+
+def _alternation(
+    times_us: FloatArray, count: Int64Array, middle: Int64Array, windows: Windows
 ) -> tuple[FloatArray, FloatArray]:
-    """Return the mean of the estimates around each trigger and its standard error, shapes (n,).
+    """Fit the alternating part of the deviations from lines between neighbours, and its standard error, shapes (w,).
+
+    With a and b triggers to its neighbours, in time as in count, a trigger that is early or late by J / 2 like all
+    others is off by ``J / 2`` times ``1 - (b p(a) + a p(b)) / (a + b)``, where p is 1 for even and -1 for odd
+    numbers; and a period that grows by d from trigger to trigger makes it off by ``-a b d / 2``.  A least-squares fit
+    of both, over the window and the next ones of its chain; deviations weigh by ``1 / (a b)``, as the walk of the
+    period is in them, and wild ones do not count.
+
+    Successive deviations share times, so the alternation's error is larger than of independent ones: by a factor
+    of at most sqrt(8 / 3), for errors of single times (that of errors of single gaps is less).
 
     Parameters
     ----------
-    values : ndarray of float64, shape (v,)
-        Estimates of plus or minus J, in order.
-    place : ndarray of int64, shape (v,)
-        The trigger in the middle of each.
-    chain, stretch : ndarray of int64, shape (n,)
-        Numbers of the chain and of the stretch of each trigger.
+    times_us, count : ndarray, shape (n,)
+        Times and counts of triggers.
+    middle : ndarray of int64, shape (m,)
+        Triggers with both neighbours in their chain.
+    windows : Windows
+        Of these.
 
     Returns
     -------
-    mean : ndarray of float64, shape (n,)
-        0 where there are no estimates.
-    error : ndarray of float64, shape (n,)
-        inf where there are none, NaN where they are too few to tell.
+    amplitude_us : ndarray of float64, shape (w,)
+        Positive if triggers of even count are late.
+    error_us : ndarray of float64, shape (w,)
+        NaN where deviations are too few to tell.
     """
-    pools = starts_of_pools(stretch[place])
-    level, window = window_quantiles(np.abs(values), pools, _NOISE_WINDOW)
-    bound = 3.0 * level[window]  # one bad time must not outweigh its neighbours
-    total = np.insert(np.cumsum(np.clip(values, -bound, bound)), 0, 0.0)
-    is_place = np.zeros(len(chain), np.int64)
-    is_place[place] = 1
-    upto = np.cumsum(is_place)
-    before = upto - is_place
-    ends = np.append(np.flatnonzero(np.diff(chain)), len(chain) - 1)
-    low = np.maximum(before - _REACH, np.insert(upto[ends[:-1]], 0, 0)[chain])
-    high = np.minimum(upto + _REACH, upto[ends][chain])
-    number = np.maximum(high - low, 1)
-    mean = (total[high] - total[low]) / number
-    error = np.full(len(chain), np.inf)
-    if len(values):
-        scatter, window = window_quantiles(np.abs(values - mean[place]), pools, _NOISE_WINDOW)
-        scatter = np.where(np.bincount(window) < _FEW, np.nan, _SIGMA_OF_MEDIAN * scatter)
-        error = scatter[window[nearest_places(place, chain)]] * np.sqrt((8 * number - 5) / 3) / number
-        error[high == low] = np.inf
-    return mean, error
+    dense = len(middle) == len(times_us) - 2
+    before, here, behind = (slice(k, k + len(middle)) if dense else middle + k - 1 for k in range(3))
+    a, b = count[here] - count[before], count[behind] - count[here]
+    share = a / (a + b)
+    deviation = times_us[here] - times_us[before]
+    deviation -= share * (times_us[behind] - times_us[before])
+    turned = (0.5 - 0.5 * ((1 - share) * (1 - 2 * (a & 1)) + share * (1 - 2 * (b & 1)))) * (1 - 2 * (count[here] & 1))
+    drifted = -0.5 * (a * b)
+    weight = -0.5 / drifted
+    members, is_member = sample_windows(windows, 2 * _SUM)
+    sizes = np.where(is_member, np.abs(deviation)[members], np.inf)
+    sizes.sort(axis=1)
+    weight[np.abs(deviation) > np.repeat(_WILD * row_quantile(sizes, windows.size, 0.5), windows.size)] = 0.0
+    of_turned, of_drifted = weight * turned, weight * drifted
+    terms = (
+        of_turned * turned,
+        of_turned * drifted,
+        of_drifted * drifted,
+        of_turned * deviation,
+        of_drifted * deviation,
+        weight * deviation * deviation,
+        weight,
+    )
+    tt, td, dd, ty, dy, yy, n = (_around(np.add.reduceat(term, windows.first), windows.block) for term in terms)
+    dd += _NO_DRIFT
+    determinant = tt * dd - td * td
+    informed = determinant > 1e-9
+    determinant[~informed] = 1.0
+    amplitude = np.where(informed, (ty * dd - td * dy) / determinant, 0.0)
+    drift = np.where(informed, (dy * tt - td * ty) / determinant, 0.0)
+    rest = np.maximum(yy - amplitude * ty - drift * dy, 0.0)
+    error = np.sqrt(8 / 3 * rest / np.maximum(n - 2, 1.0) * dd / determinant)
+    return amplitude, np.where(n < _FEW, np.nan, error)
+
+
+def _around(sums: FloatArray, block: Int64Array) -> FloatArray:
+    """Return the sums of each window and of up to two on either side, of the same block, shape (w,)."""
+    total = sums.copy()
+    for apart in range(1, _REACH + 1):
+        same = block[apart:] == block[:-apart]
+        total[apart:] += np.where(same, sums[:-apart], 0.0)
+        total[:-apart] += np.where(same, sums[apart:], 0.0)
+    return total

@@ -129,7 +129,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         )
         for train in trains
     ]
-    exposures = expose(trains, trigger=cards.external_trigger, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
+    exposures = expose(trains, cards, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
     segments = find_segments(
         exposures,
         trains,
@@ -145,6 +145,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         cards,
         polarity=params.polarity,
         significance=params.significance,
+        dead_time_us=dead_time_us,
         enforce_pairs=params.enforce_pairs,
     )
     group = cut_groups(exposures, segments, ends_cycle, longest_us=round(params.group_s * 1e6))

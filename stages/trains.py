@@ -104,3 +104,9 @@ def is_true(raw: Raw, keyword: str) -> bool:
 def text_of(raw: Raw, keyword: str) -> str:
     """Return what a raw file's card says, as text without blanks around it; "" if there is none."""
     return str(raw.cards.get(keyword, "")).strip()
+
+
+def size_of(raw: Raw, keyword: str) -> int:
+    """Return the size of the number that a raw file's card says, rounded; 0 if there is none."""
+    value = raw.cards.get(keyword)
+    return abs(round(value)) if isinstance(value, int | float) else 0

@@ -140,10 +140,27 @@ def test_a_few_wild_times_spoil_only_themselves():
     assert dubious < 0.005
 
 
-def test_gaps_that_cannot_be_counted_are_not_taken_for_a_dither():
-    """Of four triggers the second is missing: nothing tells a period of 2000 from one of 3000."""
+def test_the_dither_tells_a_dropped_trigger_from_a_longer_period():
+    """Of four triggers the second is missing: 4000 and 2080 are 2 P and P + J; without J nothing tells."""
     times_us = 1e15 + np.array([0.0, 4000.0, 6080.0])
-    assert read(times_us, 80).state.tolist() == [0, 0, 0]
+    assert read(times_us, 80).state.tolist() == [-1, -1, 1]
+    assert read(times_us, 0).state.tolist() == [0, 0, 0]
+
+
+def test_blocks_apart_know_nothing_of_each_other():
+    """What is before or after a dead time does not change the states of a block, nor the counts of its triggers."""
+    rng = np.random.default_rng(15)
+    blocks = [train(rng, n, drop=0.1, period_us=p)[0] for n, p in ((4, 2000.0), (9, 50_000.0), (300, 1000.0), (3, 7e3))]
+    begin_us = 0.0
+    alone, joined, starts = [], [], []
+    for times_us in blocks:
+        alone.append(read(times_us, 80))
+        joined.append(times_us + begin_us)
+        starts.append(np.arange(len(times_us)) == 0)
+        begin_us += times_us[-1] - times_us[0] + 4e6
+    together = read(np.concatenate(joined), 80, starts=np.concatenate(starts))
+    assert np.array_equal(together.state, np.concatenate([states.state for states in alone]))
+    assert np.array_equal(together.count, np.concatenate([states.count for states in alone]))
 
 
 def test_the_date_does_not_matter():

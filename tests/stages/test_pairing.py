@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.pairing import pair_frames, starts_of_stretches, window_quantiles
+from stages.pairing import Seen, pair_frames
 
 TOLERANCE_US = 0.868 * 536
 START_US = 1_767_333_600_000_000
@@ -22,13 +22,36 @@ def train(rng, n, *, period_us=2000.0, offset_us=110.0, drop=0.0, noise_us=7.0, 
     return cameras
 
 
-def pair(first, second, tolerance_us=TOLERANCE_US):
-    return pair_frames(first[0], second[0], first_tolerance_us=tolerance_us, second_tolerance_us=tolerance_us)
+def seen(times_us, tolerance_us=TOLERANCE_US, exposure_us=0, dither_us=80):
+    n = len(times_us)
+    return Seen(
+        times_us, np.full(n, exposure_us), np.full(n, dither_us), np.broadcast_to(tolerance_us, n).astype(float)
+    )
+
+
+def pair(first, second, **kwargs):
+    """Pairs as indices into both cameras' times, and the clock of each camera's frames."""
+    result = pair_frames(seen(first[0], **kwargs), seen(second[0], **kwargs), dead_time_us=3e6)
+    return pairs_of(result, len(first[0])), *clocks_of(result, len(first[0]))
+
+
+def pairs_of(result, n_first):
+    one, other = result.order[result.first_of_pair], result.order[result.second_of_pair]
+    pairs = np.column_stack([np.minimum(one, other), np.maximum(one, other) - n_first])
+    assert (pairs[:, 0] < n_first).all()
+    assert (pairs[:, 1] >= 0).all()
+    return pairs
+
+
+def clocks_of(result, n_first):
+    clock_us = np.empty(len(result.order))
+    clock_us[result.order] = result.clock_us
+    return clock_us[:n_first], clock_us[n_first:]
 
 
 def check(first, second, **kwargs):
     """Every trigger that both cameras have is a pair, and nothing else is."""
-    pairs = pair(first, second, **kwargs).pairs
+    pairs = pair(first, second, **kwargs)[0]
     common, in_first, in_second = np.intersect1d(first[1], second[1], return_indices=True)
     assert np.array_equal(first[1][pairs[:, 0]], second[1][pairs[:, 1]])
     assert np.array_equal(pairs, np.column_stack([in_first, in_second]))
@@ -70,18 +93,18 @@ def test_offsets_of_blocks_are_apart():
 
 
 def test_short_bursts_share_what_they_know():
+    """With less than a dead time between them."""
     rng = np.random.default_rng(8)
-    bursts = [train(rng, 2, offset_us=700.0, start_us=START_US + i * 3_000_000) for i in range(50)]
+    bursts = [train(rng, 2, offset_us=700.0, start_us=START_US + i * 2_000_000) for i in range(50)]
     first, second = joined(*bursts)
     kept = rng.random(len(second[0])) > 0.2
     check(first, (second[0][kept], second[1][kept]))
 
 
-def test_a_lone_frame_pairs_by_the_tolerance_only():
-    for distance_us, paired in ((110, 1), (-400, 1), (500, 0)):
+def test_a_lone_frame_pairs_within_the_tolerance_or_half_of_the_exposure():
+    for distance_us, exposure_us, n_pairs in ((110, 0, 1), (-400, 0, 1), (500, 0, 0), (500, 1500, 1), (900, 1500, 0)):
         first, second = np.array([START_US]), np.array([START_US + distance_us])
-        result = pair_frames(first, second, first_tolerance_us=465.0, second_tolerance_us=465.0)
-        assert len(result.pairs) == paired
+        assert len(pair((first, None), (second, None), exposure_us=exposure_us)[0]) == n_pairs
 
 
 def test_one_camera_starts_and_stops_apart_and_pauses_alone():
@@ -98,50 +121,74 @@ def test_the_smaller_tolerance_counts():
     late = rng.permutation(400)[:40]
     second[0][late] += 300
     for wide, narrow in ((465.0, 200.0), (200.0, 465.0)):
-        result = pair_frames(first[0], second[0], first_tolerance_us=wide, second_tolerance_us=np.full(400, narrow))
-        assert sorted(set(range(400)) - set(result.pairs[:, 0])) == sorted(late)
+        result = pair_frames(seen(first[0], wide), seen(second[0], np.full(400, narrow)), dead_time_us=3e6)
+        assert sorted(set(range(400)) - set(pairs_of(result, 400)[:, 0])) == sorted(late)
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.1])
 def test_it_is_symmetric_and_does_not_depend_on_the_date(drop):
     first, second = train(np.random.default_rng(11), 2000, offset_us=700.0, drop=drop)
-    here = pair(first, second)
-    assert np.array_equal(pair(second, first).pairs[:, ::-1], here.pairs)
-    moved = pair((first[0] - 86_400_000_123, None), (second[0] - 86_400_000_123, None))
-    assert np.array_equal(moved.pairs, here.pairs)
+    here = pair(first, second)[0]
+    assert np.array_equal(pair(second, first)[0][:, ::-1], here)
+    moved = pair((first[0] - 86_400_000_123, None), (second[0] - 86_400_000_123, None))[0]
+    assert np.array_equal(moved, here)
 
 
 def test_the_clock_has_the_offset_removed():
     first, second = train(np.random.default_rng(12), 2000, offset_us=700.0, drop=0.1)
-    result = pair(first, second)
-    apart = result.second_us[result.pairs[:, 1]] - result.first_us[result.pairs[:, 0]]
+    pairs, first_us, second_us = pair(first, second)
+    apart = second_us[pairs[:, 1]] - first_us[pairs[:, 0]]
     assert abs(np.median(apart)) < 2
     assert np.abs(apart).max() < 60
-    assert abs(np.median(result.first_us - first[0]) - 350) < 5
+    assert abs(np.median(first_us - first[0]) - 350) < 5
+
+
+def test_an_offset_may_drift_by_periods_within_a_block():
+    """Clocks that drift apart by 5 ppm: by 1.2 periods in the 400 s of this train."""
+    times_us = np.arange(200_000) * 2000.0
+    first, second = train(np.random.default_rng(16), 200_000, offset_us=110.0 + 6e-6 * times_us, drop=0.05)
+    check(first, second)
+
+
+def test_a_wide_dither_does_not_mislead():
+    """Half of the period: then every other frame of the wrong trigger is nearer than the partner."""
+    first, second = train(
+        np.random.default_rng(17), 5000, period_us=1000.0, dither_us=500.0, offset_us=-440.0, drop=0.05
+    )
+    check(first, second, dither_us=500)
+
+
+def test_frames_logged_twice_are_in_one_pair_only():
+    first, second = train(np.random.default_rng(18), 500, offset_us=-600.0)
+    twice = np.sort(np.concatenate([np.arange(500), [0, 17, 17, 300, 499]]))
+    pairs = pair((first[0][twice], None), second)[0]
+    assert np.array_equal(twice[pairs[:, 0]], np.arange(500))
+    assert np.array_equal(pairs[:, 1], np.arange(500))
+    assert np.array_equal(pair(second, (first[0][twice], None))[0][:, ::-1], pairs)
+
+
+def test_blocks_apart_know_nothing_of_each_other():
+    rng = np.random.default_rng(19)
+    trains = [
+        train(rng, n, period_us=period_us, offset_us=offset * period_us, drop=0.2, start_us=start_us)
+        for n, period_us, offset, start_us in (
+            (4, 2000.0, 0.4, START_US),
+            (300, 1000.0, -0.3, START_US + 10_000_000),
+            (2, 50_000.0, 0.44, START_US + 20_000_000),
+            (1, 2000.0, 0.1, START_US + 30_000_000),
+            (40, 2000.0, 0.0, START_US + 40_000_000),
+        )
+    ]
+    begins = np.cumsum([[0, 0], *([len(first[0]), len(second[0])] for first, second in trains)], axis=0)
+    alone = np.concatenate([pair(*t, exposure_us=700)[0] + begin for t, begin in zip(trains, begins, strict=False)])
+    assert np.array_equal(pair(*joined(*trains), exposure_us=700)[0], alone)
 
 
 def test_no_frames_no_pairs():
     none = (np.empty(0, np.int64), np.empty(0, np.int64))
     some = train(np.random.default_rng(13), 10)[0]
     for first, second in ((none, none), (none, some), (some, none)):
-        result = pair(first, second)
-        assert result.pairs.shape == (0, 2)
-        assert len(result.first_us) == len(first[0])
-
-
-def test_stretches_start_after_pauses():
-    times_us = np.array([0, 10, 20, 30, 1000, 1010, 1020, 9000])
-    assert np.flatnonzero(starts_of_stretches(times_us)).tolist() == [0, 4, 7]
-    assert starts_of_stretches(times_us[:0]).tolist() == []
-    assert starts_of_stretches(np.array([5, 900])).tolist() == [True, False]
-
-
-def test_window_quantiles_do_not_reach_across_starts():
-    values = np.array([1.0, 5.0, 3.0, 100.0, 300.0, 7.0])
-    starts = np.array([True, False, False, True, False, True])
-    medians, membership = window_quantiles(values, starts, 3)
-    assert medians.tolist() == [3.0, 200.0, 7.0]
-    assert membership.tolist() == [0, 0, 0, 1, 1, 2]
-    quantiles, membership = window_quantiles(np.arange(10.0), np.eye(10, dtype=bool)[0], 4, 0.0)
-    assert quantiles.tolist() == [0.0, 5.0]
-    assert np.bincount(membership).tolist() == [5, 5]
+        pairs, first_us, second_us = pair(first, second)
+        assert pairs.shape == (0, 2)
+        assert np.array_equal(first_us, first[0])
+        assert np.array_equal(second_us, second[0])

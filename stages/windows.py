@@ -1,0 +1,128 @@
+"""Windows: stretches of an array over which something is estimated, all at once (pairing, FLC states)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Int64Array = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """Stretches that together are the whole array.
+
+    Attributes
+    ----------
+    first, size : ndarray of int64, shape (w,)
+        Index of the first member of each, and how many there are.
+    block : ndarray of int64, shape (w,)
+        Number of the block that each is in, from 0, ascending.
+    """
+
+    first: Int64Array
+    size: Int64Array
+    block: Int64Array
+
+
+def cut_windows(starts: BoolArray, size: int) -> Windows:
+    """Cut an array into windows that do not reach across the starts of blocks.
+
+    Parameters
+    ----------
+    starts : ndarray of bool, shape (n,)
+        Where a block starts; the first member always starts one.
+    size : int
+        Least number of members to a window, if the block has as many; less than twice as many at most.
+
+    Returns
+    -------
+    Windows
+        Those of a block are equally long, give or take one.
+    """
+    first_of_block = np.flatnonzero(starts)
+    if len(starts) and (not len(first_of_block) or first_of_block[0]):
+        first_of_block = np.insert(first_of_block, 0, 0)
+    members = np.diff(np.append(first_of_block, len(starts)))
+    number = np.maximum(members // size, 1)
+    block = np.repeat(np.arange(len(members)), number)
+    place = np.arange(len(block)) - np.repeat(np.cumsum(number) - number, number)
+    first = first_of_block[block] + place * members[block] // number[block]
+    return Windows(first, np.diff(np.append(first, len(starts))), block)
+
+
+def sample_windows(windows: Windows, most: int) -> tuple[Int64Array, BoolArray]:
+    """Return the first members of each window, as a table.
+
+    Parameters
+    ----------
+    windows : Windows
+        Not empty.
+    most : int
+        How many members at most.
+
+    Returns
+    -------
+    members : ndarray of int64, shape (w, m), m <= most
+        Their indices; where a window has fewer, that of its last member again.
+    is_member : ndarray of bool, shape (w, m)
+        Which are not such repetitions.
+    """
+    size = np.minimum(windows.size, most)
+    column = np.arange(size.max(initial=1))
+    is_member = column < size[:, None]
+    return windows.first[:, None] + np.minimum(column, size[:, None] - 1), is_member
+
+
+def row_quantile(ordered: FloatArray, count: Int64Array, fraction: float) -> FloatArray:
+    """Return a quantile of each row.
+
+    Parameters
+    ----------
+    ordered : ndarray of float64, shape (w, m)
+        Ascending along rows, of which the first `count` values are meant.
+    count : ndarray of int64, shape (w,)
+        How many.
+    fraction : float
+        Which quantile; of values in between, the lower.
+
+    Returns
+    -------
+    ndarray of float64, shape (w,)
+        inf for a row without values.
+    """
+    place = (fraction * np.maximum(count - 1, 0)).astype(np.int64)
+    quantile: FloatArray = np.where(count > 0, ordered[np.arange(len(ordered)), place], np.inf)
+    return quantile
+
+
+def fill_from_neighbours(values: FloatArray, is_good: BoolArray, block: Int64Array) -> FloatArray:
+    """Return values where those that are not good are replaced by the nearest good one of the same block.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (w,)
+        Of windows.
+    is_good : ndarray of bool, shape (w,)
+        Which are to be kept.
+    block : ndarray of int64, shape (w,)
+        Number of each one's block, ascending.
+
+    Returns
+    -------
+    ndarray of float64, shape (w,)
+        As it was where its block has no good one.
+    """
+    good = np.flatnonzero(is_good)
+    if len(good) in (0, len(values)):
+        return values
+    place = np.arange(len(values))
+    behind = np.minimum(np.searchsorted(good, place), len(good) - 1)
+    before = np.maximum(behind - 1, 0)
+    of_before, of_behind = good[before], good[behind]
+    in_before, in_behind = block[of_before] == block, block[of_behind] == block
+    nearer_before = in_before & ~(in_behind & (np.abs(of_behind - place) <= np.abs(of_before - place)))
+    source = np.where(nearer_before, of_before, np.where(in_behind, of_behind, place))
+    return values[np.where(is_good, place, source)]

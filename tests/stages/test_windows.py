@@ -1,0 +1,41 @@
+"""Windows: how arrays are cut, and what is taken of them."""
+
+import numpy as np
+
+from stages.windows import cut_windows, fill_from_neighbours, row_quantile, sample_windows
+
+
+def test_windows_do_not_reach_across_starts():
+    starts = np.zeros(20, bool)
+    starts[[0, 3, 4]] = True
+    windows = cut_windows(starts, 5)
+    assert windows.first.tolist() == [0, 3, 4, 9, 14]
+    assert windows.size.tolist() == [3, 1, 5, 5, 6]
+    assert windows.block.tolist() == [0, 1, 2, 2, 2]
+
+
+def test_nothing_has_no_windows():
+    assert cut_windows(np.zeros(0, bool), 5).first.tolist() == []
+
+
+def test_samples_are_the_first_members():
+    windows = cut_windows(np.array([True, False, True, False, False, False]), 4)
+    members, is_member = sample_windows(windows, 3)
+    assert members.tolist() == [[0, 1, 1], [2, 3, 4]]
+    assert is_member.tolist() == [[True, True, False], [True, True, True]]
+
+
+def test_quantiles_are_of_the_values_that_count():
+    ordered = np.array([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, np.inf, np.inf], [np.inf] * 4])
+    count = np.array([4, 2, 0])
+    assert row_quantile(ordered, count, 0.0).tolist() == [1.0, 5.0, np.inf]
+    assert row_quantile(ordered, count, 0.5).tolist() == [2.0, 5.0, np.inf]
+    assert row_quantile(ordered, count, 1.0).tolist() == [4.0, 6.0, np.inf]
+
+
+def test_the_nearest_good_neighbour_of_the_block_fills_in():
+    values = np.arange(8.0)
+    good = np.array([0, 0, 1, 0, 0, 1, 0, 0], bool)
+    block = np.array([0, 0, 0, 0, 0, 0, 1, 1])
+    assert fill_from_neighbours(values, good, block).tolist() == [2.0, 2.0, 2.0, 2.0, 5.0, 5.0, 6.0, 7.0]
+    assert fill_from_neighbours(values, ~good & good, block).tolist() == values.tolist()
