@@ -16,6 +16,7 @@ from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Night
 from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, streams_ns
 from ledger.store import Store
+from stages.base import frames_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,6 +321,14 @@ class Relation:
     runs: list[tuple[int, int, int]]
 
 
+#: Joins a file with its frame ID, if it has one now.
+_IS_LIVE_ID = (
+    (col(FrameId.identity) == col(File.identity))
+    & (col(FrameId.night_id) == col(File.night_id))
+    & (col(FrameId.status) == "live")
+)
+
+
 def entries(store: Store, subject: Subject) -> list[Entry]:
     """Return everything that happened to `subject`, in order."""
     with store.read() as session:
@@ -337,24 +346,73 @@ def lineage(store: Store, subject: Subject) -> list[Relation]:
         rows = session.execute(
             select(Lineage, File, col(FrameId.frame_id))
             .join(File, col(File.id) == col(other))
-            .outerjoin(
-                FrameId,
-                (col(FrameId.identity) == col(File.identity))
-                & (col(FrameId.night_id) == col(File.night_id))
-                & (col(FrameId.status) == "live"),
-            )
+            .outerjoin(FrameId, _IS_LIVE_ID)
             .where(col(mine) == subject.row.id)
-            .order_by(col(File.first_us), col(File.camera), col(File.flc), col(Lineage.position))
+            .order_by(*([col(File.first_us), col(File.camera), col(File.flc)] * is_raw), col(Lineage.position))
         ).all()
     return [
         Relation(
-            name=(f"{frame_id} ({file.name})" if frame_id else f"{file.folder}/{file.name}"),
+            name=_shown(file, frame_id),
             state=file.state,
             n_frames=line.n_frames,
             runs=[(a, b, c) for a, b, c in line.runs],
         )
         for line, file, frame_id in rows
     ]
+
+
+def _shown(file: File, frame_id: str | None) -> str:
+    return f"{frame_id} ({file.name})" if frame_id else f"{file.folder}/{file.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class FramePlace:
+    """Where a frame of a subject is found in the file that it came from, or went to.
+
+    Attributes
+    ----------
+    frame : int
+        Its index in the subject, from 0.
+    file : str
+        Folder and name, or frame ID, of the other file.
+    index : int
+        Its index there, from 0.
+    """
+
+    frame: int
+    file: str
+    index: int
+
+
+def frames(store: Store, subject: Subject) -> list[FramePlace]:
+    """Return for each frame of `subject`, in order, the raw file and index that it has (of a raw file: the product's).
+
+    Frames that are in no product, of a raw file that is not synced or in quarantine, are left out; a product that was
+    rolled back has none.
+    """
+    if subject.row is None:
+        return []
+    is_raw = subject.row.kind == "raw"
+    mine, other = (Lineage.raw_id, Lineage.product_id) if is_raw else (Lineage.product_id, Lineage.raw_id)
+    products = select(col(Lineage.product_id)).where(col(mine) == subject.row.id)
+    query = (
+        select(Lineage, File, col(FrameId.frame_id))
+        .join(File, col(File.id) == col(other))
+        .outerjoin(FrameId, _IS_LIVE_ID)
+        .where(col(Lineage.product_id).in_(products))
+        .order_by(col(Lineage.product_id), col(Lineage.position))
+    )
+    found: list[FramePlace] = []
+    length: Counter[int] = Counter()
+    with store.read() as session:
+        for line, file, frame_id in session.execute(query):
+            if not is_raw or line.raw_id == subject.row.id:
+                name = _shown(file, frame_id)
+                runs = tuple((int(first), int(step), int(n)) for first, step, n in line.runs)
+                pairs = enumerate(frames_of(runs), start=length[line.product_id])
+                found += [FramePlace(r, name, p) if is_raw else FramePlace(p, name, r) for p, r in pairs]
+            length[line.product_id] += line.n_frames
+    return sorted(found, key=lambda place: place.frame)
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class Cards:
     dither_us: str = "U_TRIGJT"
     mode: str = "U_DETMOD"
     rows: str = "PRD-RNG2"
+    target: str = "OBJECT"
     synchronised: str = "U_SYNC"
     frame_id: str = "FRAMEID"
     exposure_id: str = "EXP-ID"
@@ -118,6 +119,7 @@ class Instrument:
                     self.cards.dither_us,
                     self.cards.mode,
                     self.cards.rows,
+                    self.cards.target,
                     *self.rule_keywords,
                 )
             )
@@ -215,6 +217,9 @@ class Product:
         Of the compressed file.
     timing_sha256 : str or None
         Of its timing txt, from when it was written, hex.
+    solo : bool
+        Whether its camera was on its own: not triggered, or the other one was not running.  Frames that are
+        neither synchronised nor solo lack a partner that they should have.
     """
 
     identity: str
@@ -233,6 +238,7 @@ class Product:
     sha256: str | None = None
     size_bytes: int | None = None
     timing_sha256: str | None = None
+    solo: bool = False
 
     @property
     def n_frames(self) -> int:

@@ -237,6 +237,7 @@ def _products(
                     first_us=first_us,
                     last_us=last_us,
                     exposure_us=mine[0].raw.exposure_us,
+                    solo=bool(exposures.kind[members[0]] >= SOLO),  # a group is of one kind
                 )
 
 

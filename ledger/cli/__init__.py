@@ -16,6 +16,7 @@ from ledger.cli import (
     simulate,
     sql,
     status,
+    summary,
 )
 from ledger.cli.common import app
 from ledger.errors import LedgerError
@@ -38,6 +39,7 @@ __all__ = [
     "simulate",
     "sql",
     "status",
+    "summary",
 ]
 
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -209,14 +209,22 @@ class Bars:
 
 def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -> None:
     """Say which night is meant where a date is in several roots."""
+    which = which_of_both(machine.config, night)
+    if date is not None and which:
+        machine.reporter.say(which)
+
+
+def which_of_both(config: "Config", night: "NightFolder") -> str:
+    """Return which night is meant where its date is in several roots; an empty string where it is not."""
     from ledger.scan import also_in
 
-    others = also_in(machine.config, night)
-    if date is not None and others:
-        machine.reporter.say(
-            f"{night.date} is in {' and '.join([night.pipeline, *others])}: {night.pipeline} is meant;"
-            f" for another give its folder"
-        )
+    others = also_in(config, night)
+    if not others:
+        return ""
+    return (
+        f"{night.date} is in {' and '.join([night.pipeline, *others])}: {night.pipeline} is meant;"
+        " for another give its folder"
+    )
 
 
 def show_json(value: object) -> None:
@@ -224,8 +232,8 @@ def show_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Print a table: drawn on a terminal, tab-separated elsewhere."""
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:
+    """Print a table: drawn on a terminal, with the columns `right` flush right; tab-separated elsewhere."""
     texts = [["" if value is None else str(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *texts):
@@ -235,7 +243,9 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(*columns, box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left")
     for row in texts:
         table.add_row(*(escape(text) for text in row))
     Console().print(table)

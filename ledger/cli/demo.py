@@ -57,6 +57,8 @@ What to look at:
       the products, named by frame ID, and their timing
   cat {night}/manifest_VMP_{DATE}.csv
       what the archive is told
+  {shown} summary --date {DATE}
+      targets and frames minute by minute, and what is unexpected
   {shown} history VMPA00000001
       what happened to one product, and what it is made of
   {shown} sql "SELECT * FROM quarantine"

@@ -12,9 +12,15 @@ from ledger.cli.common import AsJson, app, open_store, read_config, show_json, s
 def history(
     name: Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a product, or a frame ID.")],
     *,
+    with_frames: Annotated[
+        bool, typer.Option("--frames", help="Show each frame with the file and index that it came from, or went to.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything that happened to a file, what it is made of, and what is made of it."""
+    """Show everything that happened to a file, what it is made of, and what is made of it.
+
+    Which frames is told in runs [first, step, n]; with --frames, frame by frame. All are counted from 0.
+    """
     from ledger import inquiry
     from ledger.clock import show_us
 
@@ -23,6 +29,7 @@ def history(
         subject = inquiry.find(store, name)
         entries = inquiry.entries(store, subject)
         lineage = inquiry.lineage(store, subject)
+        frames = inquiry.frames(store, subject) if with_frames else []
     if as_json:
         show_json(
             {
@@ -31,6 +38,7 @@ def history(
                 "identity": subject.identity,
                 "entries": [entry.model_dump() for entry in entries],
                 "lineage": [asdict(relation) for relation in lineage],
+                **({"frames": [asdict(place) for place in frames]} if with_frames else {}),
             }
         )
         return
@@ -50,10 +58,18 @@ def history(
             for e in entries
         ],
     )
+    is_raw = subject.row is not None and subject.row.kind == "raw"
     if lineage:
-        is_raw = subject.row is not None and subject.row.kind == "raw"
         typer.echo("its frames are in" if is_raw else "it is made of")
         show_table(
             ("file", "state", "frames", "[first, step, n]"),
             [(r.name, r.state, r.n_frames, " ".join(str(list(run)) for run in r.runs)) for r in lineage],
+        )
+    if with_frames and not frames:
+        typer.echo("none of its frames is in a product now")
+    elif with_frames:
+        typer.echo("frame by frame, counted from 0")
+        show_table(
+            ("frame", "product" if is_raw else "raw file", "index"),
+            [(place.frame, place.file, place.index) for place in frames],
         )

@@ -6,6 +6,7 @@ import pytest
 
 from ledger import inquiry
 from ledger.errors import BadInput
+from tests.acceptance.check import identities
 from tests.world import DATE, World
 
 
@@ -139,6 +140,50 @@ def test_history_at_the_command_line(finished):
     words = finished.run("history", raw).stdout
     assert "its frames are in" in words
     assert "VMPA00000001" in words
+
+
+# frame by frame
+
+
+def test_history_maps_every_frame_of_every_product_to_raw_file_and_index(world):
+    truth = world.simulate(scale=0.8, scenario=("pdi", "onecamera"))  # products of more than one raw file
+    assert world.advance(to="compressed").succeeded
+    store = world.store()
+    index = {file.path: number for number, file in enumerate(truth.files)}
+    there, back = set(), set()
+    for frame_id, camera in world.query(
+        "SELECT frame_id.frame_id, file.camera FROM frame_id JOIN file ON file.identity = frame_id.identity"
+    ):
+        places = inquiry.frames(store, inquiry.find(store, frame_id))
+        cube = world.folder / "archive" / DATE / "vgen2" / f"{frame_id}.fits.fz"
+        serials = [serial for _, serial, _ in identities(cube)]
+        assert [place.frame for place in places] == list(range(len(serials)))
+        for place, serial in zip(places, serials, strict=True):
+            table = truth.frames[camera]
+            assert table["serial"][table["file"] == index[place.file]][place.index] == serial
+            there.add((place.file, place.index, frame_id, place.frame))
+    for file in truth.files:
+        places = inquiry.frames(store, inquiry.find(store, f"{world.folder}/archive/{DATE}/{file.path}"))
+        assert [place.frame for place in places] == list(range(file.n_frames))
+        back |= {(file.path, place.frame, place.file.split()[0], place.index) for place in places}
+    assert there == back
+    assert len(there) == sum(file.n_frames for file in truth.files)
+
+
+def test_history_frame_by_frame_at_the_command_line(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance(to="identified").succeeded
+    told = json.loads(sqlite_world.run("history", "VMPA00000001", "--frames", "--json").stdout)
+    assert set(told["frames"][0]) == {"frame", "file", "index"}
+    assert len(told["frames"]) == sum(part["n_frames"] for part in told["lineage"])
+    words = sqlite_world.run("history", "VMPA00000001", "--frames").stdout
+    assert "frame\traw file\tindex" in words
+    last = told["frames"][-1]
+    assert words.splitlines()[-1] == f"{last['frame']}\t{last['file']}\t{last['index']}"
+    assert "\tproduct\t" in sqlite_world.run("history", last["file"], "--frames").stdout
+    assert sqlite_world.rollback().succeeded
+    words = sqlite_world.run("history", "VMPA00000001", "--frames").stdout
+    assert "none of its frames is in a product now" in words
 
 
 # explanation

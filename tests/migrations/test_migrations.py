@@ -12,6 +12,7 @@ from ledger import schema
 from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput
 from ledger.store import Store
+from tests.world import World
 
 
 def guards_and_views(store: Store) -> set[str]:
@@ -56,6 +57,24 @@ def test_the_migrations_make_the_schema_of_the_models(database_url):
         context = MigrationContext.configure(connection, opts={"compare_type": True, "render_as_batch": True})
         assert compare_metadata(context, SQLModel.metadata) == []
     engine.dispose()
+
+
+def test_rows_outlive_a_migration_back_and_forth(world: World):
+    world.simulate(scale=0.02, scenario=("untriggered", "slow"))
+    assert world.advance(to="synced").succeeded
+    rows = "SELECT identity, synchronised, n_frames, group_number FROM file ORDER BY id"
+    lines = "SELECT product_id, position, raw_id, n_frames FROM lineage ORDER BY product_id, position"
+    before = world.query(rows), world.query(lines)
+    assert world.query("SELECT COUNT(*) FROM file WHERE solo") != [(0,)]
+    guards = guards_and_views(world.store())
+    run(world.store(), "0001")
+    with pytest.raises(BadInput, match="behind this ledger"):
+        world.store().open()
+    run(world.store(), "head")
+    world.store().open()
+    assert (world.query(rows), world.query(lines)) == before
+    assert world.query("SELECT COUNT(*) FROM file WHERE solo") == [(0,)]
+    assert guards_and_views(world.store()) == guards
 
 
 def test_a_database_of_a_newer_ledger_is_refused(database_url):

@@ -100,3 +100,17 @@ def test_a_raw_file_that_tells_no_rows_at_all_is_named(night, rng):
     night.raws[0] = without(night.raws[0], "PRD-RNG2", "NAXIS2")
     with pytest.raises(BadInput, match=r"vcam1_0000\.fits: .*PRD-RNG2 and NAXIS2"):
         synced.forward(job=night.job(), params=Parameters())
+
+
+def test_products_say_whether_their_camera_was_on_its_own(night, rng):
+    night.block(rng, 300, drop=0.1, cube=100)
+    night.block(rng, 200, start_us=START_US + 60_000_000, cube=100, cameras=(1,))
+    outcome = night.run()
+    frames = dict.fromkeys(("paired", "unpaired", "solo"), 0)
+    for product in outcome.products:
+        frames["paired" if product.synchronised else "solo" if product.solo else "unpaired"] += product.n_frames
+        assert not (product.synchronised and product.solo)
+    told = outcome.remarks
+    assert frames["paired"] == told["paired frames"]
+    assert frames["solo"] == told["solo frames cam1"] > 0
+    assert frames["unpaired"] == told["unpaired frames cam1"] + told["unpaired frames cam2"] > 0
