@@ -151,16 +151,16 @@ def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set
 
 
 def _frames_twice(session: Session, night: Night) -> Iterator[Violation]:
-    """Yield raw files of which a frame is in two products, or beyond the file's end."""
+    """Yield raw files of which a frame is in two products, or beyond the frames that are used."""
     lines = session.execute(
-        select(Lineage, col(File.n_frames), col(File.folder), col(File.name))
+        select(Lineage, col(File.n_frames) - col(File.lost_frames), col(File.folder), col(File.name))
         .join(File, col(File.id) == col(Lineage.raw_id))
         .where(col(File.night_id) == night.id)
         .order_by(col(Lineage.raw_id))
     )
     counts: dict[int, tuple[bytearray, str]] = {}
-    for line, n_frames, folder, name in lines:
-        taken, where = counts.setdefault(line.raw_id, (bytearray(n_frames), f"{night.date}/{folder}/{name}"))
+    for line, n_used, folder, name in lines:
+        taken, where = counts.setdefault(line.raw_id, (bytearray(n_used), f"{night.date}/{folder}/{name}"))
         for first, step, n in line.runs:
             indices = range(first, first + step * n, step)
             wrong = [i for i in indices if i >= len(taken) or taken[i]]
@@ -168,5 +168,5 @@ def _frames_twice(session: Session, night: Night) -> Iterator[Violation]:
                 if i < len(taken):
                     taken[i] = 1
             if wrong:
-                what = f"{where}: frames {wrong[:5]} are in two products, or not in the file"
+                what = f"{where}: frames {wrong[:5]} are in two products, or not in the file or lost"
                 yield Violation("frame_once", what, "roll the night back to raw and advance it again")

@@ -110,8 +110,8 @@ class Book:
             "source": work.state,
         }
 
-    def register(self, rows: Sequence[File]) -> None:
-        """Insert or update raw rows, each with an entry."""
+    def register(self, rows: Sequence[File], details: Mapping[str, Mapping[str, Any]]) -> None:
+        """Insert or update raw rows, each with an entry and what it is to say, by identity."""
         with self.store.write(self.lease.check) as session:
             for row in rows:
                 if row.id is None:
@@ -128,7 +128,7 @@ class Book:
                         "event": "quarantined" if row.quarantine_reason else "registered",
                         "destination": row.state,
                         "size_bytes": row.size_bytes,
-                        "detail": {"reason": row.quarantine_reason} if row.quarantine_reason else {},
+                        "detail": dict(details.get(row.identity, {})),
                     }
                     for row in rows
                 ],

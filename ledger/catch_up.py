@@ -23,9 +23,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
     """
     config, store = machine.config, machine.store
     for night in inquiry.unfinished(store, config, machine.flows):
-        if night.date >= _today(machine) or is_being_written(
-            night, config.instrument, store.clock(), config.settle_minutes
-        ):
+        if night.date >= _today(machine) or is_being_written(night, config, store.clock()):
             continue
         try:
             result = machine.advance(night)

@@ -110,6 +110,7 @@ class Config(_Block):
     transfer: Transfer
     engine: Engine = Engine()
     settle_minutes: float = Field(default=30, ge=0)
+    salvage: bool = False
     log: Path
     permissions: Permissions = Permissions()
     instrument: Instrument

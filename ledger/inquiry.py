@@ -28,7 +28,9 @@ class NightStatus:
     pipeline, date : str
         The night.
     raws, frames : int
-        Registered raw files and their frames.
+        Registered raw files and the frames that they declare.
+    lost : int
+        How many of those frames salvaged files have lost.
     quarantined : int
         Raw files and products that are out of the flow.
     failed : int
@@ -48,6 +50,7 @@ class NightStatus:
     date: str
     raws: int = 0
     frames: int = 0
+    lost: int = 0
     quarantined: int = 0
     failed: int = 0
     states: dict[str, int] = field(default_factory=dict)
@@ -130,8 +133,10 @@ def _status(
     states: Counter[str] = Counter()
     for _, state, _, _, files, _ in products:
         states[state] += files
-    ids = 0
+    ids = lost = 0
     if row is not None:
+        summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
+        lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, states)
@@ -140,6 +145,7 @@ def _status(
         date=date,
         raws=sum(c[4] for c in raws),
         frames=sum(c[5] for c in raws),
+        lost=lost,
         quarantined=sum(c[4] for c in counts if c[2]),
         failed=sum(c[4] for c in products if c[3]),
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
@@ -457,6 +463,8 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         "folder": row.folder,
         "frame_id": subject.frame_id,
         "frames": row.n_frames,
+        "lost_frames": row.lost_frames or None,
+        "salvaged": next((e.detail["reason"] for e in reversed(history) if "salvaged" in e.detail), None),
         "camera": row.camera,
         "flc": row.flc,
         "synchronised": row.synchronised if row.kind == "product" else None,
@@ -473,7 +481,8 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         state, because = "quarantined", row.quarantine_reason
         command = f"put it right, then {command}; or leave it: it blocks nothing"
     elif row.kind == "raw" and row.state == flow.born:
-        because, command = f"every frame of it is in a product ({because})", f"ledger history {row.name}"
+        which = f"every frame of it but the last {row.lost_frames}, lost," if row.lost_frames else "every frame of it"
+        because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"
     elif row.state == flow.last:
         command = ""
     return Explanation(row.name, state, because, row.error, command, known)

@@ -98,7 +98,7 @@ class Machine:
         with self._holding(folder, "advance", arguments) as (steps, result):
             self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
-            result.stopped = registration.register(steps)
+            result.stopped = registration.register(steps, final=final)
             if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                 self._pair(steps)
             for segment in flow.segments(target):
@@ -323,7 +323,7 @@ class Machine:
         """
         minutes = self.config.settle_minutes
         frame_ids.refuse_excluded(session, folder)
-        if not final and scan.is_being_written(folder, self.config.instrument, self.store.clock(), minutes):
+        if not final and scan.is_being_written(folder, self.config, self.store.clock()):
             raise NotReady(
                 f"night {folder.date} may still be written: its newest raw file is younger than {minutes:g} minutes at"
                 f" {show_us(self.store.clock())} UT; run again later, or with --final if observing has ended"

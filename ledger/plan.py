@@ -11,7 +11,7 @@ from ledger.flow import Flow, Step
 from ledger.frame_ids import needs_allocation
 from ledger.machine import Machine
 from ledger.models import File, Night
-from ledger.registration import Likeness, likeness, twin_of
+from ledger.registration import is_due, twin_of, waits
 from ledger.rows import Work, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
@@ -94,7 +94,7 @@ def plan_advance(machine: Machine, folder: NightFolder, to: str | None, *, final
     target = flow.resolve(to) if to else flow.last
     machine.check_advance(folder, target)
     night = machine.store.find_night(folder.pipeline, folder.date)
-    raws, new, quarantined = _raws(machine, flow, folder, night)
+    raws, new, quarantined = _raws(machine, flow, folder, night, final=final)
     works = machine.store.works(night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None
     unsynced = [raw for raw, row in raws if row is None or row.state == flow.states[0]]
@@ -186,41 +186,50 @@ def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) 
 
 
 def _raws(
-    machine: Machine, flow: Flow, folder: NightFolder, night: Night | None
+    machine: Machine, flow: Flow, folder: NightFolder, night: Night | None, *, final: bool
 ) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
     rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
     found: list[tuple[Raw, File | None]] = []
     quarantined = []
-    fresh: list[tuple[Path, Likeness]] = []
+    fresh: list[tuple[Path, RawFacts]] = []
     for raw in raws_on_disk(folder, machine.config.instrument):
         row = rows.get((raw.stream.name, raw.cube.name))
-        if row is not None and night is not None and raw.is_as_registered(row):
+        name = f"{raw.stream.name}/{raw.cube.name}"
+        is_same = row is not None and raw.is_as_registered(row)
+        is_made = row is not None and row.state != flow.states[0]
+        if row is not None and night is not None and is_same and (is_made or not is_due(raw, row, machine.config)):
             if not row.quarantine_reason:
                 found.append((to_raw(night, row), row))
             continue
+        known = row.quarantine_reason if row is not None and is_same else None
         try:
-            facts = _inspect(machine, raw)
+            facts = _inspect(machine, raw, final=final)
         except BadRaw as exc:
-            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", str(exc)))
+            if str(exc) != known:
+                quarantined.append((name, str(exc)))
             continue
         twin = twin_of(machine.store, flow.name, raw.cube, facts, fresh)
         if twin is not None:
-            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", f"duplicate: the same bytes as {twin}"))
+            if twin != known:
+                quarantined.append((name, twin))
             continue
-        fresh.append((raw.cube, likeness(facts)))
+        fresh.append((raw.cube, facts))
         found.append((_as_raw(raw, facts), None))
     return found, len(fresh) + len(quarantined), tuple(quarantined)
 
 
-def _inspect(machine: Machine, raw: RawOnDisk) -> RawFacts:
+def _inspect(machine: Machine, raw: RawOnDisk, *, final: bool) -> RawFacts:
     if raw.fault:
         raise BadRaw(raw.fault)
+    config, timing = machine.config, raw.cube.with_suffix(".txt")
     try:
-        timing = raw.cube.with_suffix(".txt")
-        return inspect(raw.cube, timing, stream=raw.stream, instrument=machine.config.instrument)
+        facts = inspect(raw.cube, timing, stream=raw.stream, instrument=config.instrument, salvage=config.salvage)
     except Retry as exc:
         raise NotReady(str(exc)) from exc
+    if reason := waits(facts, config, machine.store.clock(), final=final):
+        raise BadRaw(reason)
+    return facts
 
 
 def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
@@ -229,13 +238,14 @@ def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
         timing=raw.cube.with_suffix(".txt"),
         identity=facts.identity,
         camera=raw.stream.camera,
-        n_frames=facts.n_frames,
+        n_frames=facts.used_frames,
         size_bytes=facts.size_bytes,
         mtime_ns=facts.mtime_ns,
         first_us=facts.first_us,
         last_us=facts.last_us,
         exposure_us=facts.exposure_us,
         cards=facts.cards,
+        lost_frames=facts.lost_frames,
     )
 
 

@@ -6,22 +6,31 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from ledger.config import Config
 from ledger.errors import Interrupted
 from ledger.models import File
-from ledger.scan import RawOnDisk, raws_on_disk, streams_ns
+from ledger.scan import RawOnDisk, is_young, raws_on_disk, streams_ns
 from ledger.steps import Steps
 from ledger.store import Store
 from stages import base
+from stages.cards import padded
 from stages.raw import RawFacts, inspect, same_bytes
 
 #: Files registered in one transaction.
 BATCH = 200
 
 
-def register(steps: Steps) -> str | None:
+def register(steps: Steps, *, final: bool = False) -> str | None:
     """Inspect what is new on disk, or has changed since it was registered and is not in a product yet.
 
     A file that changed, is gone, or cannot be read now is a failure of this run; the others go on.
+
+    Parameters
+    ----------
+    steps : Steps
+        The hold on the night.
+    final : bool
+        Whether nobody writes to the night any more, so that a young file may be salvaged.
 
     Returns
     -------
@@ -34,7 +43,7 @@ def register(steps: Steps) -> str | None:
     todo = []
     for raw in raws_on_disk(steps.folder, steps.config.instrument):
         row = rows.pop((raw.stream.name, raw.cube.name), None)
-        if row is None or (row.state == first_state and not raw.is_as_registered(row)):
+        if row is None or (row.state == first_state and is_due(raw, row, steps.config)):
             todo.append((raw, row))
         elif not raw.is_as_registered(row):
             reason = (
@@ -51,14 +60,37 @@ def register(steps: Steps) -> str | None:
     for start in range(0, len(todo), BATCH):
         if steps.stop.signal_number is not None:
             raise Interrupted(steps.stop.signal_number)
-        missing += _register(steps, todo[start : start + BATCH])
+        missing += _register(steps, todo[start : start + BATCH], final=final)
     if missing:
         return f"{missing} raw files cannot be had, and pairing takes the whole night: see what failed"
     steps.book.looked_at(seen_ns)
     return None
 
 
-def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> int:
+def is_due(raw: RawOnDisk, row: File, config: Config) -> bool:
+    """Whether a raw file of which nothing was made yet is to be inspected again.
+
+    That is if it changed, or if `salvage` was switched since: what is in quarantine may be of use now, and
+    what was salvaged is not any more.
+    """
+    if not raw.is_as_registered(row):
+        return True
+    if config.salvage:
+        return row.quarantine_reason is not None
+    return row.quarantine_reason is None and is_salvaged(row)
+
+
+def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str | None:
+    """Return why a file that could be salvaged is not to be yet, or None."""
+    if facts.salvaged and not final and is_young(config, now_us, facts.mtime_ns, facts.timing_mtime_ns):
+        return (
+            f"{facts.salvaged}; it may still be written: its first {facts.used_frames} frames are used by the first run"
+            f" after it was left alone for {config.settle_minutes:g} minutes, or with --final"
+        )
+    return None
+
+
+def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]], *, final: bool) -> int:
     """Register files in one transaction; return how many could not be read."""
     futures: list[Future[RawFacts] | None] = [
         None
@@ -69,12 +101,14 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> in
             raw.cube.with_suffix(".txt"),
             stream=raw.stream,
             instrument=steps.config.instrument,
+            salvage=steps.config.salvage,
         )
         for raw, _ in todo
     ]
     rows: list[File] = []
+    details: dict[str, dict[str, Any]] = {}
     unreadable = 0
-    for (raw, old), future in zip(todo, futures, strict=True):
+    for (raw, old), future in sorted(zip(todo, futures, strict=True), key=lambda item: _is_cut_off(item[1])):
         row = old or File(
             night_id=int(steps.book.night.id or 0),
             pipeline=steps.book.flow.name,
@@ -88,24 +122,39 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> in
         name = f"{row.folder}/{row.name}"
         steps.reporter.advance()
         try:
-            columns = _columns(raw, future, steps, rows)
+            columns = _columns(raw, future, steps, rows, final=final)
         except base.Retry as exc:
             steps.result.failed.append((name, str(exc)))
             unreadable += 1
             continue
+        if all(getattr(row, column) == value for column, value in columns.items()):
+            continue  # in quarantine, and nothing new about it
         for column, value in columns.items():
             setattr(row, column, value)
         rows.append(row)
         if row.quarantine_reason:
             steps.result.quarantined.append((name, row.quarantine_reason))
-        else:
-            steps.result.registered += 1
+            details[row.identity] = {"reason": row.quarantine_reason}
+            continue
+        steps.result.registered += 1
+        facts = future.result() if future else None
+        if facts and facts.salvaged:
+            what = f"its first {facts.used_frames} of {facts.n_frames} frames are used, {facts.lost_frames} are lost"
+            steps.result.salvaged.append((name, f"{what}: {facts.salvaged}"))
+            details[row.identity] = {"salvaged": what, "lost_frames": facts.lost_frames, "reason": facts.salvaged}
     if rows:
-        steps.book.register(rows)
+        steps.book.register(rows, details)
     return unreadable
 
 
-def _columns(raw: RawOnDisk, future: Future[RawFacts] | None, steps: Steps, before: Sequence[File]) -> dict[str, Any]:
+def _is_cut_off(future: Future[RawFacts] | None) -> bool:
+    """Whether a file is to be salvaged: whole ones come first, so that of a file and its torn copy the file is used."""
+    return future is not None and future.exception() is None and future.result().salvaged is not None
+
+
+def _columns(
+    raw: RawOnDisk, future: Future[RawFacts] | None, steps: Steps, before: Sequence[File], *, final: bool
+) -> dict[str, Any]:
     """Return the columns of a raw row: facts, or the reason for quarantine."""
     columns: dict[str, Any] = {
         "size_bytes": raw.size_bytes,
@@ -120,10 +169,13 @@ def _columns(raw: RawOnDisk, future: Future[RawFacts] | None, steps: Steps, befo
         facts = future.result()
     except base.BadInput as exc:
         return columns | _quarantined(raw, str(exc))
-    twin = twin_of(steps.book.store, steps.book.flow.name, raw.cube, facts, _as_twins(steps, before))
-    if twin is not None:
-        return columns | _quarantined(raw, f"duplicate: the same bytes as {twin}, which is registered")
-    kept = ("identity", "n_frames", "first_us", "last_us", "exposure_us", "header_sha256", "timing_sha256", "cards")
+    if reason := waits(facts, steps.config, steps.book.store.clock(), final=final):
+        return columns | _quarantined(raw, reason)
+    unregistered = [(steps.folder.path / row.folder / row.name, row) for row in before if not row.quarantine_reason]
+    if reason := twin_of(steps.book.store, steps.book.flow.name, raw.cube, facts, unregistered):
+        return columns | _quarantined(raw, reason)
+    frames = ("n_frames", "lost_frames", "first_us", "last_us", "exposure_us")
+    kept = ("identity", *frames, "header_sha256", "timing_sha256", "cards")
     stat = ("size_bytes", "mtime_ns", "timing_size_bytes", "timing_mtime_ns")
     return columns | {name: getattr(facts, name) for name in (*kept, *stat)}
 
@@ -131,30 +183,40 @@ def _columns(raw: RawOnDisk, future: Future[RawFacts] | None, steps: Steps, befo
 def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
     text = f"quarantined\n{raw.stream.name}/{raw.cube.name}\n{raw.cube.parent.parent.name}\n"
     identity = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-    return {"identity": identity, "quarantine_reason": reason}
+    return {"identity": identity, "quarantine_reason": reason, "n_frames": 0, "lost_frames": 0}
 
 
-#: Size, hash of the header, hash of the timing: what is compared before bytes are.
-Likeness = tuple[int | None, str | None, str | None]
+def is_salvaged(facts: RawFacts | File) -> bool:
+    """Whether the end of a file is missing, be it padding alone: a whole one ends with a whole block."""
+    size_bytes = int(facts.size_bytes or 0)
+    return facts.lost_frames > 0 or size_bytes != padded(size_bytes)
 
 
-def likeness(facts: RawFacts | File) -> Likeness:
-    """Return what two files must have in common to be worth a comparison of their bytes."""
-    return (facts.size_bytes, facts.header_sha256, facts.timing_sha256)
-
-
-def _as_twins(steps: Steps, rows: Sequence[File]) -> list[tuple[Path, Likeness]]:
-    return [(steps.folder.path / row.folder / row.name, likeness(row)) for row in rows if not row.quarantine_reason]
+def _is_alike(facts: RawFacts, other: RawFacts | File) -> bool:
+    """Whether it is worth comparing their bytes."""
+    return (facts.size_bytes, facts.timing_sha256) == (other.size_bytes, other.timing_sha256)
 
 
 def twin_of(
-    store: Store, pipeline: str, cube: Path, facts: RawFacts, unregistered: Sequence[tuple[Path, Likeness]]
-) -> Path | None:
-    """Return a raw file of the same bytes: a registered one, or one of `unregistered`; None if there is none."""
-    size_bytes, header_sha256, timing_sha256 = facts.size_bytes, facts.header_sha256, facts.timing_sha256
-    candidates = [
-        Path(night.root) / night.date / row.folder / row.name
-        for night, row in store.twins(pipeline, size_bytes, header_sha256, timing_sha256)
+    store: Store, pipeline: str, cube: Path, facts: RawFacts, unregistered: Sequence[tuple[Path, RawFacts | File]]
+) -> str | None:
+    """Return why a file is a duplicate of a registered one, or of one of `unregistered`; None if it is not.
+
+    It is one if its bytes are the same. So is a copy that was cut off, by header and first time: its
+    frames would be used twice.
+    """
+    candidates: list[tuple[Path, RawFacts | File]] = [
+        (Path(night.root) / night.date / row.folder / row.name, row)
+        for night, row in store.twins(pipeline, facts.header_sha256)
     ]
-    candidates += [path for path, like in unregistered if like == likeness(facts)]
-    return next((p for p in candidates if p != cube and p.is_file() and same_bytes(p, cube)), None)
+    candidates += [(path, other) for path, other in unregistered if other.header_sha256 == facts.header_sha256]
+    for path, other in candidates:
+        if path == cube or not path.is_file():
+            continue
+        if _is_alike(facts, other) and same_bytes(path, cube):
+            return f"duplicate: the same bytes as {path}, which is registered"
+        if facts.first_us == other.first_us and (is_salvaged(facts) or is_salvaged(other)):
+            return (
+                f"duplicate: the same frames as {path}, which is registered, and one of the two was cut off; keep one"
+            )
+    return None

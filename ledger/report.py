@@ -53,6 +53,8 @@ class Result:
         Raw files that are new in the ledger.
     quarantined : list
         Raw files that were put aside in this run: name and reason.
+    salvaged : list
+        Raw files registered in this run of which the end is missing: name, and what is used and lost.
     failed : list
         Files that did not succeed: name and error.
     settled : list
@@ -70,6 +72,7 @@ class Result:
     moved: Counter[str] = field(default_factory=Counter)
     registered: int = 0
     quarantined: list[tuple[str, str]] = field(default_factory=list)
+    salvaged: list[tuple[str, str]] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
@@ -98,6 +101,7 @@ class Result:
             "registered": self.registered,
             "moved": dict(self.moved),
             "quarantined": [{"file": name, "reason": reason} for name, reason in self.quarantined],
+            "salvaged": [{"file": name, "what": what} for name, what in self.salvaged],
             "failed": [{"file": name, "error": error} for name, error in self.failed],
             "settled": self.settled,
             "remarks": dict(sorted(self.remarks.items())),

@@ -97,6 +97,7 @@ def to_raw(night: Night, row: File) -> Raw:
         last_us=int(row.last_us or 0),
         exposure_us=int(row.exposure_us or 0),
         cards=row.cards,
+        lost_frames=row.lost_frames,
     )
 
 

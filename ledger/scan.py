@@ -198,14 +198,24 @@ def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     )
 
 
-def is_being_written(night: NightFolder, instrument: Instrument, now_us: int, settle_minutes: float) -> bool:
+def is_being_written(night: NightFolder, config: Config, now_us: int) -> bool:
     """Whether the cameras may still be writing to the night.
 
-    True if its UT date is today or yesterday and its newest raw file is younger than `settle_minutes`.
+    True if its UT date is today or yesterday and its newest raw file is younger than ``settle_minutes``.
+    With ``salvage`` the date does not matter, and txt count too: a file that is still being copied looks
+    like one that was cut off, and must not miss its turn.
     """
+    raws = raws_on_disk(night, config.instrument)
+    if config.salvage:
+        return any(is_young(config, now_us, raw.mtime_ns, raw.timing_mtime_ns) for raw in raws)
     now = datetime.fromtimestamp(now_us / 1e6, tz=UTC)
     recent = {f"{now:%Y%m%d}", f"{now - timedelta(days=1):%Y%m%d}"}
     if night.date not in recent:
         return False
-    newest_ns = max((raw.mtime_ns for raw in raws_on_disk(night, instrument)), default=0)
-    return now_us - newest_ns // 1000 < settle_minutes * 60e6
+    return any(is_young(config, now_us, raw.mtime_ns) for raw in raws)
+
+
+def is_young(config: Config, now_us: int, *mtimes_ns: int | None) -> bool:
+    """Whether any file was written to in the last ``settle_minutes``: it may not be complete yet."""
+    newest_ns = max(mtime_ns or 0 for mtime_ns in mtimes_ns)
+    return now_us - newest_ns // 1000 < config.settle_minutes * 60e6

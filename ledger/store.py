@@ -201,8 +201,8 @@ class Store:
         with self.read() as session:
             return list(session.execute(query).scalars())
 
-    def twins(self, pipeline: str, size_bytes: int, header_sha256: str, timing_sha256: str) -> list[tuple[Night, File]]:
-        """Return registered raw files of equal size, header and timing."""
+    def twins(self, pipeline: str, header_sha256: str) -> list[tuple[Night, File]]:
+        """Return registered raw files of equal header."""
         query = (
             select(Night, File)
             .join(File, col(File.night_id) == col(Night.id))
@@ -211,8 +211,6 @@ class Store:
                 col(File.kind) == "raw",
                 col(File.quarantine_reason).is_(None),
                 col(File.header_sha256) == header_sha256,
-                col(File.timing_sha256) == timing_sha256,
-                col(File.size_bytes) == size_bytes,
             )
         )
         with self.read() as session:

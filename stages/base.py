@@ -143,7 +143,7 @@ class Raw:
     camera : int
         From the stream.
     n_frames : int
-        Frames in the cube that have a time.
+        Frames that are used, the first ones: all of them, but for a salvaged file.
     size_bytes, mtime_ns : int
         Of the cube, when registered; a file that differs now has changed underneath.
     first_us, last_us : int
@@ -152,6 +152,8 @@ class Raw:
         Exposure time, microseconds.
     cards : mapping
         Values of ``Instrument.keywords_kept()`` that its header has.
+    lost_frames : int
+        Frames that the header declares beyond those: a salvaged file has no pixels or no time for them.
     """
 
     cube: Path
@@ -165,6 +167,7 @@ class Raw:
     last_us: int
     exposure_us: int
     cards: Mapping[str, Any]
+    lost_frames: int = 0
 
 
 @dataclass(frozen=True, slots=True)

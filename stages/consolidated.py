@@ -14,7 +14,7 @@ from stages.cards import values
 from stages.cubes import CubeLayout, copy_frames, read_cube_layout
 from stages.files import retry_on_os_error
 from stages.header import HeaderRules, check_unchanged, product_header
-from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
+from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
 
 Parameters = HeaderRules
 
@@ -170,19 +170,21 @@ def product_timing(product: Product) -> Timing:
 
 
 def _rows(part: Part) -> Timing:
-    rows = read_timing(part.raw.timing)
-    if rows.n != part.raw.n_frames:
-        raise BadInput(
-            f"{part.raw.timing}: changed underneath: {rows.n} rows, registered with {part.raw.n_frames}; "
-            "restore the raw file, or forget it and scan again"
-        )
+    rows = read_used_rows(part.raw)
     indices = np.concatenate([np.arange(first, first + step * n, step) for first, step, n in part.runs])
     return select(rows, indices)
 
 
 def _read_layout(raw: Raw) -> CubeLayout:
+    """Return where the frames lie that are used: the file is as registered, so a short one was salvaged."""
     check_unchanged(raw)
-    return read_cube_layout(raw.cube)
+    layout = read_cube_layout(raw.cube, may_be_short=True)
+    if layout.n_whole < raw.n_frames:
+        raise BadInput(
+            f"{raw.cube}: {layout.n_whole} whole frames, registered with {raw.n_frames}; "
+            "restore the raw file, or scan the night again"
+        )
+    return replace(layout, shape=(raw.n_frames, *layout.shape[1:]))
 
 
 def _check_alike(layouts: list[CubeLayout]) -> None:

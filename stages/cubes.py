@@ -36,7 +36,7 @@ class CubeLayout:
     header : bytes
         Its header, whole 2880-byte blocks.
     shape : tuple of int
-        ``(n, ny, nx)``: frames, rows, columns.
+        ``(n, ny, nx)``: frames that the header declares, rows, columns.
     bitpix : int
         8, 16 or 32.
     size_bytes : int
@@ -59,19 +59,40 @@ class CubeLayout:
         """Return where the first frame starts in the file, bytes."""
         return len(self.header)
 
+    @property
+    def n_whole(self) -> int:
+        """Return how many of the declared frames are whole in the file."""
+        return min(self.shape[0], max(0, self.size_bytes - self.data_offset) // self.frame_bytes)
 
-def read_cube_layout(path: Path) -> CubeLayout:
+    @property
+    def shortness(self) -> str | None:
+        """Return what is missing of a file that ends before its data, or before their padding; None if nothing."""
+        if self.size_bytes >= (expected := self.expected_bytes):
+            return None
+        found = f"{self.path}: {self.size_bytes} bytes, expected {expected} for {self.shape[0]} frames"
+        return f"{found}: truncated, {self.n_whole} of them are whole"
+
+    @property
+    def expected_bytes(self) -> int:
+        """Return the size of a file that is whole: header and declared frames, padded."""
+        return padded(self.data_offset + self.shape[0] * self.frame_bytes)
+
+
+def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
     """Read the layout of a cube, and check that the file is one cube and nothing else.
 
     Parameters
     ----------
     path : Path
         A FITS file.
+    may_be_short : bool
+        Whether it may end before its last frame does, or before that is padded: ``n_whole`` tells how many
+        frames there are then, ``shortness`` what is missing.
 
     Returns
     -------
     CubeLayout
-        With at least one frame.
+        With at least one frame declared.
 
     Raises
     ------
@@ -94,7 +115,7 @@ def read_cube_layout(path: Path) -> CubeLayout:
     with retry_on_os_error(path):
         size_bytes = path.stat().st_size
     layout = CubeLayout(path, header, (n, ny, nx), bitpix, size_bytes)
-    _check_size(layout)
+    _check_size(layout, may_be_short=may_be_short)
     return layout
 
 
@@ -105,15 +126,13 @@ def _axis(path: Path, keyword: str, length: object) -> int:
     return length
 
 
-def _check_size(layout: CubeLayout) -> None:
-    data_end = layout.data_offset + layout.shape[0] * layout.frame_bytes
-    expected = padded(data_end)
-    if layout.size_bytes == expected:
+def _check_size(layout: CubeLayout, *, may_be_short: bool) -> None:
+    shortness, expected = layout.shortness, layout.expected_bytes
+    if layout.size_bytes == expected or (shortness and may_be_short):
         return
+    if shortness:
+        raise BadInput(shortness)
     found = f"{layout.path}: {layout.size_bytes} bytes, expected {expected} for {layout.shape[0]} frames"
-    if layout.size_bytes < expected:
-        whole = max(0, layout.size_bytes - layout.data_offset) // layout.frame_bytes
-        raise BadInput(f"{found}: truncated, {min(whole, layout.shape[0])} of them are whole")
     with retry_on_os_error(layout.path), layout.path.open("rb") as file:
         file.seek(expected)
         if file.read(8) == b"XTENSION":

@@ -29,15 +29,16 @@ class RawFacts:
     Attributes
     ----------
     identity : str
-        SHA-256 (hex) of stream, name, size, header and timing; the same wherever the night lies.
+        SHA-256 (hex) of stream, name, size, header and timing, and of a salvaged file of how many frames
+        are used; the same wherever the night lies.
     n_frames : int
-        Frames of the cube, and rows of the txt.
+        Frames that the header declares.
     size_bytes, mtime_ns : int
         Of the cube.
     timing_size_bytes, timing_mtime_ns : int
         Of the txt.
     first_us, last_us : int
-        First and last frame time, UNIX, microseconds.
+        First and last time of the frames that are used, UNIX, microseconds.
     exposure_us : int
         Exposure time, microseconds.
     cards : dict
@@ -47,6 +48,10 @@ class RawFacts:
         Of the header blocks and of the txt, hex.
     has_acquisition : bool
         False for old files, whose frame times are logging times (DESIGN section 3).
+    lost_frames : int
+        Of a salvaged file: the last frames, which have no pixels or no time.
+    salvaged : str or None
+        Of a salvaged file: what is missing, which may be padding alone.
     """
 
     identity: str
@@ -62,9 +67,16 @@ class RawFacts:
     header_sha256: str
     timing_sha256: str
     has_acquisition: bool
+    lost_frames: int = 0
+    salvaged: str | None = None
+
+    @property
+    def used_frames(self) -> int:
+        """Return how many frames are used, the first ones."""
+        return self.n_frames - self.lost_frames
 
 
-def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument) -> RawFacts:
+def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument, salvage: bool = False) -> RawFacts:
     """Check one raw file and return what is to be registered of it; nothing is written.
 
     Parameters
@@ -75,11 +87,14 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument)
         Whose folder it lies in.
     instrument : Instrument
         Names the keywords to keep.
+    salvage : bool
+        Whether a file of which the end is missing, and nothing else is wrong, is used up to its last whole
+        frame that has a time. Otherwise the reason tells how many frames that would be.
 
     Returns
     -------
     RawFacts
-        Of a file without faults.
+        Of a file without faults, or a salvaged one.
 
     Raises
     ------
@@ -90,40 +105,74 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument)
     """
     with retry_on_os_error(cube):
         status = cube.stat()
-    rows = read_timing(timing)
-    layout = read_cube_layout(cube)
-    _check_rows(timing, rows, layout)
+    rows = read_timing(timing, may_be_cut=True)
+    layout = read_cube_layout(cube, may_be_short=True)
+    n_frames = layout.shape[0]
+    missing = _missing(timing, rows, layout)
+    n_used = _used_frames(rows, layout, missing)
+    _check_order(timing, rows)
     with retry_on_os_error(timing):
         timing_status = timing.stat()
         timing_sha256 = hashlib.sha256(timing.read_bytes()).hexdigest()
     header_sha256 = hashlib.sha256(layout.header).hexdigest()
     date = cube.parent.parent.name
-    name_and_hashes = (f"{date}/{stream.name}/{cube.name}", str(status.st_size), header_sha256, timing_sha256)
+    content = [f"{date}/{stream.name}/{cube.name}", str(status.st_size), header_sha256, timing_sha256]
+    if missing:
+        content.append(f"salvaged {n_used} of {n_frames}")
     cards = _cards(cube, layout.header, (*instrument.keywords_kept(), *_FRAME_SIZE))
+    exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
+    if missing and not salvage:  # last: salvage is offered only where nothing else is wrong
+        raise BadInput(
+            f"{missing}; restore the pair from the acquisition machine, set salvage: true to use its first {n_used}"
+            " frames, or leave it in quarantine"
+        )
     return RawFacts(
-        identity=hashlib.sha256("\n".join(name_and_hashes).encode()).hexdigest(),
-        n_frames=rows.n,
+        identity=hashlib.sha256("\n".join(content).encode()).hexdigest(),
+        n_frames=n_frames,
         size_bytes=status.st_size,
         mtime_ns=status.st_mtime_ns,
         timing_size_bytes=timing_status.st_size,
         timing_mtime_ns=timing_status.st_mtime_ns,
         first_us=int(rows.acquired_us[0]),
-        last_us=int(rows.acquired_us[-1]),
-        exposure_us=_exposure_us(cube, instrument.cards.exposure_s, cards),
+        last_us=int(rows.acquired_us[n_used - 1]),
+        exposure_us=exposure_us,
         cards=cards,
         header_sha256=header_sha256,
         timing_sha256=timing_sha256,
         has_acquisition=rows.has_acquisition,
+        lost_frames=n_frames - n_used,
+        salvaged=missing or None,
     )
 
 
-def _check_rows(timing: Path, rows: Timing, layout: CubeLayout) -> None:
-    """Raise BadInput unless there is one row for each frame, in order of time."""
-    if rows.n != layout.shape[0]:
-        raise BadInput(
-            f"{timing}: {rows.n} rows, expected {layout.shape[0]}, one for each frame of {layout.path.name}; "
-            "restore the pair from the acquisition machine, or leave it in quarantine"
+def _missing(timing: Path, rows: Timing, layout: CubeLayout) -> str:
+    """Return what the end of the file lacks; empty if there is a row for each frame, and nothing is short."""
+    faults = []
+    if rows.n != layout.shape[0] or rows.is_cut:
+        cut = " and one that is cut short" if rows.is_cut else ""
+        faults.append(
+            f"{timing}: {rows.n} rows{cut}, expected {layout.shape[0]}, one for each frame of {layout.path.name}"
         )
+    if layout.shortness:
+        faults.append(layout.shortness)
+    return "; ".join(faults)
+
+
+def _used_frames(rows: Timing, layout: CubeLayout, missing: str) -> int:
+    """Return how many frames are whole and have a time; raise BadInput if salvage cannot help."""
+    if rows.n + rows.is_cut > layout.shape[0]:  # no end is missing: it is not known which row is which frame's
+        raise BadInput(f"{missing}; restore the pair from the acquisition machine, or leave it in quarantine")
+    n_used = min(rows.n, layout.n_whole)
+    if not n_used:
+        raise BadInput(
+            f"{missing}; no frame is whole and has a time: restore the pair from the acquisition machine, or leave it"
+            " in quarantine"
+        )
+    return n_used
+
+
+def _check_order(timing: Path, rows: Timing) -> None:
+    """Raise BadInput unless the rows, used or not, are in order of time."""
     backwards = np.flatnonzero(np.diff(rows.acquired_us) < 0)
     if backwards.size:
         row = int(backwards[0]) + 1

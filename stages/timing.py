@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Retry
+from stages.base import BadInput, Raw, Retry
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -67,6 +67,8 @@ class Timing:
         The stream's counters, the last two columns.
     has_acquisition : bool
         False for old files of 6 columns: `acquired_us` then is the logging time, rounded down.
+    is_cut : bool
+        Whether the file goes on with a row that is cut short, which is none of these.
     """
 
     head: bytes
@@ -78,6 +80,7 @@ class Timing:
     cnt0: Int64Array
     cnt1: Int64Array
     has_acquisition: bool = True
+    is_cut: bool = False
 
     @property
     def n(self) -> int:
@@ -101,7 +104,7 @@ def paired_time_us(first_us: Int64Array, second_us: Int64Array) -> Int64Array:
     return (first_us + second_us) // 2
 
 
-def read_timing(path: Path) -> Timing:
+def read_timing(path: Path, *, may_be_cut: bool = False) -> Timing:
     """Read a timing file, of 7 columns or of 6 (old files, without acquisition time).
 
     Rows of one width, which is nearly all there are, are decoded as a 2-d array of bytes; others word by
@@ -111,6 +114,9 @@ def read_timing(path: Path) -> Timing:
     ----------
     path : Path
         The txt beside a cube.
+    may_be_cut : bool
+        Leave out a last row without an end of line or with too few columns, and say so in ``is_cut``: its
+        time cannot be trusted, as digits may be missing. A bad row anywhere else is an error all the same.
 
     Returns
     -------
@@ -131,6 +137,8 @@ def read_timing(path: Path) -> Timing:
     except OSError as exc:
         raise Retry(f"timing file {path} could not be read: {exc}") from exc
     start = _length_of_head(content)
+    end = _end_of_whole_rows(content, start) if may_be_cut else len(content)
+    is_cut, content = end < len(content), content[:end]
     if len(content) > start and not content.endswith(b"\n"):
         raise BadInput(f"{path}: its last row has no end of line: it is cut short; {_ADVICE}")
     columns = _decode_fixed_width(content, start)
@@ -139,7 +147,37 @@ def read_timing(path: Path) -> Timing:
     has_acquisition = "acquired_us" in columns
     if not has_acquisition:
         columns["acquired_us"] = columns["logged_ns"] // 1000
-    return Timing(head=content[:start], has_acquisition=has_acquisition, **columns)
+    return Timing(head=content[:start], has_acquisition=has_acquisition, is_cut=is_cut, **columns)
+
+
+def read_used_rows(raw: Raw) -> Timing:
+    """Read the rows of those frames of a raw file that are used.
+
+    Parameters
+    ----------
+    raw : Raw
+        As registered.
+
+    Returns
+    -------
+    Timing
+        With ``n == raw.n_frames``.
+
+    Raises
+    ------
+    BadInput
+        If the timing file is bad, or has not as many rows as the cube has frames; that of a salvaged cube
+        may have more rows than are used, up to one for each frame that the header declares.
+    Retry
+        If it could not be read.
+    """
+    rows = read_timing(raw.timing, may_be_cut=raw.lost_frames > 0)
+    if not raw.n_frames <= rows.n <= raw.n_frames + raw.lost_frames:
+        raise BadInput(
+            f"{raw.timing}: it has {rows.n} rows, its cube {raw.cube.name} was registered with "
+            f"{raw.n_frames} frames: changed underneath; restore the raw file, or scan the night again"
+        )
+    return rows if rows.n == raw.n_frames else select(rows, np.arange(raw.n_frames))
 
 
 def format_timing(timing: Timing) -> bytes:
@@ -204,7 +242,8 @@ def concatenate(timings: Sequence[Timing]) -> Timing:
     if not timings:
         raise ValueError("no timings to concatenate")
     joined = {name: np.concatenate([getattr(t, name) for t in timings]) for name in _COLUMNS}
-    return Timing(head=timings[0].head, has_acquisition=all(t.has_acquisition for t in timings), **joined)
+    has_acquisition = all(t.has_acquisition for t in timings)
+    return Timing(head=timings[0].head, has_acquisition=has_acquisition, is_cut=timings[-1].is_cut, **joined)
 
 
 def _with_columns(timing: Timing, columns: dict[str, Int64Array]) -> Timing:
@@ -219,6 +258,16 @@ def _length_of_head(content: bytes) -> int:
         end = content.find(b"\n", start)
         start = end + 1 if end >= 0 else len(content)
     return start
+
+
+def _end_of_whole_rows(content: bytes, start: int) -> int:
+    """Return where the rows from byte `start` on end, without a last one that is cut short."""
+    if not content.endswith(b"\n"):
+        return max(content.rfind(b"\n") + 1, start)
+    first = content[start : content.find(b"\n", start) + 1]
+    begin = max(content.rfind(b"\n", start, len(content) - 1) + 1, start)
+    expected = max(len(first.split()), len(_OLD_COLUMNS))
+    return begin if len(content[begin:].split()) < expected else len(content)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Raw
-from stages.timing import read_timing
+from stages.base import Raw
+from stages.timing import read_used_rows
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -66,7 +66,7 @@ def read_train(raws: Sequence[Raw]) -> Train:
     Returns
     -------
     Train
-        Of all their frames.
+        Of all their frames that are used.
 
     Raises
     ------
@@ -79,12 +79,7 @@ def read_train(raws: Sequence[Raw]) -> Train:
     times = [np.empty(0, np.int64)]
     n_without_acquisition = 0
     for raw in in_order:
-        timing = read_timing(raw.timing)
-        if timing.n != raw.n_frames:
-            raise BadInput(
-                f"{raw.timing}: it has {timing.n} rows, its cube {raw.cube.name} was registered with "
-                f"{raw.n_frames} frames; scan the night again"
-            )
+        timing = read_used_rows(raw)
         times.append(timing.acquired_us)
         n_without_acquisition += not timing.has_acquisition
     time_us = np.concatenate(times)

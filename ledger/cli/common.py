@@ -262,6 +262,8 @@ def show_result(result: Result, *, as_json: bool) -> None:
         typer.echo(f"  registered   {result.registered} raw files")
     for name, reason in result.quarantined:
         typer.echo(f"  quarantined  {name}: {reason}")
+    for name, what in result.salvaged:
+        typer.echo(f"  salvaged     {name}: {what}")
     for text in result.settled:
         typer.echo(f"  settled      {text}")
     for line in _remarks(result):

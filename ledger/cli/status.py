@@ -23,7 +23,19 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
     if not nights:
         typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.archive.root}")
         return
-    columns = ("night", "pipeline", "stands", "raw files", "frames", "products", "IDs", "quarantined", "failed", "next")
+    columns = (
+        "night",
+        "pipeline",
+        "stands",
+        "raw files",
+        "frames",
+        "lost",
+        "products",
+        "IDs",
+        "quarantined",
+        "failed",
+        "next",
+    )
     show_table(
         columns,
         [
@@ -33,6 +45,7 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
                 n.stands,
                 n.raws,
                 n.frames,
+                n.lost,
                 " ".join(f"{count} {state}" for state, count in n.states.items()),
                 n.frame_ids,
                 n.quarantined,

@@ -26,6 +26,7 @@ RESULT = {
     "registered",
     "moved",
     "quarantined",
+    "salvaged",
     "failed",
     "settled",
     "remarks",

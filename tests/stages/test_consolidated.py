@@ -145,6 +145,33 @@ def test_a_raw_file_that_changed_is_refused(night, raws):
         forward(job=job, params=Parameters())
 
 
+@pytest.mark.parametrize("keep", [0, 1, 69])
+def test_of_a_salvaged_file_the_used_frames_are_read_and_no_more(night, raws, keep):
+    whole = frames(raws[0], ((0, 1, 10),))
+    content = raws[0].cube.read_bytes()
+    raws[0].cube.write_bytes(content[: 2880 + 6 * 70 + keep])
+    raws[0].timing.write_bytes(raws[0].timing.read_bytes()[:-20])  # nine rows, and one that is cut
+    status = raws[0].cube.stat()
+    raw = replace(raws[0], n_frames=6, lost_frames=4, size_bytes=status.st_size, mtime_ns=status.st_mtime_ns, last_us=0)
+    cube, timing = made(make_job(night, make_product(Part(raw, ((0, 1, 6),)))))
+    assert np.array_equal(fits.getdata(cube), whole[:6])
+    assert read_timing(timing).acquired_us.tolist() == [START_US + PERIOD_US * k for k in range(6)]
+    for runs in (((0, 1, 7),), ((6, 1, 1),)):
+        with pytest.raises((BadInput, IndexError)):
+            forward(job=make_job(night, make_product(Part(raw, runs))), params=Parameters())
+    with pytest.raises(BadInput, match="6 whole frames, registered with 7"):
+        forward(job=make_job(night, make_product(Part(replace(raw, n_frames=7), ((0, 1, 7),)))), params=Parameters())
+
+
+def test_a_file_without_its_padding_has_all_its_frames(night, raws):
+    whole = frames(raws[0], ((0, 1, 10),))
+    raws[0].cube.write_bytes(raws[0].cube.read_bytes()[: 2880 + 10 * 70])
+    status = raws[0].cube.stat()
+    raw = replace(raws[0], size_bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+    cube, _ = made(make_job(night, make_product(Part(raw, ((0, 1, 10),)))))
+    assert np.array_equal(fits.getdata(cube), whole)
+
+
 def test_a_raw_file_that_is_gone_may_come_back(night, raws):
     job = make_job(night, make_product(Part(raws[0], ((0, 1, 10),))))
     raws[0].cube.unlink()
@@ -157,7 +184,7 @@ def test_a_txt_that_lost_rows_is_refused(night, raws, siblings, whose):
     parts, others = (Part(raws[0], ((0, 1, 5),)),), (Part(siblings[0], ((0, 1, 5),)),)
     changed = {"own": raws, "sibling": siblings}[whose][0].timing
     changed.write_bytes(format_timing(select(read_timing(changed), range(7))))
-    with pytest.raises(BadInput, match="7 rows, registered with"):
+    with pytest.raises(BadInput, match="7 rows, its cube"):
         forward(job=make_job(night, make_product(*parts, sibling_parts=others)), params=Parameters())
 
 

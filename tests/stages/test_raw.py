@@ -27,8 +27,8 @@ STREAM = Stream("vcam1", 1)
 INSTRUMENT = Instrument("VAMPIRES", (STREAM,), rule_keywords=("OBJECT", "RET-ANG1"))
 
 
-def look(cube, stream=STREAM):
-    return inspect(cube, cube.with_suffix(".txt"), stream=stream, instrument=INSTRUMENT)
+def look(cube, stream=STREAM, *, salvage=False):
+    return inspect(cube, cube.with_suffix(".txt"), stream=stream, instrument=INSTRUMENT, salvage=salvage)
 
 
 @pytest.fixture
@@ -153,6 +153,110 @@ def test_each_fault_is_told(cube, fault):
         look(cube)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+# salvage
+
+WHOLE = cube_of()
+CUT_OFF = {
+    "fewer rows": (rows(range(9)), ".txt", 9),
+    "one row": (rows([0]), ".txt", 1),
+    "no end of line": (rows(range(10))[:-1], ".txt", 9),
+    "a last row of too few columns": (rows(range(10))[:-40] + b"\n", ".txt", 9),
+    "a last row that is cut": (rows(range(6)) + rows([6])[-100:-60], ".txt", 6),
+    "frames cut": (WHOLE[: 2880 + 4 * 70], ".fits", 4),
+    "within a frame": (WHOLE[: 2880 + 5 * 70 - 1], ".fits", 4),
+    "within the padding": (WHOLE[:-1], ".fits", 10),
+    "all of the padding": (WHOLE[: 2880 + 10 * 70], ".fits", 10),
+}
+
+
+@pytest.mark.parametrize("what", CUT_OFF)
+def test_a_file_that_was_cut_off_is_used_as_far_as_it_goes(cube, what):
+    content, suffix, n_used = CUT_OFF[what]
+    whole = look(cube)
+    cube.with_suffix(suffix).write_bytes(content)
+    with pytest.raises(BadInput, match=rf"set salvage: true to use its first {n_used} frames"):
+        look(cube)
+    facts = look(cube, salvage=True)
+    assert (facts.n_frames, facts.lost_frames, facts.used_frames) == (10, 10 - n_used, n_used)
+    assert (facts.first_us, facts.last_us) == (START_US, START_US + (n_used - 1) * PERIOD_US)
+    assert str(cube.with_suffix(suffix)) in facts.salvaged
+    assert facts.identity != whole.identity
+    assert look(cube, salvage=True) == facts
+    assert cube.with_suffix(suffix).read_bytes() == content
+    assert pickle.loads(pickle.dumps(facts)) == facts  # noqa: S301
+
+
+def test_the_shorter_of_both_counts(cube):
+    cube.write_bytes(WHOLE[: 2880 + 4 * 70])
+    cube.with_suffix(".txt").write_bytes(rows(range(7)))
+    assert look(cube, salvage=True).lost_frames == 6
+    cube.with_suffix(".txt").write_bytes(rows(range(3)))
+    facts = look(cube, salvage=True)
+    assert facts.lost_frames == 7
+    assert "3 rows, expected 10" in facts.salvaged
+    assert "truncated, 4 of them are whole" in facts.salvaged
+
+
+def test_a_whole_file_is_the_same_with_salvage(cube):
+    assert look(cube, salvage=True) == look(cube)
+    assert (look(cube).lost_frames, look(cube).salvaged) == (0, None)
+
+
+def test_a_salvaged_file_that_goes_on_is_another(cube):
+    cube.write_bytes(WHOLE[: 2880 + 4 * 70])
+    first = look(cube, salvage=True).identity
+    cube.write_bytes(WHOLE[: 2880 + 4 * 70 + 1])
+    assert look(cube, salvage=True).identity != first
+
+
+NOT_CURED = {
+    **{name: fault for name, fault in FAULTS.items() if name not in ("fewer rows", "truncated")},
+    "more rows": (format_timing(make_timing(11)), ".txt", "11 rows, expected 10"),
+    "more rows, the last of them cut": (
+        format_timing(make_timing(11))[:-1],
+        ".txt",
+        "10 rows and one that is cut short, expected 10",
+    ),
+    "a cut row in the middle": (rows(range(5))[:-40] + b"\n" + rows(range(5, 9)), ".txt", "row 5 has"),
+    "a last row that is not numbers": (rows(range(9))[:-2] + b"x\n", ".txt", "row 9 has"),
+    "rows backwards, and too few": (rows([0, 1, 3, 2]), ".txt", "go backwards"),
+    "no frame": (WHOLE[: 2880 + 69], ".fits", "no frame is whole and has a time"),
+    "no data": (WHOLE[:2880], ".fits", "no frame is whole and has a time"),
+    "within the header": (WHOLE[:2000], ".fits", "truncated"),
+    "only a cut row": (rows([0])[:-1], ".txt", "no frame is whole and has a time"),
+    "float and truncated": (cube_of(bitpix=-32)[:-2880], ".fits", "BITPIX is -32"),
+    "no EXPTIME and truncated": (cube_of(*without("EXPTIME"))[:-1], ".fits", "EXPTIME has no value"),
+    "trailing bytes": (WHOLE + b"x", ".fits", "trailing bytes"),
+}
+
+
+@pytest.mark.parametrize("fault", NOT_CURED)
+@pytest.mark.parametrize("salvage", [True, False])
+def test_other_damage_is_not_salvaged(cube, fault, salvage):
+    content, suffix, message = NOT_CURED[fault]
+    path = cube.with_suffix(suffix)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BadInput) as caught:
+        look(cube, salvage=salvage)
+    assert message in str(caught.value)
+    assert "salvage: true" not in str(caught.value)
+
+
+def test_more_rows_than_frames_of_a_short_file_are_not_salvaged(cube):
+    cube.write_bytes(WHOLE[: 2880 + 4 * 70])
+    cube.with_suffix(".txt").write_bytes(format_timing(make_timing(11)))
+    with pytest.raises(BadInput, match="11 rows, expected 10"):
+        look(cube, salvage=True)
+
+
+def test_old_files_are_salvaged_too(cube):
+    cube.with_suffix(".txt").write_bytes(format_timing(make_timing(10, has_acquisition=False))[:-50])
+    facts = look(cube, salvage=True)
+    assert (facts.lost_frames, facts.has_acquisition) == (1, False)
 
 
 def test_equal_times_are_no_fault(cube):

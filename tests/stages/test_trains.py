@@ -20,6 +20,20 @@ def test_rows_and_frames_must_agree(night, rng):
         synced.forward(job=night.job(), params=Parameters())
 
 
+def test_of_a_salvaged_file_only_the_used_frames_count(night):
+    night.add(1, START_US + np.array([10, 20, 30, 40, 50]))
+    raw = dataclasses.replace(night.raws[0], n_frames=3, lost_frames=2)
+    content = raw.timing.read_bytes()
+    for cut in (0, 1, 30):  # five rows, or four and one that is cut
+        raw.timing.write_bytes(content[: len(content) - cut])
+        train = read_train([raw])
+        assert (train.time_us - START_US).tolist() == [10, 20, 30]
+        assert train.frame.tolist() == [0, 1, 2]
+    raw.timing.write_bytes(b"".join(content.splitlines(keepends=True)[:3]))
+    with pytest.raises(BadInput, match="it has 2 rows"):
+        read_train([raw])
+
+
 def test_raw_files_that_overlap_in_time_lose_nothing(night, rng):
     night.block(rng, 200, cube=100)
     t = read_timing(night.raws[0].timing).acquired_us
