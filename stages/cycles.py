@@ -1,13 +1,12 @@
 """Cycles: the FLC's state at each exposure, and which exposures make a whole cycle of A and B (DESIGN section 5)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import Cards
+from stages.base import Cards, Raw
 from stages.exposures import PAIRED, Exposures
 from stages.flc import read_states
 from stages.trains import Train, is_true, size_of, text_of
@@ -41,8 +40,8 @@ def find_cycles(
     ----------
     exposures : Exposures
         All of the night.
-    segments : ndarray of int64, shape (k, n)
-        Equal columns if nothing between two exposures cuts groups; a cycle across a cut is not whole.
+    segments : ndarray of int64, shape (n,)
+        Equal if nothing between two exposures of a kind cuts groups; a cycle across a cut is not whole.
     trains : sequence of Train
         Of both cameras.
     cards : Cards
@@ -63,30 +62,27 @@ def find_cycles(
     ends_cycle : ndarray of bool, shape (n,)
         Which are the second of a whole cycle.
     """
-    of_trains = [_FlcCards.of(train, cards) for train in trains]
-    present = exposures.places >= 0
-    switching = np.ones(len(exposures.time_us), np.bool_)
-    is_repeated = np.zeros(len(exposures.time_us), np.bool_)
-    triggered, dither_us, exposure_us, settings = (np.zeros(len(exposures.time_us), np.int64) for _ in range(4))
-    for camera in (1, 0):  # a pair has the settings of the first camera
-        here, place = present[camera], exposures.places[camera][present[camera]]
-        flc = of_trains[camera]
-        switching[here] &= flc.switching[place]
-        triggered[here], dither_us[here] = flc.triggered[place], flc.dither_us[place]
-        exposure_us[here], settings[here] = flc.exposure_us[place], flc.settings[place]
-        is_repeated[here] |= flc.repeated[place]
+    is_first = exposures.places[0] >= 0
+    switching = exposures.value_of(trains, lambda raw: _is_switching(raw, cards)) > 0
+    switching &= exposures.value_of(trains, lambda raw: _is_switching(raw, cards), first=1) > 0
+    triggered = exposures.value_of(trains, lambda raw: is_true(raw, cards.external_trigger)) > 0
+    settings = exposures.count_changes(
+        trains, lambda raw: (raw.exposure_us, text_of(raw, cards.mode), size_of(raw, cards.dither_us))
+    )
+    dither_us = exposures.value_of(trains, lambda raw: size_of(raw, cards.dither_us))
+    exposure_us = exposures.value_of(trains, lambda raw: raw.exposure_us)
     state = np.where(switching, 0, _NO_STATE)
-    readable = switching & ~(is_repeated & (exposures.kind != PAIRED))
+    readable = switching & ~exposures.are_repeated(trains)
     ends_cycle, in_cycle = np.zeros((2, len(state)), np.bool_)
     # Triggered exposures of both cameras are one train; without trigger each camera is one of its own.
-    for mine in (triggered == 1, (triggered == 0) & present[0], (triggered == 0) & present[1]):
+    for mine in (triggered, ~triggered & is_first, ~triggered & ~is_first):
         train = np.flatnonzero(readable & mine)
         starts = np.ones(len(train), np.bool_)
         starts[1:] = np.diff(exposures.clock_us[train]) - exposure_us[train[1:]] > dead_time_us
-        train, starts = _apart_unless_paired(train, starts, exposures.kind)
+        train, starts = _apart_unless_paired(train, starts, exposures)
         starts[1:] |= settings[train[1:]] != settings[train[:-1]]
         clock_us = exposures.clock_us[train]
-        read = read_states(clock_us, dither_us=dither_us[train].astype(float), starts=starts, significance=significance)
+        read = read_states(clock_us, dither_us=dither_us[train], starts=starts, significance=significance)
         state[train] = read.state if polarity == "short_first" else -read.state
         # Exposures of other kinds in between do not break a cycle.
         by_kind = np.argsort(exposures.kind[train], kind="stable")
@@ -94,7 +90,7 @@ def find_cycles(
         cycle = (read.chain[first] == read.chain[second]) & (read.count[second] - read.count[first] == 1)
         first, second = train[first], train[second]
         cycle &= (state[first] == 1) & (state[second] == -1) & (exposures.kind[first] == exposures.kind[second])
-        cycle &= (segments[:, first] == segments[:, second]).all(axis=0)
+        cycle &= segments[first] == segments[second]
         ends_cycle[second[cycle]] = True
         in_cycle[first[cycle]] = in_cycle[second[cycle]] = True
     if enforce_pairs:
@@ -102,7 +98,13 @@ def find_cycles(
     return state, ends_cycle
 
 
-def _apart_unless_paired(train: Int64Array, starts: BoolArray, kind: Int64Array) -> tuple[Int64Array, BoolArray]:
+def _is_switching(raw: Raw, cards: Cards) -> bool:
+    """Return whether the FLC is enabled, in the beam, and in no fixed state."""
+    in_beam = is_true(raw, cards.flc_enabled) and text_of(raw, cards.flc_stage) == "IN"
+    return in_beam and text_of(raw, cards.flc_state) in ("", "NA")
+
+
+def _apart_unless_paired(train: Int64Array, starts: BoolArray, exposures: Exposures) -> tuple[Int64Array, BoolArray]:
     """Return exposures so that those of a block without pairs, in which the cameras' offset is unknown, are by camera.
 
     Parameters
@@ -111,55 +113,22 @@ def _apart_unless_paired(train: Int64Array, starts: BoolArray, kind: Int64Array)
         Exposures in order of time.
     starts : ndarray of bool, shape (n,)
         Where blocks start.
-    kind : ndarray of int64
-        Of all exposures.
+    exposures : Exposures
+        All of them.
 
     Returns
     -------
     train, starts : ndarray, shapes (n,)
         Reordered within such blocks, and with starts between their cameras.
     """
-    block = np.cumsum(starts) - 1
-    paired = np.bincount(block, weights=kind[train] == PAIRED)[block] > 0
-    if paired.all():
+    first_of_block = np.flatnonzero(starts)
+    n_pairs = np.add.reduceat(exposures.kind[train] == PAIRED, first_of_block) if len(train) else np.zeros(0)
+    if n_pairs.all():
         return train, starts
-    part = np.where(paired, PAIRED, kind[train])
-    order = np.lexsort((part, block))
-    part, block = part[order], block[order]
+    block = np.cumsum(starts) - 1
+    camera = np.where(n_pairs[block] > 0, 0, exposures.places[0, train] < 0)
+    order = np.lexsort((camera, block))
+    camera, block = camera[order], block[order]
     starts = np.ones(len(train), np.bool_)
-    starts[1:] = (part[1:] != part[:-1]) | (block[1:] != block[:-1])
+    starts[1:] = (camera[1:] != camera[:-1]) | (block[1:] != block[:-1])
     return train[order], starts
-
-
-@dataclass(frozen=True)
-class _FlcCards:
-    """What the FLC's cards say of each frame of a train: arrays of shape (n,)."""
-
-    switching: BoolArray
-    triggered: BoolArray
-    dither_us: Int64Array
-    exposure_us: Int64Array
-    settings: Int64Array
-    repeated: BoolArray
-
-    @classmethod
-    def of(cls, train: Train, cards: Cards) -> "_FlcCards":
-        """Read them; the FLC switches if enabled, in the beam, and in no fixed state."""
-        return cls(
-            train.spread(
-                (
-                    is_true(raw, cards.flc_enabled)
-                    and text_of(raw, cards.flc_stage) == "IN"
-                    and text_of(raw, cards.flc_state) in ("", "NA")
-                    for raw in train.raws
-                ),
-                np.bool_,
-            ),
-            train.spread((is_true(raw, cards.external_trigger) for raw in train.raws), np.bool_),
-            train.spread((size_of(raw, cards.dither_us) for raw in train.raws), np.int64),
-            train.spread((raw.exposure_us for raw in train.raws), np.int64),
-            train.spread_alike(
-                (raw.exposure_us, text_of(raw, cards.mode), size_of(raw, cards.dither_us)) for raw in train.raws
-            ),
-            np.diff(train.time_us, prepend=-1) == 0,
-        )

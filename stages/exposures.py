@@ -1,6 +1,6 @@
 """Exposures: what the cameras took at once; a pair of frames, or one frame alone (DESIGN section 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,11 +43,68 @@ class Exposures:
     places: Int64Array
     kind: Int64Array
 
+    def value_of(self, trains: Sequence[Train], of_raw: Callable[[Raw], int], *, first: int = 0) -> Int64Array:
+        """Return a value of the raw file of each exposure, shape (n,).
+
+        Parameters
+        ----------
+        trains : sequence of Train
+            Of both cameras.
+        of_raw : callable
+            The value of a raw file.
+        first : int
+            Of a pair, whose raw file counts: 0 or 1.
+        """
+        tables = [np.array([of_raw(raw) for raw in train.raws], np.int64) for train in trains]
+        known = np.concatenate(tables)
+        if (known == known[:1]).all():
+            return np.full(len(self.kind), known[0] if len(known) else 0)
+        values = np.empty(len(self.kind), np.int64)
+        for camera in (1 - first, first):
+            here = np.flatnonzero(self.places[camera] >= 0)
+            values[here] = tables[camera][trains[camera].raw[self.places[camera, here]]]
+        return values
+
+    def count_changes(self, trains: Sequence[Train], of_raw: Callable[[Raw], Hashable]) -> Int64Array:
+        """Return how often a value of either camera's raw files has changed until each exposure, shape (n,).
+
+        Parameters
+        ----------
+        trains : sequence of Train
+            Of both cameras.
+        of_raw : callable
+            The value of a raw file.
+        """
+        changes = np.zeros(len(self.kind), np.int64)
+        for camera, train in enumerate(trains):
+            number = train.numbers_alike(of_raw(raw) for raw in train.raws)
+            if (number != number[:1]).any():
+                changes += train.count_changes(number)[self.last_places(camera, train)]
+        return changes
+
+    def last_places(self, camera: int, train: Train) -> Int64Array:
+        """Return the place of each exposure's frame in a camera's train, or else of the frame before, shape (n,)."""
+        places: Int64Array = self.places[camera].copy()
+        absent = np.flatnonzero(places < 0)
+        before = np.searchsorted(train.time_us, self.time_us[absent], side="right") - 1
+        places[absent] = np.maximum(before, 0)
+        return places
+
+    def are_repeated(self, trains: Sequence[Train]) -> BoolArray:
+        """Return which are single frames that have the time of the one before in their camera, shape (n,)."""
+        repeated = np.zeros(len(self.kind), np.bool_)
+        for camera, train in enumerate(trains):
+            again = train.time_us[1:] == train.time_us[:-1]
+            if again.any():
+                alone = np.flatnonzero((self.places[camera] > 0) & (self.places[1 - camera] < 0))
+                repeated[alone] = again[self.places[camera, alone] - 1]
+        return repeated
+
 
 def pairing_tolerance_us(
     train: Train, cards: Cards, *, us_per_row: float, slow_mode: str, slow_factor: float
 ) -> FloatArray:
-    """Return how far from its partner a frame may be: the time that reading its rows takes, and some.
+    """Return how far from its partner a frame of each raw file may be: the time that reading its rows takes, and some.
 
     Parameters
     ----------
@@ -62,7 +119,7 @@ def pairing_tolerance_us(
 
     Returns
     -------
-    ndarray of float64, shape (n,)
+    ndarray of float64, shape (files,)
         Microseconds.
 
     Raises
@@ -70,11 +127,11 @@ def pairing_tolerance_us(
     BadInput
         If a raw file has neither.
     """
-    return train.spread(
-        (
+    return np.array(
+        [
             us_per_row * _rows(raw, cards) * (slow_factor if text_of(raw, cards.mode) == slow_mode else 1.0)
             for raw in train.raws
-        ),
+        ],
         np.float64,
     )
 
@@ -91,8 +148,8 @@ def expose(
     cards : Cards
         Those of trigger and dither are read; the former says whether a raw file's frames were triggered together with
         the other camera's.
-    tolerance_us : sequence of ndarray of float64, shapes (n1,), (n2,)
-        How far from its partner a frame may be, microseconds.
+    tolerance_us : sequence of ndarray of float64, shapes (files,)
+        How far from its partner a frame of each raw file may be, microseconds.
     dead_time_us : float
         A longer time without exposure interrupts a stretch of frames, microseconds.
 
@@ -101,26 +158,27 @@ def expose(
     Exposures
         Every frame is in one of them.
     """
-    triggered = [
-        train.spread((is_true(raw, cards.external_trigger) for raw in train.raws), np.bool_) for train in trains
-    ]
-    ran = [train.only(chosen) for train, chosen in zip(trains, triggered, strict=True)]
+    triggered = [np.array([is_true(raw, cards.external_trigger) for raw in train.raws], np.bool_) for train in trains]
+    frames = [np.flatnonzero(of_raw[train.raw]) for train, of_raw in zip(trains, triggered, strict=True)]
     seen = [
         Seen(
-            train.time_us,
-            train.spread((raw.exposure_us for raw in train.raws), np.int64),
-            train.spread((size_of(raw, cards.dither_us) for raw in train.raws), np.int64),
-            tolerance[chosen],
+            train.time_us[chosen],
+            train.raw[chosen],
+            np.array([raw.exposure_us for raw in train.raws], np.int64),
+            np.array([size_of(raw, cards.dither_us) for raw in train.raws], np.int64),
+            tolerance,
         )
-        for train, tolerance, chosen in zip(ran, tolerance_us, triggered, strict=True)
+        for train, chosen, tolerance in zip(trains, frames, tolerance_us, strict=True)
     ]
-    of_triggered = _merge(pair_frames(*seen, dead_time_us=dead_time_us), [np.flatnonzero(t) for t in triggered])
-    of_free = [_free(camera, train, ~triggered[camera]) for camera, train in enumerate(trains)]
-    places, clock_us = (np.concatenate(parts, axis=-1) for parts in zip(of_triggered, *of_free, strict=True))
+    parts = [_merge(pair_frames(*seen, dead_time_us=dead_time_us), *frames)]
+    for camera, train in enumerate(trains):
+        if len(frames[camera]) < len(train.time_us):
+            parts.append(_free(camera, train, np.flatnonzero(~triggered[camera][train.raw])))
+    places, clock_us = (np.concatenate(part, axis=-1) for part in zip(*parts, strict=True))
     if np.any(clock_us[1:] < clock_us[:-1]):
         order = np.argsort(clock_us, kind="stable")
         places, clock_us = places[:, order], clock_us[order]
-    return _classify(places, clock_us, trains, ran, dead_time_us)
+    return _classify(places, clock_us, trains, frames, dead_time_us)
 
 
 def _rows(raw: Raw, cards: Cards) -> float:
@@ -135,7 +193,9 @@ def _rows(raw: Raw, cards: Cards) -> float:
     )
 
 
-def _solo_files(train: Train, in_pairs: Int64Array, ran: Train, other_ran: Train, dead_time_us: float) -> BoolArray:
+def _solo_files(
+    train: Train, in_pairs: Int64Array, ran: Int64Array, other: Train, other_ran: Int64Array, dead_time_us: float
+) -> BoolArray:
     """Return which raw files are solo, shape (files,).
 
     Those not triggered, and those without a pair whose exposures meet no uninterrupted stretch (without a dead
@@ -143,64 +203,69 @@ def _solo_files(train: Train, in_pairs: Int64Array, ran: Train, other_ran: Train
 
     Parameters
     ----------
-    train : Train
-        Whose raw files.
+    train, other : Train
+        Whose raw files, and the other camera's.
     in_pairs : ndarray of int64, shape (p,)
-        Places in it of frames that are in pairs.
-    ran, other_ran : Train
-        The triggered frames of the same camera and of the other.
+        Places in `train` of frames that are in pairs.
+    ran, other_ran : ndarray of int64
+        Places in either of triggered frames.
     dead_time_us : float
         Microseconds.
     """
-    solo = np.ones(len(train.raws), np.bool_)
-    solo[ran.raw] = False
-    if len(other_ran.time_us):
-        begins = np.insert(np.flatnonzero(other_ran.after_dead_time(dead_time_us)), 0, 0)
-        until_us = other_ran.time_us[np.append(begins[1:], len(other_ran.time_us)) - 1]
-        from_us = other_ran.time_us[begins] - [other_ran.raws[place].exposure_us for place in other_ran.raw[begins]]
-        first_us = np.array([raw.first_us - raw.exposure_us for raw in train.raws], np.int64)
-        last_us = np.array([raw.last_us for raw in train.raws], np.int64)
-        latest = np.searchsorted(from_us, last_us, side="right") - 1
-        solo |= (latest < 0) | (until_us[latest] < first_us)
-    else:
-        solo[:] = True
-    solo[train.raw[in_pairs]] = False
-    return solo
+    paired = np.zeros(len(train.raws), np.bool_)
+    paired[train.raw[in_pairs]] = True
+    if paired.all():
+        return ~paired
+    triggered = np.zeros(len(train.raws), np.bool_)
+    triggered[train.raw[ran]] = True
+    if not len(other_ran):
+        return ~paired
+    stretches = other.only(other_ran)
+    begins = np.insert(stretches.after_dead_time(dead_time_us), 0, 0)
+    until_us = stretches.time_us[np.append(begins[1:], len(other_ran)) - 1]
+    from_us = stretches.time_us[begins] - [other.raws[place].exposure_us for place in stretches.raw[begins]]
+    first_us = np.array([raw.first_us - raw.exposure_us for raw in train.raws], np.int64)
+    last_us = np.array([raw.last_us for raw in train.raws], np.int64)
+    latest = np.searchsorted(from_us, last_us, side="right") - 1
+    solo: BoolArray = ~triggered | (latest < 0) | (until_us[latest] < first_us)
+    return solo & ~paired
 
 
-def _merge(pairing: Pairing, triggered: Sequence[Int64Array]) -> tuple[Int64Array, FloatArray]:
+def _merge(pairing: Pairing, first: Int64Array, second: Int64Array) -> tuple[Int64Array, FloatArray]:
     """Return the places and the clocks of triggered exposures, shapes (2, n), (n,).
 
     Parameters
     ----------
     pairing : Pairing
         Of the triggered frames.
-    triggered : sequence of ndarray of int64, shapes (n1,), (n2,)
+    first, second : ndarray of int64, shapes (n1,), (n2,)
         Places of these frames in either camera's train.
     """
-    n_first = len(triggered[0])
-    is_first = pairing.order < n_first
-    places = np.full((2, len(pairing.order)), -1)
-    places[0, is_first] = triggered[0][pairing.order[is_first]]
-    places[1, ~is_first] = triggered[1][pairing.order[~is_first] - n_first]
+    n_first = len(first)
     begin, end = pairing.first_of_pair, pairing.second_of_pair
-    places[:, begin] = np.maximum(places[:, begin], places[:, end])
     clock_us = pairing.clock_us.copy()
     clock_us[begin] = (clock_us[begin] + clock_us[end]) / 2
+    partner = np.full(len(clock_us), -1)
+    partner[begin] = pairing.order[end]
     is_exposure = np.ones(len(clock_us), np.bool_)
     is_exposure[end] = False
-    return places[:, is_exposure], clock_us[is_exposure]
+    one, other = pairing.order[is_exposure], partner[is_exposure]
+    is_first = one < n_first
+    of_first = np.where(is_first, one, other)
+    of_second = np.maximum(np.where(is_first, other, one) - n_first, -1)
+    # The index -1 of a frame that is not there is the last: -1.
+    return np.stack([np.append(first, -1)[of_first], np.append(second, -1)[of_second]]), clock_us[is_exposure]
 
 
-def _free(camera: int, train: Train, free: BoolArray) -> tuple[Int64Array, FloatArray]:
+def _free(camera: int, train: Train, free: Int64Array) -> tuple[Int64Array, FloatArray]:
     """Return the places and the clocks of the frames that were not triggered, shapes (2, n), (n,)."""
-    places = np.full((2, np.count_nonzero(free)), -1)
-    places[camera] = np.flatnonzero(free)
+    places = np.full((2, len(free)), -1)
+    places[camera] = free
     return places, train.time_us[free].astype(np.float64)
 
 
 def _classify(
-    places: Int64Array, clock_us: FloatArray, trains: Sequence[Train], ran: Sequence[Train], dead_time_us: float
+    places: Int64Array, clock_us: FloatArray, trains: Sequence[Train], ran: Sequence[Int64Array], dead_time_us: float
 ) -> Exposures:
     """Return exposures with their times and kinds.
 
@@ -208,19 +273,23 @@ def _classify(
     ----------
     places, clock_us : ndarray, shapes (2, n), (n,)
         Of all exposures, in order.
-    trains, ran : sequence of Train
-        All frames of both cameras, and the triggered ones.
+    trains : sequence of Train
+        All frames of both cameras.
+    ran : sequence of ndarray of int64
+        Places of the triggered ones in either.
     dead_time_us : float
         Microseconds.
     """
-    paired = (places >= 0).all(axis=0)
+    present = places >= 0
+    paired = present[0] & present[1]
     kind = np.full(len(clock_us), PAIRED)
     time_us = np.empty(len(clock_us), np.int64)
     time_us[paired] = paired_time_us(*(train.time_us[of[paired]] for train, of in zip(trains, places, strict=True)))
     for camera, train in enumerate(trains):
-        solo = _solo_files(train, places[camera, paired], ran[camera], ran[1 - camera], dead_time_us)
+        in_pairs, other = places[camera, paired], 1 - camera
+        solo = _solo_files(train, in_pairs, ran[camera], trains[other], ran[other], dead_time_us)
         kind_of_file = np.where(solo, SOLO + 2 * np.arange(len(solo)) + camera, UNPAIRED[camera])
-        alone = (places[camera] >= 0) & ~paired
+        alone = np.flatnonzero(present[camera] & ~paired)
         kind[alone] = kind_of_file[train.raw[places[camera, alone]]]
         time_us[alone] = train.time_us[places[camera, alone]]
     return Exposures(time_us, clock_us, places, kind)

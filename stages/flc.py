@@ -14,6 +14,7 @@ from stages.windows import Windows, cut_windows, row_quantile, sample_windows
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
+IntArray = npt.NDArray[np.integer]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Triggers that share one estimate of the period, at least if there are as many; and of how many of them it is made.
@@ -69,7 +70,7 @@ class States:
     count: Int64Array
 
 
-def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArray, significance: float) -> States:
+def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray, significance: float) -> States:
     """Read the FLC's state at each trigger from the alternation of the gaps between them.
 
     The gap that follows a trigger is ``m P - J`` in one state and ``m P + J`` in the other if m is odd, and
@@ -95,7 +96,7 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
     ----------
     times_us : ndarray of float64, shape (n,)
         Trigger times, ascending, microseconds.
-    dither_us : ndarray of float64, shape (n,)
+    dither_us : ndarray, shape (n,)
         J as the headers have it, microseconds; 0 if unknown.
     starts : ndarray of bool, shape (n,)
         Where the settings changed, or after a dead time, so that nothing is to be concluded across.
@@ -111,76 +112,133 @@ def read_states(times_us: FloatArray, *, dither_us: FloatArray, starts: BoolArra
     if n < 2:
         return States(np.zeros(n, np.int8), np.zeros(n, np.int64), np.zeros(n, np.int64))
     times_us = times_us - times_us[0]
-    gaps = np.diff(times_us)
-    steps, broken = _count_steps(gaps, _local_period(times_us, gaps, dither_us, starts)[1:], dither_us[:-1], starts[1:])
-    chain, count = np.zeros((2, n), np.int64)
-    np.cumsum(broken, out=chain[1:])
+    steps, broken = _count_steps(times_us, dither_us, np.flatnonzero(starts[1:]) + 1)
+    count = np.zeros(n, np.int64)
     np.cumsum(steps, out=count[1:])
-    count -= count[np.append(0, np.flatnonzero(broken) + 1)][chain]
-    once = np.append(0, np.flatnonzero((steps > 0) | broken) + 1)
-    of_once = _states_of_triggers(times_us[once], dither_us[once], chain[once], count[once], significance)
-    state = of_once if len(once) == n else np.repeat(of_once, np.diff(np.append(once, n)))
-    return States(state, chain, count)
+    first_of_chain = np.insert(broken, 0, 0)
+    lengths = np.diff(np.append(first_of_chain, n))
+    count -= np.repeat(count[first_of_chain], lengths)
+    chain = np.repeat(np.arange(len(lengths)), lengths)
+    again = steps == 0
+    again[broken - 1] = False
+    if not again.any():
+        return States(_states_of_triggers(times_us, dither_us, count, first_of_chain, significance), chain, count)
+    once = np.insert(np.flatnonzero(~again) + 1, 0, 0)
+    first_of_chain = np.searchsorted(once, first_of_chain)
+    state = _states_of_triggers(times_us[once], dither_us[once], count[once], first_of_chain, significance)
+    return States(np.repeat(state, np.diff(np.append(once, n))), chain, count)
 
 
-def _local_period(times_us: FloatArray, gaps: FloatArray, dither_us: FloatArray, starts: BoolArray) -> FloatArray:
-    """Return the local period at each trigger, shape (n,), microseconds; inf in a block of one.
+def _count_steps(times_us: FloatArray, dither_us: IntArray, starts: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return how many triggers each gap spans, shape (n - 1,), and after which gaps triggers start anew.
+
+    None, if both its frames are of one trigger.
+
+    Parameters
+    ----------
+    times_us, dither_us : ndarray, shape (n,)
+        As in :func:`read_states`.
+    starts : ndarray of int64, shape (b,)
+        Triggers before which nothing is to be concluded from.
+
+    Returns
+    -------
+    steps : ndarray of int64, shape (n - 1,)
+        1 where it is not certain.
+    broken : ndarray of int64, shape (c,)
+        Triggers after gaps that are not counted; the `starts` are among them.
+    """
+    gaps = np.diff(times_us)
+    windows = cut_windows(np.insert(starts, 0, 0), len(times_us), _PERIOD_WINDOW)
+    dither = dither_us[windows.first].astype(np.float64)
+    period = _local_period(times_us, gaps, dither, windows)
+    dither /= period
+    ratio, wide = (
+        gaps / np.repeat(period, windows.size)[1:],
+        np.repeat(0.5 - _UNCLEAR / 2 + dither / 2, windows.size)[1:],
+    )
+    # Only a gap that is not of one period within these bounds, of which most are, needs the rule itself.
+    other = np.flatnonzero(~(np.abs(ratio - 1) <= wide))
+    ratio, dither = ratio[other], dither[np.searchsorted(windows.first, other + 1, side="right") - 1]
+    even, odd = 2 * np.rint(ratio / 2), 2 * np.floor(ratio / 2) + 1
+    off_even, off_odd = np.abs(ratio - even), np.abs(np.abs(ratio - odd) - dither)
+    spanned = np.where(off_odd < off_even, odd, even)
+    uncertain = ~((spanned <= _LONGEST_GAP) & (np.abs(off_odd - off_even) >= _UNCLEAR))
+    steps = np.ones(len(gaps), np.int64)
+    steps[other[~uncertain]] = spanned[~uncertain].astype(np.int64)
+    broken = np.union1d(starts, other[uncertain] + 1)
+    steps[broken - 1] = 1
+    return steps, broken
+
+
+def _local_period(times_us: FloatArray, gaps: FloatArray, dither_us: FloatArray, windows: Windows) -> FloatArray:
+    """Return the period in each window, shape (w,), microseconds; inf in a block of one trigger.
 
     Half of a low quantile of the time between a trigger and the next but one, in which the dither cancels;
     where drops leave few of these, the shortest gap and the dither.
+
+    Parameters
+    ----------
+    times_us, gaps : ndarray of float64, shapes (n,), (n - 1,)
+        Triggers and the gaps after them, microseconds.
+    dither_us : ndarray of float64, shape (w,)
+        J, microseconds.
+    windows : Windows
+        Of triggers.
     """
     n = len(times_us)
-    windows = cut_windows(starts, _PERIOD_WINDOW)
     here, is_member = sample_windows(windows, _SAMPLE)
-    block_ends = np.repeat(np.append(np.flatnonzero(starts[1:]) + 1, n), np.bincount(windows.block))[:, None]
-    single, double = gaps[np.minimum(here, n - 2)], (times_us[np.minimum(here + 2, n - 1)] - times_us[here]) / 2
+    last_of_block = np.append(np.flatnonzero(np.diff(windows.block)), len(windows.block) - 1)
+    block_ends = (windows.first + windows.size)[last_of_block][windows.block][:, None]
+    single, double = gaps[np.minimum(here, n - 2)], times_us[np.minimum(here + 2, n - 1)] - times_us[here]
     single[~is_member | (here + 1 >= block_ends)] = np.inf
     double[~is_member | (here + 2 >= block_ends)] = np.inf
     single.sort(axis=1)
     double.sort(axis=1)
     n_single, n_double = (np.count_nonzero(table < np.inf, axis=1) for table in (single, double))
-    shortest_us = row_quantile(single, n_single, _SHORTEST) + dither_us[windows.first]
-    period_us = np.minimum(row_quantile(double, n_double, _UNDROPPED), shortest_us)
-    return np.repeat(period_us, windows.size)
-
-
-def _count_steps(
-    gaps: FloatArray, period: FloatArray, dither: FloatArray, starts: BoolArray
-) -> tuple[Int64Array, BoolArray]:
-    """Return how many triggers each gap spans, shape (n - 1,), and where that is not certain.
-
-    None, if both its frames are of one trigger.
-    """
-    ratio = gaps / period
-    half = ratio / 2
-    even, odd = 2 * np.rint(half), 2 * np.floor(half) + 1
-    off_even, off_odd = np.abs(ratio - even), np.abs(np.abs(ratio - odd) - dither / period)
-    steps = np.where(off_odd < off_even, odd, even)
-    broken = starts | (steps > _LONGEST_GAP) | (np.abs(off_odd - off_even) < _UNCLEAR) | np.isinf(period)
-    return np.where(broken, 0.0, steps).astype(np.int64), broken
+    shortest_us = row_quantile(single, n_single, _SHORTEST) + dither_us
+    return np.minimum(row_quantile(double, n_double, _UNDROPPED) / 2, shortest_us)
 
 
 def _states_of_triggers(
-    times_us: FloatArray, dither_us: FloatArray, chain: Int64Array, count: Int64Array, significance: float
+    times_us: FloatArray, dither_us: IntArray, count: Int64Array, first_of_chain: Int64Array, significance: float
 ) -> npt.NDArray[np.int8]:
-    """Return the state at each trigger, shape (n,); arrays as in :func:`read_states`, each trigger once."""
-    state = np.zeros(len(times_us), np.int8)
-    middle = np.flatnonzero(chain[2:] == chain[:-2]) + 1
-    if not len(middle):
+    """Return the state at each trigger, shape (n,).
+
+    Parameters
+    ----------
+    times_us, dither_us, count : ndarray, shape (n,)
+        As in :func:`read_states`, each trigger once.
+    first_of_chain : ndarray of int64, shape (c,)
+        Where chains begin.
+    significance : float
+        In standard errors.
+    """
+    n = len(times_us)
+    lengths = np.diff(np.append(first_of_chain, n))
+    first_of_chain, lengths = first_of_chain[lengths > 2], lengths[lengths > 2]
+    state = np.zeros(n, np.int8)
+    if not len(lengths):
         return state
-    windows = cut_windows(np.diff(chain[middle], prepend=-1) != 0, _SUM)
+    # Of each chain, the first and the last trigger have no deviation.
+    first_of_deviations = np.cumsum(lengths - 2) - (lengths - 2)
+    middle = np.arange((lengths - 2).sum()) + np.repeat(first_of_chain + 1 - first_of_deviations, lengths - 2)
+    windows = cut_windows(first_of_deviations, len(middle), _SUM)
     amplitude_us, error_us = _alternation(times_us, count, middle, windows)
     size_us, known_us = np.abs(amplitude_us), dither_us[middle[windows.first]]
     as_dithered = (size_us > _LEAST * known_us) & (size_us < _MOST * known_us)
     significant = (size_us > significance * error_us) & (as_dithered | (known_us == 0))
     significant = np.where(np.isnan(error_us), as_dithered, significant)
-    of_middle = np.repeat(np.where(significant, np.sign(amplitude_us), 0.0).astype(np.int8), windows.size)
-    state[middle] = of_middle
-    begins = np.diff(chain[middle], prepend=-1) != 0
-    ends = np.append(begins[1:], True)
-    state[middle[begins] - 1] = of_middle[begins]
-    state[middle[ends] + 1] = of_middle[ends]
-    state[count % 2 == 1] *= -1
+    of_window = np.where(significant, np.sign(amplitude_us), 0.0).astype(np.int8)
+    opens = np.diff(windows.block, prepend=-1) != 0
+    n_triggers = windows.size + opens + np.append(opens[1:], True)
+    of_chains = np.repeat(of_window, n_triggers)
+    if len(of_chains) == n:
+        state = of_chains
+    else:
+        places = np.arange(len(of_chains)) + np.repeat(first_of_chain - (np.cumsum(lengths) - lengths), lengths)
+        state[places] = of_chains
+    state *= (1 - 2 * (count & 1)).astype(np.int8)
     return state
 
 
@@ -216,17 +274,23 @@ def _alternation(
     """
     dense = len(middle) == len(times_us) - 2
     before, here, behind = (slice(k, k + len(middle)) if dense else middle + k - 1 for k in range(3))
-    a, b = count[here] - count[before], count[behind] - count[here]
+    deviation = times_us[here] - (times_us[before] + times_us[behind]) / 2
+    turned = 1.0 - 2.0 * (count[here] & 1)
+    drifted, weight = np.full(len(middle), -0.5), np.ones(len(middle))
+    wide = np.flatnonzero(count[behind] - count[before] != 2)
+    i = middle[wide]
+    a, b = count[i] - count[i - 1], count[i + 1] - count[i]
     share = a / (a + b)
-    deviation = times_us[here] - times_us[before]
-    deviation -= share * (times_us[behind] - times_us[before])
-    turned = (0.5 - 0.5 * ((1 - share) * (1 - 2 * (a & 1)) + share * (1 - 2 * (b & 1)))) * (1 - 2 * (count[here] & 1))
-    drifted = -0.5 * (a * b)
-    weight = -0.5 / drifted
-    members, is_member = sample_windows(windows, 2 * _SUM)
-    sizes = np.where(is_member, np.abs(deviation)[members], np.inf)
+    deviation[wide] = times_us[i] - times_us[i - 1] - share * (times_us[i + 1] - times_us[i - 1])
+    turned[wide] *= 0.5 - 0.5 * ((1 - share) * (1 - 2 * (a & 1)) + share * (1 - 2 * (b & 1)))
+    drifted[wide], weight[wide] = -0.5 * a * b, 1 / (a * b)
+    members, is_member = sample_windows(windows, _SUM // 2)
+    sizes = np.where(is_member, np.abs(deviation[members]), np.inf)
     sizes.sort(axis=1)
-    weight[np.abs(deviation) > np.repeat(_WILD * row_quantile(sizes, windows.size, 0.5), windows.size)] = 0.0
+    weight[
+        np.abs(deviation)
+        > np.repeat(_WILD * row_quantile(sizes, np.count_nonzero(is_member, axis=1), 0.5), windows.size)
+    ] = 0.0
     of_turned, of_drifted = weight * turned, weight * drifted
     terms = (
         of_turned * turned,

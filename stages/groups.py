@@ -71,25 +71,22 @@ def find_segments(
 
     Returns
     -------
-    ndarray of int64, shape (5, n)
-        A column for each exposure.
+    ndarray of int64, shape (n,)
+        For each exposure; to be compared among exposures of one kind only.
     """
-    keys = np.zeros((5, len(exposures.time_us)), np.int64)
+    keys = exposures.time_us // _DAY_US
+    # All that is added only ever grows from exposure to exposure, so the sum is equal only if each part is.
+    keys += exposures.count_changes(trains, lambda raw: tuple(comparable(raw, name, printed) for name in cut_either))
     for camera, train in enumerate(trains):
-        if not train.raws:
-            continue
-        either, own = (
-            train.spread_alike(tuple(comparable(raw, keyword, printed) for keyword in cut) for raw in train.raws)
-            for cut in (cut_either, cut_own)
-        )
-        present = exposures.places[camera] >= 0
-        before = np.searchsorted(train.time_us, exposures.time_us, side="right") - 1
-        place = np.where(present, exposures.places[camera], np.maximum(before, 0))
-        keys[2 * camera] = np.cumsum(np.diff(either, prepend=either[:1]) != 0)[place]
-        cuts_own = (np.diff(own, prepend=own[:1]) != 0) | train.after_dead_time(dead_time_us)
-        keys[2 * camera + 1] = np.where(present, np.cumsum(cuts_own)[place], 0)
-    keys[4] = exposures.time_us // _DAY_US
-    keys[:, exposures.kind >= SOLO] = 0
+        own = train.numbers_alike(tuple(comparable(raw, name, printed) for name in cut_own) for raw in train.raws)
+        late = train.after_dead_time(dead_time_us)
+        if len(late) or (own != own[:1]).any():
+            after_dead_time = np.zeros(len(train.time_us), np.int64)
+            after_dead_time[late] = 1
+            here = np.flatnonzero(exposures.places[camera] >= 0)
+            counts = np.cumsum(after_dead_time) + train.count_changes(own)
+            keys[here] += counts[exposures.places[camera, here]]
+    keys[exposures.kind >= SOLO] = 0
     return keys
 
 
@@ -100,7 +97,7 @@ def cut_groups(exposures: Exposures, segments: Int64Array, ends_cycle: BoolArray
     ----------
     exposures : Exposures
         All of the night.
-    segments : ndarray of int64, shape (k, n)
+    segments : ndarray of int64, shape (n,)
         See :func:`find_segments`.
     ends_cycle : ndarray of bool, shape (n,)
         Which are the second of a cycle, so that no group starts with them.
@@ -115,7 +112,8 @@ def cut_groups(exposures: Exposures, segments: Int64Array, ends_cycle: BoolArray
     order = np.argsort(exposures.kind, kind="stable")
     kind, time_us, ends = exposures.kind[order], exposures.time_us[order], ends_cycle[order]
     starts = np.diff(kind, prepend=-1) != 0
-    starts[1:] |= (segments[:, order[1:]] != segments[:, order[:-1]]).any(axis=0)
+    segments = segments[order]
+    starts[1:] |= segments[1:] != segments[:-1]
     bounds = np.flatnonzero(np.append(starts, True))
     for first, end in pairwise(bounds):
         if kind[first] >= SOLO:

@@ -5,22 +5,21 @@ of a period apart, so a pair lies side by side there.  What is left is to know t
 partners from neighbours: it is estimated from the frames themselves, locally, as it may drift.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from stages.windows import cut_windows, fill_from_neighbours, row_quantile, sample_windows
+from stages.windows import Windows, cut_windows, fill_from_neighbours, row_quantile, sample_windows
 
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Candidates (frames next to one of the other camera) that share one estimate of the offset, at least if there are as
-#: many; and of how many of them it is made.  Enough that neither noise nor a fifth of the frames being dropped
-#: disturbs it; few enough to follow clocks that drift apart by 5 ppm, at a frame a second.
-_WINDOW, _SAMPLE = 64, 32
+#: many; of how many of them it is made; and of how many that of the period.  Enough that neither noise nor a fifth
+#: of the frames being dropped disturbs it; few enough to follow clocks that drift apart by 5 ppm, at a frame a second.
+_WINDOW, _SAMPLE, _PERIOD_SAMPLE = 96, 32, 16
 
 #: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half are no candidates.
 _HALF = 0.5
@@ -50,26 +49,35 @@ class Seen:
     ----------
     time_us : ndarray of int64, shape (n,)
         Acquisition times, never descending, microseconds.
-    exposure_us : ndarray of int64, shape (n,)
+    file : ndarray of int64, shape (n,)
+        Number of the raw file that each is from; the other attributes are by raw file.
+    exposure_us : ndarray of int64, shape (f,)
         Exposure times, microseconds; no period is shorter.
-    dither_us : ndarray of int64, shape (n,)
+    dither_us : ndarray of int64, shape (f,)
         Half-width of the dither on the trigger, microseconds; no gap is shorter than the period by more.
-    tolerance_us : ndarray of float64, shape (n,)
+    tolerance_us : ndarray of float64, shape (f,)
         How far from its partner a frame may be, microseconds.
     """
 
     time_us: Int64Array
+    file: Int64Array
     exposure_us: Int64Array
     dither_us: Int64Array
     tolerance_us: FloatArray
 
     def only(self, chosen: BoolArray) -> "Seen":
         """Return some of the frames; `chosen` has shape (n,)."""
-        return Seen(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return replace(self, time_us=self.time_us[chosen], file=self.file[chosen])
 
-    def joined(self, other: "Seen") -> list[npt.NDArray[Any]]:
-        """Return each attribute of these frames followed by that of others, shapes (n1 + n2,)."""
-        return [np.concatenate([getattr(self, field.name), getattr(other, field.name)]) for field in fields(self)]
+    def followed_by(self, other: "Seen") -> "Seen":
+        """Return these frames and then those of the other camera."""
+        return Seen(
+            np.concatenate([self.time_us, other.time_us]),
+            np.concatenate([self.file, other.file + len(self.exposure_us)]),
+            np.concatenate([self.exposure_us, other.exposure_us]),
+            np.concatenate([self.dither_us, other.dither_us]),
+            np.concatenate([self.tolerance_us, other.tolerance_us]),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +127,12 @@ def pair_frames(first: Seen, second: Seen, *, dead_time_us: float) -> Pairing:
     Pairing
         All frames, in order of time.
     """
-    repeated = [np.diff(seen.time_us, prepend=-1) == 0 for seen in (first, second)]
+    repeated = [seen.time_us[1:] == seen.time_us[:-1] for seen in (first, second)]
     if not (repeated[0].any() or repeated[1].any()):
         return _pair_unrepeated(first, second, dead_time_us)
-    once = _pair_unrepeated(first.only(~repeated[0]), second.only(~repeated[1]), dead_time_us)
-    index = np.flatnonzero(~np.concatenate(repeated))
+    new = [np.insert(~again, 0, True) for again in repeated]
+    once = _pair_unrepeated(first.only(new[0]), second.only(new[1]), dead_time_us)
+    index = np.flatnonzero(np.concatenate(new))
     copies = np.diff(np.append(index, len(first.time_us) + len(second.time_us)))[once.order]
     place = np.cumsum(copies) - copies
     order = np.repeat(index[once.order], copies) + np.arange(copies.sum()) - np.repeat(place, copies)
@@ -132,81 +141,131 @@ def pair_frames(first: Seen, second: Seen, *, dead_time_us: float) -> Pairing:
 
 def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
     """Pair frames as :func:`pair_frames` does, where no two of a camera have the same time."""
-    n_first = len(first.time_us)
-    times_us, exposure_us, dither_us, tolerance_us = first.joined(second)
-    order = np.argsort(times_us, kind="stable")
-    origin_us = times_us.min(initial=np.iinfo(np.int64).max)
-    clock_us = (times_us[order] - origin_us).astype(np.float64)
-    nothing = np.empty(0, np.int64)
-    if not 0 < n_first < len(order):
-        return Pairing(order, nothing, nothing, clock_us + origin_us)
-    is_second, exposure_us, tolerance_us = order >= n_first, exposure_us[order], tolerance_us[order]
-    starts = np.ones(len(order), np.bool_)
-    starts[1:] = np.diff(clock_us) - exposure_us[1:] > dead_time_us
-    block = np.cumsum(starts) - 1
-    offset_us, reach_us = _offsets(clock_us, is_second, exposure_us, dither_us[order], tolerance_us, block)
-    clock_us += np.where(is_second, -0.5, 0.5) * offset_us
+    n_first, nothing = len(first.time_us), np.empty(0, np.int64)
+    both = first.followed_by(second)
+    if not 0 < n_first < len(both.time_us):
+        return Pairing(np.arange(len(both.time_us)), nothing, nothing, both.time_us.astype(np.float64))
+    order = np.argsort(both.time_us, kind="stable")
+    merged_us = both.time_us[order]
+    clock_us = (merged_us - merged_us[0]).astype(np.float64)
+    first_of_block = _blocks(clock_us, both, order, dead_time_us)
+    offset_us, reach_us = _offsets(clock_us, both, order, n_first, first_of_block)
+    clock_us += np.where(order < n_first, 0.5, -0.5) * offset_us
     again = np.argsort(clock_us, kind="stable")
-    order, clock_us, is_second = order[again], clock_us[again], is_second[again]
-    reach_us = np.minimum(reach_us, tolerance_us)[again]
-    apart = np.diff(clock_us)
-    apart[(is_second[1:] == is_second[:-1]) | (apart > reach_us[1:]) | (apart > reach_us[:-1])] = np.inf
-    before, behind = np.insert(apart[:-1], 0, np.inf), np.append(apart[1:], np.inf)
-    links = np.flatnonzero((apart < before) & (apart <= behind) & (apart < np.inf))
-    clock_us += origin_us + _left_over(clock_us, is_second, links, block)
+    order, clock_us = order[again], clock_us[again]
+    is_second = order >= n_first
+    apart = np.full(len(order) + 1, np.inf)
+    np.subtract(clock_us[1:], clock_us[:-1], out=apart[1:-1], where=is_second[1:] != is_second[:-1])
+    here = apart[1:-1]
+    links = np.flatnonzero((here < apart[:-2]) & (here <= apart[2:]) & (here <= reach_us[1:]))
+    tolerance_us = [both.tolerance_us[both.file[order[frame]]] for frame in (links, links + 1)]
+    links = links[apart[links + 1] <= np.minimum(*tolerance_us)]
+    clock_us += merged_us[0] + np.where(is_second, -0.5, 0.5) * _left_over(clock_us, is_second, links, first_of_block)
     return Pairing(order, links, links + 1, clock_us)
 
 
+def _blocks(t: FloatArray, both: Seen, order: Int64Array, dead_time_us: float) -> Int64Array:
+    """Return the places of frames after a dead time, shape (b,), from 0 on.
+
+    Parameters
+    ----------
+    t : ndarray of float64, shape (n,)
+        Times in order, microseconds.
+    both : Seen
+        The frames of both cameras.
+    order : ndarray of int64, shape (n,)
+        Their order.
+    dead_time_us : float
+        Microseconds.
+    """
+    late = np.flatnonzero(t[1:] - t[:-1] > dead_time_us) + 1
+    begin = t[late] - both.exposure_us[both.file[order[late]]]
+    return np.insert(late[begin - t[late - 1] > dead_time_us], 0, 0)
+
+
 def _offsets(
-    t: FloatArray,
-    is_second: BoolArray,
-    exposure_us: Int64Array,
-    dither_us: Int64Array,
-    tolerance_us: FloatArray,
-    block: Int64Array,
+    t: FloatArray, both: Seen, order: Int64Array, n_first: int, first_of_block: Int64Array
 ) -> tuple[FloatArray, FloatArray]:
     """Return the offset of the second camera against the first, and half of the shortest gap, around each frame.
 
     Parameters
     ----------
-    t, exposure_us, dither_us, tolerance_us, block : ndarray, shape (n,)
-        Times, exposure times, dithers, tolerances and numbers of blocks of the merged train, microseconds.
-    is_second : ndarray of bool, shape (n,)
-        Whose frames they are.
+    t : ndarray of float64, shape (n,)
+        Times in order, microseconds.
+    both : Seen
+        The frames of both cameras.
+    order : ndarray of int64, shape (n,)
+        Their order.
+    n_first : int
+        How many are of the first camera.
+    first_of_block : ndarray of int64, shape (b,)
+        Places of the first frames of blocks.
 
     Returns
     -------
     offset_us, reach_us : ndarray of float64, shapes (n,)
         Microseconds.
     """
-    candidate = np.flatnonzero((is_second[1:] != is_second[:-1]) & (block[1:] == block[:-1]))
+    is_second = order >= n_first
+    is_candidate = is_second[1:] != is_second[:-1]
+    is_candidate[first_of_block[1:] - 1] = False
+    candidate = np.flatnonzero(is_candidate)
     if not len(candidate):
-        return np.zeros(len(t)), np.full(len(t), np.inf)
-    of_block = block[candidate]
-    windows = cut_windows(np.diff(of_block, prepend=-1) != 0, _WINDOW)
+        return np.zeros(len(t)), np.zeros(len(t))
+    windows = _windows_of(candidate, first_of_block, _WINDOW)
     members, is_member = sample_windows(windows, _SAMPLE)
-    here = candidate[members]
-    period_us, shortest_us = _periods(t, is_second, exposure_us, dither_us, block, here, is_member)
-    at_first = candidate[windows.first]
-    unknown = np.isinf(shortest_us)
-    farthest_us = np.where(unknown, np.maximum(tolerance_us[at_first], _HALF * period_us), _HALF * period_us)
-    distance = np.where(is_second[here], t[here] - t[here + 1], t[here + 1] - t[here])
+    here, begin = candidate[members], candidate[windows.first]
+    file = both.file[order[begin]]
+    bounds = np.append(first_of_block, len(t))
+    period_us, shortest_us = _periods(
+        t,
+        is_second,
+        here[:, :_PERIOD_SAMPLE],
+        is_member[:, :_PERIOD_SAMPLE],
+        bounds=(bounds[windows.block], bounds[windows.block + 1]),
+        dither_us=both.dither_us[file],
+        least_us=np.maximum(both.exposure_us[file], 1.0),
+    )
+    farthest_us = _HALF * period_us
+    alone = np.isinf(shortest_us)
+    farthest_us[alone] = np.maximum(farthest_us, both.tolerance_us[file])[alone]
+    distance = t[here + 1] - t[here]
+    distance *= 1.0 - 2.0 * is_second[here]
     distance[~is_member | (np.abs(distance) > farthest_us[:, None])] = np.inf
-    offset_us, count = _modes(distance, tolerance_us[at_first] * _EQUAL)
+    offset_us, count = _modes(distance, both.tolerance_us[file] * _EQUAL)
     offset_us = fill_from_neighbours(offset_us, count >= _FEW, windows.block)
     offset_us = _unwrapped(offset_us, period_us, windows.block)
-    of_window = of_block[windows.first]
-    return _spread(offset_us, at_first, of_window, block), _spread(_HALF * shortest_us, at_first, of_window, block)
+    reach_us = _HALF * shortest_us
+    return _spread(offset_us, begin, windows.block, bounds), _spread(reach_us, begin, windows.block, bounds)
+
+
+def _windows_of(places: Int64Array, first_of_block: Int64Array, size: int) -> Windows:
+    """Return windows of some frames; their numbers of blocks are those of `first_of_block`.
+
+    Parameters
+    ----------
+    places : ndarray of int64, shape (m,), m > 0
+        Ascending.
+    first_of_block : ndarray of int64, shape (b,)
+        Places of the first frames of blocks.
+    size : int
+        See :func:`stages.windows.cut_windows`.
+    """
+    first = np.searchsorted(places, first_of_block)
+    block = np.flatnonzero(np.diff(np.append(first, len(places))))
+    windows = cut_windows(first[block], len(places), size)
+    return replace(windows, block=block[windows.block])
 
 
 def _periods(
     t: FloatArray,
     is_second: BoolArray,
-    exposure_us: Int64Array,
-    dither_us: Int64Array,
-    block: Int64Array,
     here: Int64Array,
     is_member: BoolArray,
+    *,
+    bounds: tuple[Int64Array, Int64Array],
+    dither_us: Int64Array,
+    least_us: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the period and the shortest gap between frames of one camera in each window, shapes (w,).
 
@@ -216,32 +275,38 @@ def _periods(
 
     Parameters
     ----------
-    t, is_second, exposure_us, dither_us, block : ndarray, shape (n,)
-        Times, cameras, exposure times, dithers and numbers of blocks of the merged train, microseconds.
+    t, is_second : ndarray, shape (n,)
+        Times and cameras of the frames in order, microseconds.
     here : ndarray of int64, shape (w, m)
         Places in it that are followed by a frame of the other camera.
     is_member : ndarray of bool, shape (w, m)
         Which of them count.
+    bounds : tuple of ndarray of int64, shapes (w,)
+        Places where the blocks of the windows begin and end.
+    dither_us, least_us : ndarray, shape (w,)
+        Dither, and the least that the period can be, microseconds.
 
     Returns
     -------
     period_us, shortest_us : ndarray of float64, shapes (w,)
-        The exposure time, and inf, in a window with one frame of each camera.
+        The least period, and inf, in a window with one frame of each camera.
     """
+    block_begins, block_ends = bounds[0][:, None], bounds[1][:, None]
+    side = is_second[here]
     before, second, fourth = np.maximum(here - 1, 0), np.minimum(here + 2, len(t) - 1), np.minimum(here + 4, len(t) - 1)
-    gaps = t[second] - t[np.where(is_second[second] == is_second[here], here, here + 1)]
-    gaps_before = t[np.where(is_second[before] == is_second[here], here, here + 1)] - t[before]
-    spans = (t[fourth] - t[here]) / 2
-    gaps[~is_member | (second < here + 2) | (block[second] != block[here])] = np.inf
-    gaps_before[~is_member | (before == here) | (block[before] != block[here])] = np.inf
-    spans[~is_member | (fourth < here + 4) | (block[fourth] != block[here])] = np.inf
+    gaps = t[second] - t[here + (is_second[second] != side)]
+    gaps[here + 2 >= block_ends] = np.inf
+    gaps_before = t[here + (is_second[before] != side)] - t[before]
+    gaps_before[here <= block_begins] = np.inf
     np.minimum(gaps, gaps_before, out=gaps)
-    gaps.sort(axis=1)
-    spans.sort(axis=1)
+    spans = t[fourth] - t[here]
+    spans[here + 4 >= block_ends] = np.inf
+    for table in (gaps, spans):
+        table[~is_member] = np.inf
+        table.sort(axis=1)
     n_gaps, n_spans = (np.count_nonzero(table < np.inf, axis=1) for table in (gaps, spans))
     shortest_us = row_quantile(gaps, n_gaps, _LOW)
-    period_us = np.minimum(row_quantile(spans, n_spans, _LOW), shortest_us + dither_us[here[:, 0]])
-    least_us = np.maximum(exposure_us[here[:, 0]], 1.0)
+    period_us = np.minimum(row_quantile(spans, n_spans, _LOW) / 2, shortest_us + dither_us)
     few = (n_gaps < _SURE) & (n_gaps > 0)
     period_us[few] /= np.maximum(np.floor(period_us[few] / least_us[few]), 1.0)
     return np.where(n_gaps > 0, np.maximum(period_us, least_us), least_us), shortest_us
@@ -286,44 +351,46 @@ def _modes(values: FloatArray, resolution: FloatArray) -> tuple[FloatArray, Int6
     return np.where(count > 0, middle[row, best], 0.0), count
 
 
-def _left_over(clock_us: FloatArray, is_second: BoolArray, links: Int64Array, block: Int64Array) -> FloatArray:
-    """Return what to add to times so that the offset that is left between the frames of pairs goes, shape (n,).
+def _left_over(clock_us: FloatArray, is_second: BoolArray, links: Int64Array, first_of_block: Int64Array) -> FloatArray:
+    """Return the offset that is left between the frames of pairs, around each frame, shape (n,).
 
     Parameters
     ----------
     clock_us : ndarray of float64, shape (n,)
-        Times with an offset removed that was estimated over many frames.
+        Times with an offset removed that was estimated over many frames, microseconds.
     is_second : ndarray of bool, shape (n,)
         Whose frames they are.
     links : ndarray of int64, shape (p,)
         Places of frames that are a pair with the next.
-    block : ndarray of int64, shape (n,)
-        Number of the block of each frame, ascending.
+    first_of_block : ndarray of int64, shape (b,)
+        Places of the first frames of blocks.
     """
     if not len(links):
         return np.zeros(len(clock_us))
-    of_block = block[links]
-    windows = cut_windows(np.diff(of_block, prepend=-1) != 0, _FEW)
-    apart = np.where(is_second[links], -1.0, 1.0) * (clock_us[links + 1] - clock_us[links])
+    windows = _windows_of(links, first_of_block, _FEW)
+    apart = clock_us[links + 1] - clock_us[links]
+    apart *= 1.0 - 2.0 * is_second[links]
     left_us = np.add.reduceat(apart, windows.first) / windows.size
-    return np.where(is_second, -0.5, 0.5) * _spread(left_us, links[windows.first], of_block[windows.first], block)
+    return _spread(left_us, links[windows.first], windows.block, np.append(first_of_block, len(clock_us)))
 
 
-def _spread(values: FloatArray, begin: Int64Array, of_block: Int64Array, block: Int64Array) -> FloatArray:
+def _spread(values: FloatArray, begin: Int64Array, block: Int64Array, bounds: Int64Array) -> FloatArray:
     """Return for each frame the value of the window that it is in, shape (n,); 0 in a block without windows.
 
     Parameters
     ----------
     values : ndarray of float64, shape (w,)
         Of windows.
-    begin, of_block : ndarray of int64, shape (w,)
-        Place of the first frame that each window knows of, and the block that is in; what comes before the first
-        window of a block counts with it.
-    block : ndarray of int64, shape (n,)
-        Number of the block of each frame, ascending.
+    begin, block : ndarray of int64, shape (w,)
+        Place of the first frame that each window knows of, and its block; what comes before the first window of
+        a block counts with it.
+    bounds : ndarray of int64, shape (b + 1,)
+        Places of the first frames of blocks, and the number of frames.
     """
-    opens = np.diff(of_block, prepend=-1) != 0
-    begin = np.where(opens, np.searchsorted(block, of_block), begin)
-    lengths = np.diff(np.append(begin, len(block)))
-    lengths[0] += begin[0]
-    return np.where(np.repeat(of_block, lengths) == block, np.repeat(values, lengths), 0.0)
+    begin = np.where(np.diff(block, prepend=-1) != 0, bounds[block], begin)
+    without = np.flatnonzero(np.bincount(block, minlength=len(bounds) - 1) == 0)
+    if len(without):
+        begin, values = np.append(begin, bounds[without]), np.append(values, np.zeros(len(without)))
+        order = np.argsort(begin, kind="stable")
+        begin, values = begin[order], values[order]
+    return np.repeat(values, np.diff(np.append(begin, bounds[-1])))

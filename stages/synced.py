@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import base
-from stages.base import BadInput, Instrument, Job, Outcome, Part, Product, Run
+from stages.base import BadInput, Instrument, Job, Outcome, Part, Product, Raw, Run
 from stages.cycles import LETTERS, find_cycles
 from stages.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_tolerance_us
 from stages.formats import read_dictionary
@@ -27,6 +27,9 @@ from stages.groups import comparable, cut_groups, find_segments
 from stages.trains import Train, read_train
 
 Int64Array = npt.NDArray[np.int64]
+
+#: Frames that are worked on at once, at least: enough that the work is in arrays, few enough for any memory.
+_BATCH_FRAMES = 500_000
 
 
 @dataclass(frozen=True)
@@ -113,45 +116,18 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
             f"night {job.date}: its raw files and streams are of cameras {cameras}; pairing is for two: "
             "correct 'streams' of the instrument"
         )
-    trains = [read_train([raw for raw in job.raws if raw.camera == camera]) for camera in cameras]
-    trains += [read_train([]) for _ in range(2 - len(trains))]
-    cards = job.instrument.cards
-    dead_time_us = params.dead_time_s * 1e6
     formats = read_dictionary(job.instrument.dictionary)
     printed = {keyword: formats[keyword] for keyword in params.rounded if keyword in formats}
-    tolerance_us = [
-        pairing_tolerance_us(
-            train,
-            cards,
-            us_per_row=params.tolerance_us_per_row,
-            slow_mode=params.slow_mode,
-            slow_factor=params.slow_factor,
-        )
-        for train in trains
-    ]
-    exposures = expose(trains, cards, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
-    segments = find_segments(
-        exposures,
-        trains,
-        cut_either=params.cut_either,
-        cut_own=params.cut_own,
-        printed=printed,
-        dead_time_us=dead_time_us,
+    products: list[Product] = []
+    remarks: Counter[str] = Counter()
+    for raws in _batches(job.raws, dead_time_us=params.dead_time_s * 1e6):
+        made, counted = _sync(raws, cameras, job.instrument, printed, params, first_group=len(products))
+        products += made
+        remarks += counted
+    finished = _finish(products, job)
+    return Outcome(
+        products=finished, remarks=dict(sorted((remarks + _disagreements(finished, params.flagged, printed)).items()))
     )
-    state, ends_cycle = find_cycles(
-        exposures,
-        segments,
-        trains,
-        cards,
-        polarity=params.polarity,
-        significance=params.significance,
-        dead_time_us=dead_time_us,
-        enforce_pairs=params.enforce_pairs,
-    )
-    group = cut_groups(exposures, segments, ends_cycle, longest_us=round(params.group_s * 1e6))
-    products = _finish(list(_products(exposures, state, group, trains, job.instrument)), job)
-    remarks = _count_frames(exposures, state, trains) + _count_disagreeing(products, params.flagged, printed)
-    return Outcome(products=products, remarks=dict(sorted(remarks.items())))
 
 
 reverse = base.nothing
@@ -200,6 +176,92 @@ def identity_of(parts: Sequence[Part], camera: int, flc: str | None) -> str:
         runs = ";".join(f"{first},{step},{n}" for first, step, n in part.runs)
         lines.append(f"{part.raw.identity} {runs}")
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _batches(raws: Sequence[Raw], *, dead_time_us: float) -> Iterator[list[Raw]]:
+    """Yield the raw files of blocks that a dead time of both cameras divides, some blocks at once.
+
+    Nothing is concluded across a dead time, so the night need not be in memory as a whole.
+
+    Parameters
+    ----------
+    raws : sequence of Raw
+        Of all cameras, in any order.
+    dead_time_us : float
+        Microseconds.
+    """
+    batch: list[Raw] = []
+    n_frames, until_us = 0, 0
+    for raw in sorted(raws, key=lambda raw: (raw.first_us - raw.exposure_us, raw.camera, raw.identity)):
+        if n_frames >= _BATCH_FRAMES and raw.first_us - raw.exposure_us - until_us > dead_time_us:
+            yield batch
+            batch, n_frames = [], 0
+        batch.append(raw)
+        n_frames += raw.n_frames
+        until_us = max(until_us, raw.last_us)
+    if batch:
+        yield batch
+
+
+def _sync(
+    raws: Sequence[Raw],
+    cameras: Sequence[int],
+    instrument: Instrument,
+    printed: Mapping[str, str],
+    params: Parameters,
+    first_group: int,
+) -> tuple[list[Product], Counter[str]]:
+    """Return the products of some raw files, and how many of their frames are of which class.
+
+    Parameters
+    ----------
+    raws : sequence of Raw
+        Of blocks between dead times.
+    cameras : sequence of int
+        One or two.
+    instrument : Instrument
+        Whose cards say what rules need.
+    printed : mapping of str to str
+        By keyword, the printf format that a number is compared as.
+    params : Parameters
+        See there.
+    first_group : int
+        No number of a group is less.
+    """
+    trains = [read_train([raw for raw in raws if raw.camera == camera]) for camera in cameras]
+    trains += [read_train([]) for _ in range(2 - len(trains))]
+    cards, dead_time_us = instrument.cards, params.dead_time_s * 1e6
+    tolerance_us = [
+        pairing_tolerance_us(
+            train,
+            cards,
+            us_per_row=params.tolerance_us_per_row,
+            slow_mode=params.slow_mode,
+            slow_factor=params.slow_factor,
+        )
+        for train in trains
+    ]
+    exposures = expose(trains, cards, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
+    segments = find_segments(
+        exposures,
+        trains,
+        cut_either=params.cut_either,
+        cut_own=params.cut_own,
+        printed=printed,
+        dead_time_us=dead_time_us,
+    )
+    state, ends_cycle = find_cycles(
+        exposures,
+        segments,
+        trains,
+        cards,
+        polarity=params.polarity,
+        significance=params.significance,
+        dead_time_us=dead_time_us,
+        enforce_pairs=params.enforce_pairs,
+    )
+    group = first_group + cut_groups(exposures, segments, ends_cycle, longest_us=round(params.group_s * 1e6))
+    return list(_products(exposures, state, group, trains, instrument)), _count_frames(exposures, state, trains)
 
 
 def _products(
@@ -291,7 +353,7 @@ def _count_frames(exposures: Exposures, state: Int64Array, trains: Sequence[Trai
     return remarks
 
 
-def _count_disagreeing(products: Sequence[Product], flagged: Sequence[str], printed: Mapping[str, str]) -> Counter[str]:
+def _disagreements(products: Sequence[Product], flagged: Sequence[str], printed: Mapping[str, str]) -> Counter[str]:
     """Count groups whose cameras disagree on a flagged card."""
     remarks: Counter[str] = Counter()
     for keyword in flagged:

@@ -2,7 +2,6 @@
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,6 @@ from stages.base import Raw
 from stages.timing import read_used_rows
 
 Int64Array = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -34,25 +32,26 @@ class Train:
     frame: Int64Array
     n_without_acquisition: int = 0
 
-    def spread(self, of_raws: Iterable[Any], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-        """Return a value of each raw file for each of its frames, shape (n,)."""
-        return np.array(list(of_raws), dtype)[self.raw]
-
-    def spread_alike(self, of_raws: Iterable[Hashable]) -> Int64Array:
-        """Return numbers, shape (n,), that are equal for two frames if the values of their raw files are."""
+    def numbers_alike(self, of_raws: Iterable[Hashable]) -> Int64Array:
+        """Return numbers, shape (files,), that are equal for two raw files if their values are."""
         numbers: dict[Hashable, int] = {}
-        return self.spread((numbers.setdefault(value, len(numbers)) for value in of_raws), np.int64)
+        return np.array([numbers.setdefault(value, len(numbers)) for value in of_raws], np.int64)
 
-    def only(self, chosen: BoolArray) -> "Train":
-        """Return the train of some of the frames, with the same raw files; `chosen` has shape (n,)."""
+    def count_changes(self, of_raws: Int64Array) -> Int64Array:
+        """Return how often a number of the raw files has changed until each frame, shape (n,)."""
+        number = of_raws[self.raw]
+        return np.cumsum(np.diff(number, prepend=number[:1]) != 0, dtype=np.int64)
+
+    def only(self, chosen: Int64Array) -> "Train":
+        """Return the train of some of the frames, with the same raw files; `chosen` are their places."""
         return replace(self, time_us=self.time_us[chosen], raw=self.raw[chosen], frame=self.frame[chosen])
 
-    def after_dead_time(self, dead_time_us: float) -> BoolArray:
-        """Return where an exposure began longer than `dead_time_us` after the frame before, shape (n,)."""
-        dead = np.zeros(len(self.time_us), np.bool_)
-        exposure_us = self.spread((raw.exposure_us for raw in self.raws), np.int64)
-        dead[1:] = self.time_us[1:] - exposure_us[1:] - self.time_us[:-1] > dead_time_us
-        return dead
+    def after_dead_time(self, dead_time_us: float) -> Int64Array:
+        """Return the places of frames whose exposure began longer than `dead_time_us` after the frame before."""
+        late = np.flatnonzero(self.time_us[1:] - self.time_us[:-1] > dead_time_us) + 1
+        begin_us = self.time_us[late] - [self.raws[place].exposure_us for place in self.raw[late]]
+        places: Int64Array = late[begin_us - self.time_us[late - 1] > dead_time_us]
+        return places
 
 
 def read_train(raws: Sequence[Raw]) -> Train:

@@ -27,13 +27,15 @@ class Windows:
     block: Int64Array
 
 
-def cut_windows(starts: BoolArray, size: int) -> Windows:
+def cut_windows(first_of_block: Int64Array, n: int, size: int) -> Windows:
     """Cut an array into windows that do not reach across the starts of blocks.
 
     Parameters
     ----------
-    starts : ndarray of bool, shape (n,)
-        Where a block starts; the first member always starts one.
+    first_of_block : ndarray of int64, shape (b,)
+        Index of the first member of each block, strictly ascending from 0.
+    n : int
+        Length of the array, more than 0.
     size : int
         Least number of members to a window, if the block has as many; less than twice as many at most.
 
@@ -42,15 +44,12 @@ def cut_windows(starts: BoolArray, size: int) -> Windows:
     Windows
         Those of a block are equally long, give or take one.
     """
-    first_of_block = np.flatnonzero(starts)
-    if len(starts) and (not len(first_of_block) or first_of_block[0]):
-        first_of_block = np.insert(first_of_block, 0, 0)
-    members = np.diff(np.append(first_of_block, len(starts)))
+    members = np.diff(np.append(first_of_block, n))
     number = np.maximum(members // size, 1)
     block = np.repeat(np.arange(len(members)), number)
     place = np.arange(len(block)) - np.repeat(np.cumsum(number) - number, number)
     first = first_of_block[block] + place * members[block] // number[block]
-    return Windows(first, np.diff(np.append(first, len(starts))), block)
+    return Windows(first, np.diff(np.append(first, n)), block)
 
 
 def sample_windows(windows: Windows, most: int) -> tuple[Int64Array, BoolArray]:
@@ -59,7 +58,7 @@ def sample_windows(windows: Windows, most: int) -> tuple[Int64Array, BoolArray]:
     Parameters
     ----------
     windows : Windows
-        Not empty.
+        At least one.
     most : int
         How many members at most.
 

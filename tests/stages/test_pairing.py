@@ -23,10 +23,10 @@ def train(rng, n, *, period_us=2000.0, offset_us=110.0, drop=0.0, noise_us=7.0, 
 
 
 def seen(times_us, tolerance_us=TOLERANCE_US, exposure_us=0, dither_us=80):
+    """As if each frame were a raw file."""
     n = len(times_us)
-    return Seen(
-        times_us, np.full(n, exposure_us), np.full(n, dither_us), np.broadcast_to(tolerance_us, n).astype(float)
-    )
+    tolerances_us = np.broadcast_to(tolerance_us, n).astype(float)
+    return Seen(times_us, np.arange(n), np.full(n, exposure_us), np.full(n, dither_us), tolerances_us)
 
 
 def pair(first, second, **kwargs):

@@ -50,6 +50,23 @@ def test_pairs_and_states_are_those_of_the_truth(night, rng, drop, cube):
     assert found == expected
 
 
+def test_blocks_between_dead_times_may_be_worked_on_one_by_one(night, rng, monkeypatch):
+    """So memory is bounded by the block, not by the night."""
+    for place, n in enumerate((600, 4, 1, 50, 601)):
+        night.block(rng, n, start_us=START_US + place * 9_000_000, drop=0.1, cube=37, first_trigger=1000 * place)
+    night.add(2, START_US + 200_000_000 + np.arange(60) * 4000, EXTTRIG=False, U_FLCEN=False)
+    at_once = night.run()
+    read = []
+    read_train = synced.read_train
+    monkeypatch.setattr(synced, "_BATCH_FRAMES", 1)
+    monkeypatch.setattr(synced, "read_train", lambda raws: read.append(len(raws)) or read_train(raws))
+    assert night.run() == at_once
+    assert sum(read) == len(night.raws)
+    assert len(read) == 2 * 6
+    night.raws.reverse()
+    assert night.run() == at_once
+
+
 def test_names_times_and_order(night, rng):
     night.block(rng, 100)
     outcome = night.run()
