@@ -34,12 +34,19 @@ _LONGEST_GAP = 16
 #: an even one: within so many periods.
 _UNCLEAR = 0.2
 
+#: A gap is not counted either if it is not close enough to a number of periods, as after a pause of the trigger: six
+#: standard deviations of a gap, which are twice those of half the time over two gaps, which are the difference of
+#: its quantiles of 33 and 10 %, divided by 0.84; within these bounds, microseconds and periods.
+_SLACK = 6 * 2 / 0.84
+_LEAST_SLACK_US, _MOST_SLACK = 5.0, 0.2
+
 #: Deviations that are summed together, at least if a chain has as many, and how many such sums on either side of a
 #: trigger its state is read from.
 _SUM, _REACH = 16, 2
 
-#: Deviations of more than so many times their median do not count.
-_WILD = 5.0
+#: Deviations of more than so many times this quantile do not count, if there are enough to tell.  Those of a drifting
+#: period are half of them small.
+_WILD, _NOT_WILD = 4.0, 0.7
 
 #: Deviations of a scatter like their own that speak for no drift of the period.
 _NO_DRIFT = 0.1
@@ -48,7 +55,7 @@ _NO_DRIFT = 0.1
 _FEW = 16
 
 #: The alternation is believed if it is of this share of the dither to this multiple.
-_LEAST, _MOST = 1 / 3, 2.0
+_LEAST, _MOST = 1 / 4, 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +89,15 @@ def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray,
     what the period grows there, which does not turn.  Both are fitted (:func:`_alternation`) over some 80
     triggers around, or as many as the chain has: the deviations' alternating part a decides all their states.
 
-    They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 3 < |a| < 2 J``.  s, the
+    They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 4 < |a| < 2 J``.  s, the
     standard error of a, comes from the scatter of the deviations.  Fewer than 16 of them show no scatter: then only
-    ``J / 3 < |a| < 2 J`` is asked for, and without J nothing is significant.
+    ``J / 4 < |a| < 2 J`` is asked for, and without J nothing is significant.
 
     How often a label is false: where there is no alternation, a normal error passes 4 s (the default of
     the stage) in 6 of 10^5 cases.  Where there is one of J, the wrong state needs an error of at least
-    4/3 J.  The least that a state is read from is 3 triggers, whose a has an error of 1.22 times that of a time:
-    with J five times that, the wrong state is 5.4 standard errors away (3 of 10^8), and D 2.7 (4 of 10^3).  For 4
-    triggers it is 6.0 (10^9) and 3.0.  Pairs of frames have times better by the square root of 2.
+    5/4 J.  The least that a state is read from is 3 triggers, whose a has an error of 1.22 times that of a time:
+    with J five times that, the wrong state is 5.1 standard errors away (2 of 10^7), and D 3.1 (1 of 10^3).  For 4
+    triggers it is 5.6 (1 of 10^8) and 3.4.  Pairs of frames have times better by the square root of 2.
 
     Parameters
     ----------
@@ -151,31 +158,33 @@ def _count_steps(times_us: FloatArray, dither_us: IntArray, starts: Int64Array) 
     gaps = np.diff(times_us)
     windows = cut_windows(np.insert(starts, 0, 0), len(times_us), _PERIOD_WINDOW)
     dither = dither_us[windows.first].astype(np.float64)
-    period = _local_period(times_us, gaps, dither, windows)
+    period, slack = _local_period(times_us, gaps, dither, windows)
     dither /= period
-    ratio, wide = (
-        gaps / np.repeat(period, windows.size)[1:],
-        np.repeat(0.5 - _UNCLEAR / 2 + dither / 2, windows.size)[1:],
-    )
+    wide = 0.5 - _UNCLEAR / 2 + dither / 2
+    ratio, wide = gaps / np.repeat(period, windows.size)[1:], np.repeat(wide, windows.size)[1:]
     # Only a gap that is not of one period within these bounds, of which most are, needs the rule itself.
     other = np.flatnonzero(~(np.abs(ratio - 1) <= wide))
-    ratio, dither = ratio[other], dither[np.searchsorted(windows.first, other + 1, side="right") - 1]
+    ratio, of_window = ratio[other], np.searchsorted(windows.first, other + 1, side="right") - 1
     even, odd = 2 * np.rint(ratio / 2), 2 * np.floor(ratio / 2) + 1
-    off_even, off_odd = np.abs(ratio - even), np.abs(np.abs(ratio - odd) - dither)
-    spanned = np.where(off_odd < off_even, odd, even)
-    uncertain = ~((spanned <= _LONGEST_GAP) & (np.abs(off_odd - off_even) >= _UNCLEAR))
+    off_even, off_odd = np.abs(ratio - even), np.abs(np.abs(ratio - odd) - dither[of_window])
+    spanned, off = np.where(off_odd < off_even, odd, even), np.minimum(off_even, off_odd)
+    certain = (spanned <= _LONGEST_GAP) & (np.abs(off_odd - off_even) >= _UNCLEAR)
+    certain &= off <= slack[of_window] * (1 + spanned / 4)
     steps = np.ones(len(gaps), np.int64)
-    steps[other[~uncertain]] = spanned[~uncertain].astype(np.int64)
-    broken = np.union1d(starts, other[uncertain] + 1)
+    steps[other[certain]] = spanned[certain].astype(np.int64)
+    broken = np.union1d(starts, other[~certain] + 1)
     steps[broken - 1] = 1
     return steps, broken
 
 
-def _local_period(times_us: FloatArray, gaps: FloatArray, dither_us: FloatArray, windows: Windows) -> FloatArray:
-    """Return the period in each window, shape (w,), microseconds; inf in a block of one trigger.
+def _local_period(
+    times_us: FloatArray, gaps: FloatArray, dither_us: FloatArray, windows: Windows
+) -> tuple[FloatArray, FloatArray]:
+    """Return the period in each window, microseconds, and by how many periods a gap may be off, shapes (w,).
 
     Half of a low quantile of the time between a trigger and the next but one, in which the dither cancels;
-    where drops leave few of these, the shortest gap and the dither.
+    where drops leave few of these, the shortest gap and the dither; inf in a block of one trigger.  How far a gap
+    may be off comes from a yet lower quantile, which drops do not change either.
 
     Parameters
     ----------
@@ -197,7 +206,12 @@ def _local_period(times_us: FloatArray, gaps: FloatArray, dither_us: FloatArray,
     double.sort(axis=1)
     n_single, n_double = (np.count_nonzero(table < np.inf, axis=1) for table in (single, double))
     shortest_us = row_quantile(single, n_single, _SHORTEST) + dither_us
-    return np.minimum(row_quantile(double, n_double, _UNDROPPED) / 2, shortest_us)
+    period_us, lower_us = (row_quantile(double, n_double, fraction) / 2 for fraction in (_UNDROPPED, _SHORTEST))
+    enough = n_double >= _FEW
+    slack = np.full(len(period_us), _MOST_SLACK)
+    slack_us = np.maximum(_SLACK * (period_us[enough] - lower_us[enough]), _LEAST_SLACK_US)
+    slack[enough] = np.minimum(slack_us / period_us[enough], _MOST_SLACK)
+    return np.minimum(period_us, shortest_us), slack
 
 
 def _states_of_triggers(
@@ -284,13 +298,11 @@ def _alternation(
     deviation[wide] = times_us[i] - times_us[i - 1] - share * (times_us[i + 1] - times_us[i - 1])
     turned[wide] *= 0.5 - 0.5 * ((1 - share) * (1 - 2 * (a & 1)) + share * (1 - 2 * (b & 1)))
     drifted[wide], weight[wide] = -0.5 * a * b, 1 / (a * b)
-    members, is_member = sample_windows(windows, _SUM // 2)
+    members, is_member = sample_windows(windows, _FEW)
     sizes = np.where(is_member, np.abs(deviation[members]), np.inf)
     sizes.sort(axis=1)
-    weight[
-        np.abs(deviation)
-        > np.repeat(_WILD * row_quantile(sizes, np.count_nonzero(is_member, axis=1), 0.5), windows.size)
-    ] = 0.0
+    wild_us = np.where(windows.size < _FEW, np.inf, _WILD * row_quantile(sizes, windows.size.clip(max=_FEW), _NOT_WILD))
+    weight[np.abs(deviation) > np.repeat(wild_us, windows.size)] = 0.0
     of_turned, of_drifted = weight * turned, weight * drifted
     terms = (
         of_turned * turned,

@@ -17,12 +17,21 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Candidates (frames next to one of the other camera) that share one estimate of the offset, at least if there are as
-#: many; of how many of them it is made; and of how many that of the period.  Enough that neither noise nor a fifth
-#: of the frames being dropped disturbs it; few enough to follow clocks that drift apart by 5 ppm, at a frame a second.
-_WINDOW, _SAMPLE, _PERIOD_SAMPLE = 96, 32, 16
+#: many; and of how many of them it is made.  Enough that neither noise nor a fifth of the frames being dropped
+#: disturbs it; few enough to follow clocks that drift apart by 5 ppm, at a frame a second.
+_WINDOW, _SAMPLE = 64, 32
 
 #: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half are no candidates.
 _HALF = 0.5
+
+#: Settings that change within so many frames change together.
+_NEXT = 8
+
+#: Clocks of cameras drift apart by less (DESIGN section 5 has 5 ppm).
+_FASTEST = 1e-5
+
+#: Pairs of which the offset of single frames around is the mean.
+_MEAN = 4
 
 #: An offset beyond this share of the period may have drifted across half of it.
 _NEAR_HALF = 0.4
@@ -148,7 +157,7 @@ def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
     order = np.argsort(both.time_us, kind="stable")
     merged_us = both.time_us[order]
     clock_us = (merged_us - merged_us[0]).astype(np.float64)
-    first_of_block = _blocks(clock_us, both, order, dead_time_us)
+    first_of_block = _blocks(clock_us, both, order, n_first, dead_time_us)
     offset_us, reach_us = _offsets(clock_us, both, order, n_first, first_of_block)
     clock_us += np.where(order < n_first, 0.5, -0.5) * offset_us
     again = np.argsort(clock_us, kind="stable")
@@ -160,12 +169,12 @@ def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
     links = np.flatnonzero((here < apart[:-2]) & (here <= apart[2:]) & (here <= reach_us[1:]))
     tolerance_us = [both.tolerance_us[both.file[order[frame]]] for frame in (links, links + 1)]
     links = links[apart[links + 1] <= np.minimum(*tolerance_us)]
-    clock_us += merged_us[0] + np.where(is_second, -0.5, 0.5) * _left_over(clock_us, is_second, links, first_of_block)
-    return Pairing(order, links, links + 1, clock_us)
+    _align_singles(clock_us, is_second, links, first_of_block)
+    return Pairing(order, links, links + 1, clock_us + merged_us[0])
 
 
-def _blocks(t: FloatArray, both: Seen, order: Int64Array, dead_time_us: float) -> Int64Array:
-    """Return the places of frames after a dead time, shape (b,), from 0 on.
+def _blocks(t: FloatArray, both: Seen, order: Int64Array, n_first: int, dead_time_us: float) -> Int64Array:
+    """Return the places of frames after a dead time, or with new settings, shape (b,), from 0 on.
 
     Parameters
     ----------
@@ -175,12 +184,25 @@ def _blocks(t: FloatArray, both: Seen, order: Int64Array, dead_time_us: float) -
         The frames of both cameras.
     order : ndarray of int64, shape (n,)
         Their order.
+    n_first : int
+        How many are of the first camera.
     dead_time_us : float
         Microseconds.
     """
     late = np.flatnonzero(t[1:] - t[:-1] > dead_time_us) + 1
     begin = t[late] - both.exposure_us[both.file[order[late]]]
-    return np.insert(late[begin - t[late - 1] > dead_time_us], 0, 0)
+    blocks = np.insert(late[begin - t[late - 1] > dead_time_us], 0, 0)
+    settings = np.stack([both.exposure_us, both.dither_us, both.tolerance_us], axis=1)
+    _, of_file = np.unique(settings, axis=0, return_inverse=True)
+    of_file = of_file.ravel()
+    new = []
+    for frames in (slice(n_first), slice(n_first, None)):
+        setting = of_file[both.file[frames]]
+        new.append(np.flatnonzero(setting[1:] != setting[:-1]) + 1 + (frames.start or 0))
+    changed = np.flatnonzero(np.isin(order, np.concatenate(new)))
+    # The other camera's settings change with the next trigger or so: that is not a change of its own.
+    changed = changed[np.diff(changed, prepend=-_NEXT) >= _NEXT]
+    return np.union1d(blocks, changed)
 
 
 def _offsets(
@@ -220,8 +242,8 @@ def _offsets(
     period_us, shortest_us = _periods(
         t,
         is_second,
-        here[:, :_PERIOD_SAMPLE],
-        is_member[:, :_PERIOD_SAMPLE],
+        here[:, : _SAMPLE // 2],
+        is_member[:, : _SAMPLE // 2],
         bounds=(bounds[windows.block], bounds[windows.block + 1]),
         dither_us=both.dither_us[file],
         least_us=np.maximum(both.exposure_us[file], 1.0),
@@ -235,8 +257,24 @@ def _offsets(
     offset_us, count = _modes(distance, both.tolerance_us[file] * _EQUAL)
     offset_us = fill_from_neighbours(offset_us, count >= _FEW, windows.block)
     offset_us = _unwrapped(offset_us, period_us, windows.block)
-    reach_us = _HALF * shortest_us
-    return _spread(offset_us, begin, windows.block, bounds), _spread(reach_us, begin, windows.block, bounds)
+    centre_us = (t[begin] + t[candidate[windows.first + windows.size - 1]]) / 2
+    drift = _slopes(offset_us, centre_us, windows.block)
+    spread = [
+        _spread(values, begin, windows.block, bounds)
+        for values in (offset_us - drift * centre_us, drift, _HALF * shortest_us)
+    ]
+    return spread[0] + spread[1] * t, spread[2]
+
+
+def _slopes(values: FloatArray, places: FloatArray, block: Int64Array) -> FloatArray:
+    """Return by how much windows' values grow with their places, from neighbours of the same block, shape (w,)."""
+    behind = np.append(block[1:] == block[:-1], False)
+    before = np.insert(behind[:-1], 0, False)
+    index = np.arange(len(values))
+    first, last = index - before, index + behind
+    span = places[last] - places[first]
+    slope: FloatArray = (values[last] - values[first]) / np.where(span > 0, span, np.inf)
+    return np.clip(slope, -_FASTEST, _FASTEST)
 
 
 def _windows_of(places: Int64Array, first_of_block: Int64Array, size: int) -> Windows:
@@ -351,13 +389,16 @@ def _modes(values: FloatArray, resolution: FloatArray) -> tuple[FloatArray, Int6
     return np.where(count > 0, middle[row, best], 0.0), count
 
 
-def _left_over(clock_us: FloatArray, is_second: BoolArray, links: Int64Array, first_of_block: Int64Array) -> FloatArray:
-    """Return the offset that is left between the frames of pairs, around each frame, shape (n,).
+def _align_singles(clock_us: FloatArray, is_second: BoolArray, links: Int64Array, first_of_block: Int64Array) -> None:
+    """Remove the offset that is left between the frames of pairs from the times of frames without a partner.
+
+    They are compared with the means of pairs, which the offset does not change, so theirs must be exact: a line
+    through the means of some pairs before and behind.
 
     Parameters
     ----------
     clock_us : ndarray of float64, shape (n,)
-        Times with an offset removed that was estimated over many frames, microseconds.
+        Times with an offset removed that was estimated over many frames, microseconds.  Changed in place.
     is_second : ndarray of bool, shape (n,)
         Whose frames they are.
     links : ndarray of int64, shape (p,)
@@ -365,13 +406,26 @@ def _left_over(clock_us: FloatArray, is_second: BoolArray, links: Int64Array, fi
     first_of_block : ndarray of int64, shape (b,)
         Places of the first frames of blocks.
     """
-    if not len(links):
-        return np.zeros(len(clock_us))
-    windows = _windows_of(links, first_of_block, _FEW)
+    is_single = np.ones(len(clock_us), np.bool_)
+    is_single[links] = is_single[links + 1] = False
+    single = np.flatnonzero(is_single)
+    if not len(links) or not len(single):
+        return
+    windows = _windows_of(links, first_of_block, _MEAN)
     apart = clock_us[links + 1] - clock_us[links]
     apart *= 1.0 - 2.0 * is_second[links]
-    left_us = np.add.reduceat(apart, windows.first) / windows.size
-    return _spread(left_us, links[windows.first], windows.block, np.append(first_of_block, len(clock_us)))
+    left_us, centre_us = (np.add.reduceat(x, windows.first) / windows.size for x in (apart, clock_us[links]))
+    # The two windows of the block that are nearest; what is before the first or behind the last is on their line, too.
+    of_block = np.searchsorted(first_of_block, single, side="right") - 1
+    first, last = (np.searchsorted(windows.block, of_block, side=side) for side in ("left", "right"))
+    in_block = first < last
+    single, first, last = single[in_block], first[in_block], last[in_block] - 1
+    before = np.clip(np.searchsorted(centre_us, clock_us[single]) - 1, first, np.maximum(last - 1, first))
+    behind = np.minimum(before + 1, last)
+    span_us = np.where(behind > before, centre_us[behind] - centre_us[before], 1.0)
+    place = np.clip((clock_us[single] - centre_us[before]) / span_us, -1.0, 2.0)
+    left = left_us[before] + place * (left_us[behind] - left_us[before])
+    clock_us[single] += np.where(is_second[single], -0.5, 0.5) * left
 
 
 def _spread(values: FloatArray, begin: Int64Array, block: Int64Array, bounds: Int64Array) -> FloatArray:

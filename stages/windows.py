@@ -9,6 +9,9 @@ Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
+#: Members next to each other in a sample.
+_RUN = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -53,26 +56,31 @@ def cut_windows(first_of_block: Int64Array, n: int, size: int) -> Windows:
 
 
 def sample_windows(windows: Windows, most: int) -> tuple[Int64Array, BoolArray]:
-    """Return the first members of each window, as a table.
+    """Return members of each window, in runs of eight that are evenly spaced, as a table.
+
+    Runs, as every other of what alternates would be all of one kind.
 
     Parameters
     ----------
     windows : Windows
         At least one.
     most : int
-        How many members at most.
+        How many members at most, a multiple of eight.
 
     Returns
     -------
     members : ndarray of int64, shape (w, m), m <= most
-        Their indices; where a window has fewer, that of its last member again.
+        Their indices, ascending; where a window has fewer, that of its last member again.
     is_member : ndarray of bool, shape (w, m)
         Which are not such repetitions.
     """
-    size = np.minimum(windows.size, most)
-    column = np.arange(size.max(initial=1))
-    is_member = column < size[:, None]
-    return windows.first[:, None] + np.minimum(column, size[:, None] - 1), is_member
+    size = windows.size[:, None]
+    column = np.arange(min(int(windows.size.max()), most))
+    is_member = column < size
+    run, within = column // _RUN, column % _RUN
+    spaced = within + run * (size - _RUN) // max(most // _RUN - 1, 1)
+    place = np.where(size > most, spaced, np.minimum(column, size - 1))
+    return windows.first[:, None] + place, is_member
 
 
 def row_quantile(ordered: FloatArray, count: Int64Array, fraction: float) -> FloatArray:

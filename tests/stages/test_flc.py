@@ -147,6 +147,24 @@ def test_the_dither_tells_a_dropped_trigger_from_a_longer_period():
     assert read(times_us, 0).state.tolist() == [0, 0, 0]
 
 
+@pytest.mark.parametrize("pause", [0.3, 0.7, 1.3, 2.7, 5.3, 9.4, 400.6])
+def test_a_pause_of_the_trigger_is_not_taken_for_dropped_frames(pause):
+    times_us, truth, _ = train(np.random.default_rng(16), 60, noise_us=2.0, walk_us=1.0)
+    times_us[40:] += 2000.0 * pause
+    assert shares(read(times_us, 80).state, truth) == (0, 0)
+
+
+def test_a_period_that_grows_by_three_times_the_dither_at_each_of_four_triggers():
+    assert read(1e15 + np.array([0.0, 999_917.0, 2_000_243.0, 3_000_640.0]), 80).state.tolist() == [1, -1, 1, -1]
+
+
+@pytest.mark.parametrize("n", [5, 12, 30])
+def test_a_period_that_grows_by_twice_the_dither_from_trigger_to_trigger(n):
+    k = np.arange(n)
+    times_us = 1e15 + k * 50_000.0 + 80.0 * k * k + np.where(k % 2, -20, 20)
+    assert read(times_us, 40).state.tolist() == np.where(k % 2, -1, 1).tolist()
+
+
 def test_blocks_apart_know_nothing_of_each_other():
     """What is before or after a dead time does not change the states of a block, nor the counts of its triggers."""
     rng = np.random.default_rng(15)

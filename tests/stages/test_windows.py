@@ -12,10 +12,16 @@ def test_windows_do_not_reach_across_starts():
     assert windows.block.tolist() == [0, 1, 2, 2, 2]
 
 
-def test_samples_are_the_first_members():
-    members, is_member = sample_windows(cut_windows(np.array([0, 2]), 6, 4), 3)
-    assert members.tolist() == [[0, 1, 1], [2, 3, 4]]
-    assert is_member.tolist() == [[True, True, False], [True, True, True]]
+def test_samples_are_runs_that_are_spread_over_the_window():
+    members, is_member = sample_windows(cut_windows(np.array([0, 2]), 42, 40), 16)
+    assert members.tolist() == [[0] + [1] * 15, [*range(2, 10), *range(34, 42)]]
+    assert is_member.tolist() == [[True, True] + [False] * 14, [True] * 16]
+
+
+def test_a_window_that_is_no_longer_than_a_sample_is_all_of_it():
+    members, is_member = sample_windows(cut_windows(np.array([0]), 11, 40), 16)
+    assert members.tolist() == [list(range(11))]
+    assert is_member.all()
 
 
 def test_quantiles_are_of_the_values_that_count():
