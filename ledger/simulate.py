@@ -1,10 +1,8 @@
 """A night of known truth: raw cubes as the cameras' logger writes them, and what really happened.
 
-A trigger train drives both cameras.  Each trigger waits for the slower camera, so the period walks; a
-dither of +-J makes gaps alternate so that the FLC state can be read back from frame times; each
-camera sees a trigger with an offset and noise of its own, starts when it starts, and loses frames
-(DESIGN sections 3 and 5).  Every frame carries its identity in its first pixels, so any product can be
-checked frame by frame against :class:`Truth`.
+A trigger train drives both cameras, and each camera makes frames of it as it sees it
+(:mod:`ledger.simulated_trains`).  Every frame carries its identity in its first pixels, so any product can
+be checked frame by frame against :class:`Truth`.
 """
 
 import math
@@ -20,6 +18,7 @@ from astropy.io import fits
 
 from ledger.simulated_blocks import BLOCKS, CAMERAS, DUPLICATE, SCENARIO, Acquisition
 from ledger.simulated_cards import EPOCH, HST, MICROSECOND, Value, header_text, time_cards
+from ledger.simulated_trains import FloatArray, flc_states, frames_seen, trigger_times
 from ledger.simulated_truth import (
     FRAME,
     IDENTITY_PIXELS,
@@ -40,15 +39,8 @@ _FIRST_INDEX = 7_196_847
 
 _NIGHT_BEGINS_US = 6 * 3_600_000_000
 
-#: Pauses within a block, too short to cut a group by themselves, and between blocks, long enough (DESIGN
-#: section 5: 3 s).
-_HWP_MOVES_US = 1_500_000
+#: Pause between blocks, long enough to cut a group by itself (DESIGN section 5: 3 s).
 _PAUSE_US = 20_000_000
-
-#: How late the slower camera is ready, and how the period walks and drifts.
-_READY_US = 6.0
-_PERIOD_WALK_US = 0.02
-_PERIOD_DRIFT = 2e-3
 
 #: Acquisition to logging, as measured on telemetry of 2025-11-06: 323 us, of which 270 us at least.
 _LOGGING_US = 270.0
@@ -92,11 +84,11 @@ def simulate_night(
     date : str
         UT date, ``YYYYMMDD``.
     scenario : sequence of str
-        Blocks of the night in order, out of :data:`SCENARIO`; one may come more than once.
+        Blocks of the night in order, out of :data:`ledger.simulated_blocks.BLOCKS`; one may come more than once.
     seed : int
         Of all random numbers; not negative.
     scale : float
-        Factor on the numbers of triggers; the block "bad" stays as it is.
+        Factor on the numbers of triggers; the block "bad" stays as it is, and so do trains of a few triggers.
     shape : tuple of int
         Rows and columns of a frame; at least 5 columns, where identities lie.
     progress : callable, optional
@@ -124,7 +116,7 @@ def simulate_night(
     logger = _Logger(night, np.random.default_rng([seed, int(date)]), shape, progress)
     for name in scenario:
         for acquisition in BLOCKS[name](scale):
-            clock_us = logger.record(acquisition, clock_us + _HWP_MOVES_US)
+            clock_us = logger.record(acquisition, clock_us + round(acquisition.pause_s * 1e6))
         clock_us += _PAUSE_US
     return logger.truth(date)
 
@@ -184,8 +176,9 @@ class _Logger:
 
     def record(self, acquisition: Acquisition, begin_us: int) -> int:
         """Write an acquisition that begins then; return when it ends (UNIX, microseconds)."""
-        flc = _flc_states(acquisition, self._rng)
-        train_us = _trigger_times(acquisition, flc, self._rng)
+        n = acquisition.n_triggers
+        flc = flc_states(n, self._rng) if acquisition.dither_us else np.zeros(n, np.int8)
+        train_us = self._train(acquisition, flc)
         for camera in acquisition.cameras:
             frames = self._seen(acquisition, camera, train_us, flc)
             frames["time_us"] += begin_us
@@ -199,19 +192,25 @@ class _Logger:
         self._next_trigger += acquisition.n_triggers
         return begin_us + int(train_us[-1])
 
-    def _seen(self, acquisition: Acquisition, camera: int, train_us: Array, flc: Array) -> Array:
+    def _train(self, acquisition: Acquisition, flc: Array) -> FloatArray:
+        """Return when each exposure ends, microseconds from the first."""
+        return trigger_times(
+            flc,
+            period_us=1e6 / acquisition.rate_hz,
+            dither_us=acquisition.dither_us,
+            walk=acquisition.walk,
+            rng=self._rng,
+        )
+
+    def _seen(self, acquisition: Acquisition, camera: int, train_us: FloatArray, flc: Array) -> Array:
         """Return the frames that a camera makes of a trigger train, timed from its start."""
-        n = acquisition.n_triggers
         if not acquisition.triggered:
-            train_us = _trigger_times(acquisition, flc, self._rng)
-        offset_us = acquisition.offset_us if camera == 2 else 0.0
-        frames = np.zeros(n, FRAME)
-        frames["time_us"] = np.rint(train_us + offset_us + self._rng.normal(0, acquisition.noise_us, n))
-        frames["trigger"] = self._next_trigger + np.arange(n) if acquisition.triggered else -1
-        frames["flc"] = flc
-        kept = ~_lost(n, acquisition.loss, self._rng)
-        kept[: acquisition.skipped[camera - 1]] = False
-        frames = frames[kept]
+            train_us = self._train(acquisition, flc)
+        trigger, time_us = frames_seen(train_us, acquisition.sights[camera - 1], self._rng)
+        frames = np.zeros(len(trigger), FRAME)
+        frames["time_us"] = time_us
+        frames["trigger"] = self._next_trigger + trigger if acquisition.triggered else -1
+        frames["flc"] = flc[trigger]
         frames["serial"] = self._next_serial[camera] + np.arange(len(frames))
         self._next_serial[camera] += len(frames)
         return frames
@@ -223,6 +222,8 @@ class _Logger:
             frames["time_us"][middle] = frames["time_us"][middle - 1] - 1000
         latency_us = _LOGGING_US + np.abs(self._rng.normal(0, _LOGGING_SPREAD_US, len(frames)))
         logged_ns = frames["time_us"] * 1000 + np.rint(latency_us * 1000).astype(np.int64)
+        if fault != "backwards":  # when the clock is set back, logging goes back too
+            logged_ns = np.maximum.accumulate(logged_ns)
         path = self._path(camera, int(logged_ns[0]) - _NAMED_BEFORE_LOGGED_NS, acquisition.named_in_hst)
         header = fits.Header.fromstring(header_text(self._card_values(acquisition, camera, frames)))
         taken = frames[:0] if fault == "zero frames" else frames
@@ -292,36 +293,6 @@ class _Logger:
             "U_TRIGJT": acquisition.dither_us,
             **time_cards(int(frames["time_us"][0]), int(frames["time_us"][-1])),
         }
-
-
-def _flc_states(acquisition: Acquisition, rng: np.random.Generator) -> Array:
-    """Return the FLC state at each trigger (int8): +1 and -1 in turn, whichever is first, or 0."""
-    states = np.zeros(acquisition.n_triggers, np.int8)
-    if acquisition.dither_us:
-        first = rng.choice((1, -1))
-        states[0::2], states[1::2] = first, -first
-    return states
-
-
-def _trigger_times(acquisition: Acquisition, flc: Array, rng: np.random.Generator) -> Array:
-    """Return when each exposure ends, microseconds from the first (float64).
-
-    The gap after A is short by the dither, that after B long (DESIGN section 5).
-    """
-    n = acquisition.n_triggers
-    drift = 1 + _PERIOD_DRIFT * np.linspace(-0.5, 0.5, n)
-    walk_us = np.cumsum(rng.normal(0, _PERIOD_WALK_US, n))
-    slower_us = np.abs(rng.normal(0, _READY_US, (len(CAMERAS), n))).max(axis=0)
-    gaps_us = 1e6 / acquisition.rate_hz * drift + walk_us + slower_us - acquisition.dither_us * flc
-    return np.concatenate(([0.0], np.cumsum(gaps_us[:-1])))
-
-
-def _lost(n: int, loss: float, rng: np.random.Generator) -> Array:
-    """Return which of `n` frames are lost (bool): runs of two frames on average, begun with that probability."""
-    lost = np.zeros(n, bool)
-    for start in np.flatnonzero(rng.random(n) < loss):
-        lost[start : start + rng.geometric(0.5)] = True
-    return lost
 
 
 def _sky(shape: tuple[int, int]) -> Array:

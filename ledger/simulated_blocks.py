@@ -1,7 +1,9 @@
 """What a simulated night is made of: blocks of acquisitions, and the faults that raw files can have."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+from ledger.simulated_trains import Sight, Walk
 
 #: Both cameras of VAMPIRES.
 CAMERAS = (1, 2)
@@ -52,14 +54,13 @@ class Acquisition:
         ``U_FLC``: empty and ``NA`` say the same (DESIGN section 3).
     mode : str
         ``U_DETMOD``.
-    noise_us : float
-        Timing noise of each camera: 7 in FAST mode, up to 173 in SLOW (DESIGN section 3).
-    offset_us : float
-        Static offset of camera 2 against camera 1, or of its first frame if it runs freely.
-    skipped : tuple of int
-        Triggers that pass before each camera starts.
-    loss : float
-        Probability at each trigger that a camera begins to lose frames there.
+    walk : Walk
+        How the train is no clock.
+    sights : tuple of Sight
+        How each camera sees the train, or its own if it runs freely.
+    pause_s : float
+        Seconds between the end of the acquisition before and the first trigger: 1.5 while the HWP moves, which
+        does not cut a group by itself (DESIGN section 5: 3 s).
     cube_frames : tuple of int
         Frames that each camera puts into a cube.
     spoilt : mapping of int to str
@@ -85,10 +86,9 @@ class Acquisition:
     dither_us: int = 0
     flc_card: str = "NA"
     mode: str = "FAST"
-    noise_us: float = 7.0
-    offset_us: float = 110.0
-    skipped: tuple[int, int] = (0, 0)
-    loss: float = 0.0
+    walk: Walk = field(default_factory=Walk)
+    sights: tuple[Sight, Sight] = (Sight(), Sight(offset_us=110.0))
+    pause_s: float = 1.5
     cube_frames: tuple[int, int] = (300, 250)
     spoilt: Mapping[int, str] = field(default_factory=dict)
     copied: tuple[int, ...] = ()
@@ -106,13 +106,11 @@ def _pdi(scale: float) -> tuple[Acquisition, ...]:
             target="HD141569A",
             angle_deg=angle_deg,
             dither_us=dither_us,
-            offset_us=offset_us,
-            skipped=skipped,
-            loss=0.02,
+            sights=sights,
         )
-        for n_triggers, angle_deg, dither_us, offset_us, skipped in (
-            (600, 0.0, 80, 110.0, (0, 37)),
-            (400, 45.0, 50, -180.0, (6, 1)),
+        for n_triggers, angle_deg, dither_us, sights in (
+            (600, 0.0, 80, (Sight(burst=0.02), Sight(offset_us=110.0, burst=0.02, skipped=37))),
+            (400, 45.0, 50, (Sight(burst=0.02, skipped=6), Sight(offset_us=-180.0, burst=0.02, skipped=1))),
         )
     )
 
@@ -128,8 +126,7 @@ def _slow(scale: float) -> tuple[Acquisition, ...]:
             filters=("Halpha", "Ha-cont"),
             angle_deg=angle_deg,
             mode="SLOW",
-            noise_us=100.0,
-            offset_us=400.0,
+            sights=(Sight(noise_us=100.0), Sight(offset_us=400.0, noise_us=100.0)),
         )
         for n_triggers, angle_deg in ((550, 0.0), (60, 45.0), (60, 22.5), (60, 67.5))
     )
@@ -146,7 +143,7 @@ def _untriggered(scale: float) -> tuple[Acquisition, ...]:
             data_type="DARK",
             obs_mode="CAL",
             triggered=False,
-            offset_us=3_700.0,
+            sights=(Sight(), Sight(offset_us=3_700.0)),
             cube_frames=(200, 150),
             named_in_hst=True,
         ),
@@ -165,7 +162,7 @@ def _onecamera(scale: float) -> tuple[Acquisition, ...]:
             cameras=(1,),
             dither_us=80,
             flc_card="",
-            loss=0.01,
+            sights=(Sight(burst=0.01), Sight()),
             with_checksums=True,
         ),
     )
@@ -193,6 +190,75 @@ def _bad(scale: float) -> tuple[Acquisition, ...]:
     )
 
 
+def _trains(scale: float) -> tuple[Acquisition, ...]:
+    """Return short trains that are hard to pair and to read FLC states from, each under a target's name of its own.
+
+    Rates of 1 Hz to 1 kHz, dithers of 20 to 500 us, offsets of up to 0.45 of the period (DESIGN sections 3 and 5).
+    """
+    fast = Acquisition(
+        n_triggers=_scaled(200, scale),
+        rate_hz=500.0,
+        exposure_us=1000,
+        target="",
+        dither_us=80,
+        pause_s=5.0,
+        cube_frames=(130, 90),
+    )
+    slow = replace(fast, rate_hz=50.0, exposure_us=18_000, mode="SLOW")
+    few, file = _scaled(40, scale), _scaled(1000, scale)
+    half = fast.n_triggers // 2
+    free = replace(
+        fast, n_triggers=few, target="Interleaved", triggered=False, dither_us=0, pause_s=1.5, sights=_sights(700.0)
+    )
+    between = replace(fast, n_triggers=few + 1, target="Interleaved", pause_s=1.5)
+    return (
+        replace(
+            fast,
+            target="1 kHz",
+            rate_hz=1000.0,
+            exposure_us=700,
+            dither_us=20,
+            sights=_sights(110.0, Sight(noise_us=2)),
+        ),
+        replace(slow, target="SLOW", dither_us=500, sights=_sights(400.0, Sight(noise_us=100))),
+        replace(slow, target="Noisy", dither_us=0, sights=_sights(-400.0, Sight(noise_us=173))),
+        replace(
+            fast,
+            n_triggers=_scaled(400, scale),
+            target="Steps",
+            walk=Walk(period_us=0.5, drift=0.02, steps=((0.3, 1.1), (0.7, 0.8))),
+        ),
+        replace(fast, target="Pause", walk=Walk(pauses=((0.5, 1.5),)), cube_frames=(file, file)),
+        replace(fast, target="Bursts", sights=_sights(110.0, Sight(burst=0.02, burst_frames=10))),
+        replace(fast, n_triggers=_scaled(400, scale), target="Drops", sights=_sights(110.0, Sight(drop=0.2))),
+        replace(fast, target="Offset", dither_us=50, sights=_sights(-900.0, Sight(noise_us=10))),
+        replace(fast, target="Apart", sights=(Sight(stopped=half // 2), Sight(offset_us=110.0, skipped=half))),
+        replace(fast, n_triggers=10, target="Tiny cubes", cube_frames=(1, 2)),
+        replace(fast, n_triggers=1, target="One trigger"),
+        replace(fast, n_triggers=2, target="Two triggers"),
+        replace(between, pause_s=5.0),
+        free,
+        between,
+        free,
+        replace(fast, target="Repeated", sights=_sights(110.0, Sight(repeated=0.05))),
+        replace(
+            fast,
+            n_triggers=_scaled(24, scale),
+            target="1 Hz",
+            rate_hz=1.0,
+            exposure_us=900_000,
+            walk=Walk(drift=5e-5),
+            sights=(Sight(), Sight(offset_us=110.0, clock_ppm=5.0)),
+        ),
+    )
+
+
+def _sights(offset_us: float, either: Sight | None = None) -> tuple[Sight, Sight]:
+    """Return how cameras see a train that differ in nothing but a static offset of camera 2."""
+    either = either or Sight()
+    return either, replace(either, offset_us=offset_us)
+
+
 def _scaled(n: int, scale: float) -> int:
     """Return a number of triggers times the scale of the night; two are the fewest that have a gap."""
     return max(2, round(n * scale))
@@ -205,7 +271,8 @@ BLOCKS: Mapping[str, Callable[[float], tuple[Acquisition, ...]]] = {
     "untriggered": _untriggered,
     "onecamera": _onecamera,
     "bad": _bad,
+    "trains": _trains,
 }
 
-#: What a night has, in order, unless told otherwise.
-SCENARIO = tuple(BLOCKS)
+#: What a night has, in order, unless told otherwise: an ordinary one, and every fault.
+SCENARIO = ("pdi", "slow", "untriggered", "onecamera", "bad")

@@ -147,7 +147,7 @@ def frames_seen(train_us: FloatArray, sight: Sight, rng: np.random.Generator) ->
     for start in np.flatnonzero(rng.random(n) < sight.burst):
         kept[start : start + rng.geometric(1 / sight.burst_frames)] = False
     kept[: sight.skipped] = False
-    kept[n - sight.stopped :] = False
+    kept[max(n - sight.stopped, 0) :] = False
     times = np.where(kept, 1 + (rng.random(n) < sight.repeated), 0)
     trigger = np.repeat(np.arange(n), times)
     return trigger, np.maximum.accumulate(np.rint(time_us).astype(np.int64)[trigger])

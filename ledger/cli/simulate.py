@@ -14,7 +14,7 @@ def simulate(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder that gets the night.")],
     date: Annotated[str, typer.Argument(metavar="DATE", help="UT date of the night.")],
     scenario: Annotated[
-        list[str] | None, typer.Option("--block", metavar="NAME", help="A block of the night; all by default.")
+        list[str] | None, typer.Option("--block", metavar="NAME", help="A block of the night, such as pdi or trains.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Another night of the same kind.")] = 0,
     scale: Annotated[float, typer.Option("--scale", help="Frames, relative to the usual number.")] = 1.0,

@@ -5,7 +5,7 @@ from tests.world import DATE, World
 
 
 def test_end_to_end_and_back(world: World):
-    truth = world.simulate(scale=0.02, scenario=("pdi", "untriggered"), pipeline="engineering")
+    truth = world.simulate(scale=0.05, scenario=("pdi", "untriggered"), pipeline="engineering")
     night = world.folder / "engineering" / DATE
     destination = world.folder / "destination/engineering"
     before = world.tree(night)
