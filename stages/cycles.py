@@ -67,7 +67,9 @@ def find_cycles(
     switching &= exposures.value_of(trains, lambda raw: _is_switching(raw, cards), first=1) > 0
     triggered = exposures.value_of(trains, lambda raw: is_true(raw, cards.external_trigger)) > 0
     settings = exposures.count_changes(
-        trains, lambda raw: (raw.exposure_us, text_of(raw, cards.mode), size_of(raw, cards.dither_us))
+        trains,
+        lambda raw: (raw.exposure_us, text_of(raw, cards.mode), size_of(raw, cards.dither_us)),
+        but_after_us=dead_time_us,
     )
     dither_us = exposures.value_of(trains, lambda raw: size_of(raw, cards.dither_us))
     exposure_us = exposures.value_of(trains, lambda raw: raw.exposure_us)

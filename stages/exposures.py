@@ -65,8 +65,12 @@ class Exposures:
             values[here] = tables[camera][trains[camera].raw[self.places[camera, here]]]
         return values
 
-    def count_changes(self, trains: Sequence[Train], of_raw: Callable[[Raw], Hashable]) -> Int64Array:
+    def count_changes(
+        self, trains: Sequence[Train], of_raw: Callable[[Raw], Hashable], *, but_after_us: float | None = None
+    ) -> Int64Array:
         """Return how often a value of either camera's raw files has changed until each exposure, shape (n,).
+
+        Of a camera that has no frame there, until its nearest.
 
         Parameters
         ----------
@@ -74,20 +78,25 @@ class Exposures:
             Of both cameras.
         of_raw : callable
             The value of a raw file.
+        but_after_us : float, optional
+            Changes after such a dead time of their camera do not count, microseconds.
         """
         changes = np.zeros(len(self.kind), np.int64)
         for camera, train in enumerate(trains):
             number = train.numbers_alike(of_raw(raw) for raw in train.raws)
             if (number != number[:1]).any():
-                changes += train.count_changes(number)[self.last_places(camera, train)]
+                changes += train.count_changes(number, but_after_us=but_after_us)[self.nearest_places(camera, train)]
         return changes
 
-    def last_places(self, camera: int, train: Train) -> Int64Array:
-        """Return the place of each exposure's frame in a camera's train, or else of the frame before, shape (n,)."""
+    def nearest_places(self, camera: int, train: Train) -> Int64Array:
+        """Return the place of each exposure's frame in a camera's train, or else of the nearest in time, shape (n,)."""
         places: Int64Array = self.places[camera].copy()
         absent = np.flatnonzero(places < 0)
-        before = np.searchsorted(train.time_us, self.time_us[absent], side="right") - 1
-        places[absent] = np.maximum(before, 0)
+        time_us = self.time_us[absent]
+        behind = np.minimum(np.searchsorted(train.time_us, time_us), len(train.time_us) - 1)
+        before = np.maximum(behind - 1, 0)
+        is_before = time_us - train.time_us[before] <= train.time_us[behind] - time_us
+        places[absent] = np.where(is_before, before, behind)
         return places
 
     def are_repeated(self, trains: Sequence[Train]) -> BoolArray:

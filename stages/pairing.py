@@ -136,10 +136,11 @@ def pair_frames(first: Seen, second: Seen, *, dead_time_us: float) -> Pairing:
     Pairing
         All frames, in order of time.
     """
-    repeated = [seen.time_us[1:] == seen.time_us[:-1] for seen in (first, second)]
-    if not (repeated[0].any() or repeated[1].any()):
+    new = [np.ones(len(seen.time_us), np.bool_) for seen in (first, second)]
+    for seen, of_camera in zip((first, second), new, strict=True):
+        of_camera[1:] = seen.time_us[1:] != seen.time_us[:-1]
+    if new[0].all() and new[1].all():
         return _pair_unrepeated(first, second, dead_time_us)
-    new = [np.insert(~again, 0, True) for again in repeated]
     once = _pair_unrepeated(first.only(new[0]), second.only(new[1]), dead_time_us)
     index = np.flatnonzero(np.concatenate(new))
     copies = np.diff(np.append(index, len(first.time_us) + len(second.time_us)))[once.order]
@@ -197,8 +198,13 @@ def _blocks(t: FloatArray, both: Seen, order: Int64Array, n_first: int, dead_tim
     of_file = of_file.ravel()
     new = []
     for frames in (slice(n_first), slice(n_first, None)):
-        setting = of_file[both.file[frames]]
-        new.append(np.flatnonzero(setting[1:] != setting[:-1]) + 1 + (frames.start or 0))
+        time_us, file = both.time_us[frames], both.file[frames]
+        changed = np.flatnonzero(of_file[file[1:]] != of_file[file[:-1]]) + 1
+        idle_us = time_us[changed] - both.exposure_us[file[changed]] - time_us[changed - 1]
+        # After a dead time of its camera alone, the settings did not change there, but before, with the other's.
+        new.append(changed[idle_us <= dead_time_us] + (frames.start or 0))
+    if not any(map(len, new)):
+        return blocks
     changed = np.flatnonzero(np.isin(order, np.concatenate(new)))
     # The other camera's settings change with the next trigger or so: that is not a change of its own.
     changed = changed[np.diff(changed, prepend=-_NEXT) >= _NEXT]

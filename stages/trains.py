@@ -37,10 +37,21 @@ class Train:
         numbers: dict[Hashable, int] = {}
         return np.array([numbers.setdefault(value, len(numbers)) for value in of_raws], np.int64)
 
-    def count_changes(self, of_raws: Int64Array) -> Int64Array:
-        """Return how often a number of the raw files has changed until each frame, shape (n,)."""
+    def count_changes(self, of_raws: Int64Array, *, but_after_us: float | None = None) -> Int64Array:
+        """Return how often a number of the raw files has changed until each frame, shape (n,).
+
+        Parameters
+        ----------
+        of_raws : ndarray of int64, shape (files,)
+            The numbers.
+        but_after_us : float, optional
+            Changes after such a dead time do not count, microseconds.
+        """
         number = of_raws[self.raw]
-        return np.cumsum(np.diff(number, prepend=number[:1]) != 0, dtype=np.int64)
+        changed = np.diff(number, prepend=number[:1]) != 0
+        if but_after_us is not None:
+            changed[self.after_dead_time(but_after_us)] = False
+        return np.cumsum(changed, dtype=np.int64)
 
     def only(self, chosen: Int64Array) -> "Train":
         """Return the train of some of the frames, with the same raw files; `chosen` are their places."""
