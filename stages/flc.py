@@ -40,9 +40,8 @@ _UNCLEAR = 0.2
 _SLACK = 6 * 2 / 0.84
 _LEAST_SLACK_US, _MOST_SLACK = 5.0, 0.2
 
-#: Deviations that are summed together, at least if a chain has as many, and how many such sums on either side of a
-#: trigger its state is read from.
-_SUM, _REACH = 16, 2
+#: Deviations that are summed together, at least if a chain has as many; states are read from three such sums.
+_SUM = 32
 
 #: Deviations of more than so many times this quantile do not count, if there are enough to tell.  Those of a drifting
 #: period are half of them small.
@@ -86,12 +85,12 @@ def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray,
     not certain.  Along a chain states alternate with the count.
 
     A trigger is off the line between its neighbours by plus or minus J, the sign turning with the count, and by
-    what the period grows there, which does not turn.  Both are fitted (:func:`_alternation`) over some 80
+    what the period grows there, which does not turn.  Both are fitted (:func:`_alternation`) over some 100
     triggers around, or as many as the chain has: the deviations' alternating part a decides all their states.
 
     They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 4 < |a| < 2 J``.  s, the
-    standard error of a, comes from the scatter of the deviations.  Fewer than 16 of them show no scatter: then only
-    ``J / 4 < |a| < 2 J`` is asked for, and without J nothing is significant.
+    standard error of a, comes from the scatter of the deviations about the fit.  Fewer than 16 of them do not tell it
+    well: then a scatter below J is asked for, and without J nothing is significant.
 
     How often a label is false: where there is no alternation, a normal error passes 4 s (the default of
     the stage) in 6 of 10^5 cases.  Where there is one of J, the wrong state needs an error of at least
@@ -238,11 +237,11 @@ def _states_of_triggers(
     first_of_deviations = np.cumsum(lengths - 2) - (lengths - 2)
     middle = np.arange((lengths - 2).sum()) + np.repeat(first_of_chain + 1 - first_of_deviations, lengths - 2)
     windows = cut_windows(first_of_deviations, len(middle), _SUM)
-    amplitude_us, error_us = _alternation(times_us, count, middle, windows)
+    amplitude_us, scatter_us, error_us = _alternation(times_us, count, middle, windows)
     size_us, known_us = np.abs(amplitude_us), dither_us[middle[windows.first]]
     as_dithered = (size_us > _LEAST * known_us) & (size_us < _MOST * known_us)
     significant = (size_us > significance * error_us) & (as_dithered | (known_us == 0))
-    significant = np.where(np.isnan(error_us), as_dithered, significant)
+    significant = np.where(np.isnan(error_us), as_dithered & (scatter_us < known_us), significant)
     of_window = np.where(significant, np.sign(amplitude_us), 0.0).astype(np.int8)
     opens = np.diff(windows.block, prepend=-1) != 0
     n_triggers = windows.size + opens + np.append(opens[1:], True)
@@ -258,8 +257,8 @@ def _states_of_triggers(
 
 def _alternation(
     times_us: FloatArray, count: Int64Array, middle: Int64Array, windows: Windows
-) -> tuple[FloatArray, FloatArray]:
-    """Fit the alternating part of the deviations from lines between neighbours, and its standard error, shapes (w,).
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Fit the alternating part of the deviations from lines between neighbours, shapes (w,).
 
     With a and b triggers to its neighbours, in time as in count, a trigger that is early or late by J / 2 like all
     others is off by ``J / 2`` times ``1 - (b p(a) + a p(b)) / (a + b)``, where p is 1 for even and -1 for odd
@@ -283,37 +282,41 @@ def _alternation(
     -------
     amplitude_us : ndarray of float64, shape (w,)
         Positive if triggers of even count are late.
+    scatter_us : ndarray of float64, shape (w,)
+        Standard deviation from the fit; 0 where that has as many parameters as there are deviations.
     error_us : ndarray of float64, shape (w,)
-        NaN where deviations are too few to tell.
+        Standard error of the amplitude; NaN where deviations are too few to tell.
     """
     dense = len(middle) == len(times_us) - 2
     before, here, behind = (slice(k, k + len(middle)) if dense else middle + k - 1 for k in range(3))
     deviation = times_us[here] - (times_us[before] + times_us[behind]) / 2
     turned = 1.0 - 2.0 * (count[here] & 1)
-    drifted, weight = np.full(len(middle), -0.5), np.ones(len(middle))
+    # Most gaps are of one period: these deviations have a = b = 1, and weigh 1.
     wide = np.flatnonzero(count[behind] - count[before] != 2)
     i = middle[wide]
     a, b = count[i] - count[i - 1], count[i + 1] - count[i]
     share = a / (a + b)
     deviation[wide] = times_us[i] - times_us[i - 1] - share * (times_us[i + 1] - times_us[i - 1])
-    turned[wide] *= 0.5 - 0.5 * ((1 - share) * (1 - 2 * (a & 1)) + share * (1 - 2 * (b & 1)))
-    drifted[wide], weight[wide] = -0.5 * a * b, 1 / (a * b)
-    members, is_member = sample_windows(windows, _FEW)
-    sizes = np.where(is_member, np.abs(deviation[members]), np.inf)
-    sizes.sort(axis=1)
-    wild_us = np.where(windows.size < _FEW, np.inf, _WILD * row_quantile(sizes, windows.size.clip(max=_FEW), _NOT_WILD))
-    weight[np.abs(deviation) > np.repeat(wild_us, windows.size)] = 0.0
-    of_turned, of_drifted = weight * turned, weight * drifted
-    terms = (
-        of_turned * turned,
-        of_turned * drifted,
-        of_drifted * drifted,
-        of_turned * deviation,
-        of_drifted * deviation,
-        weight * deviation * deviation,
-        weight,
+    wild = _wild(deviation, windows)
+    of_wide = np.stack(
+        [
+            turned[wide] * (0.5 - 0.5 * ((1 - share) * (1 - 2 * (a & 1)) + share * (1 - 2 * (b & 1)))),
+            -0.5 * a * b,
+            deviation[wide],
+        ]
     )
-    tt, td, dd, ty, dy, yy, n = (_around(np.add.reduceat(term, windows.first), windows.block) for term in terms)
+    weight = np.where(np.isin(wide, wild), 0.0, 1 / (a * b))
+    deviation[wide] = turned[wide] = deviation[wild] = turned[wild] = 0.0
+    n, total, ty, y, yy = (
+        np.add.reduceat(term, windows.first)
+        for term in (np.abs(turned), turned, turned * deviation, deviation, deviation * deviation)
+    )
+    sums = [n, -0.5 * total, 0.25 * n, ty, -0.5 * y, yy, n]
+    window = np.searchsorted(windows.first, wide, side="right") - 1
+    for place, (one, other) in enumerate(((0, 0), (0, 1), (1, 1), (0, 2), (1, 2), (2, 2))):
+        sums[place] = sums[place] + np.bincount(window, weight * of_wide[one] * of_wide[other], len(n))
+    sums[-1] = sums[-1] + np.bincount(window, weight, len(n))
+    tt, td, dd, ty, dy, yy, n = (_around(term, windows.block) for term in sums)
     dd += _NO_DRIFT
     determinant = tt * dd - td * td
     informed = determinant > 1e-9
@@ -321,15 +324,24 @@ def _alternation(
     amplitude = np.where(informed, (ty * dd - td * dy) / determinant, 0.0)
     drift = np.where(informed, (dy * tt - td * ty) / determinant, 0.0)
     rest = np.maximum(yy - amplitude * ty - drift * dy, 0.0)
-    error = np.sqrt(8 / 3 * rest / np.maximum(n - 2, 1.0) * dd / determinant)
-    return amplitude, np.where(n < _FEW, np.nan, error)
+    scatter = np.sqrt(rest / np.maximum(n - 2, 1.0))
+    error = np.where(n < _FEW, np.nan, scatter * np.sqrt(8 / 3 * dd / determinant))
+    return amplitude, scatter, error
+
+
+def _wild(deviation: FloatArray, windows: Windows) -> Int64Array:
+    """Return which deviations are much larger than others of their window; few of a window tell nothing."""
+    members, is_member = sample_windows(windows, _FEW)
+    sizes = np.where(is_member, np.abs(deviation[members]), np.inf)
+    sizes.sort(axis=1)
+    bound = np.where(windows.size < _FEW, np.inf, _WILD * row_quantile(sizes, windows.size.clip(max=_FEW), _NOT_WILD))
+    return np.flatnonzero(np.abs(deviation) > np.repeat(bound, windows.size))
 
 
 def _around(sums: FloatArray, block: Int64Array) -> FloatArray:
-    """Return the sums of each window and of up to two on either side, of the same block, shape (w,)."""
+    """Return the sums of each window and of those beside it in the same block, shape (w,)."""
     total = sums.copy()
-    for apart in range(1, _REACH + 1):
-        same = block[apart:] == block[:-apart]
-        total[apart:] += np.where(same, sums[:-apart], 0.0)
-        total[:-apart] += np.where(same, sums[apart:], 0.0)
+    same = block[1:] == block[:-1]
+    total[1:] += np.where(same, sums[:-1], 0.0)
+    total[:-1] += np.where(same, sums[1:], 0.0)
     return total

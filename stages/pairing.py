@@ -17,9 +17,9 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 #: Candidates (frames next to one of the other camera) that share one estimate of the offset, at least if there are as
-#: many; and of how many of them it is made.  Enough that neither noise nor a fifth of the frames being dropped
-#: disturbs it; few enough to follow clocks that drift apart by 5 ppm, at a frame a second.
-_WINDOW, _SAMPLE = 64, 32
+#: many; at slow rates, beyond this mean gap in microseconds, fewer, to follow clocks that drift apart by 5 ppm; and of
+#: how many of them it is made: enough that neither noise nor a fifth of the frames being dropped disturbs it.
+_WINDOW, _SLOW_WINDOW, _SLOW_US, _SAMPLE = 256, 64, 10_000.0, 32
 
 #: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half are no candidates.
 _HALF = 0.5
@@ -240,11 +240,12 @@ def _offsets(
     candidate = np.flatnonzero(is_candidate)
     if not len(candidate):
         return np.zeros(len(t)), np.zeros(len(t))
-    windows = _windows_of(candidate, first_of_block, _WINDOW)
+    bounds = np.append(first_of_block, len(t))
+    gap_us = (t[bounds[1:] - 1] - t[first_of_block]) / np.diff(bounds)
+    windows = _windows_of(candidate, first_of_block, np.where(gap_us > _SLOW_US, _SLOW_WINDOW, _WINDOW))
     members, is_member = sample_windows(windows, _SAMPLE)
     here, begin = candidate[members], candidate[windows.first]
     file = both.file[order[begin]]
-    bounds = np.append(first_of_block, len(t))
     period_us, shortest_us = _periods(
         t,
         is_second,
@@ -283,7 +284,7 @@ def _slopes(values: FloatArray, places: FloatArray, block: Int64Array) -> FloatA
     return np.clip(slope, -_FASTEST, _FASTEST)
 
 
-def _windows_of(places: Int64Array, first_of_block: Int64Array, size: int) -> Windows:
+def _windows_of(places: Int64Array, first_of_block: Int64Array, size: Int64Array) -> Windows:
     """Return windows of some frames; their numbers of blocks are those of `first_of_block`.
 
     Parameters
@@ -292,12 +293,12 @@ def _windows_of(places: Int64Array, first_of_block: Int64Array, size: int) -> Wi
         Ascending.
     first_of_block : ndarray of int64, shape (b,)
         Places of the first frames of blocks.
-    size : int
+    size : ndarray of int64, shape (b,)
         See :func:`stages.windows.cut_windows`.
     """
     first = np.searchsorted(places, first_of_block)
     block = np.flatnonzero(np.diff(np.append(first, len(places))))
-    windows = cut_windows(first[block], len(places), size)
+    windows = cut_windows(first[block], len(places), size[block])
     return replace(windows, block=block[windows.block])
 
 
@@ -417,7 +418,7 @@ def _align_singles(clock_us: FloatArray, is_second: BoolArray, links: Int64Array
     single = np.flatnonzero(is_single)
     if not len(links) or not len(single):
         return
-    windows = _windows_of(links, first_of_block, _MEAN)
+    windows = _windows_of(links, first_of_block, np.full(len(first_of_block), _MEAN))
     apart = clock_us[links + 1] - clock_us[links]
     apart *= 1.0 - 2.0 * is_second[links]
     left_us, centre_us = (np.add.reduceat(x, windows.first) / windows.size for x in (apart, clock_us[links]))

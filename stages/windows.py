@@ -30,7 +30,7 @@ class Windows:
     block: Int64Array
 
 
-def cut_windows(first_of_block: Int64Array, n: int, size: int) -> Windows:
+def cut_windows(first_of_block: Int64Array, n: int, size: int | Int64Array) -> Windows:
     """Cut an array into windows that do not reach across the starts of blocks.
 
     Parameters
@@ -39,7 +39,7 @@ def cut_windows(first_of_block: Int64Array, n: int, size: int) -> Windows:
         Index of the first member of each block, strictly ascending from 0.
     n : int
         Length of the array, more than 0.
-    size : int
+    size : int or ndarray of int64, shape (b,)
         Least number of members to a window, if the block has as many; less than twice as many at most.
 
     Returns

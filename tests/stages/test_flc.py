@@ -161,7 +161,7 @@ def test_a_period_that_grows_by_three_times_the_dither_at_each_of_four_triggers(
 @pytest.mark.parametrize("n", [5, 12, 30])
 def test_a_period_that_grows_by_twice_the_dither_from_trigger_to_trigger(n):
     k = np.arange(n)
-    times_us = 1e15 + k * 50_000.0 + 80.0 * k * k + np.where(k % 2, -20, 20)
+    times_us = 1e15 + k * 50_000.0 + 40.0 * k * k + np.where(k % 2, -20, 20)
     assert read(times_us, 40).state.tolist() == np.where(k % 2, -1, 1).tolist()
 
 
