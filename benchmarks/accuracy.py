@@ -269,6 +269,15 @@ def hard_conditions() -> Mapping[str, Cell]:
     }
 
 
+def summed(scores: Mapping[Cell, Score], keys: tuple[str, ...]) -> dict[tuple[object, ...], Score]:
+    """Return sums of scores over all but some attributes of their cells."""
+    sums: dict[tuple[object, ...], Score] = {}
+    for cell, score in scores.items():
+        key = tuple(getattr(cell, name) for name in keys)
+        sums[key] = sums.get(key, Score()) + score
+    return sums
+
+
 def table(first: tuple[str, ...], rows: Iterable[tuple[tuple[object, ...], Score]]) -> str:
     """Return a Markdown table of scores."""
     names = (*first, *(f.name for f in fields(Score)))
@@ -290,16 +299,13 @@ def main() -> int:
         scores[cell] = measure(cell)
         if sys.stderr.isatty():
             print(f"\r{len(scores)} cells", end="", file=sys.stderr)
-    sums: dict[tuple[int, float], Score] = {}
-    for cell, score in scores.items():
-        key = (cell.block, cell.drop)
-        sums[key] = sums.get(key, Score()) + score
-    keys = ("block", "drop", "rate_hz", "jitter_us", "offset")
-    rest = [(tuple(getattr(c, k) for k in keys), s) for c, s in scores.items() if not s.is_best]
     hard = [((name,), measure(replace(c, triggers=arguments.triggers))) for name, c in hard_conditions().items()]
     tables = {
-        "grid": table(("block", "drop"), sums.items()),
-        "cells": table(keys, rest),
+        "grid": table(("block", "drop"), summed(scores, ("block", "drop")).items()),
+        "rest": table(
+            ("block", "drop", "offset"),
+            [(key, score) for key, score in summed(scores, ("block", "drop", "offset")).items() if not score.is_best],
+        ),
         "hard": table(("condition",), hard),
     }
     if not arguments.write:
@@ -311,6 +317,7 @@ def main() -> int:
         before, _, behind = text.partition(f"<!-- {name} -->\n")
         text = f"{before}<!-- {name} -->\n{content}\n<!-- end -->{behind.partition('<!-- end -->')[2]}"
     page.write_text(text)
+    keys = ("block", "drop", "rate_hz", "jitter_us", "offset")
     lines = ["\t".join((*keys, *(f.name for f in fields(Score))))]
     for cell, score in scores.items():
         lines.append("\t".join(f"{v:g}" for v in (*(getattr(cell, k) for k in keys), *vars(score).values())))
