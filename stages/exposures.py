@@ -9,7 +9,7 @@ import numpy.typing as npt
 from stages.base import BadInput, Cards, Raw
 from stages.pairing import Pairing, Seen, pair_frames
 from stages.timing import paired_time_us
-from stages.trains import Train, is_true, size_of, text_of
+from stages.trains import Train, is_true, numbers_alike, size_of, text_of
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -36,12 +36,15 @@ class Exposures:
         Place of its frame in either camera's train; -1 if it has none.
     kind : ndarray of int64, shape (n,)
         Paired, unpaired of either camera, or solo and then of which raw file.
+    dividers_us : ndarray of float64, shape (b - 1,)
+        Times within dead times of both cameras, ascending: between them are the blocks, of which none knows of another.
     """
 
     time_us: Int64Array
     clock_us: FloatArray
     places: Int64Array
     kind: Int64Array
+    dividers_us: FloatArray
 
     def value_of(self, trains: Sequence[Train], of_raw: Callable[[Raw], int], *, first: int = 0) -> Int64Array:
         """Return a value of the raw file of each exposure, shape (n,).
@@ -70,7 +73,7 @@ class Exposures:
     ) -> Int64Array:
         """Return how often a value of either camera's raw files has changed until each exposure, shape (n,).
 
-        Of a camera that has no frame there, until its nearest.
+        Of a camera that has no frame there, until its last one before, or else its first, in the block.
 
         Parameters
         ----------
@@ -83,20 +86,21 @@ class Exposures:
         """
         changes = np.zeros(len(self.kind), np.int64)
         for camera, train in enumerate(trains):
-            number = train.numbers_alike(of_raw(raw) for raw in train.raws)
+            number = numbers_alike(of_raw(raw) for raw in train.raws)
             if (number != number[:1]).any():
-                changes += train.count_changes(number, but_after_us=but_after_us)[self.nearest_places(camera, train)]
+                changes += train.count_changes(number, but_after_us=but_after_us)[self._places_in_block(camera, train)]
         return changes
 
-    def nearest_places(self, camera: int, train: Train) -> Int64Array:
-        """Return the place of each exposure's frame in a camera's train, or else of the nearest in time, shape (n,)."""
+    def _places_in_block(self, camera: int, train: Train) -> Int64Array:
+        """Return the place of each exposure's frame in a camera's train, or of the one that speaks for it, shape (n,)."""
         places: Int64Array = self.places[camera].copy()
         absent = np.flatnonzero(places < 0)
         time_us = self.time_us[absent]
-        behind = np.minimum(np.searchsorted(train.time_us, time_us), len(train.time_us) - 1)
-        before = np.maximum(behind - 1, 0)
-        is_before = time_us - train.time_us[before] <= train.time_us[behind] - time_us
-        places[absent] = np.where(is_before, before, behind)
+        block = np.searchsorted(self.dividers_us, time_us)
+        bounds = np.concatenate([[0], np.searchsorted(train.time_us, self.dividers_us), [len(train.time_us)]])
+        last = np.searchsorted(train.time_us, time_us, side="right") - 1
+        # In a block without frames of the camera, any does that is the same for all.
+        places[absent] = np.maximum(np.minimum(np.maximum(last, bounds[block]), bounds[block + 1] - 1), 0)
         return places
 
     def are_repeated(self, trains: Sequence[Train]) -> BoolArray:
@@ -301,4 +305,24 @@ def _classify(
         alone = np.flatnonzero(present[camera] & ~paired)
         kind[alone] = kind_of_file[train.raw[places[camera, alone]]]
         time_us[alone] = train.time_us[places[camera, alone]]
-    return Exposures(time_us, clock_us, places, kind)
+    return Exposures(time_us, clock_us, places, kind, _dividers(trains, dead_time_us))
+
+
+def _dividers(trains: Sequence[Train], dead_time_us: float) -> FloatArray:
+    """Return a time within each dead time that the cameras have in common, shape (b - 1,), microseconds."""
+    idle: list[tuple[FloatArray, FloatArray]] = []
+    for train in trains:
+        late = train.after_dead_time(dead_time_us)
+        exposure_us = np.array([train.raws[place].exposure_us for place in train.raw[late]], np.int64)
+        begins, ends = train.time_us[late - 1], train.time_us[late] - exposure_us
+        if len(train.time_us):
+            begins = np.append(begins, train.time_us[-1])
+            ends = np.insert(ends, 0, train.time_us[0] - train.raws[train.raw[0]].exposure_us)
+        idle.append((begins.astype(np.float64), ends.astype(np.float64)))
+    edges = np.unique(np.concatenate([edge for both in idle for edge in both]))
+    middle: FloatArray = (edges[1:] + edges[:-1]) / 2
+    common = edges[1:] - edges[:-1] > dead_time_us
+    for idle_begins, idle_ends in idle:
+        # A camera is idle before its first exposure, and then as long as its idle times that began have not ended.
+        common &= np.searchsorted(idle_begins, middle) == np.searchsorted(idle_ends, middle)
+    return middle[common]

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from stages.base import Raw
 from stages.exposures import SOLO, Exposures
-from stages.trains import Train
+from stages.trains import Train, numbers_alike
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -78,7 +78,7 @@ def find_segments(
     # All that is added only ever grows from exposure to exposure, so the sum is equal only if each part is.
     keys += exposures.count_changes(trains, lambda raw: tuple(comparable(raw, name, printed) for name in cut_either))
     for camera, train in enumerate(trains):
-        own = train.numbers_alike(tuple(comparable(raw, name, printed) for name in cut_own) for raw in train.raws)
+        own = numbers_alike(tuple(comparable(raw, name, printed) for name in cut_own) for raw in train.raws)
         late = train.after_dead_time(dead_time_us)
         if len(late) or (own != own[:1]).any():
             after_dead_time = np.zeros(len(train.time_us), np.int64)

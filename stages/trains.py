@@ -32,11 +32,6 @@ class Train:
     frame: Int64Array
     n_without_acquisition: int = 0
 
-    def numbers_alike(self, of_raws: Iterable[Hashable]) -> Int64Array:
-        """Return numbers, shape (files,), that are equal for two raw files if their values are."""
-        numbers: dict[Hashable, int] = {}
-        return np.array([numbers.setdefault(value, len(numbers)) for value in of_raws], np.int64)
-
     def count_changes(self, of_raws: Int64Array, *, but_after_us: float | None = None) -> Int64Array:
         """Return how often a number of the raw files has changed until each frame, shape (n,).
 
@@ -99,6 +94,12 @@ def read_train(raws: Sequence[Raw]) -> Train:
     start = np.repeat(np.cumsum(counts, dtype=np.int64) - counts, counts)
     frame = np.arange(len(time_us)) - start
     return Train(in_order, time_us[order], place[order], frame[order], n_without_acquisition)
+
+
+def numbers_alike(values: Iterable[Hashable]) -> Int64Array:
+    """Return numbers, as many as there are values, that are equal for two values if these are."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
 
 def is_true(raw: Raw, keyword: str) -> bool:

@@ -67,6 +67,20 @@ def test_blocks_between_dead_times_may_be_worked_on_one_by_one(night, rng, monke
     assert night.run() == at_once
 
 
+def test_a_camera_that_stopped_keeps_its_cards_until_the_block_ends(night, rng, monkeypatch):
+    """What it says in the next block does not cut the frames of the other before."""
+    t = START_US + np.arange(3000) * 10_000
+    night.add(1, t, cube=1000, U_FLCEN=False, EXPTIME=0.009)
+    night.add(2, t[:300], cube=300, U_FLCEN=False, EXPTIME=0.009)
+    alone = [(p.name, p.n_frames) for p in night.run().products]
+    for camera in (1, 2):
+        night.add(camera, t[:300] + 36_000_000, cube=300, U_FLCEN=False, EXPTIME=0.009, OBJECT="other")
+    both = night.run()
+    assert [(p.name, p.n_frames) for p in both.products[: len(alone)]] == alone
+    monkeypatch.setattr(synced, "_BATCH_FRAMES", 1)
+    assert night.run() == both
+
+
 def test_names_times_and_order(night, rng):
     night.block(rng, 100)
     outcome = night.run()
