@@ -325,4 +325,5 @@ def _dividers(trains: Sequence[Train], dead_time_us: float) -> FloatArray:
     for idle_begins, idle_ends in idle:
         # A camera is idle before its first exposure, and then as long as its idle times that began have not ended.
         common &= np.searchsorted(idle_begins, middle) == np.searchsorted(idle_ends, middle)
-    return middle[common]
+    dividers_us: FloatArray = middle[common]
+    return dividers_us

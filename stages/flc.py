@@ -38,7 +38,7 @@ _UNCLEAR = 0.2
 #: standard deviations of a gap, which are twice those of half the time over two gaps, which are the difference of
 #: its quantiles of 33 and 10 %, divided by 0.84; within these bounds, microseconds and periods.
 _SLACK = 6 * 2 / 0.84
-_LEAST_SLACK_US, _MOST_SLACK = 5.0, 0.2
+_LEAST_SLACK_US, _MOST_SLACK, _MOST_OFF = 5.0, 0.2, 0.3
 
 #: Deviations that are summed together, at least if a chain has as many; states are read from three such sums.
 _SUM = 32
@@ -90,13 +90,14 @@ def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray,
 
     They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 4 < |a| < 2 J``.  s, the
     standard error of a, comes from the scatter of the deviations about the fit.  Fewer than 16 of them do not tell it
-    well: then a scatter below J is asked for, and without J nothing is significant.
+    well: then a scatter below J / 2 is asked for (below J for one degree of freedom), and without J nothing is significant.
 
-    How often a label is false: where there is no alternation, a normal error passes 4 s (the default of
-    the stage) in 6 of 10^5 cases.  Where there is one of J, the wrong state needs an error of at least
-    5/4 J.  The least that a state is read from is 3 triggers, whose a has an error of 1.22 times that of a time:
-    with J five times that, the wrong state is 5.1 standard errors away (2 of 10^7), and D 3.1 (1 of 10^3).  For 4
-    triggers it is 5.6 (1 of 10^8) and 3.4.  Pairs of frames have times better by the square root of 2.
+    How often a label is false: where there is an alternation of J, the wrong state needs an error of at least 5/4 J.
+    The least that a state is read from is 3 triggers, whose a has an error of 1.22 times that of a time: with J
+    five times that, the wrong state is 5.1 standard errors away (2 of 10^7), and D 3.1 (1 of 10^3).  For 4 triggers
+    it is 5.6 (1 of 10^8) and 3.4.  Pairs of frames have times better by the square root of 2.  Where there is no
+    alternation though the header says that there is, a normal error passes 4 s (the default of the stage) in 6 of
+    10^5 cases, but J / 4 alone, with fewer than 16 deviations, in up to a third (3 triggers).
 
     Parameters
     ----------
@@ -119,20 +120,70 @@ def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray,
         return States(np.zeros(n, np.int8), np.zeros(n, np.int64), np.zeros(n, np.int64))
     times_us = times_us - times_us[0]
     steps, broken = _count_steps(times_us, dither_us, np.flatnonzero(starts[1:]) + 1)
+    chain, count = _count(steps, broken)
+    contradicted = _contradicted(times_us, dither_us, steps, chain, count)
+    if len(contradicted):
+        broken = np.union1d(broken, contradicted)
+        steps[broken - 1] = 1
+        chain, count = _count(steps, broken)
+    again = steps == 0
+    again[broken - 1] = False
+    once = np.insert(np.flatnonzero(~again) + 1, 0, 0)
+    first_of_chain = np.searchsorted(once, np.insert(broken, 0, 0))
+    if len(once) == n:
+        return States(_states_of_triggers(times_us, dither_us, count, first_of_chain, significance), chain, count)
+    state = _states_of_triggers(times_us[once], dither_us[once], count[once], first_of_chain, significance)
+    return States(np.repeat(state, np.diff(np.append(once, n))), chain, count)
+
+
+def _count(steps: Int64Array, broken: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Return the chain and the count of each trigger, shapes (n,); arguments as :func:`_count_steps` returns them."""
+    n = len(steps) + 1
     count = np.zeros(n, np.int64)
     np.cumsum(steps, out=count[1:])
     first_of_chain = np.insert(broken, 0, 0)
     lengths = np.diff(np.append(first_of_chain, n))
     count -= np.repeat(count[first_of_chain], lengths)
-    chain = np.repeat(np.arange(len(lengths)), lengths)
-    again = steps == 0
-    again[broken - 1] = False
-    if not again.any():
-        return States(_states_of_triggers(times_us, dither_us, count, first_of_chain, significance), chain, count)
-    once = np.insert(np.flatnonzero(~again) + 1, 0, 0)
-    first_of_chain = np.searchsorted(once, first_of_chain)
-    state = _states_of_triggers(times_us[once], dither_us[once], count[once], first_of_chain, significance)
-    return States(np.repeat(state, np.diff(np.append(once, n))), chain, count)
+    return np.repeat(np.arange(len(lengths)), lengths), count
+
+
+def _contradicted(
+    times_us: FloatArray, dither_us: IntArray, steps: Int64Array, chain: Int64Array, count: Int64Array
+) -> Int64Array:
+    """Return triggers after gaps that were counted wrong, shape (c,), as the alternation turns round there.
+
+    A trigger that pauses for a time looks like dropped frames, but leaves the FLC as it was.  So stretches without
+    a dropped frame are compared with the last one before in their chain: each by the mean of its gaps' differences
+    from their neighbours', if that is of the size of the dither.
+
+    Parameters
+    ----------
+    times_us, dither_us, chain, count : ndarray, shape (n,)
+        As in :func:`read_states`, :class:`States`.
+    steps : ndarray of int64, shape (n - 1,)
+        Triggers that each gap spans.
+    """
+    nothing = np.empty(0, np.int64)
+    joint = np.flatnonzero((steps != 1) & (chain[1:] == chain[:-1])) + 1
+    if not len(joint):
+        return nothing
+    first = np.union1d(joint, np.append(0, np.flatnonzero(np.diff(chain)) + 1))
+    length = np.diff(np.append(first, len(times_us)))
+    first, length = first[length > 2], length[length > 2]
+    deviation = times_us[1:-1] - (times_us[:-2] + times_us[2:]) / 2
+    deviation *= 1.0 - 2.0 * (count[1:-1] & 1)
+    edges = np.stack([first, first + length - 2], axis=1).ravel()
+    sums = np.add.reduceat(np.append(deviation, [0.0, 0.0]), edges)[::2]
+    amplitude_us, known_us = sums / (length - 2), dither_us[first]
+    clear = (np.abs(amplitude_us) > known_us / 2) & (np.abs(amplitude_us) < _MOST * known_us)
+    first, sign = first[clear], np.sign(amplitude_us[clear])
+    turned = np.flatnonzero((sign[1:] != sign[:-1]) & (chain[first[1:]] == chain[first[:-1]]))
+    if not len(turned):
+        return nothing
+    # All that may be it: the joints behind the stretch before, up to the stretch that turned.
+    low = np.searchsorted(joint, first[turned], side="right")
+    high = np.searchsorted(joint, first[turned + 1], side="right")
+    return np.unique(np.concatenate([joint[i:j] for i, j in zip(low, high, strict=True)]))
 
 
 def _count_steps(times_us: FloatArray, dither_us: IntArray, starts: Int64Array) -> tuple[Int64Array, Int64Array]:
@@ -168,7 +219,7 @@ def _count_steps(times_us: FloatArray, dither_us: IntArray, starts: Int64Array) 
     off_even, off_odd = np.abs(ratio - even), np.abs(np.abs(ratio - odd) - dither[of_window])
     spanned, off = np.where(off_odd < off_even, odd, even), np.minimum(off_even, off_odd)
     certain = (spanned <= _LONGEST_GAP) & (np.abs(off_odd - off_even) >= _UNCLEAR)
-    certain &= off <= slack[of_window] * (1 + spanned / 4)
+    certain &= off <= np.minimum(slack[of_window] * (1 + spanned / 4), _MOST_OFF)
     steps = np.ones(len(gaps), np.int64)
     steps[other[certain]] = spanned[certain].astype(np.int64)
     broken = np.union1d(starts, other[~certain] + 1)
@@ -241,7 +292,7 @@ def _states_of_triggers(
     size_us, known_us = np.abs(amplitude_us), dither_us[middle[windows.first]]
     as_dithered = (size_us > _LEAST * known_us) & (size_us < _MOST * known_us)
     significant = (size_us > significance * error_us) & (as_dithered | (known_us == 0))
-    significant = np.where(np.isnan(error_us), as_dithered & (scatter_us < known_us), significant)
+    significant = np.where(np.isnan(error_us), as_dithered & (scatter_us < known_us / 2), significant)
     of_window = np.where(significant, np.sign(amplitude_us), 0.0).astype(np.int8)
     opens = np.diff(windows.block, prepend=-1) != 0
     n_triggers = windows.size + opens + np.append(opens[1:], True)
@@ -283,7 +334,8 @@ def _alternation(
     amplitude_us : ndarray of float64, shape (w,)
         Positive if triggers of even count are late.
     scatter_us : ndarray of float64, shape (w,)
-        Standard deviation from the fit; 0 where that has as many parameters as there are deviations.
+        Standard deviation from the fit, over 1 + 1 / f for f degrees of freedom, as that of few varies more; 0 where
+        there are none.
     error_us : ndarray of float64, shape (w,)
         Standard error of the amplitude; NaN where deviations are too few to tell.
     """
@@ -324,9 +376,9 @@ def _alternation(
     amplitude = np.where(informed, (ty * dd - td * dy) / determinant, 0.0)
     drift = np.where(informed, (dy * tt - td * ty) / determinant, 0.0)
     rest = np.maximum(yy - amplitude * ty - drift * dy, 0.0)
-    scatter = np.sqrt(rest / np.maximum(n - 2, 1.0))
-    error = np.where(n < _FEW, np.nan, scatter * np.sqrt(8 / 3 * dd / determinant))
-    return amplitude, scatter, error
+    freedom = np.maximum(n - 2, 1.0)
+    error = np.where(n < _FEW, np.nan, np.sqrt(8 / 3 * rest / freedom * dd / determinant))
+    return amplitude, np.sqrt(rest / freedom) / (1 + 1 / freedom), error
 
 
 def _wild(deviation: FloatArray, windows: Windows) -> Int64Array:

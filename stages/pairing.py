@@ -21,7 +21,8 @@ BoolArray = npt.NDArray[np.bool_]
 #: how many of them it is made: enough that neither noise nor a fifth of the frames being dropped disturbs it.
 _WINDOW, _SLOW_WINDOW, _SLOW_US, _SAMPLE = 256, 64, 10_000.0, 32
 
-#: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half are no candidates.
+#: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half, and some for the noise of
+#: the period's own estimate, are no candidates.
 _HALF = 0.5
 
 #: Settings that change within so many frames change together.
@@ -255,15 +256,17 @@ def _offsets(
         dither_us=both.dither_us[file],
         least_us=np.maximum(both.exposure_us[file], 1.0),
     )
-    farthest_us = _HALF * period_us
+    tolerance_us = both.tolerance_us[file]
     alone = np.isinf(shortest_us)
-    farthest_us[alone] = np.maximum(farthest_us, both.tolerance_us[file])[alone]
+    farthest_us = _HALF * period_us + np.where(alone, 0.0, _EQUAL * tolerance_us)
+    farthest_us[alone] = np.maximum(farthest_us, tolerance_us)[alone]
     distance = t[here + 1] - t[here]
     distance *= 1.0 - 2.0 * is_second[here]
     distance[~is_member | (np.abs(distance) > farthest_us[:, None])] = np.inf
-    offset_us, count = _modes(distance, both.tolerance_us[file] * _EQUAL)
+    offset_us, count = _modes(distance, tolerance_us * _EQUAL)
     offset_us = fill_from_neighbours(offset_us, count >= _FEW, windows.block)
     offset_us = _unwrapped(offset_us, period_us, windows.block)
+    offset_us = _agreed(offset_us, tolerance_us, windows.block)
     centre_us = (t[begin] + t[candidate[windows.first + windows.size - 1]]) / 2
     drift = _slopes(offset_us, centre_us, windows.block)
     spread = [
@@ -372,6 +375,15 @@ def _unwrapped(offset_us: FloatArray, period_us: FloatArray, block: Int64Array) 
     turns = np.cumsum(jumps / 2)
     turns -= turns[np.searchsorted(block, block)]
     return offset_us + turns * period_us
+
+
+def _agreed(offset_us: FloatArray, tolerance_us: FloatArray, block: Int64Array) -> FloatArray:
+    """Return offsets where one that is out of tolerance of the median of those around has it; arrays of shape (w,)."""
+    index = np.arange(len(block))
+    around = np.stack([np.clip(index + apart, 0, len(block) - 1) for apart in (-2, -1, 0, 1, 2)])
+    around = np.where(block[around] == block, around, index)
+    median_us = np.median(offset_us[around], axis=0)
+    return np.where(np.abs(offset_us - median_us) > tolerance_us, median_us, offset_us)
 
 
 def _modes(values: FloatArray, resolution: FloatArray) -> tuple[FloatArray, Int64Array]:
