@@ -18,17 +18,15 @@ import numpy as np
 
 from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages.base import Cards, Raw
-from stages.cycles import find_cycles
-from stages.exposures import PAIRED, expose, pairing_tolerance_us
-from stages.groups import find_segments
-from stages.synced import Parameters
+from stages.exposures import PAIRED
+from stages.synced import Parameters, classify
 from stages.trains import Train
 
 DOCS = Path(__file__).parents[1] / "docs"
 START_US = 1_767_333_600_000_000
 BETWEEN_BLOCKS_US = 20_000_000
 CARDS = Cards()
-PARAMETERS = Parameters()
+PARAMETERS = Parameters(cut_either=(), cut_own=())
 
 #: Triggers that pass unseen where a train pauses: more than are ever counted across.
 PAUSED = 1000
@@ -167,29 +165,7 @@ def measure(cell: Cell) -> Score:
     """Return what becomes of the frames of a cell."""
     blocks = make_blocks(cell)
     trains, triggers = blocks.trains, blocks.triggers
-    dead_time_us = PARAMETERS.dead_time_s * 1e6
-    tolerance_us = [
-        pairing_tolerance_us(
-            train,
-            CARDS,
-            us_per_row=PARAMETERS.tolerance_us_per_row,
-            slow_mode=PARAMETERS.slow_mode,
-            slow_factor=PARAMETERS.slow_factor,
-        )
-        for train in trains
-    ]
-    exposures = expose(trains, CARDS, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
-    segments = find_segments(exposures, trains, cut_either=(), cut_own=(), printed={}, dead_time_us=dead_time_us)
-    state, _ = find_cycles(
-        exposures,
-        segments,
-        trains,
-        CARDS,
-        polarity=PARAMETERS.polarity,
-        significance=PARAMETERS.significance,
-        dead_time_us=dead_time_us,
-        enforce_pairs=True,
-    )
+    exposures, state, _ = classify(trains, CARDS, {}, PARAMETERS)
     score = Score(frames=sum(map(len, triggers)), unavoidable=unavoidable(blocks))
     both = exposures.kind == PAIRED
     first, second = (t[p[both]] for p, t in zip(exposures.places, triggers, strict=True))

@@ -92,7 +92,7 @@ class Exposures:
         return changes
 
     def _places_in_block(self, camera: int, train: Train) -> Int64Array:
-        """Return the place of each exposure's frame in a camera's train, or of the one that speaks for it, shape (n,)."""
+        """Return the place in a camera's train of each exposure's frame, or of one that speaks for it, shape (n,)."""
         places: Int64Array = self.places[camera].copy()
         absent = np.flatnonzero(places < 0)
         time_us = self.time_us[absent]

@@ -90,7 +90,8 @@ def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray,
 
     They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 4 < |a| < 2 J``.  s, the
     standard error of a, comes from the scatter of the deviations about the fit.  Fewer than 16 of them do not tell it
-    well: then a scatter below J / 2 is asked for (below J for one degree of freedom), and without J nothing is significant.
+    well: then a scatter below J / 2 is asked for (below J for one degree of freedom), and without J nothing is
+    significant.
 
     How often a label is false: where there is an alternation of J, the wrong state needs an error of at least 5/4 J.
     The least that a state is read from is 3 triggers, whose a has an error of 1.22 times that of a time: with J

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import base
-from stages.base import BadInput, Instrument, Job, Outcome, Part, Product, Raw, Run
+from stages.base import BadInput, Cards, Instrument, Job, Outcome, Part, Product, Raw, Run
 from stages.cycles import LETTERS, find_cycles
 from stages.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_tolerance_us
 from stages.formats import read_dictionary
@@ -133,6 +133,63 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
 reverse = base.nothing
 
 
+def classify(
+    trains: Sequence[Train], cards: Cards, printed: Mapping[str, str], params: Parameters
+) -> tuple[Exposures, Int64Array, Int64Array]:
+    """Return what was exposed at once, the FLC's state at each exposure, and the group of each.
+
+    Parameters
+    ----------
+    trains : sequence of Train
+        Of both cameras.
+    cards : Cards
+        What rules need.
+    printed : mapping of str to str
+        By keyword, the printf format that a number is compared as.
+    params : Parameters
+        See there.
+
+    Returns
+    -------
+    exposures : Exposures
+        Every frame is in one of them.
+    state, group : ndarray of int64, shapes (n,)
+        As in :data:`stages.cycles.LETTERS`; a number for the group, from 1, in no particular order.
+    """
+    dead_time_us = params.dead_time_s * 1e6
+    tolerance_us = [
+        pairing_tolerance_us(
+            train,
+            cards,
+            us_per_row=params.tolerance_us_per_row,
+            slow_mode=params.slow_mode,
+            slow_factor=params.slow_factor,
+        )
+        for train in trains
+    ]
+    exposures = expose(trains, cards, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
+    segments = find_segments(
+        exposures,
+        trains,
+        cut_either=params.cut_either,
+        cut_own=params.cut_own,
+        printed=printed,
+        dead_time_us=dead_time_us,
+    )
+    state, ends_cycle = find_cycles(
+        exposures,
+        segments,
+        trains,
+        cards,
+        polarity=params.polarity,
+        significance=params.significance,
+        dead_time_us=dead_time_us,
+        enforce_pairs=params.enforce_pairs,
+    )
+    group = cut_groups(exposures, segments, ends_cycle, longest_us=round(params.group_s * 1e6))
+    return exposures, state, group
+
+
 def pack_runs(indices: Int64Array) -> tuple[Run, ...]:
     """Write indices as runs, each as long as it can be, from the first on.
 
@@ -230,38 +287,10 @@ def _sync(
     """
     trains = [read_train([raw for raw in raws if raw.camera == camera]) for camera in cameras]
     trains += [read_train([]) for _ in range(2 - len(trains))]
-    cards, dead_time_us = instrument.cards, params.dead_time_s * 1e6
-    tolerance_us = [
-        pairing_tolerance_us(
-            train,
-            cards,
-            us_per_row=params.tolerance_us_per_row,
-            slow_mode=params.slow_mode,
-            slow_factor=params.slow_factor,
-        )
-        for train in trains
-    ]
-    exposures = expose(trains, cards, tolerance_us=tolerance_us, dead_time_us=dead_time_us)
-    segments = find_segments(
-        exposures,
-        trains,
-        cut_either=params.cut_either,
-        cut_own=params.cut_own,
-        printed=printed,
-        dead_time_us=dead_time_us,
+    exposures, state, group = classify(trains, instrument.cards, printed, params)
+    return list(_products(exposures, state, first_group + group, trains, instrument)), _count_frames(
+        exposures, state, trains
     )
-    state, ends_cycle = find_cycles(
-        exposures,
-        segments,
-        trains,
-        cards,
-        polarity=params.polarity,
-        significance=params.significance,
-        dead_time_us=dead_time_us,
-        enforce_pairs=params.enforce_pairs,
-    )
-    group = first_group + cut_groups(exposures, segments, ends_cycle, longest_us=round(params.group_s * 1e6))
-    return list(_products(exposures, state, group, trains, instrument)), _count_frames(exposures, state, trains)
 
 
 def _products(

@@ -1,6 +1,6 @@
 """Windows: stretches of an array over which something is estimated, all at once (pairing, FLC states)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -133,3 +133,43 @@ def fill_from_neighbours(values: FloatArray, is_good: BoolArray, block: Int64Arr
     nearer_before = in_before & ~(in_behind & (np.abs(of_behind - place) <= np.abs(of_before - place)))
     source = np.where(nearer_before, of_before, np.where(in_behind, of_behind, place))
     return values[np.where(is_good, place, source)]
+
+
+def cut_windows_of(places: Int64Array, first_of_block: Int64Array, size: Int64Array) -> Windows:
+    """Return windows of some frames; their numbers of blocks are those of `first_of_block`.
+
+    Parameters
+    ----------
+    places : ndarray of int64, shape (m,), m > 0
+        Ascending.
+    first_of_block : ndarray of int64, shape (b,)
+        Places of the first frames of blocks.
+    size : ndarray of int64, shape (b,)
+        See :func:`cut_windows`.
+    """
+    first = np.searchsorted(places, first_of_block)
+    block = np.flatnonzero(np.diff(np.append(first, len(places))))
+    windows = cut_windows(first[block], len(places), size[block])
+    return replace(windows, block=block[windows.block])
+
+
+def spread_windows(values: FloatArray, begin: Int64Array, block: Int64Array, bounds: Int64Array) -> FloatArray:
+    """Return for each frame the value of the window that it is in, shape (n,); 0 in a block without windows.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (w,)
+        Of windows.
+    begin, block : ndarray of int64, shape (w,)
+        Place of the first frame that each window knows of, and its block; what comes before the first window of
+        a block counts with it.
+    bounds : ndarray of int64, shape (b + 1,)
+        Places of the first frames of blocks, and the number of frames.
+    """
+    begin = np.where(np.diff(block, prepend=-1) != 0, bounds[block], begin)
+    without = np.flatnonzero(np.bincount(block, minlength=len(bounds) - 1) == 0)
+    if len(without):
+        begin, values = np.append(begin, bounds[without]), np.append(values, np.zeros(len(without)))
+        order = np.argsort(begin, kind="stable")
+        begin, values = begin[order], values[order]
+    return np.repeat(values, np.diff(np.append(begin, bounds[-1])))

@@ -8,10 +8,7 @@ import numpy as np
 
 from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages.base import Cards, Raw
-from stages.cycles import find_cycles
-from stages.exposures import expose, pairing_tolerance_us
-from stages.groups import find_segments
-from stages.synced import Parameters
+from stages.synced import Parameters, classify
 from stages.trains import Train
 from tests.stages.nights import CARDS, START_US
 
@@ -111,36 +108,8 @@ def one_after_the_other(blocks: Sequence[Block], apart_us: Sequence[int]) -> lis
 
 def find(blocks: Sequence[Block], *, enforce_pairs: bool = False) -> list[Found]:
     """Return what becomes of each block's frames; every frame must be in exactly one exposure."""
-    trains, cards = [_train(blocks, camera) for camera in range(2)], Cards()
-    tolerance_us = [
-        pairing_tolerance_us(
-            train,
-            cards,
-            us_per_row=PARAMETERS.tolerance_us_per_row,
-            slow_mode=PARAMETERS.slow_mode,
-            slow_factor=PARAMETERS.slow_factor,
-        )
-        for train in trains
-    ]
-    exposures = expose(trains, cards, tolerance_us=tolerance_us, dead_time_us=DEAD_TIME_US)
-    segments = find_segments(
-        exposures,
-        trains,
-        cut_either=PARAMETERS.cut_either,
-        cut_own=PARAMETERS.cut_own,
-        printed={},
-        dead_time_us=DEAD_TIME_US,
-    )
-    state, _ = find_cycles(
-        exposures,
-        segments,
-        trains,
-        cards,
-        polarity=PARAMETERS.polarity,
-        significance=PARAMETERS.significance,
-        dead_time_us=DEAD_TIME_US,
-        enforce_pairs=enforce_pairs,
-    )
+    trains = [_train(blocks, camera) for camera in range(2)]
+    exposures, state, _ = classify(trains, Cards(), {}, replace(PARAMETERS, enforce_pairs=enforce_pairs))
     assert (exposures.places >= 0).any(axis=0).all()
     exposure_of = []
     for places, train in zip(exposures.places, trains, strict=True):
