@@ -258,11 +258,12 @@ def _local_period(
     n_single, n_double = (np.count_nonzero(table < np.inf, axis=1) for table in (single, double))
     shortest_us = row_quantile(single, n_single, _SHORTEST) + dither_us
     period_us, lower_us = (row_quantile(double, n_double, fraction) / 2 for fraction in (_UNDROPPED, _SHORTEST))
-    enough = n_double >= _FEW
+    enough = (n_double >= _FEW) & (lower_us > 0)
     slack = np.full(len(period_us), _MOST_SLACK)
     slack_us = np.maximum(_SLACK * (period_us[enough] - lower_us[enough]), _LEAST_SLACK_US)
     slack[enough] = np.minimum(slack_us / period_us[enough], _MOST_SLACK)
-    return np.minimum(period_us, shortest_us), slack
+    period_us = np.minimum(period_us, shortest_us)
+    return np.where(period_us > 0, period_us, np.inf), slack
 
 
 def _states_of_triggers(

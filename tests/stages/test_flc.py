@@ -154,6 +154,21 @@ def test_a_pause_of_the_trigger_is_not_taken_for_dropped_frames(pause):
     assert shares(read(times_us, 80).state, truth) == (0, 0)
 
 
+@pytest.mark.parametrize("tail", [3, 6, 20, 40])
+@pytest.mark.parametrize("n", [12, 60])
+def test_random_pauses_turn_no_label(n, tail):
+    """A pause leaves the FLC as it was, whatever number of periods it is close to."""
+    rng = np.random.default_rng([n, tail])
+    for _ in range(100):
+        times_us, truth, _ = train(rng, n)
+        times_us[max(n - tail, 3) :] += 2000.0 * rng.uniform(0.5, 15.0)
+        assert shares(read(times_us, 80).state, truth)[0] == 0
+
+
+def test_times_that_are_all_the_same_say_nothing():
+    assert read(np.full(40, 1e15), 80).state.tolist() == [0] * 40
+
+
 def test_a_period_that_grows_by_three_times_the_dither_at_each_of_four_triggers():
     assert read(1e15 + np.array([0.0, 999_917.0, 2_000_243.0, 3_000_640.0]), 80).state.tolist() == [1, -1, 1, -1]
 

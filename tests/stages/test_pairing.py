@@ -189,6 +189,16 @@ def test_another_setting_has_another_offset():
         assert len(pairs_of(pair_frames(*order, dead_time_us=3e6), len(first[0]))) == len(first[0])
 
 
+@pytest.mark.parametrize("drop", [0.0, 0.02])
+def test_noise_of_a_fifth_of_a_wide_dither_does_not_mislead(drop):
+    for seed in range(10):
+        first, second = train(
+            np.random.default_rng(seed), 500, dither_us=500.0, noise_us=80.0, offset_us=880.0, drop=drop
+        )
+        pairs = pair(first, second, dither_us=500)[0]
+        assert np.array_equal(first[1][pairs[:, 0]], second[1][pairs[:, 1]])
+
+
 def test_frames_logged_twice_are_in_one_pair_only():
     first, second = train(np.random.default_rng(18), 500, offset_us=-600.0)
     twice = np.sort(np.concatenate([np.arange(500), [0, 17, 17, 300, 499]]))
