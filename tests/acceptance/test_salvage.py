@@ -226,9 +226,14 @@ def test_a_copy_that_was_cut_off_is_not_used_twice(sqlite_world, monkeypatch, ba
         for path in (cube, cube.with_suffix(".txt")):
             shutil.copy2(path, path.with_name(name + path.suffix))
         cut(cube.with_name(f"{name}.fits"), 0.5)
+    plan = plan_advance(world.machine(), world.night(), None)
     result = world.advance()
     assert result.succeeded
     assert [name for name, _ in result.quarantined] == [f"vcam1/{name}.fits" for name in torn]
+    assert plan.quarantined == tuple(result.quarantined)
+    assert {s.verb: s.files for s in plan.steps if s.verb not in ("register", "sync")} == {
+        verb: n for verb, n in result.moved.items() if verb != "sync"
+    }
     assert all("the same frames as" in reason for _, reason in result.quarantined)
     assert balance(world)[2] == 0
     every = [frame for frames in Finished(world, DATE).frames.values() for frame in frames]
