@@ -276,7 +276,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     raws: list[_Raw] = []
     products: list[_Product] = []
     if row is not None:
-        with store.read() as session:
+        with store.snapshot() as session:
             raws, products = _read(session, row, config)
     first_state = config.pipelines[night.pipeline].states[0]
     known = {raw.name for raw in raws}

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import event, text
 
 from ledger import summary as summaries
 from ledger.errors import BadInput
 from ledger.simulate import Truth
+from ledger.store import Store
 from ledger.summary import Minute, Piece, Summary, classes_of
 from tests.world import DATE, World
 
@@ -278,6 +280,25 @@ def test_errors_that_cancel_out_are_found(sqlite_world):
     assert balance.frames == balance.accounted
     assert len(balance.astray) == 2
     assert not balance.holds
+
+
+def test_a_commit_between_two_statements_of_the_summary_is_not_seen(world):
+    world.simulate(scale=0.05, scenario=("slow",))
+    assert world.advance(to="synced").succeeded
+    before = summarise(world)
+    other = Store(world.url)
+    waiting = ["UPDATE file SET n_frames = n_frames + 3 WHERE kind = 'raw'"]
+
+    def cut_in(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM lineage" in statement and waiting:
+            with other.write() as session:
+                session.execute(text(waiting.pop()))
+
+    event.listen(world.store().engine, "after_cursor_execute", cut_in)
+    assert summarise(world) == before
+    assert waiting == []
+    assert not summarise(world).balance.holds
+    other.close()
 
 
 # which night
