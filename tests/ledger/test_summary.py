@@ -143,6 +143,7 @@ def test_what_is_alone_on_purpose_is_not_marked():
     minute = Minute(0)
     for kind in ("solo_1", "solo_2", "not_synced", "paired_none"):
         minute.add(Piece(0, kind, 100))
+    minute.add(Piece(0, "not_paired_1", 100, "D"))
     assert minute.marks() == {}
 
 
@@ -371,7 +372,15 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
     keys = "pipeline date excluded_reason unregistered minutes balance quarantine"
     assert set(told) == set(keys.split())
     names = set(classes_of((1, 2)))
-    assert {"paired_A", "paired_none", "unpaired_1", "solo_2", "not_synced", "quarantined"} < names
+    assert {
+        "paired_A",
+        "paired_none",
+        "unpaired_1",
+        "solo_2",
+        "not_paired_1",
+        "not_synced",
+        "quarantined",
+    } < names
     minute_keys = (
         "ut hst targets exposures_us frames quarantined_files dubious_fraction solo_dubious_fraction"
         " unpaired_fraction marks"
