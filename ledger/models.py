@@ -14,7 +14,6 @@ from sqlalchemy import (
     Index,
     Integer,
     UniqueConstraint,
-    false,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -97,7 +96,7 @@ class File(SQLModel, table=True):
     camera: int
     flc: str | None = None  # A, B, D (dubious); none where the FLC was not switching
     synchronised: bool = False  # frame by frame with a sibling of the other camera
-    solo: bool = Field(default=False, sa_column_kwargs={"server_default": false()})  # its camera was on its own
+    solo: bool | None = False  # its camera was on its own; none: synced before this was on record
     group_number: int | None = None  # siblings share it
     n_frames: int = 0
     lost_frames: int = 0  # of a salvaged raw file: frames that have no time or no pixels

@@ -11,7 +11,7 @@ from ledger.flow import Flow, Step
 from ledger.frame_ids import needs_allocation
 from ledger.machine import Machine
 from ledger.models import File, Night
-from ledger.registration import is_due, twin_of, waits
+from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
 from ledger.rows import Work, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
@@ -191,45 +191,51 @@ def _raws(
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
     rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
     found: list[tuple[Raw, File | None]] = []
-    quarantined = []
-    fresh: list[tuple[Path, RawFacts]] = []
+    todo = []
     for raw in raws_on_disk(folder, machine.config.instrument):
         row = rows.get((raw.stream.name, raw.cube.name))
-        name = f"{raw.stream.name}/{raw.cube.name}"
         is_same = row is not None and raw.is_as_registered(row)
         is_made = row is not None and row.state != flow.states[0]
         if row is not None and night is not None and is_same and (is_made or not is_due(raw, row, machine.config)):
             if not row.quarantine_reason:
                 found.append((to_raw(night, row), row))
-            continue
-        known = row.quarantine_reason if row is not None and is_same else None
-        try:
-            facts = _inspect(machine, raw, final=final)
-        except BadRaw as exc:
-            if str(exc) != known:
-                quarantined.append((name, str(exc)))
-            continue
-        twin = twin_of(machine.store, flow.name, raw.cube, facts, fresh)
-        if twin is not None:
-            if twin != known:
-                quarantined.append((name, twin))
-            continue
-        fresh.append((raw.cube, facts))
-        found.append((_as_raw(raw, facts), None))
+        else:
+            todo.append((raw, row))
+    quarantined = []
+    fresh: list[tuple[Path, RawFacts]] = []
+    for file in whole_first(Inspected(raw, row, _inspect(machine, raw)) for raw, row in todo):
+        raw, row, facts = file.raw, file.row, file.found
+        reason = _fault(machine, flow, file, fresh, final=final)
+        if reason is None and isinstance(facts, RawFacts):
+            fresh.append((raw.cube, facts))
+            found.append((_as_raw(raw, facts), None))
+        elif row is None or not raw.is_as_registered(row) or reason != row.quarantine_reason:
+            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", str(reason)))
+    found.sort(key=lambda item: (item[0].cube.parent.name, item[0].cube.name))  # as the rows come to be paired
     return found, len(fresh) + len(quarantined), tuple(quarantined)
 
 
-def _inspect(machine: Machine, raw: RawOnDisk, *, final: bool) -> RawFacts:
+def _inspect(machine: Machine, raw: RawOnDisk) -> RawFacts | BadRaw:
     if raw.fault:
-        raise BadRaw(raw.fault)
+        return BadRaw(raw.fault)
     config, timing = machine.config, raw.cube.with_suffix(".txt")
     try:
-        facts = inspect(raw.cube, timing, stream=raw.stream, instrument=config.instrument, salvage=config.salvage)
+        return inspect(raw.cube, timing, stream=raw.stream, instrument=config.instrument, salvage=config.salvage)
+    except BadRaw as exc:
+        return exc
     except Retry as exc:
         raise NotReady(str(exc)) from exc
-    if reason := waits(facts, config, machine.store.clock(), final=final):
-        raise BadRaw(reason)
-    return facts
+
+
+def _fault(
+    machine: Machine, flow: Flow, file: Inspected, fresh: Sequence[tuple[Path, RawFacts]], *, final: bool
+) -> str | None:
+    """Return why a file would be put aside, or None."""
+    if not isinstance(file.found, RawFacts):
+        return str(file.found)
+    return waits(file.found, machine.config, machine.store.clock(), final=final) or twin_of(
+        machine.store, flow.name, file.raw.cube, file.found, fresh
+    )
 
 
 def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:

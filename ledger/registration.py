@@ -1,8 +1,9 @@
 """Raw files become rows: inspected once, put aside with a reason if they cannot be used."""
 
 import hashlib
-from collections.abc import Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,27 @@ from stages import base
 from stages.cards import padded
 from stages.raw import RawFacts, inspect, same_bytes
 
-#: Files registered in one transaction.
+#: Files registered in one transaction, and inspected at once.
 BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """A raw file that was looked into.
+
+    Attributes
+    ----------
+    raw : RawOnDisk
+        The file.
+    row : File or None
+        Its row, if it has one.
+    found : RawFacts, BadInput or Retry
+        What is to be registered of it, or why that cannot be.
+    """
+
+    raw: RawOnDisk
+    row: File | None
+    found: RawFacts | base.BadInput | base.Retry
 
 
 def register(steps: Steps, *, final: bool = False) -> str | None:
@@ -57,10 +77,10 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         steps.result.failed.append((f"{row.folder}/{row.name}", reason))
     missing = sum(row.state == first_state for row in gone)
     steps.reporter.phase(first_state, len(todo))
-    for start in range(0, len(todo), BATCH):
-        if steps.stop.signal_number is not None:
-            raise Interrupted(steps.stop.signal_number)
-        missing += _register(steps, todo[start : start + BATCH], final=final)
+    files = whole_first(_inspected(steps, todo))
+    while batch := list(islice(files, BATCH)):
+        _stop_if_asked(steps)
+        missing += _register(steps, batch, final=final)
     if missing:
         return f"{missing} raw files cannot be had, and pairing takes the whole night: see what failed"
     steps.book.looked_at(seen_ns)
@@ -90,26 +110,58 @@ def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str |
     return None
 
 
-def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]], *, final: bool) -> int:
+def whole_first(files: Iterable[Inspected]) -> Iterator[Inspected]:
+    """Yield the files, those that were cut off after all others of the night.
+
+    So of a file and its torn copy the file is used, whatever their names are.
+    """
+    cut_off = []
+    for file in files:
+        if isinstance(file.found, RawFacts) and file.found.salvaged:
+            cut_off.append(file)
+        else:
+            yield file
+    yield from cut_off
+
+
+def _inspected(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> Iterator[Inspected]:
+    """Yield the files with what was found in them, looked into by many workers."""
+    for start in range(0, len(todo), BATCH):
+        _stop_if_asked(steps)
+        batch = todo[start : start + BATCH]
+        futures = [
+            None
+            if raw.fault
+            else steps.executor.submit(
+                inspect,
+                raw.cube,
+                raw.cube.with_suffix(".txt"),
+                stream=raw.stream,
+                instrument=steps.config.instrument,
+                salvage=steps.config.salvage,
+            )
+            for raw, _ in batch
+        ]
+        for (raw, row), future in zip(batch, futures, strict=True):
+            try:
+                yield Inspected(raw, row, future.result() if future else base.BadInput(str(raw.fault)))
+            except (base.BadInput, base.Retry) as exc:
+                yield Inspected(raw, row, exc)
+
+
+def _stop_if_asked(steps: Steps) -> None:
+    if steps.stop.signal_number is not None:
+        raise Interrupted(steps.stop.signal_number)
+
+
+def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
     """Register files in one transaction; return how many could not be read."""
-    futures: list[Future[RawFacts] | None] = [
-        None
-        if raw.fault
-        else steps.executor.submit(
-            inspect,
-            raw.cube,
-            raw.cube.with_suffix(".txt"),
-            stream=raw.stream,
-            instrument=steps.config.instrument,
-            salvage=steps.config.salvage,
-        )
-        for raw, _ in todo
-    ]
     rows: list[File] = []
     details: dict[str, dict[str, Any]] = {}
     unreadable = 0
-    for (raw, old), future in sorted(zip(todo, futures, strict=True), key=lambda item: _is_cut_off(item[1])):
-        row = old or File(
+    for file in files:
+        raw, facts = file.raw, file.found
+        row = file.row or File(
             night_id=int(steps.book.night.id or 0),
             pipeline=steps.book.flow.name,
             kind="raw",
@@ -122,7 +174,7 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]], *, fi
         name = f"{row.folder}/{row.name}"
         steps.reporter.advance()
         try:
-            columns = _columns(raw, future, steps, rows, final=final)
+            columns = _columns(file, steps, rows, final=final)
         except base.Retry as exc:
             steps.result.failed.append((name, str(exc)))
             unreadable += 1
@@ -137,8 +189,7 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]], *, fi
             details[row.identity] = {"reason": row.quarantine_reason}
             continue
         steps.result.registered += 1
-        facts = future.result() if future else None
-        if facts and facts.salvaged:
+        if isinstance(facts, RawFacts) and facts.salvaged:
             what = f"its first {facts.used_frames} of {facts.n_frames} frames are used, {facts.lost_frames} are lost"
             steps.result.salvaged.append((name, f"{what}: {facts.salvaged}"))
             details[row.identity] = {"salvaged": what, "lost_frames": facts.lost_frames, "reason": facts.salvaged}
@@ -147,15 +198,9 @@ def _register(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]], *, fi
     return unreadable
 
 
-def _is_cut_off(future: Future[RawFacts] | None) -> bool:
-    """Whether a file is to be salvaged: whole ones come first, so that of a file and its torn copy the file is used."""
-    return future is not None and future.exception() is None and future.result().salvaged is not None
-
-
-def _columns(
-    raw: RawOnDisk, future: Future[RawFacts] | None, steps: Steps, before: Sequence[File], *, final: bool
-) -> dict[str, Any]:
+def _columns(file: Inspected, steps: Steps, before: Sequence[File], *, final: bool) -> dict[str, Any]:
     """Return the columns of a raw row: facts, or the reason for quarantine."""
+    raw, facts = file.raw, file.found
     columns: dict[str, Any] = {
         "size_bytes": raw.size_bytes,
         "mtime_ns": raw.mtime_ns,
@@ -163,12 +208,10 @@ def _columns(
         "timing_mtime_ns": raw.timing_mtime_ns,
         "quarantine_reason": raw.fault,
     }
-    if future is None:
-        return columns | _quarantined(raw, str(raw.fault))
-    try:
-        facts = future.result()
-    except base.BadInput as exc:
-        return columns | _quarantined(raw, str(exc))
+    if isinstance(facts, base.Retry):
+        raise facts
+    if isinstance(facts, base.BadInput):
+        return columns | _quarantined(raw, str(facts))
     if reason := waits(facts, steps.config, steps.book.store.clock(), final=final):
         return columns | _quarantined(raw, reason)
     unregistered = [(steps.folder.path / row.folder / row.name, row) for row in before if not row.quarantine_reason]

@@ -60,7 +60,7 @@ def to_works(
             camera=row.camera,
             flc=row.flc,
             synchronised=row.synchronised,
-            solo=row.solo,
+            solo=bool(row.solo),
             group=int(row.group_number or 0),
             parts=tuple(parts[row.id]),
             sibling_parts=tuple(parts[others[0].id]) if others else (),

@@ -56,8 +56,23 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[Session]:
-        """Open a session that only reads."""
+        """Open a session that only reads; of several statements, each may see more than the one before."""
         with self._translated(), Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Open a session that only reads, and whose statements all see the database as the first of them does.
+
+        SQLite's transactions are like that; PostgreSQL's see what others commit meanwhile, unless told not to.
+        """
+        options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        is_postgresql = self.engine.dialect.name == "postgresql"
+        with (
+            self._translated(),
+            self.engine.connect().execution_options(**(options if is_postgresql else {})) as connection,
+            Session(connection, expire_on_commit=False) as session,
+        ):
             yield session
 
     @contextmanager

@@ -38,8 +38,11 @@ _SHORT = {"paired_A": "A", "paired_B": "B", "paired_D": "D", "paired_none": "no 
 
 
 def classes_of(cameras: Iterable[int]) -> tuple[str, ...]:
-    """Return the classes that frames are counted in, in the order in which they are shown."""
-    by_camera = [f"{kind}_{camera}" for kind in ("unpaired", "solo") for camera in sorted(cameras)]
+    """Return the classes that frames are counted in, in the order in which they are shown.
+
+    Frames are `not_paired` if it is not known whether they are unpaired or solo.
+    """
+    by_camera = [f"{kind}_{camera}" for kind in ("unpaired", "solo", "not_paired") for camera in sorted(cameras)]
     return (*_SHORT, *by_camera, NOT_SYNCED, QUARANTINED)
 
 
@@ -276,7 +279,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     raws: list[_Raw] = []
     products: list[_Product] = []
     if row is not None:
-        with store.read() as session:
+        with store.snapshot() as session:
             raws, products = _read(session, row, config)
     first_state = config.pipelines[night.pipeline].states[0]
     known = {raw.name for raw in raws}
@@ -333,7 +336,7 @@ class _Product:
     at_us: int | None
     flc: str | None
     synchronised: bool
-    solo: bool
+    solo: bool | None
     settings: tuple[tuple[str | None, int | None], ...]
     quarantine_reason: str | None
     in_lineage: int
@@ -344,7 +347,8 @@ class _Product:
             return QUARANTINED
         if self.synchronised:
             return f"paired_{self.flc or 'none'}"
-        return f"{'solo' if self.solo else 'unpaired'}_{self.camera}"
+        kind = {True: "solo", False: "unpaired", None: "not_paired"}[self.solo]
+        return f"{kind}_{self.camera}"
 
     def piece(self) -> Piece:
         return Piece(self.at_us, self.kind, self.n_frames, self.flc, self.settings)
@@ -526,7 +530,13 @@ def after_table(summary: Summary, cards: Cards) -> list[str]:
         ),
     }
     lines += [f"  {kind}: {meaning}" for kind, meaning in meanings.items() if kind in marks]
-    if not marks:
+    if any(_sum_of(minute.frames, "not_paired") for minute in summary.minutes):
+        lines.append(
+            "  not paired: synced before it was on record whether a camera was on its own (solo) or lacks the other's"
+            " frames (unpaired), so neither is marked; to know,"
+            f" `ledger rollback --date {summary.date}` and `ledger advance --date {summary.date}`"
+        )
+    elif not marks:
         lines.append("Nothing unexpected.")
     if summary.quarantine:
         lines += ["", f"quarantine: {_files(len(summary.quarantine))}"]

@@ -5,7 +5,7 @@ microseconds as many as the text has digits for, so no rounding happens on the w
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -68,7 +68,8 @@ class Timing:
     has_acquisition : bool
         False for old files of 6 columns: `acquired_us` then is the logging time, rounded down.
     is_cut : bool
-        Whether the file goes on with a row that is cut short, which is none of these.
+        Whether the file goes on with a row that is cut short, which is none of these; False for rows that were
+        selected or joined, which are no file's.
     """
 
     head: bytes
@@ -203,7 +204,7 @@ def format_timing(timing: Timing) -> bytes:
 
 
 def select(timing: Timing, indices: npt.ArrayLike) -> Timing:
-    """Return the rows at `indices`, in that order, otherwise unchanged.
+    """Return the rows at `indices`, in that order; the numbers in them are unchanged.
 
     Parameters
     ----------
@@ -215,9 +216,10 @@ def select(timing: Timing, indices: npt.ArrayLike) -> Timing:
     Returns
     -------
     Timing
-        With the same head.
+        With the same head; its ``is_cut`` is False.
     """
-    return _with_columns(timing, {name: getattr(timing, name)[np.asarray(indices)] for name in _COLUMNS})
+    columns = {name: getattr(timing, name)[np.asarray(indices)] for name in _COLUMNS}
+    return Timing(head=timing.head, has_acquisition=timing.has_acquisition, is_cut=False, **columns)
 
 
 def concatenate(timings: Sequence[Timing]) -> Timing:
@@ -232,7 +234,7 @@ def concatenate(timings: Sequence[Timing]) -> Timing:
     -------
     Timing
         It has an acquisition time if all have one; otherwise its acquisition times may be mixed with
-        logging times, and ``has_acquisition`` is False.
+        logging times, and ``has_acquisition`` is False. Its ``is_cut`` is False.
 
     Raises
     ------
@@ -243,12 +245,7 @@ def concatenate(timings: Sequence[Timing]) -> Timing:
         raise ValueError("no timings to concatenate")
     joined = {name: np.concatenate([getattr(t, name) for t in timings]) for name in _COLUMNS}
     has_acquisition = all(t.has_acquisition for t in timings)
-    return Timing(head=timings[0].head, has_acquisition=has_acquisition, is_cut=timings[-1].is_cut, **joined)
-
-
-def _with_columns(timing: Timing, columns: dict[str, Int64Array]) -> Timing:
-    kept = {f.name: getattr(timing, f.name) for f in fields(timing)}
-    return Timing(**{**kept, **columns})
+    return Timing(head=timings[0].head, has_acquisition=has_acquisition, is_cut=False, **joined)
 
 
 def _length_of_head(content: bytes) -> int:

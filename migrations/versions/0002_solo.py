@@ -1,9 +1,9 @@
 """Products know whether their camera was on its own.
 
 ``file.solo`` tells products of solo files (not triggered, or the other camera was not running) from those of
-triggered frames whose partner is missing.  Rows of before say false, whatever they are: `ledger summary` counts
-the frames of those that are not synchronised as unpaired.  A night that is rolled back to raw and advanced again
-says it rightly, with the same products and frame IDs.
+triggered frames whose partner is missing.  Rows of before say neither: of those that are not synchronised, `ledger
+summary` tells that they are not paired, and no more.  A night that is rolled back to raw and advanced again says it,
+with the same products and frame IDs.
 
 Revision ID: 0002
 Revises: 0001
@@ -24,7 +24,7 @@ depends_on = None
 def upgrade() -> None:
     """Bring the schema to this revision."""
     with op.batch_alter_table("file", schema=None, recreate="never") as batch_op:
-        batch_op.add_column(sa.Column("solo", sa.Boolean(), nullable=False, server_default=sa.false()))
+        batch_op.add_column(sa.Column("solo", sa.Boolean(), nullable=True))
 
 
 def downgrade() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ledger import audit
+from ledger import audit, registration
 from ledger.catch_up import catch_up
 from ledger.errors import StateError
 from ledger.plan import plan_advance
@@ -215,17 +215,25 @@ def test_a_mended_file_is_another_file(sqlite_world):
     assert "changed underneath" in result.failed[0][1]
 
 
-def test_a_copy_that_was_cut_off_is_not_used_twice(sqlite_world):
+@pytest.mark.parametrize("batch", [1, registration.BATCH])
+def test_a_copy_that_was_cut_off_is_not_used_twice(sqlite_world, monkeypatch, batch):
     """Its frames are those of the whole file beside it, whichever of the two is looked at first."""
+    monkeypatch.setattr(registration, "BATCH", batch)
     world = salvaging(sqlite_world)
     world.simulate(scale=0.02, scenario=("slow",))
-    for cube, name in zip(cubes(world)[:2], ("vcam1_00:00:00.000000000", "vcam1_23:00:00.000000000"), strict=True):
+    torn = ("vcam1_00:00:00.000000000", "vcam1_23:00:00.000000000")
+    for cube, name in zip(cubes(world)[:2], torn, strict=True):
         for path in (cube, cube.with_suffix(".txt")):
             shutil.copy2(path, path.with_name(name + path.suffix))
-        cut(cube.with_name(f"{name}.fits"), 0.7)
+        cut(cube.with_name(f"{name}.fits"), 0.5)
+    plan = plan_advance(world.machine(), world.night(), None)
     result = world.advance()
     assert result.succeeded
-    assert len(result.quarantined) == 2
+    assert [name for name, _ in result.quarantined] == [f"vcam1/{name}.fits" for name in torn]
+    assert plan.quarantined == tuple(result.quarantined)
+    assert {s.verb: s.files for s in plan.steps if s.verb not in ("register", "sync")} == {
+        verb: n for verb, n in result.moved.items() if verb != "sync"
+    }
     assert all("the same frames as" in reason for _, reason in result.quarantined)
     assert balance(world)[2] == 0
     every = [frame for frames in Finished(world, DATE).frames.values() for frame in frames]

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import event, text
 
 from ledger import summary as summaries
 from ledger.errors import BadInput
 from ledger.simulate import Truth
+from ledger.store import Store
 from ledger.summary import Minute, Piece, Summary, classes_of
 from tests.world import DATE, World
 
@@ -141,6 +143,7 @@ def test_what_is_alone_on_purpose_is_not_marked():
     minute = Minute(0)
     for kind in ("solo_1", "solo_2", "not_synced", "paired_none"):
         minute.add(Piece(0, kind, 100))
+    minute.add(Piece(0, "not_paired_1", 100, "D"))
     assert minute.marks() == {}
 
 
@@ -280,6 +283,25 @@ def test_errors_that_cancel_out_are_found(sqlite_world):
     assert not balance.holds
 
 
+def test_a_commit_between_two_statements_of_the_summary_is_not_seen(world):
+    world.simulate(scale=0.05, scenario=("slow",))
+    assert world.advance(to="synced").succeeded
+    before = summarise(world)
+    other = Store(world.url)
+    waiting = ["UPDATE file SET n_frames = n_frames + 3 WHERE kind = 'raw'"]
+
+    def cut_in(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        if "FROM lineage" in statement and waiting:
+            with other.write() as session:
+                session.execute(text(waiting.pop()))
+
+    event.listen(world.store().engine, "after_cursor_execute", cut_in)
+    assert summarise(world) == before
+    assert waiting == []
+    assert not summarise(world).balance.holds
+    other.close()
+
+
 # which night
 
 
@@ -350,7 +372,15 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
     keys = "pipeline date excluded_reason unregistered minutes balance quarantine"
     assert set(told) == set(keys.split())
     names = set(classes_of((1, 2)))
-    assert {"paired_A", "paired_none", "unpaired_1", "solo_2", "not_synced", "quarantined"} < names
+    assert {
+        "paired_A",
+        "paired_none",
+        "unpaired_1",
+        "solo_2",
+        "not_paired_1",
+        "not_synced",
+        "quarantined",
+    } < names
     minute_keys = (
         "ut hst targets exposures_us frames quarantined_files dubious_fraction solo_dubious_fraction"
         " unpaired_fraction marks"

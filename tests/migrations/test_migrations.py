@@ -12,7 +12,8 @@ from ledger import schema
 from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput
 from ledger.store import Store
-from tests.world import World
+from ledger.summary import Summary, after_table, summarise
+from tests.world import DATE, World
 
 
 def guards_and_views(store: Store) -> set[str]:
@@ -73,8 +74,36 @@ def test_rows_outlive_a_migration_back_and_forth(world: World):
     run(world.store(), "head")
     world.store().open()
     assert (world.query(rows), world.query(lines)) == before
-    assert world.query("SELECT COUNT(*) FROM file WHERE solo") == [(0,)]
+    assert world.query("SELECT COUNT(*) FROM file WHERE solo IS NOT NULL") == [(0,)]
     assert guards_and_views(world.store()) == guards
+
+
+def test_of_products_synced_before_it_is_not_said_whether_their_camera_was_on_its_own(world: World):
+    world.simulate(scale=0.02, scenario=("untriggered", "pdi"))
+    assert world.advance(to="synced").succeeded
+
+    def told() -> Summary:
+        return summarise(world.store(), world.config, world.night())
+
+    before = told()
+    alone = {c: sum(before.balance.in_products.get(f"{kind}_{c}", 0) for kind in ("solo", "unpaired")) for c in (1, 2)}
+    run(world.store(), "0001")
+    run(world.store(), "head")
+    found = told()
+    assert found.balance.holds
+    assert all(alone.values())
+    assert {c: found.balance.in_products[f"not_paired_{c}"] for c in (1, 2)} == alone
+    assert not any(name.startswith(("solo_", "unpaired_")) for name in found.balance.in_products)
+    marks = {kind for minute in found.minutes for kind in minute.marks()}
+    assert not marks & {"unpaired"}
+    assert all(not minute.solo_states for minute in found.minutes)
+    words = "\n".join(after_table(found, world.config.instrument.cards))
+    assert "not paired: " in words
+    assert f"ledger rollback --date {DATE}" in words
+    assert "Nothing unexpected." not in words
+    assert world.rollback().succeeded
+    assert world.advance(to="synced").succeeded
+    assert told() == before
 
 
 def test_a_database_of_a_newer_ledger_is_refused(database_url):

@@ -176,6 +176,15 @@ def test_rows_are_selected_and_joined():
         concatenate([])
 
 
+def test_only_a_timing_as_read_from_a_file_is_cut(tmp_path):
+    path = tmp_path / "cube.txt"
+    path.write_bytes(format_timing(make_timing(4))[:-5])
+    read = read_timing(path, may_be_cut=True)
+    assert (read.n, read.is_cut) == (3, True)
+    assert not select(read, [0, 1]).is_cut
+    assert not concatenate([make_timing(4), read]).is_cut
+
+
 def test_the_time_of_a_pair_is_the_mean_rounded_down():
     first, second = np.array([10, 11, 1_767_333_600_000_001]), np.array([12, 12, 1_767_333_600_000_002])
     assert paired_time_us(first, second).tolist() == [11, 11, 1_767_333_600_000_001]
