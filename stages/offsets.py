@@ -29,8 +29,8 @@ BoolArray = npt.NDArray[np.bool_]
 #: how many of them it is made: enough that neither noise nor a fifth of the frames being dropped disturbs it.
 _WINDOW, _SLOW_WINDOW, _SLOW_US, _SAMPLE = 256, 64, 10_000.0, 32
 
-#: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half, and some for the noise of
-#: the period's own estimate, are no candidates.
+#: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half are no candidates, give or
+#: take the noise of the period's own estimate where there are many.
 _HALF = 0.5
 
 #: Clocks of cameras drift apart by less: quartz keeps time to some parts in a million.
@@ -98,7 +98,7 @@ def estimate_offsets(
         least_us=np.maximum(exposure_us, 1.0),
     )
     alone = np.isinf(shortest_us)
-    farthest_us = _HALF * period_us + np.where(alone, 0.0, _EQUAL * tolerance_us)
+    farthest_us = _HALF * period_us + np.where(is_member[:, -1], _EQUAL * tolerance_us, 0.0)
     farthest_us[alone] = np.maximum(farthest_us, tolerance_us)[alone]
     distance = t[here + 1] - t[here]
     distance *= 1.0 - 2.0 * is_second[here]
