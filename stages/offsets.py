@@ -98,7 +98,7 @@ def estimate_offsets(
         least_us=np.maximum(exposure_us, 1.0),
     )
     alone = np.isinf(shortest_us)
-    farthest_us = _HALF * period_us + np.where(is_member[:, -1], _EQUAL * tolerance_us, 0.0)
+    farthest_us = _HALF * period_us + np.where(windows.size >= _SAMPLE, _EQUAL * tolerance_us, 0.0)
     farthest_us[alone] = np.maximum(farthest_us, tolerance_us)[alone]
     distance = t[here + 1] - t[here]
     distance *= 1.0 - 2.0 * is_second[here]
