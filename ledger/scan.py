@@ -33,7 +33,8 @@ class NightFolder:
 class RawOnDisk:
     """A cube in a stream's folder, and what `stat` says of it and of the txt beside it.
 
-    `fault` says why there is nothing to stat: a link to nothing, a folder.
+    `fault` says why there is nothing to stat: a link to nothing, a folder, or a name that is not UTF-8; of such
+    a name `cube` has the other bytes escaped, as neither the database nor a terminal takes them.
     """
 
     stream: Stream
@@ -178,11 +179,27 @@ def _entries(folder: Path) -> Iterator[Path]:
 
 
 def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
-    return [look_at(p, stream) for p in sorted(p for p in _entries(folder) if p.suffix == ".fits")]
+    cubes = [p for p in _entries(folder) if p.suffix == ".fits"]
+    raws = {shown(p): look_at(p, stream) for p in cubes if not is_text(p)}
+    raws |= {p.name: look_at(p, stream) for p in cubes if is_text(p)}  # last: an escaped name gives way
+    return sorted(raws.values(), key=lambda raw: raw.cube)
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file's name is UTF-8."""
+    return shown(path) == path.name
+
+
+def shown(path: Path) -> str:
+    """Return a file's name with bytes that are not UTF-8 escaped by backslashes."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
+    if not is_text(cube):
+        where = cube.with_name(shown(cube))
+        return RawOnDisk(stream, where, 0, 0, None, None, f"{where}: its name is not UTF-8; rename it, and its txt")
     if not cube.is_file():
         return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
     info = cube.stat()

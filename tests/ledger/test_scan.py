@@ -324,3 +324,45 @@ def test_a_foreign_night_is_refused_and_never_touched(sqlite_world):
     assert sqlite_world.advance().succeeded
     assert sqlite_world.rollback().succeeded
     assert sqlite_world.advance().succeeded
+
+
+# names and folders that cannot be used
+
+
+def test_a_name_that_is_no_text_is_put_aside_escaped(world):
+    world.simulate(scale=0.02, scenario=("slow",))
+    first = raw_files(world)[0]
+    folder = os.fsencode(first.parent)
+    for suffix in (b".fits", b".txt"):
+        os.rename(first.with_suffix(suffix.decode()), folder + b"/vcam1_\xff" + suffix)
+    escaped = r"vcam1/vcam1_\xff.fits"
+    done = world.run("advance", "--date", DATE, "--dry-run")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert escaped in done.stdout
+    done = world.run("advance", "--date", DATE, "--to", "fixed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  quarantined"))
+    assert escaped in line
+    assert "UTF-8" in line
+    assert "rename it" in line
+    assert world.query("SELECT folder, name FROM quarantine") == [("vcam1", r"vcam1_\xff.fits")]
+    for command in (("status",), ("audit",), ("summary", "--date", DATE), ("scan", "--date", DATE)):
+        done = world.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not world.advance(to="fixed").changed
+    for suffix in (b".fits", b".txt"):
+        os.rename(folder + b"/vcam1_\xff" + suffix, first.with_suffix(suffix.decode()))
+    assert world.advance().registered == 1
+    assert_clean(world)
+
+
+def test_an_escaped_name_gives_way_to_a_file_that_is_called_so(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    first, second = raw_files(sqlite_world)[:2]
+    folder = os.fsencode(first.parent)
+    for cube, name in ((first, b"vcam1_\xff"), (second, rb"vcam1_\xff")):
+        for suffix in (b".fits", b".txt"):
+            os.rename(cube.with_suffix(suffix.decode()), folder + b"/" + name + suffix)
+    result = sqlite_world.advance(to="synced")
+    assert (result.succeeded, result.quarantined) == (True, [])
+    assert_clean(sqlite_world)
