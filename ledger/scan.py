@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from ledger.config import Config
-from ledger.errors import BadInput
+from ledger.errors import BadInput, NotReady
 from ledger.models import File
 from stages.base import Instrument, Stream
 
@@ -140,7 +141,9 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
             f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
         )
     first = settings.first_night or ""
-    names = sorted(p.name for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name) and p.is_dir())
+    with reading(settings.root):
+        dates = [p for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name)]
+        names = sorted(p.name for p in dates if p.is_dir())
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 
@@ -151,18 +154,26 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
     ------
     BadInput
         If a stream is a file.
+    NotReady
+        If a stream cannot be read.
     """
     for stream in instrument.streams:
         folder = night.path / stream.name
-        if folder.exists() and not folder.is_dir():
+        with reading(folder):
+            is_file = folder.exists() and not folder.is_dir()
+        if is_file:
             raise BadInput(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
     return [raw for stream in instrument.streams for raw in _raws_of(night.path / stream.name, stream)]
 
 
 def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     """Return the newest mtime of the streams' folders, in nanoseconds: it changes when a file comes or goes."""
-    folders = (night.path / stream.name for stream in instrument.streams)
-    return max((folder.stat().st_mtime_ns for folder in folders if folder.is_dir()), default=0)
+    mtimes_ns = [0]
+    for stream in instrument.streams:
+        folder = night.path / stream.name
+        with reading(folder):
+            mtimes_ns += [folder.stat().st_mtime_ns] if folder.is_dir() else []
+    return max(mtimes_ns)
 
 
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
@@ -174,8 +185,29 @@ def has_raws(night: NightFolder, instrument: Instrument) -> bool:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from folder.iterdir()
+    with reading(folder):
+        if folder.is_symlink():
+            folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+    yield from entries
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Translate what the disk refuses.
+
+    Raises
+    ------
+    NotReady
+        Naming the folder or file.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise NotReady(
+            f"{str(path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the ledger may list the"
+            " folder and read its files; correct owner, mode or mount, and run the same command again"
+        ) from exc
 
 
 def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
@@ -200,11 +232,12 @@ def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     if not is_text(cube):
         where = cube.with_name(shown(cube))
         return RawOnDisk(stream, where, 0, 0, None, None, f"{where}: its name is not UTF-8; rename it, and its txt")
-    if not cube.is_file():
-        return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
-    info = cube.stat()
     timing = cube.with_suffix(".txt")
-    timing_info = timing.stat() if timing.is_file() else None
+    with reading(cube):
+        if not cube.is_file():
+            return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
+        info = cube.stat()
+        timing_info = timing.stat() if timing.is_file() else None
     return RawOnDisk(
         stream=stream,
         cube=cube,
