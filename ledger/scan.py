@@ -2,16 +2,19 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.models import File
 from stages.base import Instrument, Stream
+from stages.cards import padded
 
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 
@@ -54,6 +57,62 @@ class RawOnDisk:
             row.timing_size_bytes,
             row.timing_mtime_ns,
         )
+
+    def differences(self, row: File) -> str:
+        """Return what has changed since `row` was written, found and expected; empty if nothing has."""
+        if self.fault:
+            return self.fault
+        sizes = {
+            "cube": (self.size_bytes, row.size_bytes),
+            "txt": (self.timing_size_bytes, row.timing_size_bytes),
+        }
+        mtimes_ns = {
+            "cube": (self.mtime_ns, row.mtime_ns),
+            "txt": (self.timing_mtime_ns, row.timing_mtime_ns),
+        }
+        told = []
+        for file, (found, expected) in sizes.items():
+            if found is None and expected is not None:
+                told.append(f"{file}: found none, expected {expected} bytes")
+                continue
+            if found != expected:
+                told.append(f"{file} size: found {found} bytes, expected {expected}")
+            then_ns, now_ns = reversed(mtimes_ns[file])
+            if then_ns != now_ns:
+                told.append(f"{file} mtime: found {show_ns(now_ns)}, expected {show_ns(then_ns)}")
+        return ", ".join(told)
+
+
+def ways_on(night: Path, row: File, raw: RawOnDisk) -> str:
+    """Return what to do about a raw file that changed after products were made of it.
+
+    Parameters
+    ----------
+    night : Path
+        Its night's folder.
+    row : File
+        As registered; if it was salvaged then, the whole file may have been found.
+    raw : RawOnDisk
+        As it is now. If its size is another, a rollback may need the old one: nothing that cannot be made
+        again is ever dropped.
+    """
+    folder = shlex.quote(str(night))
+    size_bytes = int(row.size_bytes or 0)
+    is_cut_off = row.lost_frames > 0 or size_bytes != padded(size_bytes)
+    welcome = " (it was cut off: the whole original is welcome in this way)" if is_cut_off else ""
+    resized = raw.size_bytes != size_bytes
+    old, new = (" with the old one in place", " with the new one") if resized else ("", "")
+    return (
+        f"raw files are read-only: put it back as it was; or, if the new one is right{welcome},"
+        f" `ledger rollback {folder} --yes`{old} and `ledger advance {folder}`{new}"
+    )
+
+
+def show_ns(time_ns: int | None) -> str:
+    """Return a time of the file system for people, in UT, with every digit that is compared."""
+    if time_ns is None:
+        return "none"
+    return f"{show_us(time_ns // 10**9 * 10**6)}.{time_ns % 10**9:09d}"
 
 
 def parse_date(text: str) -> str:
