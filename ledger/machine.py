@@ -62,6 +62,7 @@ class Machine:
     def scan(self, folder: NightFolder) -> Result:
         """Register the night's raw files; put aside those that cannot be used."""
         with self._holding(folder, "scan", {}) as (steps, result):
+            self._tell_outside(steps)
             registration.register(steps)
         return result
 
@@ -98,6 +99,7 @@ class Machine:
         with self._holding(folder, "advance", arguments) as (steps, result):
             self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
+            self._tell_outside(steps)
             result.stopped = registration.register(steps, final=final)
             if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                 self._pair(steps)
@@ -212,6 +214,11 @@ class Machine:
                 )
 
     # forward
+
+    def _tell_outside(self, steps: Steps) -> None:
+        """Tell of cubes where no stream is: they look as if they were taken, and are not."""
+        for name, n in scan.cubes_outside(steps.folder, self.config.instrument).items():
+            steps.result.remarks[f"cubes outside of the streams, not used: {name}"] += n
 
     def _pair(self, steps: Steps) -> None:
         """Give every frame of the raw files that are not synced yet its product."""

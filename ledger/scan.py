@@ -3,8 +3,8 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -274,6 +274,25 @@ def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
     raws = {shown(p): look_at(p, stream) for p in cubes if not is_text(p)}
     raws |= {p.name: look_at(p, stream) for p in cubes if is_text(p)}  # last: an escaped name gives way
     return sorted(raws.values(), key=lambda raw: raw.cube)
+
+
+def cubes_outside(night: NightFolder, instrument: Instrument) -> dict[str, int]:
+    """Return how many cubes lie in the night's folder itself and in each sub-folder that is neither a stream nor ours.
+
+    A folder that cannot be read is left out: nothing stands on it.
+    """
+    known = {instrument.product_folder, *(stream.name for stream in instrument.streams)}
+    found = {}
+    for name, folder in [("the night's folder", night.path), *_other_folders(night.path, known)]:
+        with suppress(OSError):
+            found[name] = sum(p.suffix == ".fits" and not p.name.startswith(".") for p in folder.iterdir())
+    return {name: n for name, n in found.items() if n}
+
+
+def _other_folders(folder: Path, known: Collection[str]) -> list[tuple[str, Path]]:
+    with suppress(OSError):
+        return sorted((shown(p), p) for p in folder.iterdir() if p.name not in known and p.is_dir())
+    return []
 
 
 def is_text(path: Path) -> bool:
