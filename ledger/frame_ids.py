@@ -17,6 +17,7 @@ from ledger.errors import NotReady, StateError
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, FrameSequence, ManifestLine, Night
 from ledger.models import State as StateRow
+from ledger.report import counted
 from ledger.rows import Work, order_key
 from ledger.scan import NightFolder, has_raws, nights_on_disk, reading
 from ledger.store import insert_if_new
@@ -189,7 +190,8 @@ def allocate(
         late = _is_disordered(session, book.prefix, fresh)
         if late and not late_reason:
             raise StateError(
-                f"night {book.night.date}: {len(fresh)} products are older than frame IDs that are taken already;"
+                f"night {book.night.date}: {counted(len(fresh), 'product')} {'is' if len(fresh) == 1 else 'are'} older"
+                " than frame IDs that are taken already;"
                 " expected all IDs in order of time; `--late --reason TEXT` assigns them out of order, for ever"
             )
         _assign(session, book, counter, fresh, late_reason if late else None)

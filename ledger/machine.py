@@ -13,7 +13,7 @@ from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
-from ledger.report import Reporter, Result, Silent, Stop
+from ledger.report import Reporter, Result, Silent, Stop, counted
 from ledger.rows import Work, to_raw
 from ledger.scan import NightFolder
 from ledger.settle import settle
@@ -267,7 +267,7 @@ class Machine:
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
             return (
-                f"{len(behind)} products are not {first.before} yet, and {first.state} takes the whole night:"
+                f"{counted(len(behind), 'product')} still to be {first.before}, and {first.state} takes the whole night:"
                 " see what failed, and run the same command again"
             )
         try:
@@ -360,7 +360,7 @@ class Machine:
             for step in undone:
                 steps.write_night_files(step, [w for w in works if flow.position(w.state) >= flow.position(step.state)])
             if steps.result.failed:
-                steps.result.stopped = f"{len(steps.result.failed)} products could not be taken back"
+                steps.result.stopped = f"{counted(len(steps.result.failed), 'product')} could not be taken back"
                 return
         if flow.position(target) < flow.position(flow.born):
             works = self.store.works(steps.book.night)
