@@ -1,5 +1,6 @@
 """The laws, proven: one query a law, whose rows are violations, and what the files themselves say."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from sqlmodel import Session, col
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.models import File, FrameId, Lineage, Night
+from ledger.scan import look_at, ways_on
 from ledger.store import Store
-from stages.base import TEMPORARY_PREFIX
+from stages.base import TEMPORARY_PREFIX, Stream
 
 AUDITS = Path(__file__).parent / "audits"
 
@@ -123,16 +125,24 @@ def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
     for file in files:
         if file.kind == "raw" and file.quarantine_reason:
             continue  # nothing stands on it
-        names = [file.name] if file.kind == "raw" else file.files
-        for name in names:
-            path = folder / file.folder / name
-            if not path.is_file():
-                yield Violation(
-                    "row_without_file", f"{path} is gone", "put it back; `ledger explain` tells what it was"
-                )
-            elif file.kind == "raw" and path.stat().st_size != file.size_bytes:
-                found = f"{path} has {path.stat().st_size} bytes, expected {file.size_bytes}"
-                yield Violation("raw_unchanged", found, "put the raw file back; raw files are read-only")
+        names = [file.name, Path(file.name).with_suffix(".txt").name] if file.kind == "raw" else file.files
+        gone = [folder / file.folder / name for name in names if not (folder / file.folder / name).is_file()]
+        for path in gone:
+            yield Violation("row_without_file", f"{path} is gone", "put it back; `ledger explain` tells what it was")
+        if file.kind == "raw" and not gone:
+            yield from _changed(folder, file)
+
+
+def _changed(night: Path, file: File) -> Iterator[Violation]:
+    """Yield a raw file that is not as registered: an advance would stop there, or register it anew."""
+    raw = look_at(night / file.folder / file.name, Stream(file.folder, file.camera))
+    if raw.is_as_registered(file):
+        return
+    if file.state == "raw":
+        next_step = f"`ledger scan {shlex.quote(str(night))}` registers it as it is now"
+    else:
+        next_step = ways_on(night, file, raw)
+    yield Violation("raw_unchanged", f"{raw.cube} changed underneath: {raw.differences(file)}", next_step)
 
 
 def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set[str]) -> Iterator[Violation]:

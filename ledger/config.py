@@ -78,8 +78,15 @@ class Engine(_Block):
 class Permissions(_Block):
     """Of what the ledger writes."""
 
-    umask: str | None = Field(default=None, pattern=r"^[0-7]{3,4}$")
+    umask: str | None = None
     group: str | None = None
+
+    @field_validator("umask", mode="before")
+    @classmethod
+    def _octal(cls, value: object) -> object:
+        if value is None or (isinstance(value, str) and re.fullmatch(r"[0-7]{3,4}", value)):
+            return value
+        raise ValueError('expected three or four octal digits in quotes, such as "0002"')
 
     @field_validator("group")
     @classmethod
@@ -109,8 +116,8 @@ class Config(_Block):
     engineering: Pipeline | None = None
     transfer: Transfer
     engine: Engine = Engine()
-    settle_minutes: float = Field(default=30, ge=0)
-    salvage: bool = False
+    settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
+    salvage: bool = Field(default=False, strict=True)
     log: Path
     permissions: Permissions = Permissions()
     instrument: Instrument
@@ -271,7 +278,8 @@ def _fault(error: Any) -> Fault:
         return Fault(path, "missing", f"set it in the file, or {variable}")
     message = error["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(error["input"], dict | list) else f": found {error['input']!r}"
-    return Fault(path, message[0].lower() + message[1:] + shown)
+    hint = "true or false, without quotes" if kind == "bool_type" else ""
+    return Fault(path, message[0].lower() + message[1:] + shown, hint)
 
 
 def _siblings(location: Sequence[object]) -> list[str]:

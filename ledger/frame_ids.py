@@ -17,8 +17,9 @@ from ledger.errors import NotReady, StateError
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, FrameSequence, ManifestLine, Night
 from ledger.models import State as StateRow
+from ledger.report import counted
 from ledger.rows import Work, order_key
-from ledger.scan import NightFolder, has_raws, nights_on_disk
+from ledger.scan import NightFolder, has_raws, nights_on_disk, reading
 from ledger.store import insert_if_new
 from stages.base import Product
 
@@ -131,8 +132,9 @@ def _count(session: Session, night: Night, kind: str, *, in_flow: bool) -> int:
 def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder) -> bool:
     """Whether the night has products that this ledger did not make."""
     products = folder.path / config.instrument.product_folder
-    if not products.is_dir() or not any(products.iterdir()):
-        return False
+    with reading(products):
+        if not products.is_dir() or not any(products.iterdir()):
+            return False
     paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
     made = session.execute(
         select(col(Entry.id))
@@ -188,7 +190,8 @@ def allocate(
         late = _is_disordered(session, book.prefix, fresh)
         if late and not late_reason:
             raise StateError(
-                f"night {book.night.date}: {len(fresh)} products are older than frame IDs that are taken already;"
+                f"night {book.night.date}: {counted(len(fresh), 'product')} {'is' if len(fresh) == 1 else 'are'} older"
+                " than frame IDs that are taken already;"
                 " expected all IDs in order of time; `--late --reason TEXT` assigns them out of order, for ever"
             )
         _assign(session, book, counter, fresh, late_reason if late else None)

@@ -14,7 +14,7 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Night
-from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, streams_ns
+from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, reading, streams_ns
 from ledger.store import Store
 from stages.base import frames_of
 
@@ -191,7 +191,9 @@ def _is_mended(session: Session, config: Config, row: Night, folder: NightFolder
     )
     for file in session.execute(query).scalars():
         cube, stream = folder.path / file.folder / file.name, streams.get(file.folder)
-        if stream is not None and cube.exists() and not look_at(cube, stream).is_as_registered(file):
+        with reading(cube):
+            is_there = cube.exists()
+        if stream is not None and is_there and not look_at(cube, stream).is_as_registered(file):
             return True
     return False
 

@@ -13,7 +13,7 @@ from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
-from ledger.report import Reporter, Result, Silent, Stop
+from ledger.report import Reporter, Result, Silent, Stop, counted
 from ledger.rows import Work, to_raw
 from ledger.scan import NightFolder
 from ledger.settle import settle
@@ -62,6 +62,7 @@ class Machine:
     def scan(self, folder: NightFolder) -> Result:
         """Register the night's raw files; put aside those that cannot be used."""
         with self._holding(folder, "scan", {}) as (steps, result):
+            self._tell_outside(steps)
             registration.register(steps)
         return result
 
@@ -98,6 +99,7 @@ class Machine:
         with self._holding(folder, "advance", arguments) as (steps, result):
             self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
+            self._tell_outside(steps)
             result.stopped = registration.register(steps, final=final)
             if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                 self._pair(steps)
@@ -213,6 +215,11 @@ class Machine:
 
     # forward
 
+    def _tell_outside(self, steps: Steps) -> None:
+        """Tell of cubes where no stream is: they look as if they were taken, and are not."""
+        for name, n in scan.cubes_outside(steps.folder, self.config.instrument).items():
+            steps.result.remarks[f"cubes outside of the streams, not used: {name}"] += n
+
     def _pair(self, steps: Steps) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
         book, flow = steps.book, steps.book.flow
@@ -260,7 +267,7 @@ class Machine:
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
             return (
-                f"{len(behind)} products are not {first.before} yet, and {first.state} takes the whole night:"
+                f"{counted(len(behind), 'product')} still to be {first.before}, and {first.state} takes the whole night:"
                 " see what failed, and run the same command again"
             )
         try:
@@ -353,7 +360,7 @@ class Machine:
             for step in undone:
                 steps.write_night_files(step, [w for w in works if flow.position(w.state) >= flow.position(step.state)])
             if steps.result.failed:
-                steps.result.stopped = f"{len(steps.result.failed)} products could not be taken back"
+                steps.result.stopped = f"{counted(len(steps.result.failed), 'product')} could not be taken back"
                 return
         if flow.position(target) < flow.position(flow.born):
             works = self.store.works(steps.book.night)

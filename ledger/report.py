@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
+def counted(n: int, noun: str) -> str:
+    """Return a number with its noun, such as ``1 raw file`` and ``2 raw files``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
 class Reporter(Protocol):
     """Who is told of progress: a terminal, a log, or nobody."""
 

@@ -2,15 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+import shlex
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ledger.clock import show_us
 from ledger.config import Config
-from ledger.errors import BadInput
+from ledger.errors import BadInput, NotReady
 from ledger.models import File
 from stages.base import Instrument, Stream
+from stages.cards import padded
 
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 
@@ -33,7 +37,8 @@ class NightFolder:
 class RawOnDisk:
     """A cube in a stream's folder, and what `stat` says of it and of the txt beside it.
 
-    `fault` says why there is nothing to stat: a link to nothing, a folder.
+    `fault` says why there is nothing to stat: a link to nothing, a folder, or a name that is not UTF-8; of such
+    a name `cube` has the other bytes escaped, as neither the database nor a terminal takes them.
     """
 
     stream: Stream
@@ -52,6 +57,62 @@ class RawOnDisk:
             row.timing_size_bytes,
             row.timing_mtime_ns,
         )
+
+    def differences(self, row: File) -> str:
+        """Return what has changed since `row` was written, found and expected; empty if nothing has."""
+        if self.fault:
+            return self.fault
+        sizes = {
+            "cube": (self.size_bytes, row.size_bytes),
+            "txt": (self.timing_size_bytes, row.timing_size_bytes),
+        }
+        mtimes_ns = {
+            "cube": (self.mtime_ns, row.mtime_ns),
+            "txt": (self.timing_mtime_ns, row.timing_mtime_ns),
+        }
+        told = []
+        for file, (found, expected) in sizes.items():
+            if found is None and expected is not None:
+                told.append(f"{file}: found none, expected {expected} bytes")
+                continue
+            if found != expected:
+                told.append(f"{file} size: found {found} bytes, expected {expected}")
+            then_ns, now_ns = reversed(mtimes_ns[file])
+            if then_ns != now_ns:
+                told.append(f"{file} mtime: found {show_ns(now_ns)}, expected {show_ns(then_ns)}")
+        return ", ".join(told)
+
+
+def ways_on(night: Path, row: File, raw: RawOnDisk) -> str:
+    """Return what to do about a raw file that changed after products were made of it.
+
+    Parameters
+    ----------
+    night : Path
+        Its night's folder.
+    row : File
+        As registered; if it was salvaged then, the whole file may have been found.
+    raw : RawOnDisk
+        As it is now. If its size is another, a rollback may need the old one: nothing that cannot be made
+        again is ever dropped.
+    """
+    folder = shlex.quote(str(night))
+    size_bytes = int(row.size_bytes or 0)
+    is_cut_off = row.lost_frames > 0 or size_bytes != padded(size_bytes)
+    welcome = " (it was cut off: the whole original is welcome in this way)" if is_cut_off else ""
+    resized = raw.size_bytes != size_bytes
+    old, new = (" with the old one in place", " with the new one") if resized else ("", "")
+    return (
+        f"raw files are read-only: put it back as it was; or, if the new one is right{welcome},"
+        f" `ledger rollback {folder} --yes`{old} and `ledger advance {folder}`{new}"
+    )
+
+
+def show_ns(time_ns: int | None) -> str:
+    """Return a time of the file system for people, in UT, with every digit that is compared."""
+    if time_ns is None:
+        return "none"
+    return f"{show_us(time_ns // 10**9 * 10**6)}.{time_ns % 10**9:09d}"
 
 
 def parse_date(text: str) -> str:
@@ -139,7 +200,9 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
             f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
         )
     first = settings.first_night or ""
-    names = sorted(p.name for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name) and p.is_dir())
+    with reading(settings.root):
+        dates = [p for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name)]
+        names = sorted(p.name for p in dates if p.is_dir())
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 
@@ -150,18 +213,26 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
     ------
     BadInput
         If a stream is a file.
+    NotReady
+        If a stream cannot be read.
     """
     for stream in instrument.streams:
         folder = night.path / stream.name
-        if folder.exists() and not folder.is_dir():
+        with reading(folder):
+            is_file = folder.exists() and not folder.is_dir()
+        if is_file:
             raise BadInput(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
     return [raw for stream in instrument.streams for raw in _raws_of(night.path / stream.name, stream)]
 
 
 def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     """Return the newest mtime of the streams' folders, in nanoseconds: it changes when a file comes or goes."""
-    folders = (night.path / stream.name for stream in instrument.streams)
-    return max((folder.stat().st_mtime_ns for folder in folders if folder.is_dir()), default=0)
+    mtimes_ns = [0]
+    for stream in instrument.streams:
+        folder = night.path / stream.name
+        with reading(folder):
+            mtimes_ns += [folder.stat().st_mtime_ns] if folder.is_dir() else []
+    return max(mtimes_ns)
 
 
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
@@ -173,21 +244,78 @@ def has_raws(night: NightFolder, instrument: Instrument) -> bool:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    if folder.is_dir():
-        yield from folder.iterdir()
+    with reading(folder):
+        if folder.is_symlink():
+            folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
+        entries = list(folder.iterdir()) if folder.is_dir() else []
+    yield from entries
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Translate what the disk refuses.
+
+    Raises
+    ------
+    NotReady
+        Naming the folder or file.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise NotReady(
+            f"{str(path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the ledger may list the"
+            " folder and read its files; correct owner, mode or mount, and run the same command again"
+        ) from exc
 
 
 def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
-    return [look_at(p, stream) for p in sorted(p for p in _entries(folder) if p.suffix == ".fits")]
+    cubes = [p for p in _entries(folder) if p.suffix == ".fits"]
+    raws = {shown(p): look_at(p, stream) for p in cubes if not is_text(p)}
+    raws |= {p.name: look_at(p, stream) for p in cubes if is_text(p)}  # last: an escaped name gives way
+    return sorted(raws.values(), key=lambda raw: raw.cube)
+
+
+def cubes_outside(night: NightFolder, instrument: Instrument) -> dict[str, int]:
+    """Return how many cubes lie in the night's folder itself and in each sub-folder that is neither a stream nor ours.
+
+    A folder that cannot be read is left out: nothing stands on it.
+    """
+    known = {instrument.product_folder, *(stream.name for stream in instrument.streams)}
+    found = {}
+    for name, folder in [("the night's folder", night.path), *_other_folders(night.path, known)]:
+        with suppress(OSError):
+            found[name] = sum(p.suffix == ".fits" and not p.name.startswith(".") for p in folder.iterdir())
+    return {name: n for name, n in found.items() if n}
+
+
+def _other_folders(folder: Path, known: Collection[str]) -> list[tuple[str, Path]]:
+    with suppress(OSError):
+        return sorted((shown(p), p) for p in folder.iterdir() if p.name not in known and p.is_dir())
+    return []
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file's name is UTF-8."""
+    return shown(path) == path.name
+
+
+def shown(path: Path) -> str:
+    """Return a file's name with bytes that are not UTF-8 escaped by backslashes."""
+    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
 
 
 def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
-    if not cube.is_file():
-        return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
-    info = cube.stat()
+    if not is_text(cube):
+        where = cube.with_name(shown(cube))
+        return RawOnDisk(stream, where, 0, 0, None, None, f"{where}: its name is not UTF-8; rename it, and its txt")
     timing = cube.with_suffix(".txt")
-    timing_info = timing.stat() if timing.is_file() else None
+    with reading(cube):
+        if not cube.is_file():
+            return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
+        info = cube.stat()
+        timing_info = timing.stat() if timing.is_file() else None
     return RawOnDisk(
         stream=stream,
         cube=cube,

@@ -70,7 +70,7 @@ class CubeLayout:
         if self.size_bytes >= (expected := self.expected_bytes):
             return None
         found = f"{self.path}: {self.size_bytes} bytes, expected {expected} for {self.shape[0]} frames"
-        return f"{found}: truncated, {self.n_whole} of them are whole"
+        return f"{found}: truncated, {self.n_whole} of them {'is' if self.n_whole == 1 else 'are'} whole"
 
     @property
     def expected_bytes(self) -> int:

@@ -122,9 +122,10 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     cards = _cards(cube, layout.header, (*instrument.keywords_kept(), *_FRAME_SIZE))
     exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
     if missing and not salvage:  # last: salvage is offered only where nothing else is wrong
+        frames = "frame" if n_used == 1 else f"{n_used} frames"
         raise BadInput(
-            f"{missing}; restore the pair from the acquisition machine, set salvage: true to use its first {n_used}"
-            " frames, or leave it in quarantine"
+            f"{missing}; restore the pair from the acquisition machine, set salvage: true to use its first {frames},"
+            " or leave it in quarantine"
         )
     return RawFacts(
         identity=hashlib.sha256("\n".join(content).encode()).hexdigest(),
@@ -150,8 +151,9 @@ def _missing(timing: Path, rows: Timing, layout: CubeLayout) -> str:
     faults = []
     if rows.n != layout.shape[0] or rows.is_cut:
         cut = " and one that is cut short" if rows.is_cut else ""
+        noun = "row" if rows.n == 1 else "rows"
         faults.append(
-            f"{timing}: {rows.n} rows{cut}, expected {layout.shape[0]}, one for each frame of {layout.path.name}"
+            f"{timing}: {rows.n} {noun}{cut}, expected {layout.shape[0]}, one for each frame of {layout.path.name}"
         )
     if layout.shortness:
         faults.append(layout.shortness)
@@ -176,8 +178,9 @@ def _check_order(timing: Path, rows: Timing) -> None:
     backwards = np.flatnonzero(np.diff(rows.acquired_us) < 0)
     if backwards.size:
         row = int(backwards[0]) + 1
+        times = "once" if backwards.size == 1 else f"{backwards.size} times"
         raise BadInput(
-            f"{timing}: times go backwards {backwards.size} times, first at row {row + 1}: "
+            f"{timing}: times go backwards {times}, first at row {row + 1}: "
             f"{rows.acquired_us[row]} us after {rows.acquired_us[row - 1]} us; expected times that never decrease"
         )
 

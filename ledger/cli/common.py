@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.errors import BadInput
-from ledger.report import Reporter, Result, Stop
+from ledger.report import Reporter, Result, Stop, counted
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -156,7 +156,7 @@ class Lines:
     def phase(self, name: str, total: int) -> None:
         """Say what begins."""
         if total:
-            self.say(f"{name}: {total} files")
+            self.say(f"{name}: {counted(total, 'file')}")
 
     def advance(self, n: int = 1) -> None:
         """Say nothing of single files."""
@@ -191,7 +191,7 @@ class Bars:
     def phase(self, name: str, total: int) -> None:
         """Begin a bar."""
         if total and self._progress is not None:
-            self.log.info("%s: %d files", name, total)
+            self.log.info("%s: %s", name, counted(total, "file"))
             self._progress.start()  # not before there is something to show: a question may be asked first
             self.task = self._progress.add_task(name, total=total)
 
@@ -256,10 +256,12 @@ def show_result(result: Result, *, as_json: bool) -> None:
     if as_json:
         show_json(result.as_json())
         return
-    done = ", ".join(f"{verb} {n}" for verb, n in result.moved.items()) or "nothing to do"
+    verbs = {"register": result.registered, **result.moved} if result.registered else result.moved
+    idle = "no file went on" if result.changed or not result.succeeded else "nothing to do"
+    done = ", ".join(f"{verb} {n}" for verb, n in verbs.items()) or idle
     typer.echo(f"night {result.date} ({result.pipeline}): {done}")
     if result.registered:
-        typer.echo(f"  registered   {result.registered} raw files")
+        typer.echo(f"  registered   {counted(result.registered, 'raw file')}")
     for name, reason in result.quarantined:
         typer.echo(f"  quarantined  {name}: {reason}")
     for name, what in result.salvaged:

@@ -7,6 +7,7 @@ import typer
 
 from ledger.cli.common import app
 from ledger.errors import BadInput
+from ledger.report import counted
 
 
 @app.command(epilog="Example: ledger simulate /tmp/nights 20260102")
@@ -33,4 +34,5 @@ def simulate(
         raise BadInput(f"simulate: {exc}") from exc
     frames = sum(file.n_frames for file in made.files)
     faults = sum(file.fault is not None for file in made.files)
-    typer.echo(f"{root / parse_date(date)}: {len(made.files)} raw files, {frames} frames, {faults} of the files faulty")
+    files = counted(len(made.files), "raw file")
+    typer.echo(f"{root / parse_date(date)}: {files}, {frames} frames, {faults} of the files faulty")

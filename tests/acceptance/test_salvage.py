@@ -213,6 +213,15 @@ def test_a_mended_file_is_another_file(sqlite_world):
     result = world.advance()
     assert [name for name, _ in result.failed] == [f"vcam1/{cube.name}"]
     assert "changed underneath" in result.failed[0][1]
+    (violation,) = audit.check_files(world.store(), world.config)
+    assert "the whole original is welcome" in violation.next_step
+    assert "--yes` with the old one in place" in violation.next_step
+    cut(cube, 0.7)
+    assert world.rollback().succeeded
+    restore(cube, content)
+    assert world.advance(late_reason="the original was found").succeeded
+    assert balance(world)[2] == 0
+    assert_clean(world)
 
 
 @pytest.mark.parametrize("batch", [1, registration.BATCH])

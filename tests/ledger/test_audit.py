@@ -1,6 +1,8 @@
 """Every law finds its violation: each is planted in a night that was sound, around the guards where one stands."""
 
 import json
+import os
+import shlex
 import sqlite3
 from pathlib import Path
 
@@ -117,16 +119,55 @@ def test_what_a_dead_run_left_is_told_from_what_is_foreign(finished):
     assert violations(finished) == []
 
 
-@pytest.mark.parametrize("what", ["gone", "longer"])
-def test_a_raw_file_that_changed(finished, what):
-    path = next((finished.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+@pytest.mark.parametrize("suffix", [".fits", ".txt"])
+@pytest.mark.parametrize("what", ["gone", "longer", "touched"])
+def test_a_raw_file_that_changed(finished, what, suffix):
+    path = next((finished.folder / "archive" / DATE / "vcam1").glob("*.fits")).with_suffix(suffix)
+    mtime_ns, size = path.stat().st_mtime_ns, path.stat().st_size
     if what == "gone":
         path.unlink()
-    else:
+    elif what == "longer":
         path.write_bytes(path.read_bytes() + bytes(2880))
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    else:
+        os.utime(path, ns=(mtime_ns, mtime_ns + 1))
     (violation,) = violations(finished)
-    assert violation.law == {"gone": "row_without_file", "longer": "raw_unchanged"}[what]
-    assert str(path) in violation.what
+    file = {".fits": "cube", ".txt": "txt"}[suffix]
+    assert violation.law == ("row_without_file" if what == "gone" else "raw_unchanged")
+    assert str(path if what == "gone" else path.with_suffix(".fits")) in violation.what
+    if what == "longer":
+        assert f"{file} size: found {size + 2880} bytes, expected {size}" in violation.what
+    if what == "touched":
+        assert violation.what.count("expected") == 1
+        assert f"{file} mtime: found " in violation.what
+    if what != "gone":
+        night = path.parent.parent
+        old = " with the old one in place" if (what, suffix) == ("longer", ".fits") else ""
+        assert f"`ledger rollback {night} --yes`{old} and `ledger advance {night}`" in violation.next_step
+    assert not finished.advance().succeeded
+
+
+def test_a_raw_file_without_products_is_simply_registered_anew(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.machine().scan(sqlite_world.night()).succeeded
+    path = next((sqlite_world.folder / "archive" / DATE / "vcam1").glob("*.txt"))
+    os.utime(path, ns=(1, 1))
+    found = list(audit.check_files(sqlite_world.store(), sqlite_world.config))
+    assert [(v.law, v.next_step.split("`")[1]) for v in found] == [
+        ("raw_unchanged", f"ledger scan {path.parent.parent}")
+    ]
+    assert sqlite_world.machine().scan(sqlite_world.night()).succeeded
+    assert violations(sqlite_world) == []
+
+
+def test_the_way_on_with_a_raw_file_that_is_right_now(finished):
+    path = next((finished.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    os.utime(path, ns=(1, 1))
+    (violation,) = violations(finished)
+    for command in violation.next_step.split("`")[1::2]:
+        done = finished.run(*shlex.split(command)[1:])
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert violations(finished) == []
 
 
 @pytest.mark.parametrize("beyond", [False, True])

@@ -1,11 +1,13 @@
 """The command line: words, JSON, exit status, terminals; what is asked and what is never done unasked."""
 
 import json
+import logging
 import os
 import pty
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,9 @@ import pytest
 import typer.main
 
 from ledger.cli import main
-from ledger.cli.common import app
+from ledger.cli.common import Lines, app, show_result
 from ledger.lease import Lease
+from ledger.report import Result, counted
 from tests.world import DATE, World
 
 README = Path(__file__).parents[2] / "README.md"
@@ -296,3 +299,38 @@ def test_every_run_is_on_record_with_its_exit_status(night, ledger):
     assert ledger("rollback", "--date", DATE, "--yes")[0] == 0
     runs = night.query("SELECT command, exit_status, ended_us >= started_us FROM run ORDER BY id")
     assert runs == [("scan", 0, 1), ("advance", 1, 1), ("advance", 0, 1), ("rollback", 0, 1)]
+
+
+def lines_of(capsys: pytest.CaptureFixture[str], **found: Any) -> list[str]:
+    result = Result("archive", DATE)
+    for name, value in found.items():
+        setattr(result, name, value)
+    show_result(result, as_json=False)
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("found", "first"),
+    [
+        ({}, "nothing to do"),
+        ({"registered": 1}, "register 1"),
+        ({"registered": 80, "moved": Counter(sync=80)}, "register 80, sync 80"),
+        ({"quarantined": [("vcam1/a.fits", "no txt")]}, "no file went on"),
+        ({"failed": [("vcam1/a.fits", "gone")]}, "no file went on"),
+        ({"stopped": "not yet"}, "no file went on"),
+        ({"settled": ["a: left behind, removed"]}, "no file went on"),
+    ],
+)
+def test_nothing_to_do_is_said_only_where_there_was_nothing(capsys, found, first):
+    assert lines_of(capsys, **found)[0] == f"night {DATE} (archive): {first}"
+
+
+@pytest.mark.parametrize(("n", "words"), [(1, "1 raw file"), (80, "80 raw files")])
+def test_one_file_is_no_files(capsys, n, words):
+    assert lines_of(capsys, registered=n)[1] == f"  registered   {words}"
+    assert counted(n, "product") == words.replace("raw file", "product")
+
+
+def test_a_phase_of_one_file(capsys):
+    Lines(logging.getLogger("test")).phase("synced", 1)
+    assert capsys.readouterr().err.endswith("synced: 1 file\n")

@@ -82,6 +82,41 @@ def test_faults_between_blocks(data, change, path):
     assert path in faults(data)
 
 
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("salvage", 1, ("true or false, without quotes", "found 1")),
+        ("salvage", "true", ("true or false, without quotes", "found 'true'")),
+        ("settle_minutes", float("inf"), ("finite number", "found inf")),
+        ("settle_minutes", float("nan"), ("finite number", "found nan")),
+        ("settle_minutes", "30", ("number", "found '30'")),
+        ("settle_minutes", True, ("number", "found True")),
+        ("settle_minutes", -1, ("greater than or equal to 0", "found -1")),
+        ("permissions.umask", 999, ("octal digits in quotes", "found 999")),
+        ("permissions.umask", "999", ("octal digits in quotes", "found '999'")),
+        ("permissions.umask", 2, ("octal digits in quotes", "found 2")),
+    ],
+)
+def test_a_value_of_the_wrong_kind(data, path, value, words):
+    *blocks, key = path.split(".")
+    block = data
+    for name in blocks:
+        block = block[name]
+    block[key] = value
+    found = faults(data)
+    assert set(found) == {path}
+    assert all(word in found[path] for word in words), found[path]
+
+
+def test_values_of_the_right_kind(data):
+    assert (
+        override(data, {"LEDGER_SALVAGE": "true", "LEDGER_SETTLE_MINUTES": "5", "LEDGER_PERMISSIONS__UMASK": "0002"})
+        == []
+    )
+    config = parse_config(data)
+    assert (config.salvage, config.settle_minutes, config.permissions.umask) == (True, 5, "0002")
+
+
 def test_any_key_is_overridden_from_the_environment(data):
     environment = {
         "LEDGER_ARCHIVE__ROOT": "/data/archive",

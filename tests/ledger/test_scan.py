@@ -1,12 +1,16 @@
 """What is on disk and what becomes of it: dates, folders, files put right, changed, gone, late, still being written."""
 
+import errno
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger import audit
+from ledger.cli import main
 from ledger.errors import BadInput, StateError
 from ledger.scan import find_night, parse_date
 from tests.world import DATE, World
@@ -324,3 +328,122 @@ def test_a_foreign_night_is_refused_and_never_touched(sqlite_world):
     assert sqlite_world.advance().succeeded
     assert sqlite_world.rollback().succeeded
     assert sqlite_world.advance().succeeded
+
+
+# names and folders that cannot be used
+
+
+def rename(cube: Path, stem: bytes) -> Path:
+    """Give a cube and its txt another name, which need not be text; return the cube's path."""
+    for path in (cube, cube.with_suffix(".txt")):
+        path.rename(path.with_name(os.fsdecode(stem) + path.suffix))
+    return cube.with_name(os.fsdecode(stem) + cube.suffix)
+
+
+def test_a_name_that_is_no_text_is_put_aside_escaped(world):
+    world.simulate(scale=0.02, scenario=("slow",))
+    first = raw_files(world)[0]
+    renamed = rename(first, b"vcam1_\xff")
+    escaped = r"vcam1/vcam1_\xff.fits"
+    done = world.run("advance", "--date", DATE, "--dry-run")
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    assert escaped in done.stdout
+    done = world.run("advance", "--date", DATE, "--to", "fixed")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  quarantined"))
+    assert escaped in line
+    assert "UTF-8" in line
+    assert "rename it" in line
+    assert world.query("SELECT folder, name FROM quarantine") == [("vcam1", r"vcam1_\xff.fits")]
+    for command in (("status",), ("audit",), ("summary", "--date", DATE), ("scan", "--date", DATE)):
+        done = world.run(*command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert not world.advance(to="fixed").changed
+    rename(renamed, first.stem.encode())
+    assert world.advance().registered == 1
+    assert_clean(world)
+
+
+def test_an_escaped_name_gives_way_to_a_file_that_is_called_so(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    first, second = raw_files(sqlite_world)[:2]
+    rename(first, b"vcam1_\xff")
+    rename(second, rb"vcam1_\xff")
+    result = sqlite_world.advance(to="synced")
+    assert (result.succeeded, result.quarantined) == (True, [])
+    assert_clean(sqlite_world)
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path) -> None:
+    """Make a call on what lies in `folder`, or on itself, fail as it does for who may not look."""
+    really = getattr(Path, call)
+
+    def refused(self: Path, *arguments: Any, **options: Any) -> Any:
+        if (self if call == "iterdir" else self.parent) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+        return really(self, *arguments, **options)
+
+    monkeypatch.setattr(Path, call, refused)
+
+
+@pytest.mark.parametrize(
+    "command", [("advance", "--date", DATE), ("scan", "--date", DATE), ("summary", "--date", DATE), ("status",)]
+)
+@pytest.mark.parametrize("what", ["list", "stat", "link", "root"])
+def test_a_folder_that_cannot_be_read_is_one_sentence(sqlite_world, monkeypatch, capsys, command, what):
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    stream = sqlite_world.folder / "archive" / DATE / "vcam1"
+    if what == "list":
+        forbid(monkeypatch, "iterdir", stream)
+    elif what == "stat":
+        forbid(monkeypatch, "stat", stream)
+    elif what == "link":
+        stream.rename(stream.with_name("shelf"))
+        stream.symlink_to("nowhere")
+    elif command == ("status",):
+        stream = stream.parent.parent
+        forbid(monkeypatch, "iterdir", stream)
+    else:
+        stream = stream.parent
+        forbid(monkeypatch, "stat", stream)
+    monkeypatch.chdir(sqlite_world.folder)
+    monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(sqlite_world.config_path), *command])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    err = capsys.readouterr().err
+    if command == ("status",) and what == "stat":
+        assert exited.value.code in (0, None), err  # it only lists
+        return
+    assert exited.value.code == 1, err
+    (line,) = (line for line in err.splitlines() if line.startswith("ledger: "))
+    assert "Traceback" not in err
+    assert str(stream) in line
+    assert "cannot be read" in line
+    assert "run the same command again" in line
+
+
+# cubes that no stream holds
+
+
+@pytest.mark.parametrize("command", [("scan",), ("advance", "--to", "synced")])
+def test_cubes_outside_of_the_streams_are_told_in_one_line(sqlite_world, command):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    night = sqlite_world.folder / "archive" / DATE
+    first, second, third = raw_files(sqlite_world)[:3]
+    (night / "vcam3").mkdir()
+    for cube in (first, second):
+        cube.rename(night / "vcam3" / cube.name)
+    third.rename(night / third.name)
+    (night / "notes").mkdir()
+    name, *options = command
+    done = sqlite_world.run(name, "--date", DATE, *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (line,) = (line for line in done.stdout.splitlines() if "outside" in line)
+    assert line == "  remark       cubes outside of the streams, not used: the night's folder 1, vcam3 2"
+
+
+def test_products_are_not_outside_of_the_streams(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("slow",))
+    assert sqlite_world.advance(to="fixed").succeeded
+    assert list((sqlite_world.folder / "archive" / DATE / "vgen2").glob("*.fits"))
+    assert not any("outside" in remark for remark in sqlite_world.advance(to="fixed").remarks)

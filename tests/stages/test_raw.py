@@ -124,7 +124,7 @@ FAULTS = {
     "fewer rows": (rows(range(9)), ".txt", "9 rows, expected 10"),
     "no rows": (rows([]), ".txt", "0 rows, expected 10"),
     "unreadable rows": (b"# \nabc\n", ".txt", "row"),
-    "times that go backwards": (rows([0, 1, 2, 4, 3, 5, 6, 7, 8, 9]), ".txt", "go backwards 1 times, first at row 5"),
+    "times that go backwards": (rows([0, 1, 2, 4, 3, 5, 6, 7, 8, 9]), ".txt", "go backwards once, first at row 5"),
     "not FITS": (b"nothing", ".fits", "not a FITS file"),
     "truncated": (cube_of()[:-2880], ".fits", "truncated"),
     "two axes": (cube_of(naxis=2), ".fits", "NAXIS is 2"),
@@ -176,7 +176,8 @@ def test_a_file_that_was_cut_off_is_used_as_far_as_it_goes(cube, what):
     content, suffix, n_used = CUT_OFF[what]
     whole = look(cube)
     cube.with_suffix(suffix).write_bytes(content)
-    with pytest.raises(BadInput, match=rf"set salvage: true to use its first {n_used} frames"):
+    first = "frame" if n_used == 1 else f"{n_used} frames"
+    with pytest.raises(BadInput, match=f"set salvage: true to use its first {first},"):
         look(cube)
     facts = look(cube, salvage=True)
     assert (facts.n_frames, facts.lost_frames, facts.used_frames) == (10, 10 - n_used, n_used)
@@ -251,6 +252,15 @@ def test_more_rows_than_frames_of_a_short_file_are_not_salvaged(cube):
     cube.with_suffix(".txt").write_bytes(format_timing(make_timing(11)))
     with pytest.raises(BadInput, match="11 rows, expected 10"):
         look(cube, salvage=True)
+
+
+def test_one_row_and_one_frame_are_told_as_one(cube):
+    cube.with_suffix(".txt").write_bytes(rows([0]))
+    with pytest.raises(BadInput, match=r": 1 row, expected 10.* use its first frame, or leave"):
+        look(cube)
+    cube.write_bytes(WHOLE[: 2880 + 70])
+    with pytest.raises(BadInput, match="1 of them is whole"):
+        look(cube)
 
 
 def test_old_files_are_salvaged_too(cube):
