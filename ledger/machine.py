@@ -266,10 +266,8 @@ class Machine:
         inside = [w for w in works if w.quarantine_reason is None]
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
-            return (
-                f"{counted(len(behind), 'product')} still to be {first.before}, and {first.state} takes the whole night:"
-                " see what failed, and run the same command again"
-            )
+            left = f"{counted(len(behind), 'product')} still to be {first.before}"
+            return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
         try:
             if first is flow.steps[1] and flow.numbering is not None:
                 self._look(steps, works, final=final)

@@ -10,7 +10,8 @@ from typing import Any
 from ledger.config import Config
 from ledger.errors import Interrupted
 from ledger.models import File
-from ledger.scan import RawOnDisk, is_young, raws_on_disk, streams_ns
+from ledger.report import counted
+from ledger.scan import RawOnDisk, is_young, raws_on_disk, streams_ns, ways_on
 from ledger.steps import Steps
 from ledger.store import Store
 from stages import base
@@ -66,10 +67,7 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         if row is None or (row.state == first_state and is_due(raw, row, steps.config)):
             todo.append((raw, row))
         elif not raw.is_as_registered(row):
-            reason = (
-                f"changed underneath: found {raw.size_bytes} bytes, expected {row.size_bytes} bytes, and the mtime and"
-                " txt that it was registered with; raw files are read-only: put it back"
-            )
+            reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
             steps.result.failed.append((f"{row.folder}/{row.name}", reason))
     gone = [row for row in rows.values() if not row.quarantine_reason]
     for row in gone:
@@ -82,7 +80,7 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         _stop_if_asked(steps)
         missing += _register(steps, batch, final=final)
     if missing:
-        return f"{missing} raw files cannot be had, and pairing takes the whole night: see what failed"
+        return f"{counted(missing, 'raw file')} cannot be had, and pairing takes the whole night: see what failed"
     steps.book.looked_at(seen_ns)
     return None
 
