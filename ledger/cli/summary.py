@@ -20,9 +20,21 @@ from ledger.cli.common import (
     show_table,
     which_of_both,
 )
+from ledger.tally import (
+    DUBIOUS_LIMIT,
+    HST,
+    LOST,
+    QUARANTINED,
+    UNPAIRED_LIMIT,
+    Minute,
+    Target,
+    classes_of,
+    sum_of,
+    when,
+)
 
 if TYPE_CHECKING:
-    from ledger.summary import Minute, Summary, Target
+    from ledger.summary import Summary
 
 #: Files in quarantine, salvaged files and targets that are listed for people; JSON has all.
 LISTED, LISTED_TARGETS = 12, 20
@@ -89,8 +101,6 @@ def _show_table(table: Table) -> None:
 
 def minute_table(found: "Summary") -> Table:
     """Return columns and rows: a row for each minute, a column for each class that the night has."""
-    from ledger.summary import HST, classes_of
-
     present = {name for minute in found.minutes for name, n in minute.frames.items() if n}
     kinds = [name for name in classes_of(found.cameras) if name in present]
     is_marked = any(minute.marks() for minute in found.minutes)
@@ -213,8 +223,6 @@ def after_tables(found: "Summary", dither: str) -> list[str]:
 
 
 def _legend(found: "Summary", dither: str) -> list[str]:
-    from ledger.summary import DUBIOUS_LIMIT, LOST, QUARANTINED, UNPAIRED_LIMIT, sum_of
-
     lines = ["Frames are those of both cameras, counted in the minute in which their product or raw file begins."]
     marks = {kind for tally in (*found.minutes, *found.targets) for kind in tally.marks()}
     meanings = {
@@ -298,8 +306,6 @@ def _equation(found: "Summary") -> list[str]:
 
 def _classes(found: "Summary") -> list[str]:
     """Return the frames in products by class, and how many of each are dubious."""
-    from ledger.summary import classes_of
-
     balance = found.balance
     paired = [f"{word} {balance.in_products[kind]}" for kind, word in _PAIRED.items() if balance.in_products.get(kind)]
     lines = [f"paired: {', '.join(paired)}"] if paired else []
@@ -314,8 +320,6 @@ def _classes(found: "Summary") -> list[str]:
 
 def verdict(found: "Summary") -> str:
     """Return in one line whether the night is as expected."""
-    from ledger.summary import sum_of
-
     known = [target for target in found.targets if target.name is not None]
     marked = [target for target in known if target.marks()]
     looks = []
@@ -340,10 +344,8 @@ def verdict(found: "Summary") -> str:
     return "; ".join(looks) if looks else f"Nothing unexpected in {_count(len(known), 'target')}."
 
 
-def _other_minutes(found: "Summary", marked: Sequence["Target"]) -> list["Minute"]:
+def _other_minutes(found: "Summary", marked: Sequence[Target]) -> list[Minute]:
     """Return the minutes with marks that no target has as a whole: few among its many."""
-    from ledger.summary import QUARANTINED
-
     names = {target.name for target in marked}
     return [
         minute
@@ -382,9 +384,7 @@ def _on_two_lines(heading: str) -> str:
     return f"{first}\n{last}" if first else heading
 
 
-def _of_kind(target: "Target", kind: str) -> int:
-    from ledger.summary import sum_of
-
+def _of_kind(target: Target, kind: str) -> int:
     return sum_of(target.frames, kind) if kind in _OF_CAMERAS else target.frames[kind]
 
 
@@ -413,8 +413,6 @@ def _exposures(times_us: set[int]) -> str:
 
 def _clock(time_us: int | None, zone: timedelta = timedelta(), date: str = "") -> str:
     """Return the time of day; with the day, where that is not `date`."""
-    from ledger.summary import when
-
     if time_us is None:
         return "?"
     then = when(time_us, zone)

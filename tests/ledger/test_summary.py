@@ -19,7 +19,8 @@ from ledger.cli.summary import after_tables, before_tables, minute_table, narrow
 from ledger.errors import BadInput
 from ledger.simulate import Truth
 from ledger.store import Store
-from ledger.summary import Minute, Piece, Summary, classes_of, minutes_of, targets_of
+from ledger.summary import Summary
+from ledger.tally import Minute, Piece, classes_of, minutes_of, targets_of
 from tests.world import DATE, World
 
 MINUTE_US = 60_000_000
