@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ import pytest
 from sqlalchemy import event, text
 
 from ledger import summary as summaries
+from ledger.cli.summary import after_tables, before_tables, minute_table, narrow, target_table, verdict
 from ledger.errors import BadInput
 from ledger.simulate import Truth
 from ledger.store import Store
-from ledger.summary import Minute, Piece, Summary, classes_of
+from ledger.summary import Summary
+from ledger.tally import Minute, Piece, classes_of, minutes_of, targets_of
 from tests.world import DATE, World
 
 MINUTE_US = 60_000_000
@@ -36,7 +39,7 @@ def frames_of(found: Summary) -> Counter[str]:
 
 
 def in_words(found: Summary, world: World) -> str:
-    lines = [*summaries.before_table(found), *summaries.after_table(found, world.config.instrument.cards)]
+    lines = [*before_tables(found), *after_tables(found, world.config.instrument.cards.dither_us)]
     return "\n".join(lines)
 
 
@@ -96,8 +99,8 @@ def test_minutes_targets_and_exposure_times_are_those_of_the_truth(world):
     assert [m.at_us for m in found.minutes] == sorted(m.at_us for m in found.minutes)
     for minute in found.minutes:
         assert (minute.targets, minute.exposures_us) == ({"AB Aur"}, {18_000})
-    columns, rows = summaries.table(found)
-    assert columns == ("HST", "UT", "target", "exposure", "no FLC")
+    columns, rows = minute_table(found)
+    assert columns == ("HST", "UT", "target", "exposure", "paired, no FLC")
     assert rows[0][:4] == ("20:00", "06:00", "AB Aur", "18 ms")
 
 
@@ -106,7 +109,7 @@ def test_a_sound_night_has_no_marks(sqlite_world):
     assert sqlite_world.advance(to="synced").succeeded
     found = summarise(sqlite_world)
     assert not any(minute.marks() for minute in found.minutes)
-    assert "Nothing unexpected." in in_words(found, sqlite_world)
+    assert in_words(found, sqlite_world).endswith("\nNothing unexpected in 1 target.")
 
 
 def test_marks_are_where_frames_were_dropped_and_nowhere_else(sqlite_world):
@@ -147,6 +150,84 @@ def test_what_is_alone_on_purpose_is_not_marked():
     assert minute.marks() == {}
 
 
+# states and targets
+
+
+@pytest.mark.parametrize("scenario", [("pdi",), ("pdi", "onecamera", "bad"), ("trains",)])
+def test_dubious_frames_of_all_classes_are_those_that_advance_remarks(sqlite_world, scenario):
+    sqlite_world.simulate(scale=0.3, scenario=scenario)
+    remarked = sqlite_world.advance(to="synced").remarks["dubious frames"]
+    found = summarise(sqlite_world)
+    dubious: Counter[str] = Counter()
+    for minute in found.minutes:
+        dubious.update(minute.dubious)
+    assert sum(dubious.values()) == remarked > 0
+    assert dict(dubious) == found.balance.dubious
+    assert dubious["paired_D"] == frames_of(found)["paired_D"]
+    words = in_words(found, sqlite_world)
+    assert f" D in all: {remarked}\n" in words
+    for name, n in dubious.items():
+        if name != "paired_D":
+            assert f" {name.replace('_', ' ')}: {frames_of(found)[name]}, of these D {n}\n" in words
+    told = found.as_json()
+    assert sum(sum(minute["dubious"].values()) for minute in told["minutes"]) == remarked
+    assert sum(sum(target["dubious"].values()) for target in told["targets"]) == remarked
+
+
+def with_pieces(found: Summary, pieces: list[Piece]) -> Summary:
+    return replace(found, minutes=minutes_of(pieces), targets=targets_of(pieces))
+
+
+@pytest.fixture
+def sound(sqlite_world):
+    """A summary of a night that holds."""
+    sqlite_world.simulate(scale=0.05, scenario=("slow",))
+    assert sqlite_world.advance(to="synced").succeeded
+    return summarise(sqlite_world)
+
+
+def pieces_of(target: str, at_us: int, **frames: int) -> list[Piece]:
+    return [
+        Piece(at_us, kind, n, kind[-1] if kind[-1] in "ABD" else None, ((target, 1000),)) for kind, n in frames.items()
+    ]
+
+
+def test_a_target_that_is_all_dubious_is_seen_among_others_of_its_minute(sound):
+    pieces = pieces_of("Good", 0, paired_A=5000, paired_B=5000) + pieces_of("Poor", 1000, paired_D=40)
+    found = with_pieces(sound, pieces)
+    assert [minute.marks() for minute in found.minutes] == [{}]
+    assert verdict(found) == "1 of 2 targets needs a look: Poor (D 100.0%)"
+    columns, rows = target_table(found)
+    assert columns == ("target", "exposure", "frames", "paired A", "paired B", "paired D", "all D", "look at")
+    assert rows == [
+        ("Good", "1 ms", "10000", "50.0%", "50.0%", "", "", ""),
+        ("Poor", "1 ms", "40", "", "", "100%", "100%", "D 100.0%"),
+    ]
+
+
+def test_a_bad_minute_among_many_of_its_target_is_in_the_verdict(sound):
+    pieces = pieces_of("Star", 0, paired_A=99_000, paired_B=99_000)
+    pieces += pieces_of("Star", MINUTE_US, paired_A=50, paired_D=50)
+    found = with_pieces(sound, pieces)
+    assert [target.marks() for target in found.targets] == [{}]
+    assert verdict(found) == "1 minute needs a look: 00:01 UT"
+    pieces += pieces_of("Poor", 5 * MINUTE_US, paired_D=40)
+    looks = "1 of 2 targets needs a look: Poor (D 100.0%); 1 minute of other targets needs a look: 00:01 UT"
+    assert verdict(with_pieces(sound, pieces)) == looks
+    unknown = Piece(MINUTE_US, "quarantined", 0)
+    assert verdict(with_pieces(sound, [*pieces, unknown])) == f"{looks}; files of unknown target: quarantined 1"
+
+
+def test_of_many_targets_those_with_marks_are_listed(sound):
+    pieces = [piece for n in range(30) for piece in pieces_of(f"T{n:02}", n * MINUTE_US, paired_none=100)]
+    pieces += pieces_of("T29", 29 * MINUTE_US, unpaired_1=100)
+    found = with_pieces(sound, pieces)
+    _, rows = target_table(found)
+    assert [row[0] for row in rows] == [*(f"T{n:02}" for n in range(19)), "T29"]
+    assert len(found.as_json()["targets"]) == 30
+    assert verdict(found) == "1 of 30 targets needs a look: T29 (unpaired 50.0%)"
+
+
 # quarantine
 
 
@@ -163,7 +244,15 @@ def test_files_in_quarantine_are_told_and_marked(world):
     assert last.marks()["quarantined"] == "quarantined 11"
     assert not any(minute.marks() for minute in sound)
     words = in_words(found, world)
-    assert "11 raw files; 11 of them tell no number" in words
+    assert "11 raw files, 11 of them of unknown length" in words
+    assert (
+        "The sum holds: every frame is accounted for, except those of 11 files in quarantine of unknown length.\n"
+        in words
+    )
+    assert found.balance.holds
+    assert not found.as_json()["balance"]["is_complete"]
+    assert verdict(found).endswith("files of unknown target: quarantined 11")
+    assert "1 of 2 targets needs a look: HD141569A (unpaired" in words
     for file in found.quarantine:
         assert f"{file.name}: {file.reason}" in words
 
@@ -177,8 +266,9 @@ def test_a_file_in_quarantine_that_was_written_at_another_time_has_no_minute(sql
     found = summarise(sqlite_world)
     assert found.minutes[-1].at_us is None
     assert found.minutes[-1].quarantined_files == 1
-    _, rows = summaries.table(found)
-    assert rows[-1][:2] == ("?", "?")
+    _, rows = minute_table(found)
+    assert rows[-1][:3] == ("?", "?", "?")
+    assert "  ?: unknown" in in_words(found, sqlite_world)
     assert found.as_json()["minutes"][-1]["ut"] is None
 
 
@@ -231,7 +321,11 @@ def test_the_sum_of_a_whole_night_holds_in_every_state(world):
     assert (found.unregistered, found.balance.raw_files) == (0, n_files)
     assert (found.balance.not_synced, found.balance.not_synced_files) == (sound, n_files - 11)
     assert set(+frames_of(found)) == {"not_synced"}
-    assert {"AB Aur", "DARK", "HD141569A", "HD 34700"} == set().union(*(m.targets for m in found.minutes))
+    waiting = f"not yet judged: {sound} frames are not synced; next: ledger advance --date {DATE}; files of unknown"
+    assert verdict(found).startswith(waiting)
+    assert not found.as_json()["is_judged"]
+    assert {"AB Aur", "DARK", "HD141569A", "HD 34700"} == set().union(*(m.names for m in found.minutes))
+    assert {"AB Aur", "DARK", "HD141569A", "HD 34700", None} == {target.name for target in found.targets}
     told = []
     for state in ("synced", "compressed", "manifested"):
         assert world.advance(to=state).succeeded
@@ -242,20 +336,44 @@ def test_the_sum_of_a_whole_night_holds_in_every_state(world):
         told.append(found)
     assert told[0] == told[1] == told[2]
     assert told[0].balance.in_products == dict(+frames_of(told[0]))
+    assert sum((target.frames for target in told[0].targets), Counter()) == frames_of(told[0])
+    assert told[0].is_judged
     assert world.rollback().succeeded
     assert summarise(world).balance.not_synced == sound
+    assert verdict(summarise(world)).startswith(waiting)
 
 
-def test_lost_frames_are_in_the_sum(sqlite_world):
-    sqlite_world.simulate(scale=0.05, scenario=("slow",))
+def test_lost_frames_are_in_the_sum_marked_and_listed(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=SOUND)
     assert sqlite_world.advance(to="synced").succeeded
     before = summarise(sqlite_world).balance
     first = "WHERE id = (SELECT MIN(id) FROM file WHERE kind = 'raw')"
     change(sqlite_world, f"UPDATE file SET n_frames = n_frames + 5, lost_frames = 5 {first}")
+    ((name, n, at_us),) = sqlite_world.query(f"SELECT folder || '/' || name, n_frames, last_us FROM file {first}")
     found = summarise(sqlite_world)
     assert (found.balance.lost, found.balance.lost_files, found.balance.frames) == (5, 1, before.frames + 5)
     assert found.balance.holds
-    assert "5 lost: 1 salvaged raw file" in in_words(found, sqlite_world)
+    minute_us = at_us // MINUTE_US * MINUTE_US
+    assert {m.at_us for m in found.minutes if m.marks()} == {minute_us}
+    assert [m.marks() for m in found.minutes if m.at_us == minute_us] == [{"lost": "lost 5"}]
+    words = in_words(found, sqlite_world)
+    assert "5 lost: 1 salvaged raw file\n" in words
+    assert f"salvaged: 1 raw file\n  {name}: 5 of {n} frames lost\n" in words
+    assert "  lost: frames of raw files that were cut off" in words
+    assert words.endswith("\n1 of 1 target needs a look: AB Aur (lost 5)")
+    assert found.as_json()["salvaged"] == [{"name": name, "frames": n, "lost": 5}]
+
+
+def test_the_frames_that_salvage_loses_are_told(sqlite_world):
+    sqlite_world.data["salvage"] = True
+    sqlite_world.simulate(scale=0.05, scenario=("slow", "bad"))
+    assert sqlite_world.advance(to="synced").succeeded
+    found = summarise(sqlite_world)
+    lost = dict(sqlite_world.query("SELECT folder || '/' || name, lost_frames FROM file"))
+    assert {file.name: file.lost for file in found.salvaged} == {name: n for name, n in lost.items() if n}
+    assert len(found.salvaged) >= 2
+    assert frames_of(found)["lost"] == found.balance.lost == sum(lost.values())
+    assert found.balance.holds
 
 
 def test_a_sum_that_does_not_hold_is_said_and_fails(sqlite_world):
@@ -369,7 +487,7 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
     sqlite_world.simulate(scale=0.05)
     assert sqlite_world.advance(to="synced").succeeded
     told = json.loads(sqlite_world.run("summary", "--date", DATE, "--json").stdout)
-    keys = "pipeline date excluded_reason unregistered minutes balance quarantine"
+    keys = "pipeline date excluded_reason unregistered is_judged minutes targets balance quarantine salvaged"
     assert set(told) == set(keys.split())
     names = set(classes_of((1, 2)))
     assert {
@@ -380,14 +498,15 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
         "not_paired_1",
         "not_synced",
         "quarantined",
+        "lost",
     } < names
-    minute_keys = (
-        "ut hst targets exposures_us frames quarantined_files dubious_fraction solo_dubious_fraction"
-        " unpaired_fraction marks"
-    )
+    fractions = {"dubious_fraction", "solo_dubious_fraction", "unpaired_fraction"}
+    keys = {"exposures_us", "frames", "dubious", "quarantined_files", "marks", *fractions}
     for minute in told["minutes"]:
-        assert set(minute) == set(minute_keys.split())
-        assert set(minute["frames"]) == names
+        assert set(minute) == {"ut", "hst", "targets", *keys}
+        assert set(minute["frames"]) == set(minute["dubious"]) == names
+    for target in told["targets"]:
+        assert set(target) == {"target", *keys}
     assert told["minutes"][0]["ut"] == "2026-01-02T06:00"
     assert told["minutes"][0]["hst"] == "2026-01-01T20:00"
     sums: Counter[str] = Counter()
@@ -406,10 +525,19 @@ def test_the_table_has_a_row_a_minute_and_the_equation_follows(sqlite_world):
     columns = lines[1].split("\t")
     assert columns[:4] == ["HST", "UT", "target", "exposure"]
     assert columns[-1] == "look at"
-    assert "no FLC" not in columns
+    assert {"paired A", "paired B", "paired D"} < set(columns)
+    assert "paired, no FLC" not in columns
     assert all(len(line.split("\t")) == len(columns) for line in lines[1 : 2 + len(found.minutes)])
-    assert lines[-1] == "The sum holds: every frame is accounted for."
-    numbers = [int(line.lstrip("=+ ").split()[0]) for line in lines[-6:-1]]
+    rest = lines[3 + len(found.minutes) :]
+    columns = rest[0].split("\t")
+    assert columns[:4] == ["target", "exposure", "frames", "paired A"]
+    assert [line.split("\t")[0] for line in rest[1:3]] == ["HD141569A", "DARK"]
+    assert all(len(line.split("\t")) == len(columns) for line in rest[:3])
+    assert lines[-2] == "The sum holds: every frame is accounted for."
+    assert lines[-1].startswith("1 of 2 targets needs a look: HD141569A (D ")
+    begin = next(place for place, line in enumerate(lines) if line.startswith("= "))
+    terms = [lines[begin - 1], *(line for line in lines[begin:] if line[0] in "=+")]
+    numbers = [int(line.lstrip("=+ ").split()[0]) for line in terms]
     assert numbers[0] == sum(numbers[1:]) == found.balance.frames
 
 
@@ -418,7 +546,7 @@ def test_times_on_other_days_say_which(sqlite_world):
     sqlite_world.machine().scan(sqlite_world.night())
     day_us = 86_400_000_000
     change(sqlite_world, f"UPDATE file SET first_us = first_us + {day_us}, last_us = last_us + {day_us}")
-    _, rows = summaries.table(summarise(sqlite_world))
+    _, rows = minute_table(summarise(sqlite_world))
     assert rows[0][:2] == ("20:00", "2026-01-03 06:00")
 
 
@@ -438,7 +566,46 @@ def test_the_table_is_drawn_on_a_terminal(sqlite_world):
             pass
     os.close(ours)
     assert process.returncode == 0
-    header, row = shown.decode().splitlines()[1:3]
+    above, header, row = shown.decode().splitlines()[1:4]
+    assert above.split() == ["paired"]
     assert header.split()[:4] == ["HST", "UT", "target", "exposure"]
     assert header.rstrip().endswith("no FLC")
     assert len(header.rstrip()) == len(row.rstrip()), "numbers are flush right"
+
+
+def width_of(table: tuple[tuple[str, ...], list[tuple[str, ...]]]) -> int:
+    columns, rows = table
+    cells = zip(columns, *rows, strict=True)
+    return sum(2 + max(len(line) for cell in column for line in cell.split("\n")) for column in cells) - 2
+
+
+def test_the_tables_of_a_night_of_all_kinds_keep_to_120_columns(sqlite_world):
+    sqlite_world.simulate(scale=0.3)
+    assert sqlite_world.advance(to="synced").succeeded
+    found = summarise(sqlite_world)
+    wide = minute_table(found)
+    assert width_of(wide) > 120
+    assert "20:00 06:00" in " ".join(wide[1][0])
+    columns, rows = narrow(wide, 120)
+    assert width_of((columns, rows)) <= 120
+    assert {"paired\nA", "paired\nno FLC", "unpaired\n1", "solo\n2"} < set(columns)
+    # what was counted is all there
+    places = [place for place, name in enumerate(wide[0]) if name not in ("target", "exposure", "look at")]
+    assert [[row[place] for place in places] for row in rows] == [[row[place] for place in places] for row in wide[1]]
+    assert width_of(narrow(target_table(found), 120)) <= 120
+
+
+def test_one_is_one_and_not_several(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("slow",))
+    sqlite_world.machine().scan(sqlite_world.night())
+    change(sqlite_world, "DELETE FROM file WHERE id = (SELECT MAX(id) FROM file)")
+    found = summarise(sqlite_world)
+    assert "\n1 more raw file on disk, not registered" in in_words(found, sqlite_world)
+    frames = found.balance.not_synced
+    missing = f"{frames} frames are not synced, 1 raw file is not registered"
+    assert verdict(found) == f"not yet judged: {missing}; next: ledger advance --date {DATE}"
+    change(sqlite_world, "UPDATE file SET n_frames = 0")
+    change(sqlite_world, "UPDATE file SET n_frames = 1 WHERE id = (SELECT MIN(id) FROM file)")
+    words = in_words(summarise(sqlite_world), sqlite_world)
+    assert "\n  1 frame in " in words
+    assert "not yet judged: 1 frame is not synced, " in words
