@@ -54,7 +54,7 @@ _NO_DRIFT = 0.1
 _FEW = 16
 
 #: The alternation is believed if it is of this share of the dither to this multiple.
-_LEAST, _MOST = 1 / 4, 2.0
+_LEAST, _MOST = 1 / 4, 7 / 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def read_states(times_us: FloatArray, *, dither_us: IntArray, starts: BoolArray,
     what the period grows there, which does not turn.  Both are fitted (:func:`_alternation`) over some 100
     triggers around, or as many as the chain has: the deviations' alternating part a decides all their states.
 
-    They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 4 < |a| < 2 J``.  s, the
+    They are significant if ``|a| > significance * s`` and, where the dither is known, ``J / 4 < |a| < 7/4 J``.  s, the
     standard error of a, comes from the scatter of the deviations about the fit.  Fewer than 16 of them do not tell it
     well: then a scatter below J / 2 is asked for (below J for one degree of freedom), and without J nothing is
     significant.

@@ -211,7 +211,7 @@ def test_a_raw_file_that_is_gone_before_its_frames_have_products_stops_the_night
     sqlite_world.machine().scan(sqlite_world.night())
     moves = put_aside(sqlite_world, raw_files(sqlite_world)[0])
     result = sqlite_world.advance()
-    assert "1 raw files cannot be had" in result.stopped
+    assert "1 raw file cannot be had" in result.stopped
     ((name, error),) = result.failed
     assert name.endswith(moves[0][1].name)
     assert "put the file back" in error

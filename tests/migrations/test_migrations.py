@@ -9,10 +9,11 @@ from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
 from ledger import schema
+from ledger.cli.summary import after_tables
 from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput
 from ledger.store import Store
-from ledger.summary import Summary, after_table, summarise
+from ledger.summary import Summary, summarise
 from tests.world import DATE, World
 
 
@@ -96,8 +97,8 @@ def test_of_products_synced_before_it_is_not_said_whether_their_camera_was_on_it
     assert not any(name.startswith(("solo_", "unpaired_")) for name in found.balance.in_products)
     marks = {kind for minute in found.minutes for kind in minute.marks()}
     assert not marks & {"unpaired"}
-    assert all(not minute.solo_states for minute in found.minutes)
-    words = "\n".join(after_table(found, world.config.instrument.cards))
+    assert not any(kind.startswith("solo_") for minute in found.minutes for kind, _ in minute.states)
+    words = "\n".join(after_tables(found, world.config.instrument.cards.dither_us))
     assert "not paired: " in words
     assert f"ledger rollback --date {DATE}" in words
     assert "Nothing unexpected." not in words
