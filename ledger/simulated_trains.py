@@ -52,9 +52,9 @@ class Sight:
     offset_us : float
         How late all its frames are.
     clock_ppm : float
-        By how much that grows, microseconds per second (5 over a night: DESIGN section 5).
+        By how much that grows, microseconds per second; quartz keeps time to some parts in a million.
     noise_us : float
-        Standard deviation of its times: 2 to 7 in FAST mode, up to 173 in SLOW (DESIGN section 3).
+        Standard deviation of its times: 7 in FAST mode, up to 173 in SLOW (DESIGN section 3).
     skipped, stopped : int
         Triggers that pass before it starts, and after it stopped.
     drop : float

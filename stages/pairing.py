@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.offsets import estimate_offsets
-from stages.windows import cut_windows_of
+from stages.windows import after_dead_time, cut_windows_of
 
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -173,9 +173,8 @@ def _blocks(t: FloatArray, both: Seen, order: Int64Array, n_first: int, dead_tim
     dead_time_us : float
         Microseconds.
     """
-    late = np.flatnonzero(t[1:] - t[:-1] > dead_time_us) + 1
-    begin = t[late] - both.exposure_us[both.file[order[late]]]
-    blocks = np.insert(late[begin - t[late - 1] > dead_time_us], 0, 0)
+    late = after_dead_time(t, dead_time_us, lambda places: both.settings(order[places])[0])
+    blocks = np.insert(late, 0, 0)
     settings = np.stack([both.exposure_us, both.dither_us, both.tolerance_us], axis=1)
     _, of_file = np.unique(settings, axis=0, return_inverse=True)
     of_file = of_file.ravel()

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from stages.base import Raw
 from stages.timing import read_used_rows
+from stages.windows import after_dead_time
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -54,10 +55,11 @@ class Train:
 
     def after_dead_time(self, dead_time_us: float) -> Int64Array:
         """Return the places of frames whose exposure began longer than `dead_time_us` after the frame before."""
-        late = np.flatnonzero(self.time_us[1:] - self.time_us[:-1] > dead_time_us) + 1
-        begin_us = self.time_us[late] - [self.raws[place].exposure_us for place in self.raw[late]]
-        places: Int64Array = late[begin_us - self.time_us[late - 1] > dead_time_us]
-        return places
+        return after_dead_time(
+            self.time_us,
+            dead_time_us,
+            lambda late: np.array([self.raws[place].exposure_us for place in self.raw[late]], np.int64),
+        )
 
 
 def read_train(raws: Sequence[Raw]) -> Train:

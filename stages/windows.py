@@ -1,6 +1,8 @@
 """Windows: stretches of an array over which something is estimated, all at once (pairing, FLC states)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,31 @@ class Windows:
     first: Int64Array
     size: Int64Array
     block: Int64Array
+
+
+def after_dead_time(
+    time_us: npt.NDArray[Any], dead_time_us: float, exposure_us: Callable[[Int64Array], npt.ArrayLike]
+) -> Int64Array:
+    """Return the places of frames whose exposure began longer than a dead time after the frame before.
+
+    Parameters
+    ----------
+    time_us : ndarray, shape (n,)
+        Times, never descending, microseconds.
+    dead_time_us : float
+        Microseconds.
+    exposure_us : callable
+        Exposure times of the frames at some places, microseconds; asked for few.
+
+    Returns
+    -------
+    ndarray of int64, shape (b,)
+        Ascending; the first frame is not among them.
+    """
+    late = np.flatnonzero(time_us[1:] - time_us[:-1] > dead_time_us) + 1
+    begin_us = time_us[late] - np.asarray(exposure_us(late))
+    places: Int64Array = late[begin_us - time_us[late - 1] > dead_time_us]
+    return places
 
 
 def cut_windows(first_of_block: Int64Array, n: int, size: int | Int64Array) -> Windows:
