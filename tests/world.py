@@ -2,8 +2,10 @@
 
 import hashlib
 import os
+import pty
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,25 @@ class World:
             )
             for path in sorted(folder.rglob("*"))
         }
+
+    def on_terminal(
+        self, answer: str, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Run a command on a terminal of its own, and type an answer; return the exit status and what was shown."""
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "ledger.cli", "--config", str(self.config_path), *arguments]
+        env = {**os.environ, "TERM": "xterm", **(environment or {})}
+        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=self.folder, env=env) as process:
+            os.close(theirs)
+            os.write(ours, answer.encode())
+            shown = b""
+            try:
+                while piece := os.read(ours, 65536):
+                    shown += piece
+            except OSError:  # the terminal closes with the process
+                pass
+        os.close(ours)
+        return process.returncode, shown.decode()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of a query."""

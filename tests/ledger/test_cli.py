@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import pty
 import re
 import subprocess
 import sys
@@ -66,25 +65,6 @@ def everything(world: World) -> tuple[Any, ...]:
     tables = ("night", "file", "lineage", "entry", "frame_id", "copy", "manifest", "run")
     rows = {table: sorted(world.query(f"SELECT * FROM {table}"), key=repr) for table in tables}
     return world.tree(), world.tree(world.destination), rows
-
-
-def on_terminal(world: World, answer: str, *arguments: str) -> tuple[int, str]:
-    """Run a command on a terminal of its own, and type an answer; return the exit status and what was shown."""
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), *arguments]
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=world.folder, env={**os.environ, "TERM": "xterm"}
-    ) as process:
-        os.close(theirs)
-        os.write(ours, answer.encode())
-        shown = b""
-        try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:  # the terminal closes with the process
-            pass
-    os.close(ours)
-    return process.returncode, shown.decode()
 
 
 # help
@@ -215,12 +195,12 @@ def test_rollback_asks_on_a_terminal(night, ledger):
     before = night.tree()
     assert ledger("advance", "--date", DATE)[0] == 0
     finished = everything(night)
-    status, shown = on_terminal(night, "n\n", "rollback", "--date", DATE)
+    status, shown = night.on_terminal("n\n", "rollback", "--date", DATE)
     assert status == 1
     assert "unlist" in shown
     assert "Roll back? [y/N]" in shown
     assert everything(night) == finished
-    status, shown = on_terminal(night, "y\n", "rollback", "--date", DATE)
+    status, shown = night.on_terminal("y\n", "rollback", "--date", DATE)
     assert status == 0
     assert "2/2" in shown  # bars
     assert night.tree() == before
@@ -228,11 +208,11 @@ def test_rollback_asks_on_a_terminal(night, ledger):
 
 
 def test_bars_on_a_terminal(night):
-    status, shown = on_terminal(night, "", "advance", "--date", DATE)
+    status, shown = night.on_terminal("", "advance", "--date", DATE)
     assert status == 0
     assert "━" in shown
     assert all(f"{n}/{n}" in shown for n in (1, 2, 4))
-    status, shown = on_terminal(night, "", "catch-up")
+    status, shown = night.on_terminal("", "catch-up")
     assert (status, shown) == (0, "")
 
 

@@ -2,10 +2,7 @@
 
 import json
 import os
-import pty
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -553,20 +550,10 @@ def test_times_on_other_days_say_which(sqlite_world):
 def test_the_table_is_drawn_on_a_terminal(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
     assert sqlite_world.advance(to="synced").succeeded
-    ours, theirs = pty.openpty()
-    command = [sys.executable, "-m", "ledger.cli", "--config", str(sqlite_world.config_path), "summary", "--date", DATE]
-    environment = {**os.environ, "COLUMNS": "130", "NO_COLOR": "1", "TERM": "dumb"}
-    with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as process:
-        os.close(theirs)
-        shown = b""
-        try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:  # the terminal closes with the process
-            pass
-    os.close(ours)
-    assert process.returncode == 0
-    above, header, row = shown.decode().splitlines()[1:4]
+    colourless = {"COLUMNS": "130", "NO_COLOR": "1", "TERM": "dumb"}
+    status, shown = sqlite_world.on_terminal("", "summary", "--date", DATE, environment=colourless)
+    assert status == 0
+    above, header, row = shown.splitlines()[1:4]
     assert above.split() == ["paired"]
     assert header.split()[:4] == ["HST", "UT", "target", "exposure"]
     assert header.rstrip().endswith("no FLC")
