@@ -112,6 +112,7 @@ class File(SQLModel, table=True):
     sha256: str | None = None  # product: of the .fz
     files: list[str] = Field(default_factory=list, sa_type=JSON)  # product: names on disk, the cube first
     cards: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # raw: values that rules read
+    supplement: int | None = None  # raw: which numbering of its night gave its frames IDs, from 0; none: none yet
     quarantine_reason: str | None = Field(default=None, index=True)  # out of the flow, and why
     error: str | None = None  # last failure, until the next success
     attempts: int = 0  # failures since the last success
@@ -167,6 +168,24 @@ class FrameSequence(SQLModel, table=True):
     __tablename__ = "frame_sequence"
     prefix: str = Field(primary_key=True)
     next_number: int
+    from_date: str | None = None  # nights before it (YYYYMMDD) get no numbers: they are outside, as before first_night
+
+
+class FrameBlock(SQLModel, table=True):
+    """Numbers that a sequence may yield, in order. What lies between blocks is an explained gap."""
+
+    __tablename__ = "frame_block"
+    __table_args__ = (
+        UniqueConstraint("prefix", "first_number"),
+        CheckConstraint("first_number >= 1 AND last_number >= first_number", name="numbers"),
+        CheckConstraint("authority IN ('own', 'blocks')", name="authority"),
+    )
+    id: int | None = Field(default=None, primary_key=True)
+    prefix: str
+    first_number: int
+    last_number: int  # cut short where the sequence skips ahead
+    authority: str  # own: begun by the ledger; blocks: handed out by an outside authority
+    created_us: int = Field(sa_type=BigInteger)
 
 
 class FrameId(SQLModel, table=True):
@@ -193,7 +212,8 @@ class FrameId(SQLModel, table=True):
     camera: int  # second key
     flc: str | None = None  # third key: A < B < D
     status: str = "live"
-    late: bool = False  # numbered out of order, with a reason, for ever
+    late: bool = False  # numbered out of order, for ever …
+    late_reason: str | None = None  # … and why
 
 
 class Copy(SQLModel, table=True):
@@ -243,3 +263,14 @@ class Lease(SQLModel, table=True):
     fence: int = 0
     acquired_us: int | None = Field(default=None, sa_type=BigInteger)
     heartbeat_us: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class FolderSeen(SQLModel, table=True):
+    """What frame numbers a folder holds: it is not listed again while it has not changed. Safe to empty."""
+
+    __tablename__ = "folder_seen"
+    path: str = Field(primary_key=True)  # a folder under a root or at a destination, or a manifest
+    prefix: str = Field(primary_key=True)
+    mtime_ns: int = Field(sa_type=BigInteger)  # when it was listed
+    numbers: list[tuple[int, int]] = Field(sa_type=JSON)  # runs of numbers in the names, [first, last]
+    folders: list[str] = Field(sa_type=JSON)  # its sub-folders

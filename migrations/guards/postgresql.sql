@@ -84,7 +84,8 @@ CREATE FUNCTION guard_frame_id_update() RETURNS trigger LANGUAGE plpgsql AS $gua
 BEGIN
     IF NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
        OR NEW.identity <> OLD.identity OR NEW.night_id <> OLD.night_id OR NEW.start_us <> OLD.start_us
-       OR NEW.camera <> OLD.camera OR NEW.flc IS DISTINCT FROM OLD.flc OR (OLD.late AND NOT NEW.late)
+       OR NEW.camera <> OLD.camera OR NEW.flc IS DISTINCT FROM OLD.flc OR NEW.late <> OLD.late
+       OR NEW.late_reason IS DISTINCT FROM OLD.late_reason
        OR (OLD.status <> 'live' AND NEW.status = 'live') THEN
         RAISE EXCEPTION 'guard: a frame ID does not change its product, number, time or lateness';
     END IF;
@@ -98,6 +99,27 @@ BEGIN
 END $guard$
 -- end
 CREATE TRIGGER guard_frame_id_update BEFORE UPDATE ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_update()
+-- end
+CREATE FUNCTION guard_frame_id_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.number) THEN
+        RAISE EXCEPTION 'guard: frame numbers only grow';
+    END IF;
+    IF NEW.late <> (NEW.late_reason IS NOT NULL) THEN
+        RAISE EXCEPTION 'guard: a late frame ID, and no other, has a reason';
+    END IF;
+    IF NEW.status = 'live' AND NOT NEW.late
+       AND EXISTS (SELECT 1 FROM (SELECT start_us, camera, COALESCE(flc, '') AS flc FROM frame_id
+                                  WHERE prefix = NEW.prefix AND status = 'live' AND NOT late
+                                  ORDER BY number DESC LIMIT 1) AS newest
+                   WHERE (newest.start_us, newest.camera, newest.flc)
+                         > (NEW.start_us, NEW.camera, COALESCE(NEW.flc, ''))) THEN
+        RAISE EXCEPTION 'guard: frame IDs are in order of time';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_frame_id_insert BEFORE INSERT ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_insert()
 -- end
 CREATE FUNCTION guard_frame_id_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
@@ -201,4 +223,34 @@ END $guard$
 -- end
 CREATE TRIGGER guard_frame_sequence_delete BEFORE DELETE ON frame_sequence
 FOR EACH ROW EXECUTE FUNCTION guard_frame_sequence_delete()
+-- end
+
+-- Blocks of numbers do not overlap; one that has yielded a number stays, and keeps it.
+CREATE FUNCTION guard_frame_block() RETURNS trigger LANGUAGE plpgsql AS $guard$
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix
+                   AND number BETWEEN OLD.first_number AND OLD.last_number) THEN
+            RAISE EXCEPTION 'guard: numbers of this block are taken';
+        END IF;
+        RETURN OLD;
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        IF NEW.id <> OLD.id OR NEW.prefix <> OLD.prefix OR NEW.first_number <> OLD.first_number
+           OR NEW.authority <> OLD.authority OR NEW.last_number > OLD.last_number
+           OR EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix
+                      AND number > NEW.last_number AND number <= OLD.last_number) THEN
+            RAISE EXCEPTION 'guard: a block of frame numbers is only cut short, above the numbers that it gave';
+        END IF;
+        RETURN NEW;
+    END IF;
+    IF EXISTS (SELECT 1 FROM frame_block WHERE prefix = NEW.prefix
+               AND first_number <= NEW.last_number AND last_number >= NEW.first_number) THEN
+        RAISE EXCEPTION 'guard: blocks of frame numbers do not overlap';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_frame_block BEFORE INSERT OR UPDATE OR DELETE ON frame_block
+FOR EACH ROW EXECUTE FUNCTION guard_frame_block()
 -- end

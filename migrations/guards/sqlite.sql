@@ -73,7 +73,8 @@ BEGIN
     SELECT RAISE(ABORT, 'guard: a frame ID does not change its product, number, time or lateness')
     WHERE NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
        OR NEW.identity <> OLD.identity OR NEW.night_id <> OLD.night_id OR NEW.start_us <> OLD.start_us
-       OR NEW.camera <> OLD.camera OR NEW.flc IS NOT OLD.flc OR (OLD.late AND NOT NEW.late)
+       OR NEW.camera <> OLD.camera OR NEW.flc IS NOT OLD.flc OR NEW.late <> OLD.late
+       OR NEW.late_reason IS NOT OLD.late_reason
        OR (OLD.status <> 'live' AND NEW.status = 'live');
     SELECT RAISE(ABORT, 'guard: this frame ID is in use')
     WHERE NEW.status <> 'live' AND EXISTS (
@@ -87,10 +88,22 @@ WHEN OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id =
 BEGIN SELECT RAISE(ABORT, 'guard: only a withdrawn, never manifested frame ID is reclaimed'); END
 -- end
 CREATE TRIGGER guard_frame_id_insert BEFORE INSERT ON frame_id
-WHEN EXISTS (SELECT 1 FROM frame_id WHERE frame_id = NEW.frame_id
-             OR (prefix = NEW.prefix AND number = NEW.number)
-             OR (identity = NEW.identity AND status = 'live' AND NEW.status = 'live'))
-BEGIN SELECT RAISE(ABORT, 'guard: this frame ID, or one of this product, exists'); END
+BEGIN
+    SELECT RAISE(ABORT, 'guard: this frame ID, or one of this product, exists')
+    WHERE EXISTS (SELECT 1 FROM frame_id WHERE frame_id = NEW.frame_id)
+       OR EXISTS (SELECT 1 FROM frame_id WHERE identity = NEW.identity AND status = 'live' AND NEW.status = 'live');
+    SELECT RAISE(ABORT, 'guard: frame numbers only grow')
+    WHERE EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.number);
+    SELECT RAISE(ABORT, 'guard: a late frame ID, and no other, has a reason')
+    WHERE NEW.late <> (NEW.late_reason IS NOT NULL);
+    SELECT RAISE(ABORT, 'guard: frame IDs are in order of time')
+    WHERE NEW.status = 'live' AND NOT NEW.late
+      AND EXISTS (SELECT 1 FROM (SELECT start_us, camera, COALESCE(flc, '') AS flc FROM frame_id
+                                 WHERE prefix = NEW.prefix AND status = 'live' AND NOT late
+                                 ORDER BY number DESC LIMIT 1) AS newest
+                  WHERE (newest.start_us, newest.camera, newest.flc)
+                        > (NEW.start_us, NEW.camera, COALESCE(NEW.flc, '')));
+END
 -- end
 
 -- A proof is not rewritten, and not withdrawn under a state that stands on it.
@@ -160,4 +173,23 @@ BEGIN SELECT RAISE(ABORT, 'guard: numbers at or above the counter are taken'); E
 CREATE TRIGGER guard_frame_sequence_delete BEFORE DELETE ON frame_sequence
 WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix)
 BEGIN SELECT RAISE(ABORT, 'guard: numbers of this counter are taken'); END
+-- end
+
+-- Blocks of numbers do not overlap; one that has yielded a number stays, and keeps it.
+CREATE TRIGGER guard_frame_block_insert BEFORE INSERT ON frame_block
+WHEN EXISTS (SELECT 1 FROM frame_block WHERE id = NEW.id
+             OR (prefix = NEW.prefix AND first_number <= NEW.last_number AND last_number >= NEW.first_number))
+BEGIN SELECT RAISE(ABORT, 'guard: blocks of frame numbers do not overlap'); END
+-- end
+CREATE TRIGGER guard_frame_block_update BEFORE UPDATE ON frame_block
+WHEN NEW.id <> OLD.id OR NEW.prefix <> OLD.prefix OR NEW.first_number <> OLD.first_number
+  OR NEW.authority <> OLD.authority OR NEW.last_number > OLD.last_number
+  OR EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix
+             AND number > NEW.last_number AND number <= OLD.last_number)
+BEGIN SELECT RAISE(ABORT, 'guard: a block of frame numbers is only cut short, above the numbers that it gave'); END
+-- end
+CREATE TRIGGER guard_frame_block_delete BEFORE DELETE ON frame_block
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix
+             AND number BETWEEN OLD.first_number AND OLD.last_number)
+BEGIN SELECT RAISE(ABORT, 'guard: numbers of this block are taken'); END
 -- end

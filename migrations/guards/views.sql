@@ -49,7 +49,7 @@ SELECT ordered.*,
                  AND ordered.last_flc > COALESCE(ordered.flc, '') THEN 1
             ELSE 0 END AS disorder
 FROM (SELECT frame_id.frame_id, frame_id.prefix, frame_id.number, frame_id.start_us, frame_id.camera, frame_id.flc,
-             frame_id.late, night.date,
+             frame_id.late, frame_id.late_reason, night.date,
              LAG(frame_id.number) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS previous_number,
              LAG(frame_id.start_us) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS last_start_us,
              LAG(frame_id.camera) OVER (PARTITION BY frame_id.prefix ORDER BY frame_id.number) AS last_camera,

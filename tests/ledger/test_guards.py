@@ -23,6 +23,29 @@ def refused(store: Store, statement: str, because: str) -> None:
 
 PRODUCT = "(SELECT MIN(id) FROM file WHERE kind = 'product')"
 RAW = "(SELECT MIN(id) FROM file WHERE kind = 'raw')"
+#: The newest frame ID again, for another product: only what the test changes may be wrong with it.
+_FRAME_ID = {
+    "frame_id": "'VMPA00000999'",
+    "prefix": "prefix",
+    "number": "number",
+    "identity": "'other'",
+    "night_id": "night_id",
+    "start_us": "start_us",
+    "camera": "camera",
+    "flc": "flc",
+    "status": "'live'",
+    "late": "FALSE",
+    "late_reason": "NULL",
+}
+
+
+def frame_id(column: str, value: str, **more: str) -> str:
+    """Return a statement that inserts a frame ID with a column of another value."""
+    columns = {**_FRAME_ID, **more, column: value}
+    names, values = ", ".join(columns), ", ".join(columns.values())
+    return f"INSERT INTO frame_id ({names}) SELECT {values} FROM frame_id ORDER BY number DESC LIMIT 1"
+
+
 LAST_ENTRY = "(SELECT MAX(id) FROM (SELECT id FROM entry) AS e)"
 
 
@@ -48,7 +71,12 @@ LAST_ENTRY = "(SELECT MAX(id) FROM (SELECT id FROM entry) AS e)"
         ("UPDATE frame_id SET night_id = night_id + 1", "does not change"),
         ("UPDATE frame_id SET start_us = start_us + 1", "does not change"),
         ("DELETE FROM frame_sequence", "counter are taken"),
-        ("INSERT INTO frame_sequence VALUES ('VMPA', 1)", "taken"),
+        ("INSERT INTO frame_sequence (prefix, next_number) VALUES ('VMPA', 1)", "taken"),
+        ("UPDATE frame_id SET late_reason = 'x'", "does not change"),
+        (frame_id("late_reason", "'x'", number="999"), "has a reason"),
+        (frame_id("late", "TRUE", number="999"), "has a reason"),
+        (frame_id("start_us", "0", number="999"), "in order of time"),
+        (frame_id("start_us", "start_us", number="0"), "only grow"),
         ("UPDATE lineage SET n_frames = n_frames + 1", "written once"),
         (f"DELETE FROM lineage WHERE product_id = {PRODUCT}", "has lineage"),
         ("UPDATE manifest SET name = 'x'", "on record"),
@@ -145,3 +173,23 @@ def test_sql_reads(world):
     done = world.run("sql", f"SELECT date, kind, state FROM night_status WHERE date = '{DATE}' ORDER BY kind")
     assert done.returncode == 0, done.stderr
     assert f"{DATE}\tproduct\tsynced" in done.stdout
+
+
+def test_blocks_of_numbers_do_not_overlap_and_are_only_cut_short(finished):
+    store = finished.store()
+    with store.write() as session:
+        session.execute(text("DELETE FROM frame_block WHERE first_number > 1"))
+        session.execute(text("UPDATE frame_block SET last_number = 5000 WHERE last_number > 5000"))
+    block = "INSERT INTO frame_block (prefix, first_number, last_number, authority, created_us) VALUES "
+    refused(store, f"{block} ('VMPA', 5000, 6000, 'own', 0)", "do not overlap")
+    refused(store, "UPDATE frame_block SET last_number = 5001", "only cut short")
+    refused(store, "UPDATE frame_block SET last_number = 1", "only cut short")
+    refused(store, "DELETE FROM frame_block", "are taken")
+    with store.write() as session:
+        session.execute(text(f"{block} ('VMPA', 5001, 6000, 'own', 0)"))
+        session.execute(text("DELETE FROM frame_block WHERE first_number = 5001"))
+
+
+def test_a_frame_id_that_is_in_order_is_welcome(finished):
+    with finished.store().write() as session:
+        session.execute(text(frame_id("number", "999")))
