@@ -141,11 +141,18 @@ class Book:
                 session.execute(update(Night).where(col(Night.id) == self.night.id).values(streams_ns=streams_ns))
 
     def make_products(
-        self, folder: str, products: Sequence[Product], raws: Sequence[File], remarks: Mapping[str, int]
+        self,
+        folder: str,
+        products: Sequence[Product],
+        raws: Sequence[File],
+        remarks: Mapping[str, int],
+        *,
+        supplement: int | None,
     ) -> None:
         """Insert products with their lineage; the raw files they are made of have come to their end.
 
-        All in one transaction: every frame of the night has its product, or none has.
+        All in one transaction: every frame of the night has its product, or none has. `supplement` is recorded
+        of raw files that have none yet.
         """
         step = self.flow.step(self.flow.born)
         common_columns = {"night_id": self.night.id, "pipeline": self.flow.name, "state": step.state, "folder": folder}
@@ -173,6 +180,13 @@ class Book:
             if lines:
                 session.execute(insert(Lineage), lines)
             self._move_raws(session, raws, step.forward)
+            if supplement is not None:
+                session.execute(
+                    update(File)
+                    .where(col(File.night_id) == self.night.id, col(File.kind) == "raw")
+                    .where(col(File.supplement).is_(None), col(File.state) == step.state)
+                    .values(supplement=supplement)
+                )
             common = {"edge": step.forward, "destination": step.state}
             self.entry(
                 session,

@@ -75,6 +75,12 @@ class Engine(_Block):
     workers: int | None = Field(default=None, ge=1)
 
 
+class Ids(_Block):
+    """Where frame numbers come from."""
+
+    authority: Literal["own", "blocks"] = "own"
+
+
 class Permissions(_Block):
     """Of what the ledger writes."""
 
@@ -115,6 +121,7 @@ class Config(_Block):
     archive: Pipeline
     engineering: Pipeline | None = None
     transfer: Transfer
+    ids: Ids = Ids()
     engine: Engine = Engine()
     settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
     salvage: bool = Field(default=False, strict=True)
@@ -344,8 +351,19 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
     if len(set(roots)) != len(roots):
         yield Fault("engineering.root", f"the same root as archive: {roots[0]!r}", "give each pipeline its own")
     prefix = _mapping(data.get("instrument")).get("prefix", "VMPA")
-    if not re.fullmatch(r"[A-Z]{4}", str(prefix)):
-        yield Fault("instrument.prefix", f"expected four capital letters: found {prefix!r}")
+    if not re.fullmatch(r"[A-Z]{3}[A-DF-Z]", str(prefix)):  # E marks exposure IDs
+        yield Fault("instrument.prefix", f"expected four capital letters, the last not E: found {prefix!r}")
+    numbering = [name for name in PIPELINES if _numbers(_mapping(data.get(name)), states)]
+    if len(numbering) > 1:
+        yield Fault(
+            f"{numbering[1]}.states",
+            f"frame IDs in {' and '.join(numbering)}: the sequence is one, and so is its chronology",
+            f"leave states that require frame_id to {numbering[0]}",
+        )
+
+
+def _numbers(pipeline: Mapping[str, Any], states: Mapping[str, Any]) -> bool:
+    return any(_mapping(states.get(str(s))).get("requires") == "frame_id" for s in pipeline.get("states") or ())
 
 
 def _faults_of_order(pipeline: str, order: Sequence[str], states: Mapping[str, Any]) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlmodel import Session, col
 
-from ledger import frame_ids
+from ledger import gate
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
@@ -76,8 +76,8 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
     """
     found = []
     for name, flow in flows.items():
-        first = config.pipelines[name].first_night or ""
         with store.read() as session:
+            first = gate.first_night(session, config, flow)
             rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
             is_unused = name != "archive" and not rows and not config.pipelines[name].root.exists()
             on_disk = {} if is_unused else {n.date: n for n in nights_on_disk(config, name)}
@@ -166,7 +166,7 @@ def _stands(
 ) -> str:
     if row is not None and row.excluded_reason:
         return "excluded"
-    if folder is not None and not states and frame_ids.is_foreign(session, config, flow, folder):
+    if folder is not None and not states and gate.is_foreign(session, config, flow, folder):
         return "foreign"
     if not raws:
         has = folder is not None and has_raws(folder, config.instrument)

@@ -2,20 +2,23 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ledger import durable, engine, frame_ids, registration, scan
+from sqlmodel import Session
+
+from ledger import durable, engine, frame_ids, gate, registration, scan
 from ledger.book import Book
-from ledger.clock import show_us
 from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
+from ledger.models import File, Night
+from ledger.numbers import numbers_on_disk
 from ledger.report import Reporter, Result, Silent, Stop, counted
-from ledger.rows import Work, to_raw
+from ledger.rows import Work, pair_parts, pairings, to_raw
 from ledger.scan import NightFolder
+from ledger.sequence import standing
 from ledger.settle import settle
 from ledger.steps import Steps
 from ledger.store import Store
@@ -60,7 +63,15 @@ class Machine:
     # commands
 
     def scan(self, folder: NightFolder) -> Result:
-        """Register the night's raw files; put aside those that cannot be used."""
+        """Register the night's raw files; put aside those that cannot be used.
+
+        Raises
+        ------
+        NotReady
+            If the night is before the first one.
+        """
+        with self.store.read() as session:
+            gate.refuse_before_first(session, self.config, self.flows[folder.pipeline], folder)
         with self._holding(folder, "scan", {}) as (steps, result):
             self._tell_outside(steps)
             registration.register(steps)
@@ -171,9 +182,11 @@ class Machine:
         BadInput
             If the destination is missing.
         NotReady
-            If the night's products are not the ledger's.
+            If the night is before the first one, or its products are not the ledger's.
         """
         flow = self.flows[folder.pipeline]
+        with self.store.read() as session:
+            gate.refuse_before_first(session, self.config, flow, folder)
         self._check_destination(folder, flow, target)
         self._refuse_foreign(flow, folder)
 
@@ -206,7 +219,7 @@ class Machine:
 
     def _refuse_foreign(self, flow: Flow, folder: NightFolder) -> None:
         with self.store.read() as session:
-            if frame_ids.is_foreign(session, self.config, flow, folder):
+            if gate.is_foreign(session, self.config, flow, folder):
                 product_folder = folder.path / self.config.instrument.product_folder
                 raise NotReady(
                     f"night {folder.date} is foreign: {str(product_folder)!r} holds files that this ledger did not"
@@ -235,17 +248,18 @@ class Machine:
             new, works = raws, []
         step = flow.step(flow.born)
         self.reporter.phase(step.state, len(new))
-        outcome = steps.pair(step, [to_raw(book.night, row) for row in new], frozenset(w.product.name for w in works))
-        rows = {row.identity: row for row in self.store.raws(book.night)}
-        last_group = max((work.product.group for work in works), default=0)
+        parts = [[to_raw(book.night, row) for row in part] for part in pairings(new, lambda row: row.supplement)]
+        rows = {row.identity: row for row in self.store.raws(book.night)}  # as they are after what was reverted
+        made, remarks = pair_parts(parts, works, lambda part, taken: steps.pair(step, part, taken))
         book.make_products(
             self.config.instrument.product_folder,
-            [replace(product, group=last_group + product.group) for product in outcome.products],
+            made,
             [rows[row.identity] for row in new],
-            outcome.remarks,
+            remarks,
+            supplement=_supplement(flow, raws) if works else 0,
         )
         steps.result.moved[step.forward] += len(new)
-        steps.result.remarks.update(outcome.remarks)
+        steps.result.remarks.update(remarks)
         self.reporter.advance(len(new))
 
     def _is_known_outside(self, book: Book, works: Sequence[Work]) -> bool:
@@ -270,7 +284,7 @@ class Machine:
             return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
         try:
             if first is flow.steps[1] and flow.numbering is not None:
-                self._look(steps, works, final=final)
+                self.look(steps.folder, steps.book.night, works, final=final, late_reason=late_reason)
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)
                 works = self.store.works(steps.book.night)
@@ -294,46 +308,59 @@ class Machine:
         else:
             steps.together(first, "forward", moving)
 
-    def _look(self, steps: Steps, works: Sequence[Work], *, final: bool) -> None:
-        """Refuse to spend disk on a night that could not be numbered."""
-        if frame_ids.needs_allocation(works, self._numbered_us(steps.book)):
+    def look(
+        self, folder: NightFolder, night: Night, works: Sequence[Work], *, final: bool, late_reason: str | None
+    ) -> None:
+        """Refuse to spend disk on a night that could not be numbered.
+
+        Parameters
+        ----------
+        folder, night
+            On disk, and its row.
+        works : sequence of Work
+            All products of the night.
+        final : bool
+            Whether nobody writes to the night any more.
+        late_reason : str or None
+            Why frame IDs may be assigned out of order.
+
+        Raises
+        ------
+        NotReady, StateError
+            With the reason, and the command to run.
+        """
+        with self.store.read() as session:
+            gate.refuse_excluded(session, folder)
+            decision = frame_ids.decide(session, self.config.instrument.prefix, night, works)
+            if decision.fresh or decision.is_first:
+                self._check_gate(session, folder, final=final)
+        if decision.fresh:
+            numbers = numbers_on_disk(self.store, self.config)
             with self.store.read() as session:
-                self.gate(session, steps.folder, final=final)
+                decision.check(standing(session, self.config), night.date, numbers, late_reason)
+
+    def _check_gate(self, session: Session, folder: NightFolder, *, final: bool) -> None:
+        flow = self.flows[folder.pipeline]
+        gate.check_gate(session, self.config, flow, folder, now_us=self.store.clock(), final=final)
 
     def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
-        if not frame_ids.needs_allocation(works, self._numbered_us(steps.book)):
-            return
+        with self.store.read() as session:
+            if not frame_ids.decide(session, self.config.instrument.prefix, steps.book.night, works).is_needed:
+                return
         done = frame_ids.allocate(
             steps.book,
+            self.config,
             works,
-            lambda session: self.gate(session, steps.folder, final=final),
+            lambda session: self._check_gate(session, steps.folder, final=final),
+            numbers=numbers_on_disk(self.store, self.config),
             late_reason=late_reason,
         )
-        if done.assigned:
-            steps.result.remarks["frame IDs assigned"] += done.assigned
-        if done.withdrawn:
-            steps.result.remarks["frame IDs withdrawn"] += done.withdrawn
+        remarks = {"assigned": done.assigned, "assigned late": done.late, "withdrawn": done.withdrawn}
+        steps.result.remarks.update({f"frame IDs {what}": n for what, n in remarks.items() if n})
 
     def _numbered_us(self, book: Book) -> int | None:
         night = self.store.find_night(book.night.pipeline, book.night.date)
         return night.numbered_us if night else None
-
-    def gate(self, session: Any, folder: NightFolder, *, final: bool) -> None:
-        """Refuse to number a night that is excluded, still being written, or not next in time.
-
-        Raises
-        ------
-        NotReady
-            With the reason, and the command to run.
-        """
-        minutes = self.config.settle_minutes
-        frame_ids.refuse_excluded(session, folder)
-        if not final and scan.is_being_written(folder, self.config, self.store.clock()):
-            raise NotReady(
-                f"night {folder.date} may still be written: its newest raw file is younger than {minutes:g} minutes at"
-                f" {show_us(self.store.clock())} UT; run again later, or with --final if observing has ended"
-            )
-        frame_ids.check_gate(session, self.config, self.flows[folder.pipeline], folder)
 
     # back
 
@@ -367,3 +394,10 @@ class Machine:
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
         if not any(work.product.files for work in self.store.works(steps.book.night)):
             durable.remove_folder_if_empty(steps.product_folder)
+
+
+def _supplement(flow: Flow, raws: Sequence[File]) -> int | None:
+    """Return which supplement raw files are that come to a night with products; none until it is numbered again."""
+    if flow.numbering is not None:
+        return None
+    return 1 + max((row.supplement for row in raws if row.supplement is not None), default=-1)

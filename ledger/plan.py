@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from ledger import engine
-from ledger.errors import NotReady
+from ledger.errors import NotReady, StateError
 from ledger.flow import Flow, Step
-from ledger.frame_ids import needs_allocation
 from ledger.machine import Machine
 from ledger.models import File, Night
 from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
-from ledger.rows import Work, to_raw
+from ledger.rows import Work, pair_parts, pairings, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
 from stages.base import BadInput as BadRaw
-from stages.base import Job, Product, Raw, Retry
+from stages.base import Job, Outcome, Product, Raw, Retry
 from stages.raw import RawFacts, inspect
 
 
@@ -82,7 +81,9 @@ class Plan:
         return asdict(self) | {"seconds": self.seconds}
 
 
-def plan_advance(machine: Machine, folder: NightFolder, to: str | None, *, final: bool = False) -> Plan:
+def plan_advance(
+    machine: Machine, folder: NightFolder, to: str | None, *, final: bool = False, late_reason: str | None = None
+) -> Plan:
     """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing.
 
     Raises
@@ -97,20 +98,24 @@ def plan_advance(machine: Machine, folder: NightFolder, to: str | None, *, final
     raws, new, quarantined = _raws(machine, flow, folder, night, final=final)
     works = machine.store.works(night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None
-    unsynced = [raw for raw, row in raws if row is None or row.state == flow.states[0]]
+    unsynced = [(raw, row) for raw, row in raws if row is None or row.state == flow.states[0]]
     fresh = sum(raw.size_bytes for raw, row in raws if row is None)
     steps = [PlanStep("register", flow.states[0], new, fresh, None)]
     if unsynced and flow.position(target) >= flow.position(flow.born):
         if works and not is_numbered:  # all of it is paired anew
             steps += _steps_back(machine, flow, works, flow.states[0])
-            unsynced, works = [raw for raw, _ in raws], []
-        taken = frozenset(work.product.name for work in works)
-        made = _pair(machine, flow, folder, unsynced, taken)
+            unsynced, works = raws, []
+        parts = pairings(unsynced, lambda item: item[1].supplement if item[1] else None)
+        made, _ = pair_parts(
+            [[raw for raw, _ in part] for part in parts],
+            works,
+            lambda part, taken: _pair(machine, flow, folder, part, taken),
+        )
         works += [Work(0, flow.born, product) for product in made]
         pair = _step(machine, flow.step(flow.born).forward, flow.born, made)
         steps.append(replace(pair, files=len(unsynced)))
     inside = [w for w in works if w.quarantine_reason is None]
-    stopped = _closed_gate(machine, flow, folder, inside, target, final=final)
+    stopped = _refusal(machine, flow, folder, works, target, final=final, late_reason=late_reason)
     reached = flow.position(flow.born if stopped else target)
     for step in flow.steps[1:reached]:
         moving = [w.product for w in inside if flow.position(w.state) < flow.position(step.state)]
@@ -131,20 +136,24 @@ def plan_advance(machine: Machine, folder: NightFolder, to: str | None, *, final
     )
 
 
-def _closed_gate(
-    machine: Machine, flow: Flow, folder: NightFolder, works: Sequence[Work], target: str, *, final: bool
+def _refusal(
+    machine: Machine,
+    flow: Flow,
+    folder: NightFolder,
+    works: Sequence[Work],
+    target: str,
+    *,
+    final: bool,
+    late_reason: str | None,
 ) -> str | None:
     """Return why the night would stop before it is written, or None."""
-    night = machine.store.find_night(folder.pipeline, folder.date)
-    goes_on = flow.position(target) > flow.position(flow.born) and works
-    if not goes_on or flow.numbering is None:
+    if flow.numbering is None or flow.position(target) <= flow.position(flow.born) or not works:
         return None
-    if not needs_allocation(works, night.numbered_us if night else None):
-        return None
+    row = machine.store.find_night(folder.pipeline, folder.date)
+    night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
     try:
-        with machine.store.read() as session:
-            machine.gate(session, folder, final=final)
-    except NotReady as exc:
+        machine.look(folder, night, works, final=final, late_reason=late_reason)
+    except (NotReady, StateError) as exc:
         return str(exc)
     return None
 
@@ -257,7 +266,7 @@ def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
 
 def _pair(
     machine: Machine, flow: Flow, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
-) -> Sequence[Product]:
+) -> Outcome:
     job = Job(
         night=folder.path,
         date=folder.date,
@@ -268,7 +277,7 @@ def _pair(
     )
     loaded = machine.stages[flow.born]
     with translated():
-        return loaded.stage.forward(job=job, params=loaded.params).products
+        return loaded.stage.forward(job=job, params=loaded.params)
 
 
 def in_words(plan: Plan) -> list[str]:

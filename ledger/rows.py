@@ -1,13 +1,15 @@
 """Rows of the database as stages know them."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ledger.models import File, Lineage, Night
-from stages.base import Part, Product, Raw
+from stages.base import Outcome, Part, Product, Raw
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -121,3 +123,55 @@ def product_columns(product: Product) -> dict[str, Any]:
         "cards": {},
         "attempts": 0,
     }
+
+
+def pairings(raws: Iterable[T], supplement: Callable[[T], int | None]) -> list[list[T]]:
+    """Return raw files in the parts that are paired by themselves, in order.
+
+    A raw file that came after its night was numbered is a supplement: it never changes the products of those
+    before it, now or when the night is made again.
+
+    Parameters
+    ----------
+    raws : iterable
+        Raw files, in any form.
+    supplement : callable
+        Returns ``File.supplement`` of one.
+    """
+    parts: dict[int, list[T]] = defaultdict(list)
+    for raw in raws:
+        parts[supplement(raw) or 0].append(raw)
+    return [parts[key] for key in sorted(parts)]
+
+
+def pair_parts(
+    parts: Iterable[Sequence[Raw]], works: Iterable[Work], pair: Callable[[Sequence[Raw], frozenset[str]], Outcome]
+) -> tuple[list[Product], Counter[str]]:
+    """Pair parts of a night one after the other; names and group numbers go on from what there is.
+
+    Parameters
+    ----------
+    parts : iterable of sequence of Raw
+        See `pairings`.
+    works : iterable of Work
+        Products that the night has already.
+    pair : callable
+        The stage, given raw files and the names that are taken.
+
+    Returns
+    -------
+    list of Product
+        New ones.
+    Counter
+        The stage's remarks.
+    """
+    before = [work.product for work in works]
+    made: list[Product] = []
+    remarks: Counter[str] = Counter()
+    for part in parts:
+        known = [*before, *made]
+        outcome = pair(part, frozenset(product.name for product in known))
+        last_group = max((product.group for product in known), default=0)
+        made += [replace(product, group=last_group + product.group) for product in outcome.products]
+        remarks.update(outcome.remarks)
+    return made, remarks

@@ -7,14 +7,14 @@ transaction, after it has checked its lease.
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, inspect, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session, SQLModel, col
@@ -197,14 +197,39 @@ class Store:
                 select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
             ).scalar_one_or_none()
 
-    def exclude(self, pipeline: str, root: Path, date: str, reason: str | None) -> None:
-        """Take a night out of the chronology, or (without a reason) back in; an entry says so."""
+    @contextmanager
+    def recorded(self, command: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Session, int]]:
+        """Open a session that writes, for a command that is one transaction, with its run on record."""
+        run_id = self.begin_run(command, arguments)
+        status = 3  # a bug, unless it turns out otherwise
+        try:
+            with self.write() as session:
+                yield session, run_id
+            status = 0
+        except LedgerError as exc:
+            status = exc.exit_status
+            raise
+        finally:
+            self.end_run(run_id, status, in_order=True)
+
+    def exclude(self, pipeline: str, root: Path, date: str, reason: str | None) -> int:
+        """Take a night out of the chronology, or (without a reason) back in; return how many frame IDs it has."""
         night = self.night(pipeline, root, date)
-        with self.write() as session:
+        event, arguments = ("included", {}) if reason is None else ("excluded", {"reason": reason})
+        with self.recorded(event.removesuffix("d"), {"date": date, **arguments}) as (session, run_id):
             session.execute(update(Night).where(col(Night.id) == night.id).values(excluded_reason=reason))
-            event = "included" if reason is None else "excluded"
-            detail = {} if reason is None else {"reason": reason}
-            session.add(Entry(at_us=self.clock(), night_id=night.id, name=date, event=event, detail=detail))
+            session.add(
+                Entry(
+                    at_us=self.clock(),
+                    run_id=run_id,
+                    night_id=night.id,
+                    name=date,
+                    event=event,
+                    detail=dict(arguments),
+                )
+            )
+            live = select(func.count()).where(col(FrameId.night_id) == night.id, col(FrameId.status) == "live")
+            return int(session.execute(live).scalar() or 0)
 
     def raws(self, night: Night) -> list[File]:
         """Return the raw rows of a night, by folder and name."""
@@ -282,6 +307,17 @@ def insert_if_new(session: Session, table: type[SQLModel], values: Mapping[str, 
     """Insert a row unless there is one with its key: two processes may come at the same moment."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     session.execute(insert(table).values(**values).on_conflict_do_nothing())
+
+
+def put(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, or replace what is there under their keys."""
+    if not rows:
+        return
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    keys = [column.name for column in inspect(table).primary_key]
+    statement = insert(table)
+    others = {name: statement.excluded[name] for name in table.model_fields if name not in keys}
+    session.execute(statement.on_conflict_do_update(index_elements=keys, set_=others), list(rows))
 
 
 def boot_id() -> str:

@@ -45,7 +45,7 @@ def advance(
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
         if dry_run:
-            planned = plan.plan_advance(machine, night, to, final=final)
+            planned = plan.plan_advance(machine, night, to, final=final, late_reason=reason)
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
             return
         result = machine.advance(night, to=to, final=final, late_reason=reason)

@@ -1,0 +1,92 @@
+"""``ledger ids``: the sequence of frame IDs."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ledger.cli.common import AsJson, app, open_store, read_config, show_json
+from ledger.errors import BadInput
+
+if TYPE_CHECKING:
+    from ledger.sequence import Standing
+
+ids = typer.Typer(
+    help="The sequence of frame IDs: its next number, where its numbers come from, and whether all is in order.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(ids, name="ids")
+
+
+@ids.command("next", epilog="Example: ledger ids next")
+def next_(*, as_json: AsJson = False) -> None:
+    """Show the frame ID that is given next, and how many are left."""
+    from ledger.sequence import standing
+
+    config = read_config()
+    with open_store(config) as store, store.read() as session:
+        now = standing(session, config)
+    show_json(_facts(now)) if as_json else typer.echo(_in_words(now))
+
+
+@ids.command(epilog="Example: ledger ids start VMPA 12346 --from 20260102")
+def start(
+    prefix: Annotated[str, typer.Argument(metavar="PREFIX", help="Of the instrument.")],
+    number: Annotated[int, typer.Argument(metavar="NUMBER", help="The next one.")],
+    from_date: Annotated[
+        str | None, typer.Option("--from", metavar="D", help="The first night that gets numbers; others are left out.")
+    ] = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Name the next number: above every one that is in use. The sequence only skips ahead, and the skip is recorded."""
+    from ledger import sequence
+    from ledger.scan import parse_date
+
+    config = read_config()
+    date = parse_date(from_date) if from_date else None
+    with open_store(config) as store:
+        now = sequence.start(store, config, prefix, number, from_date=date)
+    show_json(_facts(now)) if as_json else typer.echo(_in_words(now))
+
+
+@ids.command(epilog="Example: ledger ids reserve --from-file frame-ids.txt")
+def reserve(
+    from_file: Annotated[
+        Path,
+        typer.Option("--from-file", metavar="FILE", help="A line for each ID, or for the first and last of a block."),
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Import frame IDs that an outside authority has handed out (ids.authority: blocks). They are used in order."""
+    from ledger import sequence
+
+    config = read_config()
+    try:
+        text = from_file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise BadInput(f"{str(from_file)!r}: cannot be read as text ({exc}); expected a file of frame IDs") from exc
+    with open_store(config) as store:
+        blocks, now = sequence.reserve(store, config, text, source=from_file.name)
+    if as_json:
+        show_json({"imported": blocks, **_facts(now)})
+        return
+    for first, last in blocks:
+        names = [sequence.frame_id_of(now.prefix, number) for number in (first, last)]
+        typer.echo(f"imported {' to '.join(names)}: {last - first + 1}")
+    typer.echo(_in_words(now))
+
+
+def _facts(now: "Standing") -> dict[str, Any]:
+    return {"next": now.next_id, "left": now.left, **asdict(now)}
+
+
+def _in_words(now: "Standing") -> str:
+    since = f", for nights from {now.from_date} on" if now.from_date else ""
+    if now.next_id is None:
+        cure = "`ledger ids reserve --from-file FILE`" if now.authority == "blocks" else "`ledger ids start`"
+        return f"no frame ID is left: {cure} brings more"
+    return f"next is {now.next_id}{since}; {now.left} left (authority: {now.authority})"

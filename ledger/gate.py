@@ -1,0 +1,250 @@
+"""The gate: which night may take frame IDs now (DESIGN section 8).
+
+Called inside the transaction that gives them, once the counter is locked: first the lock, then the
+look. So two runs on two nights cannot pass it together.
+"""
+
+from dataclasses import dataclass
+
+from sqlalchemy import exists, select
+from sqlmodel import Session, col
+
+from ledger.clock import show_us
+from ledger.config import Config
+from ledger.errors import BadInput, NotReady
+from ledger.flow import Flow
+from ledger.models import Entry, File, FrameId, Night
+from ledger.scan import (
+    NightFolder,
+    find_night,
+    has_raws,
+    is_being_written,
+    nights_on_disk,
+    parse_date,
+    raws_on_disk,
+    reading,
+    streams_ns,
+)
+from ledger.sequence import newest_night, standing
+from ledger.store import Store
+
+
+def first_night(session: Session, config: Config, flow: Flow) -> str:
+    """Return the first night that the pipeline looks at (YYYYMMDD), empty if it looks at all.
+
+    It is ``first_night`` of the configuration or, of a pipeline that gives frame IDs, the date that
+    ``ledger ids start --from`` named, if that is later.
+    """
+    configured = config.pipelines[flow.name].first_night or ""
+    named = standing(session, config).from_date if flow.numbering is not None else None
+    return max(configured, named or "")
+
+
+def refuse_before_first(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
+    """Refuse a night that the pipeline does not look at.
+
+    Raises
+    ------
+    NotReady
+        With what says so.
+    """
+    first = first_night(session, config, flow)
+    if night.date >= first:
+        return
+    is_configured = first == config.pipelines[flow.name].first_night
+    where = f"{flow.name}.first_night" if is_configured else "`ledger ids start --from`"
+    raise NotReady(
+        f"night {night.date} is before the first night, {first} ({where}): such nights are left alone; expected a later"
+        " one, or an earlier first night"
+    )
+
+
+def refuse_excluded(session: Session, night: NightFolder) -> None:
+    """Refuse to go on with a night that was taken out of the chronology.
+
+    Raises
+    ------
+    NotReady
+        With the reason on record.
+    """
+    row = session.execute(
+        select(Night).where(col(Night.pipeline) == night.pipeline, col(Night.date) == night.date)
+    ).scalar_one_or_none()
+    if row is not None and row.excluded_reason:
+        raise NotReady(
+            f"night {night.date} is excluded ({row.excluded_reason}) and gets no frame IDs; expected it in the"
+            f" chronology; `ledger include {night.date}` takes it back"
+        )
+
+
+def check_gate(
+    session: Session, config: Config, flow: Flow, night: NightFolder, *, now_us: int, final: bool = False
+) -> None:
+    """Refuse to number a night that is not next in time.
+
+    Parameters
+    ----------
+    session : Session
+        With the counter locked, if IDs are to be given.
+    config, flow
+        The ledger.
+    night : NightFolder
+        The night.
+    now_us : int
+        What time it is.
+    final : bool
+        Whether nobody writes to the night any more.
+
+    Raises
+    ------
+    NotReady
+        If it is before the first night, excluded, still being written, or an earlier night lacks its IDs, with
+        the command to run.
+    """
+    refuse_before_first(session, config, flow, night)
+    refuse_excluded(session, night)
+    if not final and is_being_written(night, config, now_us):
+        raise NotReady(
+            f"night {night.date} may still be written: its newest raw file is younger than {config.settle_minutes:g}"
+            f" minutes at {show_us(now_us)} UT; run again later, or with --final if observing has ended"
+        )
+    lacking = {
+        **_lacking_in_ledger(session, config, flow, night),
+        **_lacking_on_disk(session, config, flow, night),
+    }
+    if not lacking:
+        return
+    date = min(lacking)
+    newest = newest_night(session, config.instrument.prefix)
+    is_late = newest is not None and date < newest
+    told = "; later nights have theirs, so it is late" if is_late else ""
+    late = " --late --reason TEXT" if is_late else ""
+    raise NotReady(
+        f"night {night.date} cannot be numbered yet: the earlier night {date} {lacking[date]}{told}, and frame IDs are"
+        f" chronological; run `ledger advance --date {date}{late}` first, or `ledger exclude {date} --reason TEXT`"
+    )
+
+
+def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
+    """Return the earlier nights of which registered files lack frame IDs, and what is missing."""
+    earlier = (
+        col(Night.pipeline) == flow.name,
+        col(Night.date) >= first_night(session, config, flow),
+        col(Night.date) < night.date,
+        col(Night.excluded_reason).is_(None),
+    )
+    unnumbered_states = [step.state for step in flow.steps if not step.needs_frame_id]
+    of_night, usable = col(File.night_id) == col(Night.id), col(File.quarantine_reason).is_(None)
+    raw, product = col(File.kind) == "raw", col(File.kind) == "product"
+    has_live = exists().where(
+        col(FrameId.identity) == col(File.identity),
+        col(FrameId.night_id) == col(Night.id),
+        col(FrameId.status) == "live",
+    )
+    never, once = col(Night.numbered_us).is_(None), col(Night.numbered_us).is_not(None)
+    # a night that was rolled back, or has new raw files: what comes of them is not known yet
+    reasons = {
+        "has no frame IDs yet": [
+            (never, exists().where(of_night, raw, usable)),
+            (never, exists().where(of_night, product)),
+        ],
+        "has raw files that are not synced": [
+            (once, exists().where(of_night, raw, usable, col(File.state) == flow.states[0]))
+        ],
+        "has new products without frame IDs": [
+            (once, exists().where(of_night, product, usable, col(File.state).in_(unnumbered_states), ~has_live))
+        ],
+    }
+    found: dict[str, str] = {}
+    for reason, conditions in reasons.items():
+        for condition in conditions:
+            query = select(col(Night.date)).where(*earlier, *condition).order_by(col(Night.date))
+            for date in session.execute(query).scalars():
+                if not is_foreign(session, config, flow, NightFolder(flow.name, night.root, date)):
+                    found.setdefault(date, reason)
+                    break  # the first one is enough
+    return found
+
+
+def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
+    """Return the first earlier night with raw files that were never scanned, with these words; empty if none has."""
+    first = first_night(session, config, flow)
+    rows = {row.date: row for row in session.execute(select(Night).where(col(Night.pipeline) == flow.name)).scalars()}
+    for folder in nights_on_disk(config, flow.name):
+        if not first <= folder.date < night.date:
+            continue
+        row = rows.get(folder.date)
+        if row is not None and (row.excluded_reason or row.streams_ns == streams_ns(folder, config.instrument)):
+            continue  # out of it, or nothing came since it was scanned
+        registered = _registered(session, row)
+        if not registered:
+            unseen = has_raws(folder, config.instrument)
+        else:
+            on_disk = raws_on_disk(folder, config.instrument)
+            unseen = any((raw.stream.name, raw.cube.name) not in registered for raw in on_disk)
+        if unseen and not is_foreign(session, config, flow, folder):
+            return {folder.date: "has raw files that were never scanned" if registered else "was never scanned"}
+    return {}
+
+
+def _registered(session: Session, row: Night | None) -> set[tuple[str, str]]:
+    if row is None:
+        return set()
+    query = select(col(File.folder), col(File.name)).where(col(File.night_id) == row.id, col(File.kind) == "raw")
+    return {(folder, name) for folder, name in session.execute(query)}
+
+
+def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder) -> bool:
+    """Whether the night has products that this ledger did not make."""
+    products = folder.path / config.instrument.product_folder
+    with reading(products):
+        if not products.is_dir() or not any(products.iterdir()):
+            return False
+    paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
+    made = session.execute(
+        select(col(Entry.id))
+        .join(Night, col(Night.id) == col(Entry.night_id))
+        .where(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date, col(Entry.edge) == paired)
+        .limit(1)
+    ).first()
+    return made is None
+
+
+@dataclass(frozen=True, slots=True)
+class Excluded:
+    """A night that was taken out of the chronology, or back in.
+
+    Attributes
+    ----------
+    date : str
+        The night.
+    frame_ids : int
+        Live ones that it has.
+    is_late : bool
+        Whether a later night has frame IDs, so that new ones of this one are late.
+    """
+
+    date: str
+    frame_ids: int
+    is_late: bool
+
+
+def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excluded:
+    """Take a night of the archive, on disk or only in the ledger, out of the chronology, or (without a reason) back in.
+
+    Raises
+    ------
+    BadInput
+        If there is no such night, the reason is empty, or there is nothing to take back.
+    """
+    date = parse_date(date)
+    if reason is not None and not reason.strip():
+        raise BadInput("--reason is empty: expected why the night is out; it is kept for ever")
+    known = store.find_night("archive", date)
+    if reason is None and (known is None or known.excluded_reason is None):
+        raise BadInput(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
+    root = config.archive.root if known else find_night(config, date=date).root
+    n_ids = store.exclude("archive", root, date, reason)
+    with store.read() as session:
+        newest = newest_night(session, config.instrument.prefix)
+    return Excluded(date, n_ids, is_late=newest is not None and date < newest)

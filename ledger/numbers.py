@@ -1,0 +1,183 @@
+"""Frame numbers in use on disk: in names of files under the roots and at the destinations, and in manifests.
+
+They keep the sequence honest where the database cannot: products of another tool, nights of before, a
+database that was restored from an older backup. Only folders and manifests are read, never a cube. What
+a folder holds is kept in the database for as long as its modification time stands.
+"""
+
+import os
+import re
+import stat
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import delete, select
+from sqlmodel import col
+
+from ledger.config import Config
+from ledger.models import FolderSeen
+from ledger.scan import is_text, reading
+from ledger.store import Store, put
+
+#: Numbers in a row, first and last.
+Run = tuple[int, int]
+
+#: A folder written to this recently may change again without a new modification time: it is not remembered.
+#: (Time stamps of file systems are as coarse as 2 s: FAT, and NFS servers on it.)
+RACY_NS = 2_000_000_000
+#: Folders that are no data: of the file system itself (e2fsprogs), readable by root alone.
+SKIPPED = frozenset({"lost+found"})
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Numbers found on disk.
+
+    Attributes
+    ----------
+    prefix : str
+        Of the frame IDs.
+    runs : tuple of (int, int, Path)
+        First and last of numbers in a row, and the folder or manifest that holds them.
+    """
+
+    prefix: str
+    runs: tuple[tuple[int, int, Path], ...] = ()
+
+    def within(self, ranges: Iterable[Run]) -> tuple[int, Path] | None:
+        """Return the highest number that lies in any of `ranges` (first and last), and where; None if none does."""
+        found = [
+            (min(last, high), where)
+            for low, high in ranges
+            for first, last, where in self.runs
+            if first <= high and last >= low
+        ]
+        return max(found, default=None)
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk over all places; `known` is what the database remembers."""
+
+    prefix: str
+    manifest: re.Pattern[str]
+    skipped: frozenset[str]
+    known: dict[str, FolderSeen]
+    visited: dict[str, FolderSeen] = field(default_factory=dict)
+    news: list[FolderSeen] = field(default_factory=list)
+
+    def folder(self, path: Path) -> None:
+        """Look into a folder and all below it."""
+        real = os.path.realpath(path)
+        if real in self.visited:
+            return
+        with reading(path):
+            mtime_ns = path.stat().st_mtime_ns
+        seen = self._known(real, mtime_ns) or self._list(path, real, mtime_ns)
+        self.visited[real] = seen
+        for name in seen.folders:
+            self.folder(path / name)
+
+    def _known(self, real: str, mtime_ns: int) -> FolderSeen | None:
+        seen = self.known.get(real)
+        return seen if seen is not None and seen.mtime_ns == mtime_ns else None
+
+    def _list(self, path: Path, real: str, mtime_ns: int) -> FolderSeen:
+        of_us = re.compile(rf"{self.prefix}(\d{{8}})(?!\d)")
+        numbers, folders = set(), []
+        is_plain = True
+        with reading(path), os.scandir(path) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    if entry.name not in self.skipped and not entry.name.startswith("."):
+                        folders.append(entry.name)
+                elif match := of_us.match(entry.name):
+                    numbers.add(int(match[1]))
+                elif self.manifest.match(entry.name):
+                    self._manifest(path / entry.name, of_us)
+                    is_plain = False  # a manifest that is written anew does not show in its folder's time
+        seen = FolderSeen(
+            path=real, prefix=self.prefix, mtime_ns=mtime_ns, numbers=list(_runs(numbers)), folders=sorted(folders)
+        )
+        if is_plain and all(is_text(Path(name)) for name in (real, *folders)):
+            self.news.append(seen)
+        return seen
+
+    def _manifest(self, path: Path, of_us: re.Pattern[str]) -> None:
+        real = os.path.realpath(path)
+        with reading(path):
+            info = path.stat()
+            if not stat.S_ISREG(info.st_mode):
+                return
+            seen = self._known(real, info.st_mtime_ns)
+            if seen is None:
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+                numbers = {int(match[1]) for line in lines if (match := of_us.match(line))}
+                seen = FolderSeen(
+                    path=real, prefix=self.prefix, mtime_ns=info.st_mtime_ns, numbers=list(_runs(numbers)), folders=[]
+                )
+                if is_text(path):
+                    self.news.append(seen)
+        self.visited[real] = seen
+
+
+def _runs(numbers: Iterable[int]) -> Iterator[Run]:
+    """Yield numbers in a row as first and last."""
+    first = last = None
+    for number in sorted(numbers):
+        if first is not None and last is not None and number != last + 1:
+            yield first, last
+            first = None
+        first, last = (number if first is None else first), number
+    if first is not None and last is not None:
+        yield first, last
+
+
+def numbers_on_disk(store: Store, config: Config) -> Numbers:
+    """Return every frame number under the roots, at the destinations and in manifests there.
+
+    Raw streams are left out: raw files have names of their own.
+
+    Raises
+    ------
+    NotReady
+        If a folder or manifest cannot be read.
+    """
+    instrument, prefix = config.instrument, config.instrument.prefix
+    manifest = Path(instrument.manifest)
+    stem = re.escape(manifest.stem).replace(re.escape("{date}"), r"\d{8}")
+    with store.read() as session:
+        rows = session.execute(select(FolderSeen).where(col(FolderSeen.prefix) == prefix)).scalars()
+        known = {row.path: row for row in rows}
+    walk = _Walk(
+        prefix,
+        re.compile(stem + ".*" + re.escape(manifest.suffix)),
+        SKIPPED | {stream.name for stream in instrument.streams},
+        known,
+    )
+    places = [p.root for p in config.pipelines.values()] + [config.destination(name) for name in config.pipelines]
+    for place in places:
+        with reading(place):
+            is_there = place.is_dir()
+        if is_there:
+            walk.folder(place)
+    _remember(store, walk)
+    return Numbers(
+        prefix, tuple((first, last, Path(s.path)) for s in walk.visited.values() for first, last in s.numbers)
+    )
+
+
+def _remember(store: Store, walk: _Walk) -> None:
+    now_ns = time.time_ns()
+    news = [seen for seen in walk.news if seen.mtime_ns < now_ns - RACY_NS]
+    gone = [path for path in walk.known if path not in walk.visited]
+    if not news and not gone:
+        return
+    with store.write() as session:
+        put(session, FolderSeen, [seen.model_dump() for seen in news])
+        for path in gone:
+            session.execute(
+                delete(FolderSeen).where(col(FolderSeen.path) == path, col(FolderSeen.prefix) == walk.prefix)
+            )
