@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from ledger import gate
@@ -15,6 +15,7 @@ from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Night
 from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, reading, streams_ns
+from ledger.sequence import LENGTH, newest_night
 from ledger.store import Store
 from stages.base import frames_of
 
@@ -78,6 +79,7 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
     for name, flow in flows.items():
         with store.read() as session:
             first = gate.first_night(session, config, flow)
+            newest = newest_night(session, config.instrument.prefix) if flow.numbering is not None else None
             rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
             is_unused = name != "archive" and not rows and not config.pipelines[name].root.exists()
             on_disk = {} if is_unused else {n.date: n for n in nights_on_disk(config, name)}
@@ -85,7 +87,7 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
             for night in sorted(d for d in rows.keys() | on_disk.keys() if d >= first):
                 if date in (None, night):
                     row = rows.get(night)
-                    found.append(_status(session, config, flow, night, row, on_disk.get(night), counts))
+                    found.append(_status(session, config, flow, night, row, on_disk.get(night), counts, newest))
     if date is not None and not found:
         raise BadInput(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
     return found
@@ -126,6 +128,7 @@ def _status(
     row: Night | None,
     folder: NightFolder | None,
     all_counts: _Counts,
+    newest: str | None,
 ) -> NightStatus:
     counts = all_counts.get(int(row.id or 0), []) if row else []
     raws = [c for c in counts if c[0] == "raw"]
@@ -140,6 +143,9 @@ def _status(
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, states)
+    is_done = stands in ("finished", "excluded", "foreign", "empty")
+    lacks_ids = stands in ("on disk", flow.states[0]) or ids < sum(states.values())
+    late = " --late --reason TEXT" if newest is not None and date < newest and lacks_ids else ""
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -151,7 +157,7 @@ def _status(
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
         frame_ids=ids,
         stands=stands,
-        next_command="" if stands in ("finished", "excluded", "foreign", "empty") else f"ledger advance --date {date}",
+        next_command="" if is_done else f"ledger advance --date {date}{late}",
     )
 
 
@@ -293,11 +299,12 @@ def _by_entry(session: Session, text: str, stem: str) -> Subject:
 
 
 def _by_frame_id(session: Session, text: str, stem: str) -> Subject | None:
-    # the exposure ID is the frame ID with another fourth letter
-    query = select(FrameId).where(
-        or_(col(FrameId.frame_id) == stem, col(FrameId.frame_id) == stem[:3] + "A" + stem[4:])
-    )
-    row = session.execute(query).scalar_one_or_none()
+    is_id = col(FrameId.frame_id) == stem
+    if (
+        stem[3:4] == "E" and stem[4:].isdecimal() and len(stem) == LENGTH
+    ):  # the exposure ID is the frame ID with another fourth letter
+        is_id |= (func.substr(col(FrameId.prefix), 1, 3) == stem[:3]) & (col(FrameId.number) == int(stem[4:]))
+    row = session.execute(select(FrameId).where(is_id)).scalars().first()
     if row is None:
         return None
     night = session.get_one(Night, row.night_id)

@@ -20,6 +20,8 @@ from ledger.store import Store, insert_if_new
 
 DIGITS = 8
 LAST_NUMBER = 10**DIGITS - 1
+#: Of a frame ID, in characters: four letters and the digits.
+LENGTH = 4 + DIGITS
 
 
 def frame_id_of(prefix: str, number: int) -> str:

@@ -138,6 +138,22 @@ def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
     return found
 
 
+def carried_frame_id(header: bytes, keyword: str) -> str | None:
+    """Return the frame ID that a header carries; None if it has none.
+
+    A value without a digit (blank, ``NA``) says that there is none.
+
+    Parameters
+    ----------
+    header : bytes
+        As :func:`read_header` returns it.
+    keyword : str
+        Of the card.
+    """
+    value = str(values(header, [keyword]).get(keyword) or "").strip()
+    return value if any(character.isdigit() for character in value) else None
+
+
 def padded(length: int) -> int:
     """Return `length` in bytes, rounded up to whole 2880-byte blocks (FITS 4.0 sec. 3.1)."""
     return -(-length // BLOCK) * BLOCK

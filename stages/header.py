@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from stages.base import BadInput, Instrument, Job, Product, Raw
-from stages.cards import CARD, END, FIELD, make_card, padded, quote, read_header, split_cards, values
+from stages.cards import CARD, END, FIELD, carried_frame_id, make_card, padded, quote, read_header, split_cards
 from stages.files import retry_on_os_error
 from stages.formats import fix_cards
 
@@ -158,11 +158,11 @@ def build_header(
         If the raw header carries a frame ID already, or the product has none at level ``identified``.
     """
     name = instrument.cards.frame_id
-    carried = values(raw_header, [name]).get(name)
-    if carried and carried != product.frame_id:
+    carried = carried_frame_id(raw_header, name)
+    if carried not in (None, product.frame_id):
         raise BadInput(
-            f"raw header has {name} = {carried!r} already, expected it blank; it would be lost: "
-            "find out who numbered this file, and keep it out of the night or blank the card"
+            f"raw header has {name} = {carried!r} already, expected none; it would be lost: "
+            "find out who numbered this file, and keep it out of the night"
         )
     frame_id = _frame_id(product) if level == "identified" else " " * _FRAME_ID_LENGTH
     cards = _replace_values(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from stages.base import BadInput, Instrument, Stream
-from stages.cards import values
+from stages.cards import carried_frame_id, values
 from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import retry_on_os_error
 from stages.timing import Timing, read_timing
@@ -119,6 +119,7 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     content = [f"{date}/{stream.name}/{cube.name}", str(status.st_size), header_sha256, timing_sha256]
     if missing:
         content.append(f"salvaged {n_used} of {n_frames}")
+    _refuse_numbered(cube, layout.header, instrument.cards.frame_id)
     cards = _cards(cube, layout.header, (*instrument.keywords_kept(), *_FRAME_SIZE))
     exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
     if missing and not salvage:  # last: salvage is offered only where nothing else is wrong
@@ -182,6 +183,19 @@ def _check_order(timing: Path, rows: Timing) -> None:
         raise BadInput(
             f"{timing}: times go backwards {times}, first at row {row + 1}: "
             f"{rows.acquired_us[row]} us after {rows.acquired_us[row - 1]} us; expected times that never decrease"
+        )
+
+
+def _refuse_numbered(cube: Path, header: bytes, keyword: str) -> None:
+    """Raise BadInput if the header carries a frame ID: it would be replaced by another."""
+    try:
+        carried = carried_frame_id(header, keyword)
+    except BadInput as exc:
+        raise BadInput(f"{cube}: {exc}") from exc
+    if carried is not None:
+        raise BadInput(
+            f"{cube}: its header has {keyword} = {carried!r} already, expected none: its frames may be in the archive"
+            " under that ID; find out who numbered it, and keep it out of the night"
         )
 
 

@@ -1,11 +1,18 @@
--- law: the sequence has no gaps; every number below the counter was given to a product
--- next: ledger sql "SELECT * FROM entry WHERE event IN ('assigned', 'withdrawn', 'reclaimed')"
-SELECT prefix, number, previous_number
-FROM (SELECT prefix, number, LAG(number) OVER (PARTITION BY prefix ORDER BY number) AS previous_number FROM frame_id) AS n
-WHERE previous_number IS NOT NULL AND number <> previous_number + 1
-UNION ALL
-SELECT frame_sequence.prefix, frame_sequence.next_number, MAX(frame_id.number)
-FROM frame_sequence
-JOIN frame_id ON frame_id.prefix = frame_sequence.prefix
-GROUP BY frame_sequence.prefix, frame_sequence.next_number
-HAVING frame_sequence.next_number <> MAX(frame_id.number) + 1
+-- law: the sequence has no gaps; every number of its blocks below the counter was given to a product
+-- next: ledger sql "SELECT * FROM entry WHERE event IN ('reserved', 'assigned', 'withdrawn', 'reclaimed')"
+WITH step AS (
+    SELECT prefix, number, COALESCE(LAG(number) OVER (PARTITION BY prefix ORDER BY number), 0) AS previous_number
+    FROM frame_id
+    UNION ALL
+    SELECT frame_sequence.prefix, frame_sequence.next_number, COALESCE(MAX(frame_id.number), 0)
+    FROM frame_sequence
+    LEFT JOIN frame_id ON frame_id.prefix = frame_sequence.prefix
+    GROUP BY frame_sequence.prefix, frame_sequence.next_number
+)
+SELECT step.prefix, step.number, step.previous_number
+FROM step
+WHERE step.number <= step.previous_number
+   OR (step.number > step.previous_number + 1
+       AND EXISTS (SELECT 1 FROM frame_block
+                   WHERE frame_block.prefix = step.prefix AND frame_block.first_number < step.number
+                     AND frame_block.last_number > step.previous_number))

@@ -55,6 +55,12 @@ def test_what_is_registered(cube):
     assert pickle.loads(pickle.dumps(facts)) == facts  # noqa: S301
 
 
+@pytest.mark.parametrize("field", ["''", "'NA'", "'        '", ""])
+def test_a_blank_frame_id_is_none(cube, field):
+    cube.write_bytes(cube_of(*without("FRAMEID"), f"FRAMEID = {field}"))
+    inspect(cube, cube.with_suffix(".txt"), stream=STREAM, instrument=INSTRUMENT)
+
+
 def test_looking_changes_nothing(cube):
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in cube.parent.iterdir()}
     look(cube)
@@ -138,6 +144,12 @@ FAULTS = {
     "EXPTIME that is logical": (cube_of(*with_exposure("T")), ".fits", "EXPTIME has True"),
     "negative EXPTIME": (cube_of(*with_exposure("-1.0")), ".fits", "EXPTIME has -1.0"),
     "infinite EXPTIME": (cube_of(*with_exposure("1E999")), ".fits", "EXPTIME is inf"),
+    "a frame ID": (
+        cube_of(*without("FRAMEID"), "FRAMEID = 'VMPA00000007'"),
+        ".fits",
+        "FRAMEID = 'VMPA00000007' already",
+    ),
+    "a frame ID that is none": (cube_of(*without("FRAMEID"), "FRAMEID = 'no end"), ".fits", "FRAMEID = 'no end"),
     "a card that is none": (cube_of(*without("OBJECT"), "OBJECT  = 'no end"), ".fits", "OBJECT  = 'no end"),
 }
 

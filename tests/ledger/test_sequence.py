@@ -1,0 +1,256 @@
+"""The counter, its blocks of numbers, and what people say about them."""
+
+import json
+
+import pytest
+
+from ledger.errors import BadInput, NotReady
+from ledger.sequence import LAST_NUMBER, reserve, standing, start
+from tests.world import World
+
+FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
+
+
+@pytest.fixture
+def nights(world: World) -> World:
+    for seed, date in enumerate((FIRST, SECOND)):
+        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    return world
+
+
+def numbers(world: World) -> list[int]:
+    return [n for (n,) in world.query("SELECT number FROM frame_id WHERE status = 'live' ORDER BY number")]
+
+
+def now(world: World):
+    with world.store().read() as session:
+        return standing(session, world.config)
+
+
+def audit(world: World) -> None:
+    done = world.run("audit")
+    assert done.returncode == 0, done.stdout
+
+
+def foreign(world: World, name: str, date: str = "20250101") -> None:
+    folder = world.folder / "archive" / date / "vgen2"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(b"")
+
+
+# ids start
+
+
+def test_it_skips_ahead_and_says_so(nights):
+    assert nights.advance(FIRST, to="identified").succeeded
+    before = numbers(nights)
+    after = start(nights.store(), nights.config, "VMPA", 5000)
+    assert after.next_id == "VMPA00005000"
+    assert nights.advance(SECOND, to="identified").succeeded
+    assert numbers(nights)[: len(before)] == before
+    assert numbers(nights)[len(before)] == 5000
+    ((name, detail),) = nights.query("SELECT name, detail FROM entry WHERE event = 'reserved'")
+    detail = json.loads(detail) if isinstance(detail, str) else detail
+    assert (name, detail["next"], detail["before"]) == ("VMPA00005000", 5000, before[-1] + 1)
+    assert nights.query("SELECT command, exit_status FROM run WHERE command = 'ids start'") == [("ids start", 0)]
+    audit(nights)
+    done = nights.run("audit").stdout
+    assert f"explained: {5000 - before[-1] - 1} numbers skipped, VMPA{before[-1] + 1:08d} to VMPA00004999" in done
+
+
+def test_what_was_skipped_is_not_taken_back(nights):
+    assert nights.advance(FIRST, to="identified").succeeded
+    start(nights.store(), nights.config, "VMPA", 5000)
+    nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST, to="identified").succeeded
+    assert min(numbers(nights)) == 5000
+    audit(nights)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "number", "message"),
+    [
+        ("XMPA", 10, "unknown prefix 'XMPA': expected 'VMPA'"),
+        ("VMPA", 0, "expected one from 1 to 99999999"),
+        ("VMPA", LAST_NUMBER + 1, "expected one from 1 to 99999999"),
+        ("VMPA", 2, "only skips ahead"),
+    ],
+)
+def test_a_start_that_cannot_be(nights, prefix, number, message):
+    assert nights.advance(FIRST, to="synced").succeeded
+    start(nights.store(), nights.config, "VMPA", 3)
+    before = now(nights)
+    with pytest.raises(BadInput, match=message):
+        start(nights.store(), nights.config, prefix, number)
+    assert now(nights) == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "archive/20250101/vgen2/VMPA00000777.fits.fz",
+        "archive/20250101/old/deep/VMPA00000777.txt",
+        "engineering/20250101/vgen2/VMPA00000777.fits",
+        "destination/archive/20250101/vgen2/VMPA00000777.fits.fz",
+        "destination/engineering/20250101/VMPA00000777.fits.fz",
+        "archive/20250101/manifest_VMP_20250101.csv",
+        "destination/archive/20250101/manifest_VMP_20250101_supplement1.csv",
+    ],
+)
+def test_numbers_in_use_are_met(nights, place):
+    path = nights.folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("VMPA00000007|/a|1\r\nVMPA00000777|/b|1\r\n")
+    with pytest.raises(BadInput, match=r"VMPA00000777 is in use in .*778 or more"):
+        start(nights.store(), nights.config, "VMPA", 777)
+    result = nights.advance(FIRST)
+    assert "VMPA00000777 is in use in" in result.stopped
+    assert "ledger ids start VMPA 778" in result.stopped
+    assert set(result.states) == {"synced"}
+    assert numbers(nights) == []
+    assert start(nights.store(), nights.config, "VMPA", 778).next_id == "VMPA00000778"
+    assert nights.advance(FIRST).succeeded
+    assert min(numbers(nights)) == 778
+
+
+def test_from_a_night_on(nights):
+    """Nights before it neither block nor are numbered."""
+    nights.simulate(THIRD, seed=3, scale=0.02, scenario=("pdi",))
+    start(nights.store(), nights.config, "VMPA", 100, from_date=SECOND)
+    assert nights.advance(SECOND, to="identified").succeeded
+    assert min(numbers(nights)) == 100
+    with pytest.raises(NotReady, match=f"before the first night, {SECOND}"):
+        nights.advance(FIRST)
+    with pytest.raises(NotReady, match="left alone"):
+        nights.machine().scan(nights.night(FIRST))
+    assert FIRST not in nights.run("status").stdout
+    with pytest.raises(BadInput, match=f"night {SECOND} has frame IDs already"):
+        start(nights.store(), nights.config, "VMPA", 500, from_date=SECOND)
+    with pytest.raises(BadInput, match=f"night {SECOND} has frame IDs already"):
+        start(nights.store(), nights.config, "VMPA", 500, from_date=FIRST)
+    start(nights.store(), nights.config, "VMPA", 500, from_date=THIRD)
+    assert nights.advance(THIRD, to="identified").succeeded
+    audit(nights)
+
+
+# ids reserve
+
+
+@pytest.fixture
+def blocks(nights: World) -> World:
+    nights.data["ids"]["authority"] = "blocks"
+    return nights
+
+
+def test_blocks_are_used_in_order_and_run_out_clearly(blocks):
+    result = blocks.advance(FIRST)
+    assert "0 left of the blocks that were handed out" in result.stopped
+    assert "ledger ids reserve --from-file" in result.stopped
+    assert set(result.states) == {"synced"}
+    n = sum(result.states.values())
+    text = f"# from the authority\nVMPA00000300 VMPA{300 + n:08d}\nVMPA00000100, VMPA{100 + n - 2:08d}\n\n"
+    runs, after = reserve(blocks.store(), blocks.config, text, source="ids.txt")
+    assert runs == [(100, 100 + n - 2), (300, 300 + n)]
+    assert (after.next_id, after.left) == ("VMPA00000100", 2 * n)
+    assert blocks.advance(FIRST, to="identified").succeeded
+    assert numbers(blocks) == [*range(100, 100 + n - 1), 300]
+    assert blocks.query("SELECT COUNT(*) FROM entry WHERE event = 'reserved'") == [(2,)]
+    result = blocks.advance(SECOND, to="identified")
+    assert result.succeeded or f"and {n} left" in result.stopped
+    audit(blocks)
+
+
+def test_single_ids_that_adjoin_are_one_block(blocks):
+    runs, _ = reserve(blocks.store(), blocks.config, "VMPA00000007\nVMPA00000005\nVMPA00000006 # last\n", source="f")
+    assert runs == [(5, 7)]
+
+
+def test_every_fault_of_a_file_is_told_and_nothing_imported(blocks):
+    foreign(blocks, "VMPA00000055.fits.fz")
+    reserve(blocks.store(), blocks.config, "VMPA00000010 VMPA00000020", source="first")
+    before = now(blocks)
+    lines = [
+        "VMPA00000030",
+        "XMPA00000031",
+        "VMPA31",
+        "VMPA00000041 VMPA00000040",
+        "VMPA00000020 VMPA00000021",
+        "VMPA00000050 VMPA00000060",
+        "VMPA00000030",
+        "VMPA00000000",
+        "one two three",
+    ]
+    with pytest.raises(BadInput, match="nothing was imported") as caught:
+        reserve(blocks.store(), blocks.config, "\n".join(lines), source="bad.txt")
+    told = str(caught.value).splitlines()
+    assert [line.strip().partition(":")[0] for line in told[1:]] == [f"line {n}" for n in range(2, 10)]
+    for words in ("overlaps", "VMPA00000055 is in use", "expected a frame ID such as VMPA00000001"):
+        assert words in str(caught.value)
+    assert now(blocks) == before
+    with pytest.raises(BadInput, match="no frame ID in it"):
+        reserve(blocks.store(), blocks.config, "# nothing\n", source="empty.txt")
+
+
+def test_the_sequence_passes_numbers_only_once(blocks):
+    reserve(blocks.store(), blocks.config, "VMPA00000100 VMPA00000200", source="f")
+    assert blocks.advance(FIRST, to="identified").succeeded
+    with pytest.raises(BadInput, match="has passed VMPA"):
+        reserve(blocks.store(), blocks.config, "VMPA00000050", source="f")
+
+
+def test_a_foreign_number_outside_of_the_blocks_is_no_matter(blocks):
+    reserve(blocks.store(), blocks.config, "VMPA00000100 VMPA00000200", source="f")
+    foreign(blocks, "VMPA00000500.fits.fz")
+    assert blocks.advance(FIRST, to="identified").succeeded
+    foreign(blocks, "VMPA00000199.fits.fz")
+    assert "ask the authority" in blocks.advance(SECOND).stopped
+
+
+def test_authorities_follow_one_another(nights):
+    with pytest.raises(BadInput, match="ledger makes its numbers itself"):
+        reserve(nights.store(), nights.config, "VMPA00000100", source="f")
+    assert nights.advance(FIRST, to="identified").succeeded
+    first = numbers(nights)
+    nights.data["ids"]["authority"] = "blocks"
+    with pytest.raises(BadInput, match="come from an outside authority"):
+        start(nights.store(), nights.config, "VMPA", 5000)
+    assert "0 left" in nights.advance(SECOND).stopped
+    reserve(nights.store(), nights.config, "VMPA00001000 VMPA00001999", source="f")
+    assert nights.advance(SECOND, to="identified").succeeded
+    second = numbers(nights)[len(first) :]
+    assert min(second) == 1000
+    nights.simulate(THIRD, seed=3, scale=0.02, scenario=("pdi",))
+    nights.data["ids"]["authority"] = "own"
+    assert "ledger ids start VMPA NUMBER" in nights.advance(THIRD).stopped
+    start(nights.store(), nights.config, "VMPA", 3000)
+    assert nights.advance(THIRD, to="identified").succeeded
+    assert numbers(nights) == [*first, *second, *range(3000, 3000 + len(numbers(nights)) - len(first + second))]
+    audit(nights)
+
+
+# the command line
+
+
+def test_ids_at_the_command_line(sqlite_world):
+    world = sqlite_world
+    assert "next is VMPA00000001; 99999999 left" in world.run("ids", "next").stdout
+    done = world.run("ids", "start", "VMPA", "12346", "--from", "2026-01-02")
+    assert "next is VMPA00012346, for nights from 20260102 on" in done.stdout
+    facts = json.loads(world.run("ids", "next", "--json").stdout)
+    assert (facts["next"], facts["from_date"], facts["authority"]) == ("VMPA00012346", "20260102", "own")
+    refused = world.run("ids", "start", "VMPB", "1")
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert "unknown prefix 'VMPB'" in refused.stderr
+    world.data["ids"]["authority"] = "blocks"
+    (world.folder / "ids.txt").write_text("VMPA00020000 VMPA00020009\n")
+    done = world.run("ids", "reserve", "--from-file", "ids.txt")
+    assert "imported VMPA00020000 to VMPA00020009: 10" in done.stdout
+    assert world.run("ids", "reserve", "--from-file", "none.txt").returncode == 2
+    assert "10 left (authority: blocks)" in world.run("ids", "next").stdout
+
+
+def test_two_pipelines_cannot_share_the_sequence(sqlite_world):
+    sqlite_world.data["engineering"]["states"] = ["raw", "synced", "consolidated", "fixed", "identified"]
+    assert "frame IDs in archive and engineering" in sqlite_world.run("status").stderr
