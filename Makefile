@@ -20,6 +20,7 @@ test: lint tools
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/syncing.py
+	$(BIN)/python benchmarks/numbering.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -23,7 +23,8 @@ from tests.world import World
 CHECKOUT = Path(__file__).parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-COMMANDS = sorted(get_group(app).commands)
+GROUPS = {name: group.commands for name, group in get_group(app).commands.items() if hasattr(group, "commands")}
+COMMANDS = sorted({*get_group(app).commands} - {*GROUPS} | {f"{a} {b}" for a, group in GROUPS.items() for b in group})
 
 #: A fenced block: the line before it, its language, what is in it.
 BLOCK = re.compile(r"^([^\n]*)\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -140,7 +141,7 @@ def test_variables_that_are_mentioned_override_the_configuration(page: str) -> N
 @cache
 def help_of(command: str) -> str:
     """Return what `ledger COMMAND --help` prints."""
-    done = CliRunner().invoke(app, [command, "--help"], terminal_width=200)
+    done = CliRunner().invoke(app, [*command.split(), "--help"], terminal_width=200)
     assert done.exit_code == 0, (command, done.output)
     return done.output
 
@@ -165,7 +166,9 @@ def test_mentions_are_found() -> None:
 def test_commands_and_options_that_are_mentioned_exist(page: Path) -> None:
     for words in mentions(page):
         command, *others = words[2:] if words[0] == "--config" else words
-        assert command in COMMANDS, words
+        if command in GROUPS and others:  # by itself a group is mentioned as a whole
+            command = f"{command} {others.pop(0)}"
+        assert command in {*COMMANDS, *GROUPS}, words
         options = {word.partition("=")[0] for word in others if word.startswith("--")}
         assert options <= set(re.findall(r"(?<![\w-])--[a-z-]+", help_of(command))), words
 

@@ -19,6 +19,7 @@ RAW = "(SELECT MIN(id) FROM file WHERE kind = 'raw')"
 #: Law, and statements that break it.
 PLANTED = {
     "conservation": f"UPDATE file SET n_frames = n_frames + 1 WHERE id = {RAW}",
+    "id_blocks": "UPDATE frame_block SET first_number = 2",
     "id_gaps": "UPDATE frame_sequence SET next_number = next_number + 5",
     "id_needed": f"UPDATE frame_id SET status = 'withdrawn' WHERE identity = {ITS_IDENTITY}",
     "id_order": "UPDATE frame_id SET start_us = start_us + 86400000000 WHERE number = 1",
@@ -31,6 +32,7 @@ PLANTED = {
 }
 #: Further ways to break a law.
 MORE = [
+    ("id_gaps", "UPDATE frame_sequence SET next_number = 2"),
     ("id_gaps", "DELETE FROM frame_id WHERE number = 2"),
     ("manifest_covers", f"UPDATE file SET size_bytes = size_bytes + 1 WHERE id = {ONE}"),
     ("proof", "UPDATE copy SET withdrawn_us = 1"),
@@ -199,7 +201,7 @@ def test_the_command(finished, tmp_path):
     assert any("few: verdict too many" in line and "next: sleep" in line for line in lines)
     done = finished.run("audit", "--json")
     assert done.returncode == 0
-    assert json.loads(done.stdout) == {"laws": sorted(PLANTED), "violations": []}
+    assert json.loads(done.stdout) == {"laws": sorted(PLANTED), "violations": [], "explained": []}
     product_file(finished).unlink()
     done = finished.run("audit", "--json")
     assert done.returncode == 1
