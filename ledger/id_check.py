@@ -1,6 +1,6 @@
 """Frame IDs proven: order, gaps and duplicates against the database, the names of files, and their headers.
 
-DESIGN section 8. The database is looked at as a whole (:mod:`ledger.id_sequence`), names and headers night by night
+DESIGN section 8. The database is looked at as a whole (:mod:`ledger.id_rows`), names and headers night by night
 (:mod:`ledger.id_files`). Raw files carry no ID.
 """
 
@@ -13,7 +13,7 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import flows
 from ledger.id_files import FilesCheck
-from ledger.id_sequence import Disorder, Explained, find_disorders, find_explained, read_sequences
+from ledger.id_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
 from ledger.models import FrameId
 from ledger.report import Reporter, Silent
 from ledger.store import Store

@@ -15,13 +15,13 @@ from sqlalchemy import and_, select
 from sqlmodel import Session, col
 
 from ledger.config import Config
-from ledger.frame_ids import DIGITS, frame_id_of
 from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
-from ledger.id_sequence import Disorder, Explained, Sequences, given_within, runs_of
+from ledger.id_rows import Disorder, Explained, Sequences, given_within, runs_of
 from ledger.lease import EXPIRY_S, is_dead
 from ledger.models import Copy, File, FrameId, Lease, Night, Run, State
 from ledger.report import Reporter
 from ledger.scan import is_date
+from ledger.sequence import DIGITS, frame_id_of
 from ledger.store import Store
 
 

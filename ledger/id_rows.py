@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select, text
 from sqlmodel import Session, col
 
-from ledger.frame_ids import frame_id_of
 from ledger.models import FrameBlock, FrameId, FrameSequence
 from ledger.report import counted
+from ledger.sequence import frame_id_of
 
 #: First and last of numbers that follow each other.
 Numbers = tuple[int, int]
