@@ -70,7 +70,8 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
     """
     begin, what = (b"XTENSION=", f"no extension at byte {at}") if at else (b"SIMPLE  =", "not a FITS file")
     with retry_on_os_error(path), path.open("rb", buffering=0) as file:
-        file.seek(at)
+        if at:
+            file.seek(at)
         content = b""
         while (end := _place(content, END)) < 0:
             more = file.read(_READ_BLOCKS * BLOCK)
