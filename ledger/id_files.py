@@ -198,8 +198,9 @@ class FilesCheck:
     def _named(self, night: _Night, root: Path, *, is_here: bool) -> Iterator[_Named]:
         """Yield the night's files under `root` that are named by an ID."""
         refused: list[OSError] = []
-        for parent, _, names in os.walk(root / night.date / self._product_folder, onerror=refused.append):
-            for name in names:
+        for parent, folders, names in os.walk(root / night.date / self._product_folder, onerror=refused.append):
+            folders.sort()
+            for name in sorted(names):
                 if match := self._name.match(name):
                     yield _Named(match[1], int(match[2]), Path(parent, name), is_here)
         # a night need not have products; whether it has lost them is audited
