@@ -263,6 +263,7 @@ def test_a_copy_that_should_have_been_withdrawn(nights):
 def test_a_file_with_the_id_of_a_product_that_is_not_identified(nights):
     assert nights.rollback(FIRST, to="fixed").succeeded
     assert look(nights).disorders == []
+    put_file(nights, FIRST, f"{ONE}.txt", place="destination/archive")  # as a transfer that was interrupted leaves it
     path = put_file(nights, FIRST, f"{ONE}.fits")
     (name,) = found(nights, "name")
     assert (name.where, name.found) == (str(path), "its product is fixed")
@@ -271,6 +272,20 @@ def test_a_file_with_the_id_of_a_product_that_is_not_identified(nights):
     put_file(nights, FIRST, f"{ONE}.fits")
     (name,) = found(nights, "name")
     assert name.found == "its product is rolled back"
+
+
+@pytest.mark.parametrize("state", ["raw", "synced"])
+def test_a_night_of_ours_has_no_other_numbers(nights, sqlite_world, state):
+    """It has IDs without products (rolled back), or products without IDs (not numbered yet)."""
+    world = nights if state == "raw" else sqlite_world
+    if state == "raw":
+        assert world.rollback(FIRST).succeeded
+    else:
+        simulate(world, FIRST)
+        assert world.advance(FIRST, to=state).succeeded
+        skip_ahead(world)
+    put_file(world, FIRST, "VMPA00000900.fits")  # in no block: a foreign night might have it
+    assert [d.law for d in look(world).disorders] == ["name"]
 
 
 @pytest.mark.parametrize("place", ["archive", "destination/archive"])
@@ -313,9 +328,9 @@ def test_a_number_under_two_foreign_nights(nights):
         put_file(nights, FOREIGN, f"VMPA{number:08d}.fits.fz", place="destination/archive")  # its copy
     put_file(nights, OTHER, "VMPA00000503.fits.fz")
     assert look(nights).disorders == []
-    put_file(nights, OTHER, "VMPA00000501.fits.fz", place="destination/archive")
+    put_file(nights, OTHER, "VMPA00000502.fits.fz", place="destination/archive")
     (disorder,) = look(nights).disorders
-    assert (disorder.law, disorder.date, disorder.frame_id) == ("twice", OTHER, "VMPA00000501")
+    assert (disorder.law, disorder.date, disorder.frame_id) == ("twice", OTHER, "VMPA00000502")
     assert FOREIGN in disorder.found
 
 
@@ -443,6 +458,14 @@ def test_a_link_to_nothing(nights):
     path.unlink()
     path.symlink_to("nowhere")
     assert [(d.law, d.where) for d in look(nights).disorders] == [("header", str(path))]
+
+
+def test_nights_need_not_be_numbered_in_order_of_their_dates(nights):
+    """What counts are times: a night that is dated wrongly, or was appended to after a later one, is in order."""
+    for place in ("archive", "destination/archive"):
+        (nights.folder / place / FIRST).rename(nights.folder / place / THIRD)
+    around_the_guards(nights, f"UPDATE night SET date = '{THIRD}' WHERE date = '{FIRST}'")
+    assert look(nights).disorders == []
 
 
 # one night, and nights that are worked on
