@@ -45,13 +45,15 @@ _READ_BLOCKS = 16
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
-def read_header(path: Path) -> bytes:
-    """Read the primary header of a FITS file.
+def read_header(path: Path, *, at: int = 0) -> bytes:
+    """Read a header of a FITS file, the primary one unless told otherwise.
 
     Parameters
     ----------
     path : Path
         The file.
+    at : int
+        Where its HDU starts, bytes: beyond 0 it is an extension.
 
     Returns
     -------
@@ -61,17 +63,20 @@ def read_header(path: Path) -> bytes:
     Raises
     ------
     BadInput
-        If it does not start with SIMPLE, has no END, is cut short, or has characters that FITS does not
-        allow (FITS 4.0 sec. 3.3.1, 4.1.2).
+        If it does not start with SIMPLE (an extension: XTENSION), has no END, is cut short, or has characters
+        that FITS does not allow (FITS 4.0 sec. 3.3.1, 4.1.2).
     Retry
         If the file could not be read.
     """
+    begin, what = (b"XTENSION=", f"no extension at byte {at}") if at else (b"SIMPLE  =", "not a FITS file")
     with retry_on_os_error(path), path.open("rb", buffering=0) as file:
+        if at:
+            file.seek(at)
         content = b""
         while (end := _place(content, END)) < 0:
             more = file.read(_READ_BLOCKS * BLOCK)
-            if not content and not more.startswith(b"SIMPLE  ="):
-                raise BadInput(f"{path}: not a FITS file: it starts with {more[:9]!r}, expected b'SIMPLE  ='")
+            if not content and not more.startswith(begin):
+                raise BadInput(f"{path}: {what}: it starts with {more[:9]!r}, expected {begin!r}")
             content += more
             if not more or len(content) > _MOST_BLOCKS * BLOCK:
                 raise BadInput(f"{path}: no END card in its first {len(content)} bytes: truncated or not FITS")

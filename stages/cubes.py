@@ -119,6 +119,42 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
     return layout
 
 
+def read_packed_header(path: Path) -> bytes:
+    """Read the header of the table that holds a compressed cube; the cube's own cards are in it (FITS 4.0 sec. 10.1).
+
+    Parameters
+    ----------
+    path : Path
+        A ``.fits.fz``: an empty primary HDU, then the table.
+
+    Returns
+    -------
+    bytes
+        A whole number of 2880-byte blocks, the last of which has END.
+
+    Raises
+    ------
+    BadInput
+        If it is not such a file, or its size is not that of headers, table and heap (FITS 4.0 sec. 7.3.3).
+    Retry
+        If the file could not be read.
+    """
+    at = len(read_header(path))
+    header = read_header(path, at=at)
+    cards = values(header, ("ZIMAGE", "NAXIS1", "NAXIS2", "PCOUNT"))
+    sizes = [size for keyword, size in cards.items() if keyword != "ZIMAGE" and type(size) is int and size >= 0]
+    if cards.get("ZIMAGE") is not True or len(sizes) != 3:
+        raise BadInput(f"{path}: its first extension has {cards}, expected ZIMAGE = T and the size of a table")
+    row_bytes, n_rows, heap_bytes = sizes
+    expected = padded(at + len(header) + row_bytes * n_rows + heap_bytes)
+    with retry_on_os_error(path):
+        found = path.stat().st_size
+    if found != expected:
+        what = "truncated" if found < expected else "something follows it"
+        raise BadInput(f"{path}: {found} bytes, expected {expected} for headers, table and heap: {what}")
+    return header
+
+
 def _axis(path: Path, keyword: str, length: object) -> int:
     if type(length) is not int or length < 1:
         zero = " (zero frames)" if keyword == _AXES[-1] and length == 0 else ""

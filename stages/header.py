@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from stages.base import BadInput, Instrument, Job, Product, Raw
 from stages.cards import CARD, END, FIELD, carried_frame_id, make_card, padded, quote, read_header, split_cards
@@ -29,6 +29,9 @@ _HAWAII = timedelta(hours=-10)
 _DAY_US = 86_400_000_000
 _MJD_OF_EPOCH = 40587
 _MJD_UNIT = 10**12
+
+#: Date and time of day of a product's first frame time, UT.
+START_CARDS = ("DATE-OBS", "UT-STR")
 
 #: For cards that the raw header lacks, worded as Subaru's headers word them.
 _COMMENTS = {
@@ -86,6 +89,43 @@ def check_unchanged(raw: Raw) -> None:
             f"registered with {raw.size_bytes} bytes, {raw.mtime_ns} ns; "
             "restore the raw file, or forget it and scan again"
         )
+
+
+def exposure_id_of(frame_id: str) -> str:
+    """Return the exposure ID of a frame ID (DESIGN section 8)."""
+    return f"{frame_id[:_EXPOSURE_LETTER]}E{frame_id[_EXPOSURE_LETTER + 1 :]}"
+
+
+def first_exposure_us(cards: Mapping[str, Any], exposure_s: str, *, from_exposure_start: bool) -> int:
+    """Return when the first exposure of a product's group began, as its header tells.
+
+    Parameters
+    ----------
+    cards : mapping
+        Values of :data:`START_CARDS` and of the exposure time's card.
+    exposure_s : str
+        Keyword of the exposure time, seconds.
+    from_exposure_start : bool
+        Whether the time cards tell the begin of exposures already (:class:`HeaderRules`), not their end.
+
+    Returns
+    -------
+    int
+        UNIX time, microseconds: the precision of the time cards.
+
+    Raises
+    ------
+    BadInput
+        If the cards do not tell.
+    """
+    found: dict[str, Any] = {keyword: cards.get(keyword) for keyword in (*START_CARDS, exposure_s)}
+    date, time, exposure = found.values()
+    try:
+        first = datetime.fromisoformat(f"{date}T{time}+00:00") - _EPOCH
+        before = timedelta(seconds=0 if from_exposure_start else exposure)
+    except (TypeError, ValueError, OverflowError) as exc:
+        raise BadInput(f"time cards are {found}, expected a date, a time of day and seconds") from exc
+    return (first - before) // timedelta(microseconds=1)
 
 
 def product_header(job: Job, level: Level, rules: HeaderRules) -> tuple[bytes, dict[str, int]]:
@@ -199,7 +239,7 @@ def _own_values(
     """Return value field and standard comment of each card that is the product's own, by keyword."""
     cards = instrument.cards
     blank = not frame_id.strip()
-    exposure_id = frame_id if blank else f"{frame_id[:_EXPOSURE_LETTER]}E{frame_id[_EXPOSURE_LETTER + 1 :]}"
+    exposure_id = frame_id if blank else exposure_id_of(frame_id)
     fields = {"NAXIS3": str(product.n_frames).encode(), **_time_fields(product, rules)}
     own = {keyword: (field, _COMMENTS[keyword]) for keyword, field in fields.items()}
     own[cards.synchronised] = (

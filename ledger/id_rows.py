@@ -1,0 +1,238 @@
+"""The sequence of frame IDs proven within the database: order, gaps, duplicates (DESIGN section 8).
+
+Every query is over all IDs at once, and its rows are disorders. Both databases understand them.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from sqlalchemy import func, select, text
+from sqlmodel import Session, col
+
+from ledger.models import FrameBlock, FrameId, FrameSequence
+from ledger.report import counted
+from ledger.sequence import frame_id_of
+
+#: First and last of numbers that follow each other.
+Numbers = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Disorder:
+    """One thing about one frame ID that is not as it must be.
+
+    Attributes
+    ----------
+    law : str
+        A key of :data:`ledger.id_check.LAWS`.
+    date, frame_id : str
+        The night and the ID, empty where there is none.
+    where : str
+        A path, or a table of the database.
+    found, expected : str
+        In words.
+    """
+
+    law: str
+    date: str
+    frame_id: str
+    where: str
+    found: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What looks like disorder and is not, because the reason is on record.
+
+    Attributes
+    ----------
+    kind : str
+        ``late``: IDs out of order of time; ``gap``: numbers between blocks; ``withdrawn``: IDs without product;
+        ``busy``: a night whose files were not looked at.
+    reason : str
+        In words.
+    count : int
+        How many IDs, or numbers.
+    first, last : str
+        The first and last of them; of a night, its date.
+    """
+
+    kind: str
+    reason: str
+    count: int
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """How far each prefix has come, and the blocks that its numbers are from."""
+
+    next_number: dict[str, int] = field(default_factory=dict)
+    blocks: dict[str, list[Numbers]] = field(default_factory=dict)
+
+    def is_ahead(self, prefix: str, number: int) -> bool:
+        """Whether the sequence has yet to come to `number`."""
+        return number >= self.next_number.get(prefix, 1) and bool(self.in_blocks(prefix, (number, number)))
+
+    def in_blocks(self, prefix: str, numbers: Numbers) -> list[Numbers]:
+        """Return the parts of `numbers` that lie in blocks, in order."""
+        first, last = numbers
+        parts = [(max(first, begin), min(last, end)) for begin, end in self.blocks.get(prefix, ())]
+        return [(begin, end) for begin, end in parts if begin <= end]
+
+
+def read_sequences(session: Session) -> Sequences:
+    """Return the counters and blocks of all prefixes."""
+    found = Sequences()
+    for row in session.execute(select(FrameSequence)).scalars():
+        found.next_number[row.prefix] = row.next_number
+    for block in session.execute(select(FrameBlock).order_by(col(FrameBlock.first_number))).scalars():
+        found.blocks.setdefault(block.prefix, []).append((block.first_number, block.last_number))
+    return found
+
+
+#: By law: rows are date, ID, table, found, expected. A window that looks one ID back is enough: where any two IDs
+#: are out of order, two neighbours are.
+_QUERIES = {
+    "order": """
+        SELECT night.date, id.frame_id, 'frame_id',
+               'start_us ' || id.start_us || ', camera ' || id.camera || ', FLC ' || COALESCE(id.flc, 'none'),
+               'not before ' || id.before_frame_id || ', start_us ' || id.before_start_us
+               || ', camera ' || id.before_camera || ', FLC ' || COALESCE(id.before_flc, 'none')
+               || '; or late with a reason'
+        FROM (SELECT frame_id, night_id, start_us, camera, flc,
+                     LAG(frame_id) OVER sequence AS before_frame_id, LAG(start_us) OVER sequence AS before_start_us,
+                     LAG(camera) OVER sequence AS before_camera, LAG(flc) OVER sequence AS before_flc
+              FROM frame_id WHERE status = 'live' AND NOT late
+              WINDOW sequence AS (PARTITION BY prefix ORDER BY number)) AS id
+        JOIN night ON night.id = id.night_id
+        WHERE (id.before_start_us, id.before_camera, COALESCE(id.before_flc, ''))
+              > (id.start_us, id.camera, COALESCE(id.flc, ''))
+        ORDER BY id.frame_id""",
+    "late": """
+        SELECT night.date, frame_id, 'frame_id', 'late, without a reason', 'in order, or late with a reason'
+        FROM frame_id JOIN night ON night.id = frame_id.night_id
+        WHERE late AND late_reason IS NULL
+        ORDER BY frame_id""",
+    "block": """
+        SELECT night.date, frame_id, 'frame_id', 'a number outside of all blocks',
+               'a number that a frame_block of its prefix holds'
+        FROM frame_id JOIN night ON night.id = frame_id.night_id
+        WHERE NOT EXISTS (SELECT 1 FROM frame_block WHERE frame_block.prefix = frame_id.prefix
+                          AND frame_id.number BETWEEN frame_block.first_number AND frame_block.last_number)
+        ORDER BY frame_id""",
+    "counter": """
+        SELECT night.date, frame_id, 'frame_sequence', 'next_number ' || COALESCE(CAST(next_number AS TEXT), 'none'),
+               'above ' || number
+        FROM frame_id JOIN night ON night.id = frame_id.night_id
+        LEFT JOIN frame_sequence ON frame_sequence.prefix = frame_id.prefix
+        WHERE next_number IS NULL OR number >= next_number
+        ORDER BY frame_id""",
+    "text": """
+        SELECT night.date, frame_id, 'frame_id', 'number ' || number || ' of prefix ' || prefix,
+               prefix || SUBSTR('00000000' || CAST(number AS TEXT), LENGTH(CAST(number AS TEXT)) + 1)
+        FROM frame_id JOIN night ON night.id = frame_id.night_id
+        WHERE frame_id <> prefix || SUBSTR('00000000' || CAST(number AS TEXT), LENGTH(CAST(number AS TEXT)) + 1)
+        ORDER BY frame_id""",
+    "identity": """
+        SELECT MIN(night.date), MIN(frame_id), 'frame_id',
+               'product ' || identity || ' has ' || COUNT(*) || ' live IDs, up to ' || MAX(frame_id), 'one'
+        FROM frame_id JOIN night ON night.id = frame_id.night_id
+        WHERE status = 'live'
+        GROUP BY identity HAVING COUNT(*) > 1
+        ORDER BY MIN(frame_id)""",
+    "product": """
+        SELECT night.date, COALESCE(id.frame_id, ''), 'file',
+               'product ' || file.name || ': ' || COALESCE(
+                   'start_us ' || id.start_us || ', camera ' || id.camera || ', FLC ' || COALESCE(id.flc, 'none')
+                   || CASE WHEN id.night_id = file.night_id THEN '' ELSE ', another night' END, 'no live ID'),
+               'a live ID with start_us ' || COALESCE(CAST(file.first_us - file.exposure_us AS TEXT), 'unknown')
+               || ', camera ' || file.camera || ', FLC ' || COALESCE(file.flc, 'none')
+        FROM file
+        JOIN night ON night.id = file.night_id
+        JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
+        LEFT JOIN frame_id AS id ON id.identity = file.identity AND id.status = 'live'
+        WHERE file.kind = 'product' AND state.needs_frame_id
+          AND (id.frame_id IS NULL OR id.night_id <> file.night_id OR id.camera <> file.camera
+               OR file.first_us IS NULL OR file.exposure_us IS NULL OR id.start_us <> file.first_us - file.exposure_us
+               OR COALESCE(id.flc, '') <> COALESCE(file.flc, ''))
+        ORDER BY night.date, file.name""",
+}
+
+#: Numbers below the counter that no row has; the counter itself stands for the row after the last.
+_MISSING = """
+    SELECT prefix, before + 1, number - 1
+    FROM (SELECT prefix, number, LAG(number, 1, 0) OVER (PARTITION BY prefix ORDER BY number) AS before
+          FROM (SELECT prefix, number FROM frame_id
+                UNION ALL SELECT prefix, next_number FROM frame_sequence) AS taken) AS pairs
+    WHERE number > before + 1
+    ORDER BY prefix, number"""
+
+
+def find_disorders(session: Session) -> Iterator[Disorder]:
+    """Yield what is wrong within the database."""
+    for law, query in _QUERIES.items():
+        for row in session.execute(text(query)):
+            yield Disorder(law, *row)
+    sequences = read_sequences(session)
+    for prefix, numbers in _missing(session):
+        for first, last in sequences.in_blocks(prefix, numbers):
+            yield Disorder(
+                law="gap",
+                date="",
+                frame_id=frame_id_of(prefix, first),
+                where="frame_id",
+                found=f"{counted(last - first + 1, 'number')} without an ID, up to {frame_id_of(prefix, last)}",
+                expected="an ID for every number of a block below the counter",
+            )
+
+
+def find_explained(session: Session) -> Iterator[Explained]:
+    """Yield late IDs by reason, withdrawn IDs, and the numbers between blocks that the sequence has passed."""
+    count = (func.count(), func.min(FrameId.frame_id), func.max(FrameId.frame_id))
+    late = select(col(FrameId.late_reason), *count).where(
+        col(FrameId.late), col(FrameId.status) == "live", col(FrameId.late_reason).is_not(None)
+    )
+    late = late.group_by(col(FrameId.prefix), col(FrameId.late_reason))
+    for reason, n, first, last in session.execute(late.order_by(func.min(FrameId.frame_id))):
+        yield Explained("late", str(reason), n, first, last)
+    withdrawn = select(*count).where(col(FrameId.status) == "withdrawn").group_by(col(FrameId.prefix))
+    for n, first, last in session.execute(withdrawn.order_by(func.min(FrameId.frame_id))):
+        yield Explained("withdrawn", "their products are not made any more", n, first, last)
+    sequences = read_sequences(session)
+    for prefix, (first, last) in _missing(session):
+        for begin, end in _outside((first, last), sequences.in_blocks(prefix, (first, last))):
+            names = (frame_id_of(prefix, begin), frame_id_of(prefix, end))
+            yield Explained("gap", "between blocks", end - begin + 1, *names)
+
+
+def _missing(session: Session) -> list[tuple[str, Numbers]]:
+    return [(prefix, (first, last)) for prefix, first, last in session.execute(text(_MISSING))]
+
+
+def _outside(numbers: Numbers, parts: Sequence[Numbers]) -> Iterator[Numbers]:
+    """Yield what is left of `numbers` without `parts`, which lie in it in order."""
+    begin, last = numbers
+    for first_of_part, last_of_part in [*parts, (last + 1, last + 1)]:
+        if begin < first_of_part:
+            yield begin, first_of_part - 1
+        begin = last_of_part + 1
+
+
+def runs_of(numbers: Sequence[int]) -> list[Numbers]:
+    """Return sorted numbers as runs of neighbours; repeated ones count once."""
+    runs: list[Numbers] = []
+    for number in numbers:
+        if runs and number <= runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
+
+
+def given_within(session: Session, prefix: str, numbers: Numbers) -> list[FrameId]:
+    """Return the IDs that the ledger has given within `numbers`, live or withdrawn."""
+    query = select(FrameId).where(col(FrameId.prefix) == prefix, col(FrameId.number).between(*numbers))
+    return list(session.execute(query.order_by(col(FrameId.number))).scalars())
