@@ -3,20 +3,18 @@
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger.config import Config
 from ledger.errors import BadInput
-from ledger.models import File, FrameBlock, FrameId, Lineage, Night
-from ledger.report import counted
+from ledger.id_rows import Explained, find_explained
+from ledger.models import File, FrameId, Lineage, Night
 from ledger.scan import look_at, ways_on
-from ledger.sequence import frame_id_of
 from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX, Stream
 
@@ -97,28 +95,10 @@ def _in_words(row: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in row.items() if value is not None)
 
 
-def explained(store: Store) -> Iterator[str]:
-    """Yield disorder that is explained: frame IDs out of order with a reason, and numbers that were skipped."""
-    late = (
-        select(
-            col(Night.date), col(FrameId.late_reason), func.count(), func.min(FrameId.number), func.max(FrameId.number)
-        )
-        .join(FrameId, col(FrameId.night_id) == col(Night.id))
-        .where(col(FrameId.late), col(FrameId.status) == "live")
-        .group_by(col(Night.date), col(FrameId.prefix), col(FrameId.late_reason))
-        .order_by(col(Night.date), func.min(FrameId.number))
-        .add_columns(col(FrameId.prefix))
-    )
+def explained(store: Store) -> list[Explained]:
+    """Return disorder that is explained: frame IDs out of order with a reason, and numbers that were skipped."""
     with store.read() as session:
-        for date, reason, n, first, last, prefix in session.execute(late):
-            names = f"{frame_id_of(prefix, first)} to {frame_id_of(prefix, last)}"
-            yield f"{counted(n, 'late frame ID')} of night {date}, {names}: {reason}"
-        blocks = select(FrameBlock).order_by(col(FrameBlock.prefix), col(FrameBlock.first_number))
-        for before, after in pairwise(session.execute(blocks).scalars()):
-            if before.prefix == after.prefix and after.first_number > before.last_number + 1:
-                first, last = before.last_number + 1, after.first_number - 1
-                names = f"{frame_id_of(after.prefix, first)} to {frame_id_of(after.prefix, last)}"
-                yield f"{counted(last - first + 1, 'number')} skipped, {names}: not in a block of the sequence"
+        return [found for found in find_explained(session) if found.kind in ("late", "gap")]
 
 
 def check_files(store: Store, config: Config, *, date: str | None = None) -> Iterator[Violation]:

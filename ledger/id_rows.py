@@ -10,11 +10,9 @@ from sqlalchemy import func, select, text
 from sqlmodel import Session, col
 
 from ledger.models import FrameBlock, FrameId, FrameSequence
+from ledger.numbers import Run
 from ledger.report import counted
 from ledger.sequence import frame_id_of
-
-#: First and last of numbers that follow each other.
-Numbers = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +62,24 @@ class Explained:
     first: str
     last: str
 
+    def __str__(self) -> str:
+        """Return it in words."""
+        names = self.first if self.first == self.last else f"{self.first} to {self.last}"
+        return f"{self.count} {self.kind}: {names} ({self.reason})"
+
 
 @dataclass(frozen=True, slots=True)
 class Sequences:
     """How far each prefix has come, and the blocks that its numbers are from."""
 
     next_number: dict[str, int] = field(default_factory=dict)
-    blocks: dict[str, list[Numbers]] = field(default_factory=dict)
+    blocks: dict[str, list[Run]] = field(default_factory=dict)
 
     def is_ahead(self, prefix: str, number: int) -> bool:
         """Whether the sequence has yet to come to `number`."""
         return number >= self.next_number.get(prefix, 1) and bool(self.in_blocks(prefix, (number, number)))
 
-    def in_blocks(self, prefix: str, numbers: Numbers) -> list[Numbers]:
+    def in_blocks(self, prefix: str, numbers: Run) -> list[Run]:
         """Return the parts of `numbers` that lie in blocks, in order."""
         first, last = numbers
         parts = [(max(first, begin), min(last, end)) for begin, end in self.blocks.get(prefix, ())]
@@ -161,7 +164,7 @@ _QUERIES = {
         ORDER BY night.date, file.name""",
 }
 
-#: Numbers below the counter that no row has; the counter itself stands for the row after the last.
+#: Run below the counter that no row has; the counter itself stands for the row after the last.
 _MISSING = """
     SELECT prefix, before + 1, number - 1
     FROM (SELECT prefix, number, LAG(number, 1, 0) OVER (PARTITION BY prefix ORDER BY number) AS before
@@ -208,11 +211,11 @@ def find_explained(session: Session) -> Iterator[Explained]:
             yield Explained("gap", "between blocks", end - begin + 1, *names)
 
 
-def _missing(session: Session) -> list[tuple[str, Numbers]]:
+def _missing(session: Session) -> list[tuple[str, Run]]:
     return [(prefix, (first, last)) for prefix, first, last in session.execute(text(_MISSING))]
 
 
-def _outside(numbers: Numbers, parts: Sequence[Numbers]) -> Iterator[Numbers]:
+def _outside(numbers: Run, parts: Sequence[Run]) -> Iterator[Run]:
     """Yield what is left of `numbers` without `parts`, which lie in it in order."""
     begin, last = numbers
     for first_of_part, last_of_part in [*parts, (last + 1, last + 1)]:
@@ -221,18 +224,7 @@ def _outside(numbers: Numbers, parts: Sequence[Numbers]) -> Iterator[Numbers]:
         begin = last_of_part + 1
 
 
-def runs_of(numbers: Sequence[int]) -> list[Numbers]:
-    """Return sorted numbers as runs of neighbours; repeated ones count once."""
-    runs: list[Numbers] = []
-    for number in numbers:
-        if runs and number <= runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
-        else:
-            runs.append((number, number))
-    return runs
-
-
-def given_within(session: Session, prefix: str, numbers: Numbers) -> list[FrameId]:
+def given_within(session: Session, prefix: str, numbers: Run) -> list[FrameId]:
     """Return the IDs that the ledger has given within `numbers`, live or withdrawn."""
     query = select(FrameId).where(col(FrameId.prefix) == prefix, col(FrameId.number).between(*numbers))
     return list(session.execute(query.order_by(col(FrameId.number))).scalars())

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,7 +99,7 @@ class _Walk:
                     self._manifest(path / entry.name, of_us)
                     is_plain = False  # a manifest that is written anew does not show in its folder's time
         seen = FolderSeen(
-            path=real, prefix=self.prefix, mtime_ns=mtime_ns, numbers=list(_runs(numbers)), folders=sorted(folders)
+            path=real, prefix=self.prefix, mtime_ns=mtime_ns, numbers=runs_of(numbers), folders=sorted(folders)
         )
         if is_plain and all(is_text(Path(name)) for name in (real, *folders)):
             self.news.append(seen)
@@ -116,23 +116,22 @@ class _Walk:
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 numbers = {int(match[1]) for line in lines if (match := of_us.match(line))}
                 seen = FolderSeen(
-                    path=real, prefix=self.prefix, mtime_ns=info.st_mtime_ns, numbers=list(_runs(numbers)), folders=[]
+                    path=real, prefix=self.prefix, mtime_ns=info.st_mtime_ns, numbers=runs_of(numbers), folders=[]
                 )
                 if is_text(path):
                     self.news.append(seen)
         self.visited[real] = seen
 
 
-def _runs(numbers: Iterable[int]) -> Iterator[Run]:
-    """Yield numbers in a row as first and last."""
-    first = last = None
-    for number in sorted(numbers):
-        if first is not None and last is not None and number != last + 1:
-            yield first, last
-            first = None
-        first, last = (number if first is None else first), number
-    if first is not None and last is not None:
-        yield first, last
+def runs_of(numbers: Iterable[int]) -> list[Run]:
+    """Return numbers as runs of neighbours, in order."""
+    runs: list[Run] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1] = (runs[-1][0], number)
+        else:
+            runs.append((number, number))
+    return runs
 
 
 def numbers_on_disk(store: Store, config: Config) -> Numbers:

@@ -35,19 +35,19 @@ def audit(
                 typer.echo(f"{'ok  ' if not found else 'FAIL'}  {law.says}")
         on_disk = list(auditing.check_files(store, config, date=parse_date(date) if date else None))
         violations += on_disk
-        explained = list(auditing.explained(store))
+        explained = auditing.explained(store)
     if as_json:
         show_json(
             {
                 "laws": [law.name for law in checked],
                 "violations": [asdict(v) for v in violations],
-                "explained": explained,
+                "explained": [asdict(found) for found in explained],
             }
         )
     else:
         typer.echo(f"{'ok  ' if not on_disk else 'FAIL'}  rows and files agree")
-        for text in explained:
-            typer.echo(f"  explained: {text}")
+        for found in explained:
+            typer.echo(f"  explained: {found}")
         for violation in violations:
             typer.echo(f"  {violation.law}: {violation.what}; next: {violation.next_step}")
     raise typer.Exit(1 if violations else 0)

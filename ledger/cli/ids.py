@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config, show_json
+from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json
 from ledger.errors import BadInput
 
 if TYPE_CHECKING:
@@ -78,6 +78,31 @@ def reserve(
         names = [sequence.frame_id_of(now.prefix, number) for number in (first, last)]
         typer.echo(f"imported {' to '.join(names)}: {last - first + 1}")
     typer.echo(_in_words(now))
+
+
+@ids.command(epilog="Example: ledger ids check --date 20260102")
+def check(date: Date = None, *, as_json: AsJson = False) -> None:
+    """Prove order, gaps and duplicates: database, names of files, headers, here and at the destination. Exit 1 if not.
+
+    With --date, only that night's files are looked at; the sequence is always proven as a whole.
+    """
+    from ledger import id_check
+    from ledger.scan import parse_date
+
+    config = read_config()
+    with open_store(config) as store:
+        report = id_check.check(store, config, date=parse_date(date) if date else None)
+    if as_json:
+        show_json(asdict(report))
+    else:
+        if report.disorders:
+            columns = ("law", "night", "frame ID", "where", "found", "expected")
+            show_table(columns, [tuple(asdict(disorder).values()) for disorder in report.disorders])
+        for explained in report.explained:
+            typer.echo(f"explained: {explained}")
+        looked = ", ".join(f"{n} {what}" for what, n in report.counts.items())
+        typer.echo(f"{looked}: " + (f"{len(report.disorders)} off" if report.disorders else "in order"))
+    raise typer.Exit(1 if report.disorders else 0)
 
 
 def _facts(now: "Standing") -> dict[str, Any]:

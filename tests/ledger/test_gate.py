@@ -178,8 +178,8 @@ def test_an_old_night_that_is_found_is_late_and_the_refusal_says_how(nights):
     assert (n_late > 0, reasons) == (True, 1)
     done = nights.run("audit")
     assert done.returncode == 0, done.stdout
-    assert f"explained: {n_late} late frame IDs of night {FIRST}" in done.stdout
-    assert "the disk was found" in done.stdout
+    assert f"explained: {n_late} late: VMPA" in done.stdout
+    assert "(the disk was found)" in done.stdout
 
 
 def test_an_excluded_night_goes_no_further(nights):

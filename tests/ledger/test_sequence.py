@@ -54,8 +54,12 @@ def test_it_skips_ahead_and_says_so(nights):
     assert (name, detail["next"], detail["before"]) == ("VMPA00005000", 5000, before[-1] + 1)
     assert nights.query("SELECT command, exit_status FROM run WHERE command = 'ids start'") == [("ids start", 0)]
     audit(nights)
-    done = nights.run("audit").stdout
-    assert f"explained: {5000 - before[-1] - 1} numbers skipped, VMPA{before[-1] + 1:08d} to VMPA00004999" in done
+    skipped = f"{5000 - before[-1] - 1} gap: VMPA{before[-1] + 1:08d} to VMPA00004999 (between blocks)"
+    assert f"explained: {skipped}" in nights.run("audit").stdout
+    done = nights.run("ids", "check")
+    assert done.returncode == 0, done.stdout
+    assert f"explained: {skipped}" in done.stdout
+    assert "headers: in order" in done.stdout
 
 
 def test_what_was_skipped_is_not_taken_back(nights):
@@ -249,6 +253,21 @@ def test_ids_at_the_command_line(sqlite_world):
     assert "imported VMPA00020000 to VMPA00020009: 10" in done.stdout
     assert world.run("ids", "reserve", "--from-file", "none.txt").returncode == 2
     assert "10 left (authority: blocks)" in world.run("ids", "next").stdout
+
+
+def test_ids_check_at_the_command_line(sqlite_world):
+    world = sqlite_world
+    world.simulate(FIRST, scale=0.02, scenario=("pdi",))
+    assert world.advance(FIRST).succeeded
+    foreign(world, "VMPA00000001.fits.fz")
+    done = world.run("ids", "check")
+    assert done.returncode == 1
+    assert "foreign_number" in done.stdout
+    assert "20250101/vgen2/VMPA00000001.fits.fz" in done.stdout
+    assert done.stdout.rstrip().endswith("1 off")
+    facts = json.loads(world.run("ids", "check", "--json").stdout)
+    assert [disorder["frame_id"] for disorder in facts["disorders"]] == ["VMPA00000001"]
+    assert world.run("ids", "check", "--date", "20990101").returncode == 2
 
 
 def test_two_pipelines_cannot_share_the_sequence(sqlite_world):
