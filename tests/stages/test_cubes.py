@@ -10,7 +10,8 @@ from astropy.io import fits
 
 from stages import cubes
 from stages.base import BadInput, Retry
-from stages.cubes import copy_frames, read_cube_layout
+from stages.cards import values
+from stages.cubes import copy_frames, read_cube_layout, read_packed_header
 from stages.timing import read_timing
 from tests.stages.samples import make_header, make_pixels, make_raw, pad, write_cube
 
@@ -167,3 +168,38 @@ def test_memory_does_not_grow_with_the_cube(tmp_path):
 def test_the_raw_files_of_these_tests_are_right(tmp_path):
     raw = make_raw(tmp_path)
     assert read_cube_layout(raw.cube).shape[0] == read_timing(raw.timing).n == raw.n_frames
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Return a compressed cube that astropy wrote."""
+    path = tmp_path / "VMPA00000001.fits.fz"
+    image = fits.CompImageHDU(make_pixels((4, 20, 30)).astype(np.int16), compression_type="RICE_1")
+    image.header["FRAMEID"] = "VMPA00000001"
+    fits.HDUList([fits.PrimaryHDU(), image]).writeto(path)
+    return path
+
+
+def test_a_compressed_cube_has_its_cards_in_the_table(packed):
+    header = read_packed_header(packed)
+    with fits.open(packed, disable_image_compression=True) as hdus:
+        assert header.decode() == hdus[1].header.tostring()
+    assert values(header, ["FRAMEID", "ZNAXIS3"]) == {"FRAMEID": "VMPA00000001", "ZNAXIS3": 4}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (lambda content: content[:-2880], "truncated"),
+        (lambda content: content + bytes(2880), "something follows it"),
+        (lambda content: content[:2880], "no extension at byte 2880"),
+        (lambda content: content[:4000], "no END card"),
+        (lambda content: content.replace(b"ZIMAGE  =", b"ZIMAGX  ="), "expected ZIMAGE = T"),
+        (lambda content: content.replace(b"PCOUNT  =", b"PCOUNX  ="), "the size of a table"),
+        (lambda content: content[:0], "not a FITS file"),
+    ],
+)
+def test_what_is_no_compressed_cube_is_refused(packed, fault, said):
+    packed.write_bytes(fault(packed.read_bytes()))
+    with pytest.raises(BadInput, match=said):
+        read_packed_header(packed)

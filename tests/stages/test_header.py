@@ -6,8 +6,8 @@ import pytest
 from astropy.time import Time
 
 from stages.base import BadInput, Instrument, Part, Stream
-from stages.cards import split_cards
-from stages.header import HeaderRules, build_header
+from stages.cards import split_cards, values
+from stages.header import START_CARDS, HeaderRules, build_header, exposure_id_of, first_exposure_us
 from tests.stages.sample_headers import HEADERS, astropy_header
 from tests.stages.samples import CARDS, INSTRUMENT, START_US, make_header, make_product, make_raw
 
@@ -187,3 +187,28 @@ def test_another_instrument_names_its_own_cards(product):
         "VMPA00000123",
         "VMPE00000123",
     )
+
+
+@pytest.mark.parametrize("from_exposure_start", [False, True])
+@pytest.mark.parametrize("exposure_us", [0, 1, 1_234, 86_400_000_000])
+def test_a_header_tells_when_its_first_exposure_began(product, from_exposure_start, exposure_us):
+    product = replace(product, exposure_us=exposure_us)
+    rules = HeaderRules(time_cards_from_exposure_start=from_exposure_start)
+    header, _ = build_header(make_header(*CARDS), product, INSTRUMENT, "fixed", rules)
+    cards = {**values(header, START_CARDS), "EXPTIME": exposure_us / 1e6}
+    assert first_exposure_us(cards, "EXPTIME", from_exposure_start=from_exposure_start) == product.start_us
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"DATE-OBS": None}, {"UT-STR": "25:00:00.0"}, {"UT-STR": 6.0}, {"EXPTIME": "long"}, {"EXPTIME": float("nan")}],
+)
+def test_a_header_that_does_not_tell_its_time_is_refused(wrong):
+    cards = {"DATE-OBS": "2026-01-02", "UT-STR": "06:00:00.123456", "EXPTIME": 0.5}
+    assert first_exposure_us(cards, "EXPTIME", from_exposure_start=False) == START_US - 500_000
+    with pytest.raises(BadInput, match="time cards are"):
+        first_exposure_us(cards | wrong, "EXPTIME", from_exposure_start=False)
+
+
+def test_an_exposure_id_is_the_frame_id_with_another_letter():
+    assert exposure_id_of("VMPA00000123") == "VMPE00000123"
