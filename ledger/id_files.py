@@ -16,9 +16,10 @@ from sqlmodel import Session, col
 
 from ledger.config import Config
 from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
-from ledger.id_rows import Disorder, Explained, Sequences, given_within, runs_of
+from ledger.id_rows import Disorder, Explained, Sequences, given_within
 from ledger.lease import EXPIRY_S, is_dead
 from ledger.models import Copy, File, FrameId, Lease, Night, Run, State
+from ledger.numbers import runs_of
 from ledger.report import Reporter
 from ledger.scan import is_date
 from ledger.sequence import DIGITS, frame_id_of
@@ -258,7 +259,7 @@ def _runs(files: Iterable[_Named]) -> list[tuple[str, tuple[int, int]]]:
     numbers: dict[str, set[int]] = {}
     for file in files:
         numbers.setdefault(file.prefix, set()).add(file.number)
-    return [(prefix, run) for prefix, found in numbers.items() for run in runs_of(sorted(found))]
+    return [(prefix, run) for prefix, found in numbers.items() for run in runs_of(found)]
 
 
 def _misnamed(night: _Night, file: _Named, found: str) -> Disorder:

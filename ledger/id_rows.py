@@ -164,7 +164,7 @@ _QUERIES = {
         ORDER BY night.date, file.name""",
 }
 
-#: Run below the counter that no row has; the counter itself stands for the row after the last.
+#: Numbers below the counter that no row has; the counter itself stands for the row after the last.
 _MISSING = """
     SELECT prefix, before + 1, number - 1
     FROM (SELECT prefix, number, LAG(number, 1, 0) OVER (PARTITION BY prefix ORDER BY number) AS before

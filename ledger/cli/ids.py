@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json
+from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
 from ledger.errors import BadInput
 
 if TYPE_CHECKING:
