@@ -172,9 +172,8 @@ def _numbered(before: Seen, products: Mapping[str, Product], date: str, reason: 
         endings = [Verdict("late", before.ids)]
     first = min((i.number for i in kept), default=0)
     is_tail = not any(i.number > first and i.date != date and i.is_live for i in ids)
-    is_known = any(product.position >= IDENTIFIED for product in products.values()) or any(
-        i.number in before.manifested for i in kept
-    )
+    is_in_use = any(product.position >= IDENTIFIED for product in before.products.get(date, {}).values())
+    is_known = is_in_use or any(i.number in before.manifested for i in kept)
     if late and kept and is_tail and not is_known:  # the newest night may be numbered anew while nobody knows its IDs
         ids = _without(before, lambda i: i.date == date)
         if not any(_is_late(ids, product.key) for product in products.values()):
