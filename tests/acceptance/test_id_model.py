@@ -26,8 +26,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Portions:
 def test_ids_are_what_the_model_says(tmp_path, sqlite_template, raw):
     numbers = count()
     profile = settings(
-        max_examples=EXAMPLES or 8,
-        stateful_step_count=30 if EXAMPLES else 15,
+        max_examples=EXAMPLES or 5,
+        stateful_step_count=30 if EXAMPLES else 12,
         derandomize=not EXAMPLES,
         deadline=None,
         database=None,
