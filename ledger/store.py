@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, insert, inspect, select, text, update
+from sqlalchemy import JSON, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session, SQLModel, col
@@ -313,15 +313,20 @@ def insert_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[
     """Insert rows, all of the same columns, in their order."""
     if not rows:
         return
-    target = inspect(table).local_table
-    if session.get_bind().dialect.name == "sqlite":
-        session.connection().execute(insert(target), list(rows))
+    target, names = inspect(table).local_table, list(rows[0])
+    columns, connection = ", ".join(names), session.connection()
+    into = f"INSERT INTO {target.name} ({columns})"
+    if connection.dialect.name == "sqlite":
+        of_json = [isinstance(target.columns[name].type, JSON) for name in names]
+        values = [
+            tuple(json.dumps(row[name]) if is_json else row[name] for name, is_json in zip(names, of_json, strict=True))
+            for row in rows
+        ]
+        connection.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(names))})", values)
         return
     # a statement a row takes PostgreSQL ten times as long
-    columns = ", ".join(rows[0])
-    statement = f"INSERT INTO {target.name} ({columns}) SELECT {columns}"
     source = f"json_populate_recordset(CAST(NULL AS {target.name}), CAST(:rows AS json))"
-    session.connection().execute(text(f"{statement} FROM {source}"), {"rows": json.dumps(list(rows))})
+    connection.execute(text(f"{into} SELECT {columns} FROM {source}"), {"rows": json.dumps(list(rows))})
 
 
 def put(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:

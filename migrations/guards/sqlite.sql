@@ -88,22 +88,22 @@ WHEN OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id =
 BEGIN SELECT RAISE(ABORT, 'guard: only a withdrawn, never manifested frame ID is reclaimed'); END
 -- end
 CREATE TRIGGER guard_frame_id_insert BEFORE INSERT ON frame_id
-BEGIN
-    SELECT RAISE(ABORT, 'guard: this frame ID, or one of this product, exists')
-    WHERE EXISTS (SELECT 1 FROM frame_id WHERE frame_id = NEW.frame_id)
-       OR EXISTS (SELECT 1 FROM frame_id WHERE identity = NEW.identity AND status = 'live' AND NEW.status = 'live');
-    SELECT RAISE(ABORT, 'guard: frame numbers only grow')
-    WHERE EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.number);
-    SELECT RAISE(ABORT, 'guard: a late frame ID, and no other, has a reason')
-    WHERE NEW.late <> (NEW.late_reason IS NOT NULL);
-    SELECT RAISE(ABORT, 'guard: frame IDs are in order of time')
-    WHERE NEW.status = 'live' AND NOT NEW.late
-      AND EXISTS (SELECT 1 FROM (SELECT start_us, camera, COALESCE(flc, '') AS flc FROM frame_id
-                                 WHERE prefix = NEW.prefix AND status = 'live' AND NOT late
-                                 ORDER BY number DESC LIMIT 1) AS newest
-                  WHERE (newest.start_us, newest.camera, newest.flc)
-                        > (NEW.start_us, NEW.camera, COALESCE(NEW.flc, '')));
-END
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE identity = NEW.identity AND status = 'live' AND NEW.status = 'live')
+BEGIN SELECT RAISE(ABORT, 'guard: this frame ID, or one of this product, exists'); END
+-- end
+CREATE TRIGGER guard_frame_id_grows BEFORE INSERT ON frame_id
+WHEN EXISTS (SELECT 1 FROM frame_id WHERE frame_id = NEW.frame_id OR (prefix = NEW.prefix AND number >= NEW.number))
+BEGIN SELECT RAISE(ABORT, 'guard: frame numbers only grow'); END
+-- end
+CREATE TRIGGER guard_frame_id_late BEFORE INSERT ON frame_id
+WHEN NEW.late <> (NEW.late_reason IS NOT NULL)
+BEGIN SELECT RAISE(ABORT, 'guard: a late frame ID, and no other, has a reason'); END
+-- end
+CREATE TRIGGER guard_frame_id_order BEFORE INSERT ON frame_id
+WHEN NEW.status = 'live' AND NOT NEW.late
+ AND (SELECT (start_us, camera, COALESCE(flc, '')) > (NEW.start_us, NEW.camera, COALESCE(NEW.flc, ''))
+      FROM frame_id WHERE prefix = NEW.prefix AND status = 'live' AND NOT late ORDER BY number DESC LIMIT 1)
+BEGIN SELECT RAISE(ABORT, 'guard: frame IDs are in order of time'); END
 -- end
 
 -- A proof is not rewritten, and not withdrawn under a state that stands on it.
