@@ -90,3 +90,17 @@ def test_products_that_have_ids_stay_as_they_are_while_new_raw_files_wait(nights
     nights.advance_night(date, "identified", None)
     assert nights.seen.ids == ids
     assert nights.seen.live(date) < nights.seen.products[date].keys()
+
+
+def test_products_that_were_paired_apart_and_numbered_together_come_back_as_they_were(nights):
+    date = DATES[0]
+    nights.bring(date, "early")
+    nights.advance_night(date, "identified", REASON)
+    nights.bring(date, "main")
+    nights.advance_night(date, "synced", None)
+    nights.bring(date, "tail")  # of the same acquisition
+    nights.advance_night(date, "identified", REASON)
+    ids = nights.seen.ids
+    nights.rollback_night(date, "raw")
+    nights.advance_night(date, "identified", None)
+    assert nights.seen.ids == ids
