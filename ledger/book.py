@@ -144,16 +144,15 @@ class Book:
         self,
         folder: str,
         products: Sequence[Product],
-        raws: Sequence[File],
+        parts: Mapping[int, Sequence[File]],
         remarks: Mapping[str, int],
-        *,
-        supplement: int | None,
     ) -> None:
         """Insert products with their lineage; the raw files they are made of have come to their end.
 
-        All in one transaction: every frame of the night has its product, or none has. `supplement` is recorded
-        of raw files that have none yet.
+        All in one transaction: every frame of the night has its product, or none has. `parts` are the raw files
+        by the supplement that they are, which is recorded.
         """
+        raws = [row for part in parts.values() for row in part]
         step = self.flow.step(self.flow.born)
         common_columns = {"night_id": self.night.id, "pipeline": self.flow.name, "state": step.state, "folder": folder}
         by_identity = {row.identity: int(row.id or 0) for row in raws}
@@ -180,13 +179,9 @@ class Book:
             if lines:
                 session.execute(insert(Lineage), lines)
             self._move_raws(session, raws, step.forward)
-            if supplement is not None:
-                session.execute(
-                    update(File)
-                    .where(col(File.night_id) == self.night.id, col(File.kind) == "raw")
-                    .where(col(File.supplement).is_(None), col(File.state) == step.state)
-                    .values(supplement=supplement)
-                )
+            supplements = [{"id": row.id, "supplement": part} for part, rows in parts.items() for row in rows]
+            if supplements:
+                session.execute(update(File), supplements)
             common = {"edge": step.forward, "destination": step.state}
             self.entry(
                 session,

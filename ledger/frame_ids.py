@@ -5,21 +5,21 @@ the same ID. What is to be done to a night is decided by `decide`, which only re
 `allocate` in one transaction that first locks the counter and only then looks at anything.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, update
+from sqlalchemy import or_, select, update
 from sqlmodel import Session, col
 
 from ledger.book import Book
 from ledger.config import Config
 from ledger.errors import NotReady
-from ledger.models import File, FrameId, ManifestLine, Night
+from ledger.models import File, FrameId, Night
 from ledger.models import State as StateRow
 from ledger.numbers import Numbers
 from ledger.report import counted
 from ledger.rows import Work, order_key
-from ledger.sequence import Standing, frame_id_of, give_back, lock, standing, take
+from ledger.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
 from ledger.store import insert_many
 from stages.base import Product
 
@@ -93,12 +93,13 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Allocation:
-    """What one allocation did: how many IDs were assigned (of them late), kept, withdrawn."""
+    """What one allocation did: how many IDs were assigned (of them late), kept, withdrawn (of them manifested)."""
 
     assigned: int
     late: int
     kept: int
     withdrawn: int
+    manifested: int
 
 
 def decide(session: Session, prefix: str, night: Night, works: Sequence[Work]) -> Decision:
@@ -122,16 +123,17 @@ def decide(session: Session, prefix: str, night: Night, works: Sequence[Work]) -
     keep = [row for row in live if row.identity in known]
     kept = {row.identity for row in keep}
     fresh = sorted((p for p in usable.values() if p.identity not in kept), key=order_key)
-    late = _late(session, prefix, fresh, ignored=())
+    others = _newest_of_others(session, prefix, night) if fresh else None
+    late = _late(fresh, [others, *(_key_of(row) for row in keep if not row.late)])
     if keep and late and _may_renumber(session, prefix, night, keep):
-        keep, fresh = [], sorted(usable.values(), key=order_key)
-        late = _late(session, prefix, fresh, ignored=live)
+        keep, kept, fresh = [], set(), sorted(usable.values(), key=order_key)
+        late = _late(fresh, [others])
     numbered_us = session.execute(select(col(Night.numbered_us)).where(col(Night.id) == night.id)).scalar()
     return Decision(
         fresh=tuple(fresh),
         late=late,
         kept=len(keep),
-        withdrawn=tuple(row for row in live if row not in keep),
+        withdrawn=tuple(row for row in live if row.identity not in kept),
         is_first=numbered_us is None and bool(usable),  # a night without products may still get some
     )
 
@@ -140,52 +142,42 @@ def _key(product: Product) -> Key:
     return (product.start_us, product.camera, product.flc or "")
 
 
-def _late(session: Session, prefix: str, fresh: Sequence[Product], *, ignored: Sequence[FrameId]) -> frozenset[str]:
-    """Return which products are older than the newest live ID that is in order."""
-    if not fresh:
-        return frozenset()
-    query = select(FrameId).where(
-        col(FrameId.prefix) == prefix, col(FrameId.status) == "live", col(FrameId.late).is_(False)
+def _key_of(row: FrameId) -> Key:
+    return (row.start_us, row.camera, row.flc or "")
+
+
+def _newest_of_others(session: Session, prefix: str, night: Night) -> Key | None:
+    """Return the key of the newest live ID that is in order, of other nights."""
+    query = (
+        select(FrameId)
+        .where(col(FrameId.prefix) == prefix, col(FrameId.status) == "live", col(FrameId.late).is_(False))
+        .where(col(FrameId.night_id).is_distinct_from(night.id))
+        .order_by(col(FrameId.number).desc())
     )
-    if ignored:  # the night's own, at the tail
-        query = query.where(col(FrameId.night_id) != ignored[0].night_id)
-    newest = session.execute(query.order_by(col(FrameId.number).desc()).limit(1)).scalar_one_or_none()
-    if newest is None:
-        return frozenset()
-    key = (newest.start_us, newest.camera, newest.flc or "")
-    return frozenset(product.identity for product in fresh if _key(product) < key)
+    newest = session.execute(query.limit(1)).scalar_one_or_none()
+    return _key_of(newest) if newest else None
+
+
+def _late(fresh: Iterable[Product], taken: Iterable[Key | None]) -> frozenset[str]:
+    """Return which products are older than a key that is taken."""
+    newest = max((key for key in taken if key is not None), default=None)
+    return frozenset(product.identity for product in fresh if newest is not None and _key(product) < newest)
 
 
 def _may_renumber(session: Session, prefix: str, night: Night, keep: Sequence[FrameId]) -> bool:
     """Whether the night's own IDs are the tail of the sequence, unused and never manifested."""
-    first, last = keep[0].number, max(row.number for row in keep)
-    others = session.execute(
-        select(func.count()).where(
-            col(FrameId.prefix) == prefix,
-            col(FrameId.number) > first,
-            col(FrameId.night_id) != night.id,
-            or_(col(FrameId.status) == "live", _is_manifested()),
-        )
-    ).scalar()
-    manifested = session.execute(
-        select(func.count()).where(
-            col(FrameId.prefix) == prefix, col(FrameId.number).between(first, last), _is_manifested()
-        )
-    ).scalar()
-    in_use = session.execute(
-        select(func.count())
-        .select_from(File)
-        .join(
-            StateRow,
-            (col(StateRow.pipeline) == col(File.pipeline)) & (col(StateRow.name) == col(File.state)),
-        )
+    first, last = keep[0].number, keep[-1].number
+    of_prefix, own = col(FrameId.prefix) == prefix, col(FrameId.night_id) == night.id
+    above = select(col(FrameId.number)).where(
+        of_prefix, ~own, col(FrameId.number) > first, or_(col(FrameId.status) == "live", is_manifested())
+    )
+    manifested = select(col(FrameId.number)).where(of_prefix, col(FrameId.number).between(first, last), is_manifested())
+    in_use = (
+        select(col(File.id))
+        .join(StateRow, (col(StateRow.pipeline) == col(File.pipeline)) & (col(StateRow.name) == col(File.state)))
         .where(col(File.night_id) == night.id, col(File.kind) == "product", col(StateRow.needs_frame_id))
-    ).scalar()
-    return not (others or manifested or in_use)
-
-
-def _is_manifested() -> ColumnElement[bool]:
-    return exists().where(col(ManifestLine.frame_id) == col(FrameId.frame_id))
+    )
+    return all(session.execute(query.limit(1)).first() is None for query in (above, manifested, in_use))
 
 
 def allocate(
@@ -227,12 +219,11 @@ def allocate(
         decision = decide(session, book.prefix, book.night, works)
         if decision.fresh or decision.is_first:
             look(session)
-        _withdraw(session, book, decision.withdrawn)
-        reclaimed = give_back(session, config)
+        manifested = _withdraw(session, book, decision.withdrawn)
+        reclaimed = give_back(session, config, numbers)
         book.entry(session, [_entry_of(row, "reclaimed") for row in reclaimed])
         decision.check(standing(session, config), book.night.date, numbers, late_reason)
         _assign(session, book, take(session, config, len(decision.fresh)), decision, late_reason)
-        _close_pairing(session, book)
         if decision.is_first:
             session.execute(
                 update(Night)
@@ -244,6 +235,7 @@ def allocate(
         late=len(decision.late),
         kept=decision.kept,
         withdrawn=len(decision.withdrawn),
+        manifested=manifested,
     )
 
 
@@ -251,11 +243,19 @@ def _entry_of(row: FrameId, event: str) -> dict[str, str]:
     return {"identity": row.identity, "name": row.frame_id, "event": event}
 
 
-def _withdraw(session: Session, book: Book, rows: Sequence[FrameId]) -> None:
+def _withdraw(session: Session, book: Book, rows: Sequence[FrameId]) -> int:
+    """Withdraw IDs; return how many of them were ever on a manifest."""
+    if not rows:
+        return 0
     for row in rows:
         row.status = "withdrawn"
     session.flush()
     book.entry(session, [_entry_of(row, "withdrawn") for row in rows])
+    first, last = rows[0].number, rows[-1].number
+    listed = select(col(FrameId.number)).where(
+        col(FrameId.prefix) == book.prefix, col(FrameId.number).between(first, last), is_manifested()
+    )
+    return len({row.number for row in rows} & set(session.execute(listed).scalars()))
 
 
 def _assign(session: Session, book: Book, numbers: Sequence[int], decision: Decision, late_reason: str | None) -> None:
@@ -289,15 +289,4 @@ def _assign(session: Session, book: Book, numbers: Sequence[int], decision: Deci
             }
             for row in rows
         ],
-    )
-
-
-def _close_pairing(session: Session, book: Book) -> None:
-    """Keep raw files that were added to the night apart from those before: so they are paired again, if ever."""
-    of_night = (col(File.night_id) == book.night.id, col(File.kind) == "raw")
-    last = session.execute(select(func.max(col(File.supplement))).where(*of_night)).scalar()
-    session.execute(
-        update(File)
-        .where(*of_night, col(File.supplement).is_(None), col(File.state) == book.flow.born)
-        .values(supplement=0 if last is None else last + 1)
     )

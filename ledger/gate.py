@@ -6,14 +6,14 @@ look. So two runs on two nights cannot pass it together.
 
 from dataclasses import dataclass
 
-from sqlalchemy import exists, select
+from sqlalchemy import ColumnElement, case, exists, select
 from sqlmodel import Session, col
 
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Night
+from ledger.models import Entry, File, FrameId, FrameSequence, Night
 from ledger.scan import (
     NightFolder,
     find_night,
@@ -25,22 +25,42 @@ from ledger.scan import (
     reading,
     streams_ns,
 )
-from ledger.sequence import newest_night, standing
+from ledger.sequence import newest_night
 from ledger.store import Store
 
 
-def first_night(session: Session, config: Config, flow: Flow) -> str:
-    """Return the first night that the pipeline looks at (YYYYMMDD), empty if it looks at all.
+def from_date(session: Session, config: Config, flow: Flow) -> str | None:
+    """Return the first night that gets numbers, as ``ledger ids start --from`` named it; None if it did not."""
+    if flow.numbering is None:
+        return None
+    row = session.get(FrameSequence, config.instrument.prefix, populate_existing=True)
+    return row.from_date if row is not None else None
 
-    It is ``first_night`` of the configuration or, of a pipeline that gives frame IDs, the date that
-    ``ledger ids start --from`` named, if that is later.
+
+def is_outside(config: Config, flow: Flow, date: str, row: Night | None, numbers_from: str | None) -> str | None:
+    """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
+
+    Parameters
+    ----------
+    config, flow
+        The ledger.
+    date : str
+        Of the night, YYYYMMDD.
+    row : Night or None
+        Of the night, if it is in the ledger.
+    numbers_from : str or None
+        See `from_date`; holds for nights that have no frame IDs yet.
     """
-    configured = config.pipelines[flow.name].first_night or ""
-    named = standing(session, config).from_date if flow.numbering is not None else None
-    return max(configured, named or "")
+    configured = config.pipelines[flow.name].first_night
+    if configured is not None and date < configured:
+        return f"{configured} ({flow.name}.first_night)"
+    is_numbered = row is not None and row.numbered_us is not None
+    if numbers_from is not None and date < numbers_from and not is_numbered:
+        return f"{numbers_from} (`ledger ids start --from`)"
+    return None
 
 
-def refuse_before_first(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
+def refuse_outside(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
     """Refuse a night that the pipeline does not look at.
 
     Raises
@@ -48,15 +68,17 @@ def refuse_before_first(session: Session, config: Config, flow: Flow, night: Nig
     NotReady
         With what says so.
     """
-    first = first_night(session, config, flow)
-    if night.date >= first:
-        return
-    is_configured = first == config.pipelines[flow.name].first_night
-    where = f"{flow.name}.first_night" if is_configured else "`ledger ids start --from`"
-    raise NotReady(
-        f"night {night.date} is before the first night, {first} ({where}): such nights are left alone; expected a later"
-        " one, or an earlier first night"
-    )
+    first = is_outside(config, flow, night.date, _row(session, night), from_date(session, config, flow))
+    if first is not None:
+        raise NotReady(
+            f"night {night.date} is before the first night, {first}: such nights are left alone; expected a later one,"
+            " or an earlier first night"
+        )
+
+
+def _row(session: Session, night: NightFolder) -> Night | None:
+    query = select(Night).where(col(Night.pipeline) == night.pipeline, col(Night.date) == night.date)
+    return session.execute(query).scalar_one_or_none()
 
 
 def refuse_excluded(session: Session, night: NightFolder) -> None:
@@ -67,9 +89,7 @@ def refuse_excluded(session: Session, night: NightFolder) -> None:
     NotReady
         With the reason on record.
     """
-    row = session.execute(
-        select(Night).where(col(Night.pipeline) == night.pipeline, col(Night.date) == night.date)
-    ).scalar_one_or_none()
+    row = _row(session, night)
     if row is not None and row.excluded_reason:
         raise NotReady(
             f"night {night.date} is excluded ({row.excluded_reason}) and gets no frame IDs; expected it in the"
@@ -101,17 +121,16 @@ def check_gate(
         If it is before the first night, excluded, still being written, or an earlier night lacks its IDs, with
         the command to run.
     """
-    refuse_before_first(session, config, flow, night)
+    refuse_outside(session, config, flow, night)
     refuse_excluded(session, night)
     if not final and is_being_written(night, config, now_us):
         raise NotReady(
             f"night {night.date} may still be written: its newest raw file is younger than {config.settle_minutes:g}"
             f" minutes at {show_us(now_us)} UT; run again later, or with --final if observing has ended"
         )
-    lacking = {
-        **_lacking_in_ledger(session, config, flow, night),
-        **_lacking_on_disk(session, config, flow, night),
-    }
+    # upstream first: what a run takes from disk to the ledger meanwhile is seen here or there
+    lacking = _lacking_on_disk(session, config, flow, night)
+    lacking |= _lacking_in_ledger(session, config, flow, night)
     if not lacking:
         return
     date = min(lacking)
@@ -125,55 +144,14 @@ def check_gate(
     )
 
 
-def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
-    """Return the earlier nights of which registered files lack frame IDs, and what is missing."""
-    earlier = (
-        col(Night.pipeline) == flow.name,
-        col(Night.date) >= first_night(session, config, flow),
-        col(Night.date) < night.date,
-        col(Night.excluded_reason).is_(None),
-    )
-    unnumbered_states = [step.state for step in flow.steps if not step.needs_frame_id]
-    of_night, usable = col(File.night_id) == col(Night.id), col(File.quarantine_reason).is_(None)
-    raw, product = col(File.kind) == "raw", col(File.kind) == "product"
-    has_live = exists().where(
-        col(FrameId.identity) == col(File.identity),
-        col(FrameId.night_id) == col(Night.id),
-        col(FrameId.status) == "live",
-    )
-    never, once = col(Night.numbered_us).is_(None), col(Night.numbered_us).is_not(None)
-    # a night that was rolled back, or has new raw files: what comes of them is not known yet
-    reasons = {
-        "has no frame IDs yet": [
-            (never, exists().where(of_night, raw, usable)),
-            (never, exists().where(of_night, product)),
-        ],
-        "has raw files that are not synced": [
-            (once, exists().where(of_night, raw, usable, col(File.state) == flow.states[0]))
-        ],
-        "has new products without frame IDs": [
-            (once, exists().where(of_night, product, usable, col(File.state).in_(unnumbered_states), ~has_live))
-        ],
-    }
-    found: dict[str, str] = {}
-    for reason, conditions in reasons.items():
-        for condition in conditions:
-            query = select(col(Night.date)).where(*earlier, *condition).order_by(col(Night.date))
-            for date in session.execute(query).scalars():
-                if not is_foreign(session, config, flow, NightFolder(flow.name, night.root, date)):
-                    found.setdefault(date, reason)
-                    break  # the first one is enough
-    return found
-
-
 def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
     """Return the first earlier night with raw files that were never scanned, with these words; empty if none has."""
-    first = first_night(session, config, flow)
     rows = {row.date: row for row in session.execute(select(Night).where(col(Night.pipeline) == flow.name)).scalars()}
+    numbers_from = from_date(session, config, flow)
     for folder in nights_on_disk(config, flow.name):
-        if not first <= folder.date < night.date:
-            continue
         row = rows.get(folder.date)
+        if folder.date >= night.date or is_outside(config, flow, folder.date, row, numbers_from):
+            continue
         if row is not None and (row.excluded_reason or row.streams_ns == streams_ns(folder, config.instrument)):
             continue  # out of it, or nothing came since it was scanned
         registered = _registered(session, row)
@@ -184,6 +162,45 @@ def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightF
             unseen = any((raw.stream.name, raw.cube.name) not in registered for raw in on_disk)
         if unseen and not is_foreign(session, config, flow, folder):
             return {folder.date: "has raw files that were never scanned" if registered else "was never scanned"}
+    return {}
+
+
+def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
+    """Return the first earlier night of which registered files lack frame IDs, and what is missing; empty if none is.
+
+    One statement, so that PostgreSQL too answers as of one moment.
+    """
+    unnumbered = [step.state for step in flow.steps if not step.needs_frame_id]
+    raw, product, usable = col(File.kind) == "raw", col(File.kind) == "product", col(File.quarantine_reason).is_(None)
+    live = exists().where(
+        col(FrameId.identity) == col(File.identity),
+        col(FrameId.night_id) == col(Night.id),
+        col(FrameId.status) == "live",
+    )
+
+    def has(*conditions: ColumnElement[bool]) -> ColumnElement[bool]:
+        return exists().where(col(File.night_id) == col(Night.id), *conditions)
+
+    never = col(Night.numbered_us).is_(None)
+    # numbered, and rolled back or with new raw files: what comes of them is not known yet
+    unsynced = has(raw, usable, col(File.state) == flow.states[0])
+    lacks = case(
+        (never & (has(raw, usable) | has(product)), "has no frame IDs yet"),
+        (~never & unsynced, "has raw files that are not synced"),
+        (~never & has(product, usable, col(File.state).in_(unnumbered), ~live), "has new products without frame IDs"),
+    )
+    query = select(Night, lacks).where(
+        col(Night.pipeline) == flow.name,
+        col(Night.date) < night.date,
+        col(Night.excluded_reason).is_(None),
+        lacks.is_not(None),
+    )
+    numbers_from = from_date(session, config, flow)
+    for row, reason in session.execute(query.order_by(col(Night.date))):
+        folder = NightFolder(flow.name, night.root, row.date)
+        outside = is_outside(config, flow, row.date, row, numbers_from)
+        if not outside and not is_foreign(session, config, flow, folder):
+            return {row.date: reason}
     return {}
 
 
@@ -198,7 +215,7 @@ def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder
     """Whether the night has products that this ledger did not make."""
     products = folder.path / config.instrument.product_folder
     with reading(products):
-        if not products.is_dir() or not any(products.iterdir()):
+        if not products.is_dir() or all(path.name.startswith(".") for path in products.iterdir()):
             return False
     paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
     made = session.execute(

@@ -78,14 +78,14 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
     found = []
     for name, flow in flows.items():
         with store.read() as session:
-            first = gate.first_night(session, config, flow)
+            numbers_from = gate.from_date(session, config, flow)
             newest = newest_night(session, config.instrument.prefix) if flow.numbering is not None else None
             rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
             is_unused = name != "archive" and not rows and not config.pipelines[name].root.exists()
             on_disk = {} if is_unused else {n.date: n for n in nights_on_disk(config, name)}
             counts = _counts(session, name, date)
-            for night in sorted(d for d in rows.keys() | on_disk.keys() if d >= first):
-                if date in (None, night):
+            for night in sorted(rows.keys() | on_disk.keys()):
+                if date in (None, night) and not gate.is_outside(config, flow, night, rows.get(night), numbers_from):
                     row = rows.get(night)
                     found.append(_status(session, config, flow, night, row, on_disk.get(night), counts, newest))
     if date is not None and not found:

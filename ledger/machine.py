@@ -13,10 +13,10 @@ from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
-from ledger.models import File, Night
+from ledger.models import Night
 from ledger.numbers import numbers_on_disk
 from ledger.report import Reporter, Result, Silent, Stop, counted
-from ledger.rows import Work, pair_parts, pairings, to_raw
+from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.settle import settle
@@ -71,7 +71,7 @@ class Machine:
             If the night is before the first one.
         """
         with self.store.read() as session:
-            gate.refuse_before_first(session, self.config, self.flows[folder.pipeline], folder)
+            gate.refuse_outside(session, self.config, self.flows[folder.pipeline], folder)
         with self._holding(folder, "scan", {}) as (steps, result):
             self._tell_outside(steps)
             registration.register(steps)
@@ -186,7 +186,7 @@ class Machine:
         """
         flow = self.flows[folder.pipeline]
         with self.store.read() as session:
-            gate.refuse_before_first(session, self.config, flow, folder)
+            gate.refuse_outside(session, self.config, flow, folder)
         self._check_destination(folder, flow, target)
         self._refuse_foreign(flow, folder)
 
@@ -248,16 +248,20 @@ class Machine:
             new, works = raws, []
         step = flow.step(flow.born)
         self.reporter.phase(step.state, len(new))
-        parts = [[to_raw(book.night, row) for row in part] for part in pairings(new, lambda row: row.supplement)]
-        rows = {row.identity: row for row in self.store.raws(book.night)}  # as they are after what was reverted
-        made, remarks = pair_parts(parts, works, lambda part, taken: steps.pair(step, part, taken))
-        book.make_products(
-            self.config.instrument.product_folder,
-            made,
-            [rows[row.identity] for row in new],
-            remarks,
-            supplement=_supplement(flow, raws) if works else 0,
+        current = {row.identity: row for row in self.store.raws(book.night)}  # as they are after what was reverted
+        parts = parts_of(
+            [current[row.identity] for row in new],
+            lambda row: row.supplement,
+            last=max((row.supplement for row in current.values() if row.supplement is not None), default=None),
+            has_products=bool(works),
+            is_numbered=self._numbered_us(book) is not None,
         )
+        made, remarks = pair_parts(
+            [[to_raw(book.night, row) for row in part] for part in parts.values()],
+            works,
+            lambda part, taken: steps.pair(step, part, taken),
+        )
+        book.make_products(self.config.instrument.product_folder, made, parts, remarks)
         steps.result.moved[step.forward] += len(new)
         steps.result.remarks.update(remarks)
         self.reporter.advance(len(new))
@@ -309,7 +313,14 @@ class Machine:
             steps.together(first, "forward", moving)
 
     def look(
-        self, folder: NightFolder, night: Night, works: Sequence[Work], *, final: bool, late_reason: str | None
+        self,
+        folder: NightFolder,
+        night: Night,
+        works: Sequence[Work],
+        *,
+        final: bool,
+        late_reason: str | None,
+        remembers: bool = True,
     ) -> None:
         """Refuse to spend disk on a night that could not be numbered.
 
@@ -323,6 +334,8 @@ class Machine:
             Whether nobody writes to the night any more.
         late_reason : str or None
             Why frame IDs may be assigned out of order.
+        remembers : bool
+            Whether what is found on disk may be kept in the database.
 
         Raises
         ------
@@ -335,7 +348,7 @@ class Machine:
             if decision.fresh or decision.is_first:
                 self._check_gate(session, folder, final=final)
         if decision.fresh:
-            numbers = numbers_on_disk(self.store, self.config)
+            numbers = numbers_on_disk(self.store, self.config, remembers=remembers)
             with self.store.read() as session:
                 decision.check(standing(session, self.config), night.date, numbers, late_reason)
 
@@ -355,7 +368,12 @@ class Machine:
             numbers=numbers_on_disk(self.store, self.config),
             late_reason=late_reason,
         )
-        remarks = {"assigned": done.assigned, "assigned late": done.late, "withdrawn": done.withdrawn}
+        remarks = {
+            "assigned": done.assigned,
+            "assigned late": done.late,
+            "withdrawn": done.withdrawn,
+            "withdrawn that were on a manifest": done.manifested,
+        }
         steps.result.remarks.update({f"frame IDs {what}": n for what, n in remarks.items() if n})
 
     def _numbered_us(self, book: Book) -> int | None:
@@ -394,10 +412,3 @@ class Machine:
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
         if not any(work.product.files for work in self.store.works(steps.book.night)):
             durable.remove_folder_if_empty(steps.product_folder)
-
-
-def _supplement(flow: Flow, raws: Sequence[File]) -> int | None:
-    """Return which supplement raw files are that come to a night with products; none until it is numbered again."""
-    if flow.numbering is not None:
-        return None
-    return 1 + max((row.supplement for row in raws if row.supplement is not None), default=-1)

@@ -271,6 +271,6 @@ class FolderSeen(SQLModel, table=True):
     __tablename__ = "folder_seen"
     path: str = Field(primary_key=True)  # a folder under a root or at a destination, or a manifest
     prefix: str = Field(primary_key=True)
-    mtime_ns: int = Field(sa_type=BigInteger)  # when it was listed
+    changed_ns: int = Field(sa_type=BigInteger)  # its ctime when it was listed
     numbers: list[tuple[int, int]] = Field(sa_type=JSON)  # runs of numbers in the names, [first, last]
     folders: list[str] = Field(sa_type=JSON)  # its sub-folders

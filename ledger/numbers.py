@@ -17,14 +17,15 @@ from sqlalchemy import delete, select
 from sqlmodel import col
 
 from ledger.config import Config
-from ledger.models import FolderSeen
+from ledger.errors import NotReady
+from ledger.models import Copy, FolderSeen
 from ledger.scan import is_text, reading
 from ledger.store import Store, put
 
 #: Numbers in a row, first and last.
 Run = tuple[int, int]
 
-#: A folder written to this recently may change again without a new modification time: it is not remembered.
+#: A folder written to this recently may change again without a new time: it is not remembered.
 #: (Time stamps of file systems are as coarse as 2 s: FAT, and NFS servers on it.)
 RACY_NS = 2_000_000_000
 #: Folders that are no data: of the file system itself (e2fsprogs), readable by root alone.
@@ -68,29 +69,31 @@ class _Walk:
     visited: dict[str, FolderSeen] = field(default_factory=dict)
     news: list[FolderSeen] = field(default_factory=list)
 
-    def folder(self, path: Path) -> None:
-        """Look into a folder and all below it."""
-        real = os.path.realpath(path)
-        if real in self.visited:
-            return
-        with reading(path):
-            mtime_ns = path.stat().st_mtime_ns
-        seen = self._known(real, mtime_ns) or self._list(path, real, mtime_ns)
-        self.visited[real] = seen
-        for name in seen.folders:
-            self.folder(path / name)
+    def look(self, place: Path) -> None:
+        """Look into a folder and all below it; one that links lead to twice is looked into once."""
+        todo = [place]
+        while todo:
+            path = todo.pop()
+            real = os.path.realpath(path)
+            if real in self.visited:
+                continue
+            with reading(path):
+                changed_ns = path.stat().st_ctime_ns
+            seen = self._known(real, changed_ns) or self._list(path, real, changed_ns)
+            self.visited[real] = seen
+            todo += [path / name for name in seen.folders]
 
-    def _known(self, real: str, mtime_ns: int) -> FolderSeen | None:
+    def _known(self, real: str, changed_ns: int) -> FolderSeen | None:
         seen = self.known.get(real)
-        return seen if seen is not None and seen.mtime_ns == mtime_ns else None
+        return seen if seen is not None and seen.changed_ns == changed_ns else None
 
-    def _list(self, path: Path, real: str, mtime_ns: int) -> FolderSeen:
+    def _list(self, path: Path, real: str, changed_ns: int) -> FolderSeen:
         of_us = re.compile(rf"{self.prefix}(\d{{8}})(?!\d)")
         numbers, folders = set(), []
         is_plain = True
         with reading(path), os.scandir(path) as entries:
             for entry in entries:
-                if entry.is_dir():
+                if _is_folder(entry):
                     if entry.name not in self.skipped and not entry.name.startswith("."):
                         folders.append(entry.name)
                 elif match := of_us.match(entry.name):
@@ -99,7 +102,7 @@ class _Walk:
                     self._manifest(path / entry.name, of_us)
                     is_plain = False  # a manifest that is written anew does not show in its folder's time
         seen = FolderSeen(
-            path=real, prefix=self.prefix, mtime_ns=mtime_ns, numbers=runs_of(numbers), folders=sorted(folders)
+            path=real, prefix=self.prefix, changed_ns=changed_ns, numbers=runs_of(numbers), folders=sorted(folders)
         )
         if is_plain and all(is_text(Path(name)) for name in (real, *folders)):
             self.news.append(seen)
@@ -111,16 +114,23 @@ class _Walk:
             info = path.stat()
             if not stat.S_ISREG(info.st_mode):
                 return
-            seen = self._known(real, info.st_mtime_ns)
+            seen = self._known(real, info.st_ctime_ns)
             if seen is None:
                 lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
                 numbers = {int(match[1]) for line in lines if (match := of_us.match(line))}
                 seen = FolderSeen(
-                    path=real, prefix=self.prefix, mtime_ns=info.st_mtime_ns, numbers=runs_of(numbers), folders=[]
+                    path=real, prefix=self.prefix, changed_ns=info.st_ctime_ns, numbers=runs_of(numbers), folders=[]
                 )
                 if is_text(path):
                     self.news.append(seen)
         self.visited[real] = seen
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere, or round in a circle: nothing is in it
+        return False
 
 
 def runs_of(numbers: Iterable[int]) -> list[Run]:
@@ -134,15 +144,22 @@ def runs_of(numbers: Iterable[int]) -> list[Run]:
     return runs
 
 
-def numbers_on_disk(store: Store, config: Config) -> Numbers:
+def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> Numbers:
     """Return every frame number under the roots, at the destinations and in manifests there.
 
     Raw streams are left out: raw files have names of their own.
 
+    Parameters
+    ----------
+    store, config
+        The ledger.
+    remembers : bool
+        Whether to write down what folders hold, so that they need not be listed again.
+
     Raises
     ------
     NotReady
-        If a folder or manifest cannot be read.
+        If a folder or manifest cannot be read, or a root or destination that held numbers is not there.
     """
     instrument, prefix = config.instrument, config.instrument.prefix
     manifest = Path(instrument.manifest)
@@ -161,22 +178,39 @@ def numbers_on_disk(store: Store, config: Config) -> Numbers:
         with reading(place):
             is_there = place.is_dir()
         if is_there:
-            walk.folder(place)
-    _remember(store, walk)
+            walk.look(place)
+        elif _held_numbers(store, place, known.values()):
+            raise NotReady(
+                f"{str(place)!r} is not there, and held frame numbers when it was last looked at; expected it to be"
+                " mounted; mount it, or set it in the configuration"
+            )
+    if remembers:
+        _remember(store, walk)
     return Numbers(
         prefix, tuple((first, last, Path(s.path)) for s in walk.visited.values() for first, last in s.numbers)
     )
 
 
+def _held_numbers(store: Store, place: Path, known: Iterable[FolderSeen]) -> bool:
+    """Whether a folder that is not there is known to have held numbered files."""
+    real = Path(os.path.realpath(place))
+    if any(row.numbers and Path(row.path).is_relative_to(real) for row in known):
+        return True
+    inside = col(Copy.path).startswith(f"{place}{os.sep}", autoescape=True)
+    with store.read() as session:
+        query = select(col(Copy.id)).where(inside, col(Copy.withdrawn_us).is_(None))
+        return session.execute(query.limit(1)).first() is not None
+
+
 def _remember(store: Store, walk: _Walk) -> None:
     now_ns = time.time_ns()
-    news = [seen for seen in walk.news if seen.mtime_ns < now_ns - RACY_NS]
+    news = [seen for seen in walk.news if seen.changed_ns < now_ns - RACY_NS]
     gone = [path for path in walk.known if path not in walk.visited]
     if not news and not gone:
         return
     with store.write() as session:
-        put(session, FolderSeen, [seen.model_dump() for seen in news])
-        for path in gone:
+        put(session, FolderSeen, [seen.model_dump() for seen in sorted(news, key=lambda seen: seen.path)])
+        for path in sorted(gone):
             session.execute(
                 delete(FolderSeen).where(col(FolderSeen.path) == path, col(FolderSeen.prefix) == walk.prefix)
             )

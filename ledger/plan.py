@@ -11,7 +11,7 @@ from ledger.flow import Flow, Step
 from ledger.machine import Machine
 from ledger.models import File, Night
 from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
-from ledger.rows import Work, pair_parts, pairings, to_raw
+from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
 from stages.base import BadInput as BadRaw
@@ -105,9 +105,16 @@ def plan_advance(
         if works and not is_numbered:  # all of it is paired anew
             steps += _steps_back(machine, flow, works, flow.states[0])
             unsynced, works = raws, []
-        parts = pairings(unsynced, lambda item: item[1].supplement if item[1] else None)
+        known = [row.supplement for _, row in raws if row is not None and row.supplement is not None]
+        parts = parts_of(
+            unsynced,
+            lambda item: item[1].supplement if item[1] else None,
+            last=max(known, default=None),
+            has_products=bool(works),
+            is_numbered=is_numbered,
+        )
         made, _ = pair_parts(
-            [[raw for raw, _ in part] for part in parts],
+            [[raw for raw, _ in part] for part in parts.values()],
             works,
             lambda part, taken: _pair(machine, flow, folder, part, taken),
         )
@@ -152,7 +159,7 @@ def _refusal(
     row = machine.store.find_night(folder.pipeline, folder.date)
     night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
     try:
-        machine.look(folder, night, works, final=final, late_reason=late_reason)
+        machine.look(folder, night, works, final=final, late_reason=late_reason, remembers=False)
     except (NotReady, StateError) as exc:
         return str(exc)
     return None

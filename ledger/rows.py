@@ -125,23 +125,37 @@ def product_columns(product: Product) -> dict[str, Any]:
     }
 
 
-def pairings(raws: Iterable[T], supplement: Callable[[T], int | None]) -> list[list[T]]:
-    """Return raw files in the parts that are paired by themselves, in order.
+def parts_of(
+    new: Sequence[T], supplement: Callable[[T], int | None], *, last: int | None, has_products: bool, is_numbered: bool
+) -> dict[int, list[T]]:
+    """Return raw files in the parts that are paired by themselves, by the supplement that each is.
 
-    A raw file that came after its night was numbered is a supplement: it never changes the products of those
-    before it, now or when the night is made again.
+    What comes to a night that has its IDs never changes the products of what was there before: not now, and
+    not when the night is made again.
 
     Parameters
     ----------
-    raws : iterable
-        Raw files, in any form.
+    new : sequence
+        Raw files to be paired, in any form.
     supplement : callable
-        Returns ``File.supplement`` of one.
+        Returns ``File.supplement`` of one: the part that it was last.
+    last : int or None
+        The greatest supplement of the night.
+    has_products : bool
+        Whether the night has products already, of other raw files.
+    is_numbered : bool
+        Whether it was ever numbered.
     """
+    fresh = 0 if last is None else last + 1
+    if has_products:
+        return {fresh: list(new)}
+    if not is_numbered:
+        return {0: list(new)}
     parts: dict[int, list[T]] = defaultdict(list)
-    for raw in raws:
-        parts[supplement(raw) or 0].append(raw)
-    return [parts[key] for key in sorted(parts)]
+    for raw in new:
+        known = supplement(raw)
+        parts[fresh if known is None else known].append(raw)
+    return dict(sorted(parts.items()))
 
 
 def pair_parts(
@@ -152,7 +166,7 @@ def pair_parts(
     Parameters
     ----------
     parts : iterable of sequence of Raw
-        See `pairings`.
+        See `parts_of`.
     works : iterable of Work
         Products that the night has already.
     pair : callable

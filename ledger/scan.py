@@ -202,7 +202,7 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     first = settings.first_night or ""
     with reading(settings.root):
         dates = [p for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name)]
-        names = sorted(p.name for p in dates if p.is_dir())
+        names = sorted(p.name for p in dates if p.is_dir() or p.is_symlink())  # one to nothing is told when it is read
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 
@@ -227,6 +227,8 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
 
 def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     """Return the newest mtime of the streams' folders, in nanoseconds: it changes when a file comes or goes."""
+    with reading(night.path):
+        night.path.stat()
     mtimes_ns = [0]
     for stream in instrument.streams:
         folder = night.path / stream.name
@@ -237,6 +239,8 @@ def streams_ns(night: NightFolder, instrument: Instrument) -> int:
 
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     """Whether any stream of the night holds a cube."""
+    with reading(night.path):
+        night.path.stat()  # a link to nothing is a disk that is not there
     return any(
         next((p for p in _entries(night.path / stream.name) if p.suffix == ".fits"), None)
         for stream in instrument.streams

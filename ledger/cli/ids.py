@@ -42,13 +42,13 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Name the next number: above every one that is in use. The sequence only skips ahead, and the skip is recorded."""
-    from ledger import sequence
+    from ledger import reservation
     from ledger.scan import parse_date
 
     config = read_config()
     date = parse_date(from_date) if from_date else None
     with open_store(config) as store:
-        now = sequence.start(store, config, prefix, number, from_date=date)
+        now = reservation.start(store, config, prefix, number, from_date=date)
     show_json(_facts(now)) if as_json else typer.echo(_in_words(now))
 
 
@@ -62,7 +62,8 @@ def reserve(
     as_json: AsJson = False,
 ) -> None:
     """Import frame IDs that an outside authority has handed out (ids.authority: blocks). They are used in order."""
-    from ledger import sequence
+    from ledger import reservation
+    from ledger.sequence import frame_id_of
 
     config = read_config()
     try:
@@ -70,12 +71,12 @@ def reserve(
     except (OSError, UnicodeDecodeError) as exc:
         raise BadInput(f"{str(from_file)!r}: cannot be read as text ({exc}); expected a file of frame IDs") from exc
     with open_store(config) as store:
-        blocks, now = sequence.reserve(store, config, text, source=from_file.name)
+        blocks, now = reservation.reserve(store, config, text, source=from_file.name)
     if as_json:
         show_json({"imported": blocks, **_facts(now)})
         return
     for first, last in blocks:
-        names = [sequence.frame_id_of(now.prefix, number) for number in (first, last)]
+        names = [frame_id_of(now.prefix, number) for number in (first, last)]
         typer.echo(f"imported {' to '.join(names)}: {last - first + 1}")
     typer.echo(_in_words(now))
 

@@ -33,7 +33,7 @@ def upgrade() -> None:
         "folder_seen",
         sa.Column("path", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
         sa.Column("prefix", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
-        sa.Column("mtime_ns", sa.BigInteger(), nullable=False),
+        sa.Column("changed_ns", sa.BigInteger(), nullable=False),
         sa.Column("numbers", sa.JSON(), nullable=False),
         sa.Column("folders", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("path", "prefix", name=op.f("pk_folder_seen")),
@@ -72,9 +72,10 @@ def _fill() -> None:
     connection.execute(
         sa.text(
             "UPDATE file SET supplement = 0 WHERE kind = 'raw' AND quarantine_reason IS NULL"
-            " AND night_id IN (SELECT id FROM night WHERE numbered_us IS NOT NULL)"
+            " AND state <> 'raw' AND night_id IN (SELECT id FROM night WHERE numbered_us IS NOT NULL)"
         )
     )
+    connection.execute(sa.text("UPDATE frame_id SET late_reason = 'not on record' WHERE late"))
     late = connection.execute(
         sa.text(
             "SELECT frame_id.frame_id, entry.detail FROM frame_id JOIN entry"
@@ -86,7 +87,7 @@ def _fill() -> None:
         known = json.loads(detail) if isinstance(detail, str) else detail
         connection.execute(
             sa.text("UPDATE frame_id SET late_reason = :reason WHERE frame_id = :frame_id"),
-            {"frame_id": frame_id, "reason": known.get("late", "not on record")},
+            {"frame_id": frame_id, "reason": known.get("late") or "not on record"},
         )
 
 

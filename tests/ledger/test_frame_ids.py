@@ -3,7 +3,8 @@
 import pytest
 
 from ledger.errors import StateError
-from ledger.sequence import LAST_NUMBER, start
+from ledger.reservation import start
+from ledger.sequence import LAST_NUMBER
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"

@@ -109,13 +109,63 @@ def test_what_came_later_is_appended_and_comes_back_the_same(growing):
     assert nights.query(live) == ids
 
 
-def test_what_comes_while_a_night_is_rolled_back_is_paired_with_the_rest(growing):
+LIVE = "SELECT frame_id, identity FROM frame_id WHERE status = 'live' ORDER BY number"
+
+
+def test_what_comes_while_a_night_is_rolled_back_changes_none_of_its_products(growing):
     nights, moved = growing
+    ids = nights.query(LIVE)
     assert nights.rollback(FIRST).succeeded
     bring(moved)
-    assert nights.advance(FIRST).succeeded or nights.advance(FIRST, late_reason="half of it came later").succeeded
-    assert nights.query("SELECT DISTINCT supplement FROM file WHERE kind = 'raw'") == [(0,)]
+    assert nights.advance(FIRST).succeeded
+    assert nights.query(LIVE)[: len(ids)] == ids
+    assert len(nights.query(LIVE)) > len(ids)
+    assert nights.query("SELECT DISTINCT supplement FROM file WHERE kind = 'raw' ORDER BY 1") == [(0,), (1,)]
+
+
+def test_a_raw_file_that_is_released_from_quarantine_is_a_supplement_for_ever(growing):
+    nights, moved = growing
+    bring(moved)
+    assert nights.advance(FIRST).succeeded
+    assert nights.rollback(FIRST).succeeded
+    timing = next(path for _, path in reversed(moved) if path.suffix == ".txt")
+    content = timing.read_bytes()
+    timing.unlink()
+    assert nights.advance(FIRST, late_reason="one is torn").succeeded  # and its products are not made any more
+    timing.write_bytes(content)
+    assert nights.advance(FIRST, late_reason="it was mended").succeeded
+    ids = nights.query(LIVE)
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST).succeeded
+    assert nights.query(LIVE) == ids
     assert nights.run("audit").returncode == 0
+
+
+def test_a_night_on_a_disk_that_is_not_there_holds_back(nights):
+    shutil.move(folder(nights, FIRST), nights.folder / "disk")
+    folder(nights, FIRST).symlink_to(nights.folder / "not mounted")
+    result = nights.advance(SECOND)
+    assert f"{FIRST}': cannot be read" in result.stopped
+    assert set(result.states) == {"synced"}
+    folder(nights, FIRST).unlink()
+    folder(nights, FIRST).symlink_to(nights.folder / "disk")
+    held_back(nights, SECOND, "was never scanned")
+
+
+def test_a_hidden_file_does_not_make_a_night_foreign(nights):
+    (folder(nights, FIRST) / "vgen2").mkdir()
+    (folder(nights, FIRST) / "vgen2" / ".DS_Store").write_bytes(b"")
+    held_back(nights, SECOND, "was never scanned")
+
+
+def test_what_was_on_a_manifest_and_is_withdrawn_is_told(nights):
+    assert nights.advance(FIRST).succeeded
+    nights.data["states"]["synced"]["parameters"]["group_s"] = 0.02  # every product is another
+    assert nights.rollback(FIRST).succeeded
+    result = nights.advance(FIRST)
+    assert result.succeeded, result  # of the newest night: nothing is out of order
+    assert result.remarks["frame IDs withdrawn that were on a manifest"] == result.remarks["frame IDs withdrawn"] > 0
+    assert nights.query("SELECT COUNT(*) FROM frame_id WHERE late") == [(0,)]
 
 
 def test_a_folder_that_changed_without_new_raw_files_does_not_matter(nights):

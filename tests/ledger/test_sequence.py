@@ -1,11 +1,17 @@
 """The counter, its blocks of numbers, and what people say about them."""
 
 import json
+import shutil
+import sqlite3
+from pathlib import Path
 
 import pytest
 
 from ledger.errors import BadInput, NotReady
-from ledger.sequence import LAST_NUMBER, reserve, standing, start
+from ledger.models import FolderSeen
+from ledger.reservation import reserve, start
+from ledger.sequence import LAST_NUMBER, standing
+from ledger.store import put
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -208,7 +214,13 @@ def test_a_foreign_number_outside_of_the_blocks_is_no_matter(blocks):
     foreign(blocks, "VMPA00000500.fits.fz")
     assert blocks.advance(FIRST, to="identified").succeeded
     foreign(blocks, "VMPA00000199.fits.fz")
-    assert "ask the authority" in blocks.advance(SECOND).stopped
+    assert "VMPA00000199 is in use" in blocks.advance(SECOND).stopped
+    reserve(blocks.store(), blocks.config, "VMPA00001000 VMPA00001200", source="f")
+    assert "VMPA00000199 is in use" in blocks.advance(SECOND).stopped
+    assert start(blocks.store(), blocks.config, "VMPA", 200).next_id == "VMPA00000200"
+    assert blocks.advance(SECOND).succeeded
+    assert numbers(blocks)[-2] >= 1000
+    audit(blocks)
 
 
 def test_authorities_follow_one_another(nights):
@@ -217,7 +229,7 @@ def test_authorities_follow_one_another(nights):
     assert nights.advance(FIRST, to="identified").succeeded
     first = numbers(nights)
     nights.data["ids"]["authority"] = "blocks"
-    with pytest.raises(BadInput, match="come from an outside authority"):
+    with pytest.raises(BadInput, match="no block that was handed out has VMPA00005000"):
         start(nights.store(), nights.config, "VMPA", 5000)
     assert "0 left" in nights.advance(SECOND).stopped
     reserve(nights.store(), nights.config, "VMPA00001000 VMPA00001999", source="f")
@@ -231,6 +243,112 @@ def test_authorities_follow_one_another(nights):
     assert nights.advance(THIRD, to="identified").succeeded
     assert numbers(nights) == [*first, *second, *range(3000, 3000 + len(numbers(nights)) - len(first + second))]
     audit(nights)
+
+
+def test_numbers_of_another_authority_are_not_taken_back(nights):
+    """They could not be given again, and would leave a gap."""
+    assert nights.advance(FIRST, to="identified").succeeded
+    nights.data["ids"]["authority"] = "blocks"
+    reserve(nights.store(), nights.config, "VMPA00001000 VMPA00001999", source="f")
+    nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST, to="identified").succeeded
+    assert min(numbers(nights)) == 1000
+    audit(nights)
+    nights.data["ids"]["authority"] = "own"
+    start(nights.store(), nights.config, "VMPA", 3000)
+    nights.data["states"]["synced"]["parameters"]["polarity"] = "short_first"
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST, to="identified").succeeded
+    assert min(numbers(nights)) == 3000
+    audit(nights)
+
+
+def test_numbers_in_use_on_disk_are_not_taken_back(nights):
+    assert nights.advance(FIRST, to="identified").succeeded
+    last = numbers(nights)[-1]
+    foreign(nights, f"VMPA{last:08d}.fits", date=f"{FIRST}/copy of mine")
+    nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST, to="identified").succeeded
+    assert min(numbers(nights)) == last + 1
+    audit(nights)
+
+
+def test_from_a_night_on_leaves_numbered_nights_as_they_are(nights):
+    assert nights.advance(FIRST, to="identified").succeeded
+    start(nights.store(), nights.config, "VMPA", 100, from_date=SECOND)
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST).succeeded
+    assert FIRST in nights.run("status").stdout
+    assert nights.advance(SECOND, to="identified").succeeded
+    audit(nights)
+
+
+# what lies about on disk
+
+
+def test_links_in_circles_and_deep_folders_do_not_matter(nights):
+    night = nights.folder / "archive" / "20250101"
+    deep = night
+    night.mkdir()
+    (night / "circle").symlink_to(night / "circle")
+    (night / "up").symlink_to(nights.folder / "archive")
+    for _ in range(1100):  # deeper than Python's stack
+        deep /= "d"
+        deep.mkdir()
+    (deep / "VMPA00000009.fits").write_bytes(b"")
+    try:
+        assert "VMPA00000009 is in use" in nights.advance(FIRST).stopped
+    finally:  # what removes trees goes no deeper than the stack
+        (deep / "VMPA00000009.fits").unlink()
+        while deep != night:
+            deep.rmdir()
+            deep = deep.parent
+
+
+def test_a_destination_that_held_numbers_and_is_not_there_is_missed(nights):
+    assert nights.advance(FIRST).succeeded
+    shutil.move(nights.folder / "destination/archive", nights.folder / "unmounted")
+    result = nights.advance(SECOND, to="identified")
+    assert "destination/archive' is not there, and held frame numbers" in result.stopped
+    with pytest.raises(NotReady, match="is not there"):
+        start(nights.store(), nights.config, "VMPA", 5000)
+    shutil.move(nights.folder / "unmounted", nights.folder / "destination/archive")
+    assert nights.advance(SECOND, to="identified").succeeded
+
+
+def test_a_root_that_held_numbers_and_is_not_there_is_missed(nights):
+    nights.data["archive"]["first_night"] = FIRST
+    root = nights.folder / "engineering"
+    with nights.store().write() as session:
+        row = {"path": str(root.resolve() / "20250101"), "prefix": "VMPA", "changed_ns": 0, "folders": []}
+        put(session, FolderSeen, [{**row, "numbers": [(7, 9)]}])
+    shutil.rmtree(root)
+    assert "engineering' is not there, and held frame numbers" in nights.advance(FIRST, to="identified").stopped
+
+
+def test_a_restored_database_gives_no_number_twice(sqlite_world):
+    world = sqlite_world
+    for seed, date in enumerate((FIRST, SECOND)):
+        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    assert world.advance(FIRST).succeeded
+    world.close()
+    path = Path(world.url.removeprefix("sqlite:///"))
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    shutil.copy(path, world.folder / "old.db")
+    assert world.advance(SECOND).succeeded
+    world.close()
+    for suffix in ("-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+    shutil.copy(world.folder / "old.db", path)
+    world.simulate(THIRD, seed=3, scale=0.02, scenario=("pdi",))
+    before = numbers(world)
+    result = world.advance(THIRD)
+    assert "if this database was restored from an older copy, restore a newer one" in result.stopped
+    assert numbers(world) == before
 
 
 # the command line

@@ -126,3 +126,24 @@ def test_a_database_behind_the_code_is_refused(empty_database_url):
     with pytest.raises(BadInput, match="run `ledger init` first"):
         store.open()
     store.close()
+
+
+def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: World):
+    for seed, date in enumerate(("20260101", "20260102")):
+        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    world.store().exclude("archive", world.folder / "archive", "20260101", "later")
+    assert world.advance("20260102", to="identified").succeeded
+    world.store().exclude("archive", world.folder / "archive", "20260101", None)
+    assert world.advance("20260101", to="identified", late_reason="found").succeeded
+    assert world.rollback("20260102").succeeded
+    ids = "SELECT frame_id, identity, status, late, late_reason FROM frame_id ORDER BY number"
+    before = world.query(ids)
+    run(world.store(), "0002")
+    run(world.store(), "head")
+    assert world.query(ids) == before
+    assert world.query("SELECT first_number, last_number, authority FROM frame_block") == [(1, 99_999_999, "own")]
+    parts = "SELECT DISTINCT date, supplement FROM file JOIN night ON night.id = file.night_id WHERE kind = 'raw'"
+    assert sorted(world.query(parts), key=str) == [("20260101", 0), ("20260102", None)]  # rolled back: paired anew
+    assert world.advance("20260102", to="identified").succeeded
+    assert world.query(ids) == before
+    assert world.run("audit").returncode == 0

@@ -1,0 +1,239 @@
+"""What people say about the sequence: where it goes on, and which numbers an outside authority has handed out."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import delete, exists, select, update
+from sqlmodel import Session, col
+
+from ledger.config import Config
+from ledger.errors import BadInput, Fault
+from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
+from ledger.numbers import Numbers, Run, numbers_on_disk
+from ledger.sequence import DIGITS, LAST_NUMBER, Standing, frame_id_of, lock, set_counter, standing
+from ledger.store import Store
+
+
+def start(store: Store, config: Config, prefix: str, number: int, *, from_date: str | None = None) -> Standing:
+    """Name the next number, and the first night that gets numbers.
+
+    Parameters
+    ----------
+    store, config
+        The ledger.
+    prefix : str
+        Must be the configured one.
+    number : int
+        Above every number in the ledger, under the roots, at the destinations and in manifests. With an outside
+        authority it is the next number of the blocks at or above it, and what they have below is given up.
+    from_date : str, optional
+        ``YYYYMMDD``; nights before it that have no numbers yet are outside, as before ``first_night``.
+
+    Returns
+    -------
+    Standing
+        After the change.
+
+    Raises
+    ------
+    BadInput
+        If any of this does not hold; nothing is changed.
+    """
+    if prefix != config.instrument.prefix:
+        raise BadInput(
+            f"unknown prefix {prefix!r}: expected {config.instrument.prefix!r}, the instrument's (instrument.prefix)"
+        )
+    if not 1 <= number <= LAST_NUMBER:
+        raise BadInput(f"number {number}: expected one from 1 to {LAST_NUMBER}")
+    numbers = numbers_on_disk(store, config)
+    with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
+        before = lock(session, config, store.clock())
+        if number < before.counter:
+            raise BadInput(
+                f"{frame_id_of(prefix, number)} is below the sequence, which has given every number below"
+                f" {frame_id_of(prefix, before.counter)}: expected that or more; it only skips ahead"
+            )
+        blocks = _blocks_from(number, before)
+        if found := numbers.within(blocks):
+            raise BadInput(
+                f"frame ID {frame_id_of(prefix, found[0])} is in use in {str(found[1])!r}: expected a number above"
+                f" every one on disk, at the destination and in manifests, so {found[0] + 1} or more"
+            )
+        if from_date is not None:
+            _check_from(session, config, from_date)
+            values = {"from_date": from_date}
+            session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(**values))
+        _close(session, before)
+        _open(session, store, before, blocks)
+        set_counter(session, prefix, number)
+        detail = {"next": number, "before": before.counter, "from": from_date}
+        _entry(session, store, run_id, frame_id_of(prefix, number), detail)
+        return standing(session, config)
+
+
+def _blocks_from(number: int, before: Standing) -> list[Run]:
+    """Return what the sequence may yield from `number` on."""
+    if before.authority == "own":
+        return [(number, LAST_NUMBER)]
+    blocks = [(max(first, number), last) for first, last in before.free if last >= number]
+    if not blocks:
+        raise BadInput(
+            f"no block that was handed out has {frame_id_of(before.prefix, number)} or more: expected a number of one"
+            " that is not used up; `ledger ids reserve --from-file FILE` imports more"
+        )
+    return blocks
+
+
+def _check_from(session: Session, config: Config, from_date: str) -> None:
+    live = exists().where(
+        col(FrameId.night_id) == col(Night.id),
+        col(FrameId.prefix) == config.instrument.prefix,
+        col(FrameId.status) == "live",
+    )
+    query = select(col(Night.date)).where(col(Night.date) >= from_date, live).order_by(col(Night.date))
+    if numbered := session.execute(query.limit(1)).scalar():
+        raise BadInput(
+            f"--from {from_date}: night {numbered} has frame IDs already; expected a date after every numbered night"
+        )
+
+
+def _close(session: Session, before: Standing, authority: str | None = None) -> None:
+    """Cut blocks (of one authority, or all) short at the counter: what they have not given yet they never will."""
+    mine = [col(FrameBlock.prefix) == before.prefix]
+    if authority is not None:
+        mine.append(col(FrameBlock.authority) == authority)
+    session.execute(delete(FrameBlock).where(*mine, col(FrameBlock.first_number) >= before.counter))
+    session.execute(
+        update(FrameBlock)
+        .where(*mine, col(FrameBlock.last_number) >= before.counter)
+        .values(last_number=before.counter - 1)
+    )
+
+
+def _open(session: Session, store: Store, before: Standing, blocks: Sequence[Run]) -> None:
+    session.add_all(
+        FrameBlock(
+            prefix=before.prefix,
+            first_number=first,
+            last_number=last,
+            authority=before.authority,
+            created_us=store.clock(),
+        )
+        for first, last in blocks
+    )
+    session.flush()
+
+
+def _entry(session: Session, store: Store, run_id: int, name: str, detail: Mapping[str, Any]) -> None:
+    session.add(Entry(at_us=store.clock(), run_id=run_id, name=name, event="reserved", detail=dict(detail)))
+
+
+def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[list[Run], Standing]:
+    """Import numbers that an outside authority has handed out.
+
+    Parameters
+    ----------
+    store, config
+        The ledger.
+    text : str
+        A line for each frame ID, or for the first and last of a block; ``#`` begins a comment.
+    source : str
+        What to call it: the file's name.
+
+    Returns
+    -------
+    blocks : list of (int, int)
+        First and last of what was imported, adjoining lines as one.
+    Standing
+        After the change.
+
+    Raises
+    ------
+    BadInput
+        With every fault of the file; nothing is imported.
+    """
+    prefix = config.instrument.prefix
+    if config.ids.authority != "blocks":
+        raise BadInput(
+            "ids.authority is own: the ledger makes its numbers itself; to use an outside authority's, set"
+            " ids.authority: blocks"
+        )
+    lines, faults = _parse(prefix, text)
+    numbers = numbers_on_disk(store, config)
+    with store.recorded("ids reserve", {"from_file": source}) as (session, run_id):
+        before = lock(session, config, store.clock())
+        _close(session, before, "own")
+        query = select(FrameBlock).where(col(FrameBlock.prefix) == prefix)
+        known = [(block.first_number, block.last_number) for block in session.execute(query).scalars()]
+        faults |= _faults(lines, before, numbers, known)
+        if faults or not lines:
+            told = [str(Fault(f"line {n}", faults[n])) for n in sorted(faults)] or ["no frame ID in it"]
+            raise BadInput("\n  ".join([f"{source}: nothing was imported", *told]))
+        blocks = _joined(lines.values())
+        _open(session, store, before, blocks)
+        for first, last in blocks:
+            detail = {"first": first, "last": last, "source": source}
+            _entry(session, store, run_id, frame_id_of(prefix, first), detail)
+        return blocks, standing(session, config)
+
+
+def _parse(prefix: str, text: str) -> tuple[dict[int, Run], dict[int, str]]:
+    """Return the numbers of each line, and what is wrong with others, by line number from 1."""
+    lines, faults = {}, {}
+    for line_number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        try:
+            if words:
+                lines[line_number] = _parse_run(prefix, words)
+        except ValueError as exc:
+            faults[line_number] = str(exc)
+    return lines, faults
+
+
+def _parse_run(prefix: str, words: Sequence[str]) -> Run:
+    """Return the numbers of one ID, or of the first and last ID of a block."""
+    numbers = []
+    for word in words:
+        digits = word.removeprefix(prefix)
+        if digits == word or len(digits) != DIGITS or not (digits.isascii() and digits.isdigit()) or not int(digits):
+            raise ValueError(f"{word!r}: expected a frame ID such as {frame_id_of(prefix, 1)}")
+        numbers.append(int(digits))
+    if len(numbers) > 2 or numbers[0] > numbers[-1]:
+        raise ValueError(f"{' '.join(words)!r}: expected one frame ID, or the first and the last of a block")
+    return numbers[0], numbers[-1]
+
+
+def _faults(lines: Mapping[int, Run], before: Standing, numbers: Numbers, known: Sequence[Run]) -> dict[int, str]:
+    """Return what is wrong with the numbers of lines, by line number; 0 stands for a block imported before."""
+    found = {}
+    in_order = sorted([(run, n) for n, run in lines.items()] + [(run, 0) for run in known])
+    highest = 0  # of the runs before: numbers up to it are spoken for
+    for (first, last), n in in_order:
+        shown = f"{frame_id_of(before.prefix, first)} to {frame_id_of(before.prefix, last)}"
+        if n and first < before.counter:
+            found[n] = f"{shown}: the sequence has passed {frame_id_of(before.prefix, before.counter - 1)} already"
+        elif n and first <= highest:
+            found[n] = f"{shown}: overlaps with a block that was imported before, or with another line"
+        elif not n and first <= highest:
+            found |= {
+                m: "overlaps with a block that was imported before"
+                for m, run in lines.items()
+                if run[0] <= last and run[1] >= first
+            }
+        highest = max(highest, last)
+    if numbers.within(_joined(lines.values())):
+        for n, run in lines.items():
+            if n not in found and (taken := numbers.within([run])):
+                found[n] = f"{frame_id_of(before.prefix, taken[0])} is in use in {str(taken[1])!r}"
+    return found
+
+
+def _joined(runs: Iterable[Run]) -> list[Run]:
+    """Return runs in order, adjoining and overlapping ones as one."""
+    joined: list[Run] = []
+    for first, last in sorted(runs):
+        if joined and first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
