@@ -174,7 +174,7 @@ def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: Nigh
     raw, product, usable = col(File.kind) == "raw", col(File.kind) == "product", col(File.quarantine_reason).is_(None)
     live = exists().where(
         col(FrameId.identity) == col(File.identity),
-        col(FrameId.night_id) == col(Night.id),
+        col(FrameId.night_id) == col(File.night_id),
         col(FrameId.status) == "live",
     )
 
@@ -238,7 +238,7 @@ class Excluded:
     frame_ids : int
         Live ones that it has.
     is_late : bool
-        Whether a later night has frame IDs, so that new ones of this one are late.
+        Whether it has none, and a later night has some: its own are going to be late.
     """
 
     date: str
@@ -264,4 +264,4 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
     n_ids = store.exclude("archive", root, date, reason)
     with store.read() as session:
         newest = newest_night(session, config.instrument.prefix)
-    return Excluded(date, n_ids, is_late=newest is not None and date < newest)
+    return Excluded(date, n_ids, is_late=not n_ids and newest is not None and date < newest)

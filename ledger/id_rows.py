@@ -10,7 +10,7 @@ from sqlalchemy import func, select, text
 from sqlmodel import Session, col
 
 from ledger.models import FrameBlock, FrameId, FrameSequence
-from ledger.numbers import Run
+from ledger.numbers import Run, runs_of
 from ledger.report import counted
 from ledger.sequence import frame_id_of
 
@@ -201,9 +201,14 @@ def find_explained(session: Session) -> Iterator[Explained]:
     late = late.group_by(col(FrameId.prefix), col(FrameId.late_reason))
     for reason, n, first, last in session.execute(late.order_by(func.min(FrameId.frame_id))):
         yield Explained("late", str(reason), n, first, last)
-    withdrawn = select(*count).where(col(FrameId.status) == "withdrawn").group_by(col(FrameId.prefix))
-    for n, first, last in session.execute(withdrawn.order_by(func.min(FrameId.frame_id))):
-        yield Explained("withdrawn", "their products are not made any more", n, first, last)
+    withdrawn = select(col(FrameId.prefix), col(FrameId.number)).where(col(FrameId.status) == "withdrawn")
+    numbers: dict[str, list[int]] = {}
+    for prefix, number in session.execute(withdrawn):
+        numbers.setdefault(prefix, []).append(number)
+    for prefix in sorted(numbers):
+        for first, last in runs_of(numbers[prefix]):
+            names = (frame_id_of(prefix, first), frame_id_of(prefix, last))
+            yield Explained("withdrawn", "their products are not made any more", last - first + 1, *names)
     sequences = read_sequences(session)
     for prefix, (first, last) in _missing(session):
         for begin, end in _outside((first, last), sequences.in_blocks(prefix, (first, last))):

@@ -144,8 +144,8 @@ def _status(
         ids = int(session.execute(query).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, states)
     is_done = stands in ("finished", "excluded", "foreign", "empty")
-    lacks_ids = stands in ("on disk", flow.states[0]) or ids < sum(states.values())
-    late = " --late --reason TEXT" if newest is not None and date < newest and lacks_ids else ""
+    was_numbered = row is not None and row.numbered_us is not None
+    late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -230,6 +230,8 @@ class Subject:
         Its night.
     frame_id : str or None
         Live or withdrawn.
+    is_withdrawn : bool
+        Whether that ID was withdrawn.
     """
 
     name: str
@@ -237,6 +239,7 @@ class Subject:
     row: File | None
     night: Night
     frame_id: str | None
+    is_withdrawn: bool = False
 
 
 def find(store: Store, text: str) -> Subject:
@@ -311,7 +314,7 @@ def _by_frame_id(session: Session, text: str, stem: str) -> Subject | None:
     file = session.execute(
         select(File).where(col(File.identity) == row.identity, col(File.night_id) == row.night_id)
     ).scalar_one_or_none()
-    return Subject(text, row.identity, file, night, row.frame_id)
+    return Subject(text, row.identity, file, night, row.frame_id, is_withdrawn=row.status == "withdrawn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -461,6 +464,9 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
     flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
     history = entries(store, subject)
     if row is None:
+        if subject.is_withdrawn:
+            because = "its product is not made any more, and its frame ID was withdrawn; it is never used again"
+            return Explanation(subject.name, "withdrawn", because, None, f"ledger history {subject.name}", {})
         because = "it was rolled back" + ("; its frame ID stays reserved for it" if subject.frame_id else "")
         kept = {"frame_id": subject.frame_id, "identity": subject.identity}
         return Explanation(subject.name, "rolled back", because, None, f"ledger advance --date {date}", kept)

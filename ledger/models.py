@@ -206,7 +206,7 @@ class FrameId(SQLModel, table=True):
     frame_id: str = Field(primary_key=True)
     prefix: str
     number: int
-    identity: str = Field(index=True)
+    identity: str
     night_id: int = Field(foreign_key="night.id", index=True)
     start_us: int = Field(sa_type=BigInteger)  # first key of the order: begin of the group's first exposure
     camera: int  # second key

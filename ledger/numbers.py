@@ -116,8 +116,7 @@ class _Walk:
                 return
             seen = self._known(real, info.st_ctime_ns)
             if seen is None:
-                lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-                numbers = {int(match[1]) for line in lines if (match := of_us.match(line))}
+                numbers = {int(digits) for digits in of_us.findall(path.read_text(encoding="utf-8", errors="replace"))}
                 seen = FolderSeen(
                     path=real, prefix=self.prefix, changed_ns=info.st_ctime_ns, numbers=runs_of(numbers), folders=[]
                 )

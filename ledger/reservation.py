@@ -3,18 +3,21 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, select, update
+from sqlalchemy import delete, select, update
 from sqlmodel import Session, col
 
 from ledger.config import Config
 from ledger.errors import BadInput, Fault
-from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
+from ledger.flow import flows
+from ledger.models import Entry, FrameBlock, FrameSequence
 from ledger.numbers import Numbers, Run, numbers_on_disk
 from ledger.sequence import DIGITS, LAST_NUMBER, Standing, frame_id_of, lock, set_counter, standing
 from ledger.store import Store
 
 
-def start(store: Store, config: Config, prefix: str, number: int, *, from_date: str | None = None) -> Standing:
+def start(
+    store: Store, config: Config, prefix: str, number: int, *, from_date: str | None = None
+) -> tuple[Standing, int]:
     """Name the next number, and the first night that gets numbers.
 
     Parameters
@@ -33,6 +36,8 @@ def start(store: Store, config: Config, prefix: str, number: int, *, from_date: 
     -------
     Standing
         After the change.
+    int
+        How many numbers of blocks that were handed out are given up by it.
 
     Raises
     ------
@@ -45,13 +50,14 @@ def start(store: Store, config: Config, prefix: str, number: int, *, from_date: 
         )
     if not 1 <= number <= LAST_NUMBER:
         raise BadInput(f"number {number}: expected one from 1 to {LAST_NUMBER}")
+    _refuse_unmounted(config)
     numbers = numbers_on_disk(store, config)
     with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
         before = lock(session, config, store.clock())
         if number < before.counter:
             raise BadInput(
-                f"{frame_id_of(prefix, number)} is below the sequence, which has given every number below"
-                f" {frame_id_of(prefix, before.counter)}: expected that or more; it only skips ahead"
+                f"{frame_id_of(prefix, number)} is below {frame_id_of(prefix, before.counter)}, where the sequence is"
+                " already: expected that or more; it only skips ahead"
             )
         blocks = _blocks_from(number, before)
         if found := numbers.within(blocks):
@@ -60,15 +66,29 @@ def start(store: Store, config: Config, prefix: str, number: int, *, from_date: 
                 f" every one on disk, at the destination and in manifests, so {found[0] + 1} or more"
             )
         if from_date is not None:
-            _check_from(session, config, from_date)
             values = {"from_date": from_date}
             session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(**values))
+        given_up = _handed_out(session, before)
         _close(session, before)
         _open(session, store, before, blocks)
         set_counter(session, prefix, number)
-        detail = {"next": number, "before": before.counter, "from": from_date}
+        after = standing(session, config)
+        given_up -= after.left if before.authority == "blocks" else 0
+        detail = {"next": number, "before": before.counter, "from": from_date, "given_up": given_up}
         _entry(session, store, run_id, frame_id_of(prefix, number), detail)
-        return standing(session, config)
+        return after, given_up
+
+
+def _refuse_unmounted(config: Config) -> None:
+    """Refuse to judge what numbers are in use where they cannot be seen."""
+    for name, flow in flows(config).items():
+        places = {f"{name}.root": config.pipelines[name].root, f"{name}.destination": config.destination(name)}
+        for key, place in places.items() if flow.numbering is not None else ():
+            if not place.is_dir():
+                raise BadInput(
+                    f"{key} {str(place)!r}: no such folder; numbers in use there could not be seen; expected it to be"
+                    " there (is the disk mounted?)"
+                )
 
 
 def _blocks_from(number: int, before: Standing) -> list[Run]:
@@ -84,17 +104,15 @@ def _blocks_from(number: int, before: Standing) -> list[Run]:
     return blocks
 
 
-def _check_from(session: Session, config: Config, from_date: str) -> None:
-    live = exists().where(
-        col(FrameId.night_id) == col(Night.id),
-        col(FrameId.prefix) == config.instrument.prefix,
-        col(FrameId.status) == "live",
+def _handed_out(session: Session, before: Standing) -> int:
+    """Return how many numbers of imported blocks are not used yet."""
+    query = select(FrameBlock).where(
+        col(FrameBlock.prefix) == before.prefix,
+        col(FrameBlock.authority) == "blocks",
+        col(FrameBlock.last_number) >= before.counter,
     )
-    query = select(col(Night.date)).where(col(Night.date) >= from_date, live).order_by(col(Night.date))
-    if numbered := session.execute(query.limit(1)).scalar():
-        raise BadInput(
-            f"--from {from_date}: night {numbered} has frame IDs already; expected a date after every numbered night"
-        )
+    blocks = session.execute(query).scalars()
+    return sum(block.last_number - max(block.first_number, before.counter) + 1 for block in blocks)
 
 
 def _close(session: Session, before: Standing, authority: str | None = None) -> None:
@@ -158,6 +176,7 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
             "ids.authority is own: the ledger makes its numbers itself; to use an outside authority's, set"
             " ids.authority: blocks"
         )
+    _refuse_unmounted(config)
     lines, faults = _parse(prefix, text)
     numbers = numbers_on_disk(store, config)
     with store.recorded("ids reserve", {"from_file": source}) as (session, run_id):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -317,11 +318,9 @@ def insert_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[
     columns, connection = ", ".join(names), session.connection()
     into = f"INSERT INTO {target.name} ({columns})"
     if connection.dialect.name == "sqlite":
-        of_json = [isinstance(target.columns[name].type, JSON) for name in names]
-        values = [
-            tuple(json.dumps(row[name]) if is_json else row[name] for name, is_json in zip(names, of_json, strict=True))
-            for row in rows
-        ]
+        values = list(map(itemgetter(*names), rows))
+        for i in (i for i, name in enumerate(names) if isinstance(target.columns[name].type, JSON)):
+            values = [(*value[:i], json.dumps(value[i]), *value[i + 1 :]) for value in values]
         connection.exec_driver_sql(f"{into} VALUES ({', '.join('?' * len(names))})", values)
         return
     # a statement a row takes PostgreSQL ten times as long

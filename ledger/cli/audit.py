@@ -47,7 +47,7 @@ def audit(
     else:
         typer.echo(f"{'ok  ' if not on_disk else 'FAIL'}  rows and files agree")
         for reason in explained:
-            typer.echo(f"  explained: {reason}")
+            typer.echo(f"explained: {reason}")
         for violation in violations:
             typer.echo(f"  {violation.law}: {violation.what}; next: {violation.next_step}")
     raise typer.Exit(1 if violations else 0)

@@ -8,6 +8,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
 from ledger.errors import BadInput
+from ledger.report import counted
 
 if TYPE_CHECKING:
     from ledger.sequence import Standing
@@ -48,8 +49,13 @@ def start(
     config = read_config()
     date = parse_date(from_date) if from_date else None
     with open_store(config) as store:
-        now = reservation.start(store, config, prefix, number, from_date=date)
-    show_json(_facts(now)) if as_json else typer.echo(_in_words(now))
+        now, given_up = reservation.start(store, config, prefix, number, from_date=date)
+    if as_json:
+        show_json({"given_up": given_up, **_facts(now)})
+        return
+    if given_up:
+        typer.echo(f"given up: {counted(given_up, 'number')} of blocks that were handed out")
+    typer.echo(_in_words(now))
 
 
 @ids.command(epilog="Example: ledger ids reserve --from-file frame-ids.txt")
@@ -67,7 +73,7 @@ def reserve(
 
     config = read_config()
     try:
-        text = from_file.read_text(encoding="utf-8")
+        text = from_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise BadInput(f"{str(from_file)!r}: cannot be read as text ({exc}); expected a file of frame IDs") from exc
     with open_store(config) as store:
@@ -101,7 +107,7 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
             show_table(columns, [tuple(asdict(disorder).values()) for disorder in report.disorders])
         for explained in report.explained:
             typer.echo(f"explained: {explained}")
-        looked = ", ".join(f"{n} {what}" for what, n in report.counts.items())
+        looked = ", ".join(counted(n, what.removesuffix("s")) for what, n in report.counts.items())
         typer.echo(f"{looked}: " + (f"{len(report.disorders)} off" if report.disorders else "in order"))
     raise typer.Exit(1 if report.disorders else 0)
 
@@ -113,6 +119,10 @@ def _facts(now: "Standing") -> dict[str, Any]:
 def _in_words(now: "Standing") -> str:
     since = f", for nights from {now.from_date} on" if now.from_date else ""
     if now.next_id is None:
-        cure = "`ledger ids reserve --from-file FILE`" if now.authority == "blocks" else "`ledger ids start`"
+        cure = (
+            "`ledger ids reserve --from-file FILE`"
+            if now.authority == "blocks"
+            else f"`ledger ids start {now.prefix} NUMBER`"
+        )
         return f"no frame ID is left: {cure} brings more"
     return f"next is {now.next_id}{since}; {now.left} left (authority: {now.authority})"

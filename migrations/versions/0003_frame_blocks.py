@@ -4,7 +4,8 @@
 ``frame_sequence.from_date`` is the first night that gets numbers. ``frame_id.late_reason`` repeats what the entry
 says. ``file.supplement`` tells which raw files were paired together, so that a night that was appended to comes back
 as it was; of before, everything in a numbered night is taken to belong to its first numbering. ``folder_seen``
-remembers which numbers were found on disk.
+remembers which numbers were found on disk. The index of live identities is enough for all that is asked of
+``frame_id.identity``.
 
 Revision ID: 0003
 Revises: 0002
@@ -57,6 +58,7 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("from_date", sqlmodel.sql.sqltypes.AutoString(), nullable=True))
     with op.batch_alter_table("frame_id", schema=None, recreate="never") as batch_op:
         batch_op.add_column(sa.Column("late_reason", sqlmodel.sql.sqltypes.AutoString(), nullable=True))
+        batch_op.drop_index("ix_frame_id_identity")
     _fill()
 
 
@@ -94,6 +96,7 @@ def _fill() -> None:
 def downgrade() -> None:
     """Take the schema back to the revision before."""
     with op.batch_alter_table("frame_id", schema=None, recreate="never") as batch_op:
+        batch_op.create_index("ix_frame_id_identity", ["identity"], unique=False)
         batch_op.drop_column("late_reason")
     with op.batch_alter_table("frame_sequence", schema=None, recreate="never") as batch_op:
         batch_op.drop_column("from_date")

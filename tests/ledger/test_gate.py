@@ -160,12 +160,10 @@ def test_a_hidden_file_does_not_make_a_night_foreign(nights):
 
 def test_what_was_on_a_manifest_and_is_withdrawn_is_told(nights):
     assert nights.advance(FIRST).succeeded
-    nights.data["states"]["synced"]["parameters"]["group_s"] = 0.02  # every product is another
+    nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
     assert nights.rollback(FIRST).succeeded
-    result = nights.advance(FIRST)
-    assert result.succeeded, result  # of the newest night: nothing is out of order
+    result = nights.advance(FIRST, late_reason="the polarity was wrong")
     assert result.remarks["frame IDs withdrawn that were on a manifest"] == result.remarks["frame IDs withdrawn"] > 0
-    assert nights.query("SELECT COUNT(*) FROM frame_id WHERE late") == [(0,)]
 
 
 def test_a_folder_that_changed_without_new_raw_files_does_not_matter(nights):
@@ -241,12 +239,35 @@ def test_an_excluded_night_goes_no_further(nights):
     assert nights.tree(folder(nights, FIRST)) == before
     assert nights.advance(SECOND).succeeded
     done = nights.run("include", FIRST)
-    assert "--late" in done.stdout
+    assert "--late" not in done.stdout
     assert nights.advance(FIRST).succeeded  # it has its IDs: nothing is late
     assert nights.query("SELECT event FROM entry WHERE event LIKE '%cluded' ORDER BY id") == [
         ("excluded",),
         ("included",),
     ]
+
+
+def test_what_is_included_again_too_late_is_told(nights):
+    assert nights.run("exclude", FIRST, "--reason", "dome tests").returncode == 0
+    assert nights.advance(SECOND).succeeded
+    assert f"ledger advance --date {FIRST} --late --reason TEXT" in nights.run("include", FIRST).stdout
+
+
+def test_a_numbered_night_that_was_rolled_back_needs_no_late(nights):
+    assert nights.advance(FIRST).succeeded
+    assert nights.advance(SECOND).succeeded
+    assert nights.rollback(FIRST).succeeded
+    assert "--late" not in nights.run("status").stdout
+    assert nights.advance(FIRST).succeeded
+
+
+def test_a_withdrawn_id_is_explained(nights):
+    assert nights.advance(FIRST).succeeded
+    nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST, late_reason="the polarity was wrong").succeeded
+    ((frame_id,),) = nights.query("SELECT MIN(frame_id) FROM frame_id WHERE status = 'withdrawn'")
+    assert "was withdrawn" in nights.run("explain", frame_id).stdout
 
 
 def test_excluding_nonsense(nights):

@@ -50,8 +50,8 @@ def foreign(world: World, name: str, date: str = "20250101") -> None:
 def test_it_skips_ahead_and_says_so(nights):
     assert nights.advance(FIRST, to="identified").succeeded
     before = numbers(nights)
-    after = start(nights.store(), nights.config, "VMPA", 5000)
-    assert after.next_id == "VMPA00005000"
+    after, given_up = start(nights.store(), nights.config, "VMPA", 5000)
+    assert (after.next_id, given_up) == ("VMPA00005000", 0)
     assert nights.advance(SECOND, to="identified").succeeded
     assert numbers(nights)[: len(before)] == before
     assert numbers(nights)[len(before)] == 5000
@@ -105,13 +105,14 @@ def test_a_start_that_cannot_be(nights, prefix, number, message):
         "destination/archive/20250101/vgen2/VMPA00000777.fits.fz",
         "destination/engineering/20250101/VMPA00000777.fits.fz",
         "archive/20250101/manifest_VMP_20250101.csv",
+        "archive/20250102/manifest_VMP_20250102 of another tool.csv",
         "destination/archive/20250101/manifest_VMP_20250101_supplement1.csv",
     ],
 )
 def test_numbers_in_use_are_met(nights, place):
     path = nights.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("VMPA00000007|/a|1\r\nVMPA00000777|/b|1\r\n")
+    path.write_text('VMPA00000007|/a|1\r\n"/b/VMPA00000777.fits.fz";1\r\n')
     with pytest.raises(BadInput, match=r"VMPA00000777 is in use in .*778 or more"):
         start(nights.store(), nights.config, "VMPA", 777)
     result = nights.advance(FIRST)
@@ -119,7 +120,7 @@ def test_numbers_in_use_are_met(nights, place):
     assert "ledger ids start VMPA 778" in result.stopped
     assert set(result.states) == {"synced"}
     assert numbers(nights) == []
-    assert start(nights.store(), nights.config, "VMPA", 778).next_id == "VMPA00000778"
+    assert start(nights.store(), nights.config, "VMPA", 778)[0].next_id == "VMPA00000778"
     assert nights.advance(FIRST).succeeded
     assert min(numbers(nights)) == 778
 
@@ -135,12 +136,13 @@ def test_from_a_night_on(nights):
     with pytest.raises(NotReady, match="left alone"):
         nights.machine().scan(nights.night(FIRST))
     assert FIRST not in nights.run("status").stdout
-    with pytest.raises(BadInput, match=f"night {SECOND} has frame IDs already"):
-        start(nights.store(), nights.config, "VMPA", 500, from_date=SECOND)
-    with pytest.raises(BadInput, match=f"night {SECOND} has frame IDs already"):
-        start(nights.store(), nights.config, "VMPA", 500, from_date=FIRST)
     start(nights.store(), nights.config, "VMPA", 500, from_date=THIRD)
+    assert nights.rollback(SECOND).succeeded  # what has its IDs stays inside
+    assert nights.advance(SECOND, to="identified").succeeded
     assert nights.advance(THIRD, to="identified").succeeded
+    start(nights.store(), nights.config, "VMPA", 1000, from_date=FIRST)  # the date may be corrected
+    assert "--late" in nights.advance(FIRST).stopped
+    assert nights.advance(FIRST, to="identified", late_reason="wanted after all").succeeded
     audit(nights)
 
 
@@ -217,7 +219,9 @@ def test_a_foreign_number_outside_of_the_blocks_is_no_matter(blocks):
     assert "VMPA00000199 is in use" in blocks.advance(SECOND).stopped
     reserve(blocks.store(), blocks.config, "VMPA00001000 VMPA00001200", source="f")
     assert "VMPA00000199 is in use" in blocks.advance(SECOND).stopped
-    assert start(blocks.store(), blocks.config, "VMPA", 200).next_id == "VMPA00000200"
+    after, given_up = start(blocks.store(), blocks.config, "VMPA", 200)
+    assert (after.next_id, after.left) == ("VMPA00000200", 202)
+    assert given_up > 50
     assert blocks.advance(SECOND).succeeded
     assert numbers(blocks)[-2] >= 1000
     audit(blocks)
@@ -239,7 +243,8 @@ def test_authorities_follow_one_another(nights):
     nights.simulate(THIRD, seed=3, scale=0.02, scenario=("pdi",))
     nights.data["ids"]["authority"] = "own"
     assert "ledger ids start VMPA NUMBER" in nights.advance(THIRD).stopped
-    start(nights.store(), nights.config, "VMPA", 3000)
+    _, given_up = start(nights.store(), nights.config, "VMPA", 3000)
+    assert given_up == 1000 - len(second)
     assert nights.advance(THIRD, to="identified").succeeded
     assert numbers(nights) == [*first, *second, *range(3000, 3000 + len(numbers(nights)) - len(first + second))]
     audit(nights)
@@ -312,7 +317,7 @@ def test_a_destination_that_held_numbers_and_is_not_there_is_missed(nights):
     shutil.move(nights.folder / "destination/archive", nights.folder / "unmounted")
     result = nights.advance(SECOND, to="identified")
     assert "destination/archive' is not there, and held frame numbers" in result.stopped
-    with pytest.raises(NotReady, match="is not there"):
+    with pytest.raises(BadInput, match="no such folder; numbers in use there could not be seen"):
         start(nights.store(), nights.config, "VMPA", 5000)
     shutil.move(nights.folder / "unmounted", nights.folder / "destination/archive")
     assert nights.advance(SECOND, to="identified").succeeded
