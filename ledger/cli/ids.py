@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ids = typer.Typer(
     help="The sequence of frame IDs: its next number, where its numbers come from, and whether all is in order.",
+    epilog="Example: ledger ids next",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

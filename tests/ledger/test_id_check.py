@@ -13,7 +13,7 @@ import pytest
 from ledger.errors import BadInput
 from ledger.id_check import LAWS, Disorder, Report, check
 from ledger.lease import Lease
-from ledger.sequence import start
+from ledger.reservation import start
 from tests.conftest import make_database
 from tests.world import World
 
