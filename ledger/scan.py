@@ -227,8 +227,7 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
 
 def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     """Return the newest mtime of the streams' folders, in nanoseconds: it changes when a file comes or goes."""
-    with reading(night.path):
-        night.path.stat()
+    _refuse_lost(night)
     mtimes_ns = [0]
     for stream in instrument.streams:
         folder = night.path / stream.name
@@ -237,10 +236,16 @@ def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     return max(mtimes_ns)
 
 
+def _refuse_lost(night: NightFolder) -> None:
+    """Refuse a night that is a link to nothing: its disk is not there."""
+    if night.path.is_symlink():
+        with reading(night.path):
+            night.path.stat()
+
+
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     """Whether any stream of the night holds a cube."""
-    with reading(night.path):
-        night.path.stat()  # a link to nothing is a disk that is not there
+    _refuse_lost(night)
     return any(
         next((p for p in _entries(night.path / stream.name) if p.suffix == ".fits"), None)
         for stream in instrument.streams
