@@ -6,15 +6,16 @@ cannot write over its successor.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
 from ledger.flow import Flow
 from ledger.lease import Lease
-from ledger.models import Copy, Entry, File, Lineage, Manifest, ManifestLine, Night, Run
+from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
 from ledger.rows import Work, product_columns
 from ledger.store import Store, insert_many
 from stages.base import Evidence, Fact, Product
@@ -95,11 +96,33 @@ class Book:
 
     def entry(self, session: Session, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append entries; each needs at least ``name`` and ``event``."""
-        if not entries:
-            return
-        blank: dict[str, Any] = {name: None for name in Entry.model_fields if name != "id"}
-        blank |= {"at_us": self.store.clock(), "run_id": self.lease.run_id, "night_id": self.night.id, "detail": {}}
-        insert_many(session, Entry, [{**blank, **entry} for entry in entries])
+        blank: dict[str, Any] = dict.fromkeys(chain.from_iterable(entries))
+        insert_many(session, Entry, [{**blank, **self._signature(), "detail": {}, **entry} for entry in entries])
+
+    def entry_of_ids(
+        self, session: Session, event: str, condition: ColumnElement[bool], detail: ColumnElement[Any]
+    ) -> None:
+        """Append an entry for each of the frame IDs that fulfil a condition, in order.
+
+        Parameters
+        ----------
+        session : Session
+            The transaction.
+        event : str
+            What became of them.
+        condition : ColumnElement
+            On columns of `FrameId`.
+        detail : ColumnElement
+            Of the entries.
+        """
+        ids = select(*(literal(value) for value in self._signature().values()), literal(event), detail)
+        ids = ids.add_columns(col(FrameId.identity), col(FrameId.frame_id))
+        columns = [*self._signature(), "event", "detail", "identity", "name"]
+        session.execute(insert(Entry).from_select(columns, ids.where(condition).order_by(col(FrameId.number))))
+
+    def _signature(self) -> dict[str, Any]:
+        """Return what every entry of this hold says."""
+        return {"at_us": self.store.clock(), "run_id": self.lease.run_id, "night_id": self.night.id}
 
     def _entry_of(self, work: Work, verb: str, event: str) -> dict[str, Any]:
         return {

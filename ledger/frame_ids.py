@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import JSON, Row, and_, case, literal, or_, select, update
 from sqlmodel import Session, col
 
 from ledger.book import Book
@@ -228,15 +228,16 @@ def allocate(
         If the numbers have run out.
     """
     with book.store.write(book.lease.check) as session:
-        lock(session, config, book.store.clock())
+        now = lock(session, config, book.store.clock())
         decision = decide(session, book.prefix, book.night, works)
         if decision.fresh or decision.is_first:
             look(session)
         manifested = _withdraw(session, book, decision.withdrawn)
-        reclaimed = give_back(session, config, numbers)
+        reclaimed = give_back(session, now, numbers)
         book.entry(session, [_entry_of(row, "reclaimed") for row in reclaimed])
-        decision.check(standing(session, config), book.night.date, numbers, late_reason)
-        _assign(session, book, take(session, config, len(decision.fresh)), decision, late_reason)
+        now = standing(session, config)
+        decision.check(now, book.night.date, numbers, late_reason)
+        _assign(session, book, take(session, now, len(decision.fresh)), decision, late_reason)
         if decision.is_first:
             session.execute(
                 update(Night)
@@ -289,15 +290,6 @@ def _assign(session: Session, book: Book, numbers: Sequence[int], decision: Deci
         for number, product in zip(numbers, decision.fresh, strict=True)
     ]
     insert_many(session, FrameId, rows)
-    book.entry(
-        session,
-        [
-            {
-                "identity": row["identity"],
-                "name": row["frame_id"],
-                "event": "assigned",
-                "detail": {"late": late_reason} if row["late"] else {},
-            }
-            for row in rows
-        ],
-    )
+    given = and_(col(FrameId.prefix) == book.prefix, col(FrameId.number).between(numbers[0], numbers[-1]))
+    detail = case((col(FrameId.late), literal({"late": late_reason}, JSON)), else_=literal({}, JSON))
+    book.entry_of_ids(session, "assigned", given, detail)

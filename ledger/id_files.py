@@ -19,10 +19,10 @@ from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
 from ledger.id_rows import Disorder, Explained, Sequences, given_within
 from ledger.lease import EXPIRY_S, is_dead
 from ledger.models import Copy, File, FrameId, Lease, Night, Run, State
-from ledger.numbers import runs_of
+from ledger.numbers import DIGITS, runs_of
 from ledger.report import Reporter
 from ledger.scan import is_date
-from ledger.sequence import DIGITS, frame_id_of
+from ledger.sequence import frame_id_of
 from ledger.store import Store
 
 

@@ -22,6 +22,9 @@ from ledger.models import Copy, FolderSeen
 from ledger.scan import is_text, reading
 from ledger.store import Store, put
 
+#: Of a frame ID's number, however small it is.
+DIGITS = 8
+
 #: Numbers in a row, first and last.
 Run = tuple[int, int]
 
@@ -63,6 +66,7 @@ class _Walk:
     """One walk over all places; `known` is what the database remembers."""
 
     prefix: str
+    frame_id: re.Pattern[str]
     manifest: re.Pattern[str]
     skipped: frozenset[str]
     known: dict[str, FolderSeen]
@@ -88,7 +92,6 @@ class _Walk:
         return seen if seen is not None and seen.changed_ns == changed_ns else None
 
     def _list(self, path: Path, real: str, changed_ns: int) -> FolderSeen:
-        of_us = re.compile(rf"{self.prefix}(\d{{8}})(?!\d)")
         numbers, folders = set(), []
         is_plain = True
         with reading(path), os.scandir(path) as entries:
@@ -96,10 +99,10 @@ class _Walk:
                 if _is_folder(entry):
                     if entry.name not in self.skipped and not entry.name.startswith("."):
                         folders.append(entry.name)
-                elif match := of_us.match(entry.name):
+                elif match := self.frame_id.match(entry.name):
                     numbers.add(int(match[1]))
                 elif self.manifest.match(entry.name):
-                    self._manifest(path / entry.name, of_us)
+                    self._manifest(path / entry.name)
                     is_plain = False  # a manifest that is written anew does not show in its folder's time
         seen = FolderSeen(
             path=real, prefix=self.prefix, changed_ns=changed_ns, numbers=runs_of(numbers), folders=sorted(folders)
@@ -108,7 +111,7 @@ class _Walk:
             self.news.append(seen)
         return seen
 
-    def _manifest(self, path: Path, of_us: re.Pattern[str]) -> None:
+    def _manifest(self, path: Path) -> None:
         real = os.path.realpath(path)
         with reading(path):
             info = path.stat()
@@ -116,7 +119,8 @@ class _Walk:
                 return
             seen = self._known(real, info.st_ctime_ns)
             if seen is None:
-                numbers = {int(digits) for digits in of_us.findall(path.read_text(encoding="utf-8", errors="replace"))}
+                text = path.read_text(encoding="utf-8", errors="replace")
+                numbers = {int(digits) for digits in self.frame_id.findall(text)}
                 seen = FolderSeen(
                     path=real, prefix=self.prefix, changed_ns=info.st_ctime_ns, numbers=runs_of(numbers), folders=[]
                 )
@@ -134,13 +138,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def runs_of(numbers: Iterable[int]) -> list[Run]:
     """Return numbers as runs of neighbours, in order."""
-    runs: list[Run] = []
-    for number in sorted(set(numbers)):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1] = (runs[-1][0], number)
+    return joined((number, number) for number in numbers)
+
+
+def joined(runs: Iterable[Run]) -> list[Run]:
+    """Return runs in order, adjoining and overlapping ones as one."""
+    found: list[Run] = []
+    for first, last in sorted(runs):
+        if found and first <= found[-1][1] + 1:
+            found[-1] = (found[-1][0], max(last, found[-1][1]))
         else:
-            runs.append((number, number))
-    return runs
+            found.append((first, last))
+    return found
 
 
 def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> Numbers:
@@ -168,6 +177,7 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> 
         known = {row.path: row for row in rows}
     walk = _Walk(
         prefix,
+        re.compile(rf"{prefix}(\d{{{DIGITS}}})(?!\d)"),
         re.compile(stem + ".*" + re.escape(manifest.suffix)),
         SKIPPED | {stream.name for stream in instrument.streams},
         known,

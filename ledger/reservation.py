@@ -1,6 +1,6 @@
 """What people say about the sequence: where it goes on, and which numbers an outside authority has handed out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -10,8 +10,8 @@ from ledger.config import Config
 from ledger.errors import BadInput, Fault
 from ledger.flow import flows
 from ledger.models import Entry, FrameBlock, FrameSequence
-from ledger.numbers import Numbers, Run, numbers_on_disk
-from ledger.sequence import DIGITS, LAST_NUMBER, Standing, frame_id_of, lock, set_counter, standing
+from ledger.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
+from ledger.sequence import LAST_NUMBER, Standing, frame_id_of, free_runs, lock, set_counter, standing
 from ledger.store import Store
 
 
@@ -68,12 +68,13 @@ def start(
         if from_date is not None:
             values = {"from_date": from_date}
             session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(**values))
-        given_up = _handed_out(session, before)
+        handed_out = free_runs(session, prefix, "blocks", before.counter)
         _close(session, before)
         _open(session, store, before, blocks)
         set_counter(session, prefix, number)
         after = standing(session, config)
-        given_up -= after.left if before.authority == "blocks" else 0
+        kept = after.left if after.authority == "blocks" else 0
+        given_up = sum(last - first + 1 for first, last in handed_out) - kept
         detail = {"next": number, "before": before.counter, "from": from_date, "given_up": given_up}
         _entry(session, store, run_id, frame_id_of(prefix, number), detail)
         return after, given_up
@@ -102,17 +103,6 @@ def _blocks_from(number: int, before: Standing) -> list[Run]:
             " that is not used up; `ledger ids reserve --from-file FILE` imports more"
         )
     return blocks
-
-
-def _handed_out(session: Session, before: Standing) -> int:
-    """Return how many numbers of imported blocks are not used yet."""
-    query = select(FrameBlock).where(
-        col(FrameBlock.prefix) == before.prefix,
-        col(FrameBlock.authority) == "blocks",
-        col(FrameBlock.last_number) >= before.counter,
-    )
-    blocks = session.execute(query).scalars()
-    return sum(block.last_number - max(block.first_number, before.counter) + 1 for block in blocks)
 
 
 def _close(session: Session, before: Standing, authority: str | None = None) -> None:
@@ -188,7 +178,7 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
         if faults or not lines:
             told = [str(Fault(f"line {n}", faults[n])) for n in sorted(faults)] or ["no frame ID in it"]
             raise BadInput("\n  ".join([f"{source}: nothing was imported", *told]))
-        blocks = _joined(lines.values())
+        blocks = joined(lines.values())
         _open(session, store, before, blocks)
         for first, last in blocks:
             detail = {"first": first, "last": last, "source": source}
@@ -240,19 +230,8 @@ def _faults(lines: Mapping[int, Run], before: Standing, numbers: Numbers, known:
                 if run[0] <= last and run[1] >= first
             }
         highest = max(highest, last)
-    if numbers.within(_joined(lines.values())):
+    if numbers.within(joined(lines.values())):
         for n, run in lines.items():
             if n not in found and (taken := numbers.within([run])):
                 found[n] = f"{frame_id_of(before.prefix, taken[0])} is in use in {str(taken[1])!r}"
     return found
-
-
-def _joined(runs: Iterable[Run]) -> list[Run]:
-    """Return runs in order, adjoining and overlapping ones as one."""
-    joined: list[Run] = []
-    for first, last in sorted(runs):
-        if joined and first <= joined[-1][1] + 1:
-            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
-        else:
-            joined.append((first, last))
-    return joined

@@ -12,11 +12,10 @@ from sqlmodel import Session, col
 from ledger.config import Config
 from ledger.errors import NotReady, StateError
 from ledger.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
-from ledger.numbers import Numbers, Run
+from ledger.numbers import DIGITS, Numbers, Run
 from ledger.report import counted
 from ledger.store import insert_if_new
 
-DIGITS = 8
 LAST_NUMBER = 10**DIGITS - 1
 #: Of a frame ID, in characters: four letters and the digits.
 LENGTH = 4 + DIGITS
@@ -108,12 +107,21 @@ def standing(session: Session, config: Config) -> Standing:
     prefix, authority = config.instrument.prefix, config.ids.authority
     row = session.get(FrameSequence, prefix, populate_existing=True)
     counter = row.next_number if row else 1
-    query = select(FrameBlock).where(col(FrameBlock.prefix) == prefix, col(FrameBlock.last_number) >= counter)
-    blocks = session.execute(query.order_by(col(FrameBlock.first_number))).scalars().all()
-    free = tuple((max(b.first_number, counter), b.last_number) for b in blocks if b.authority == authority)
+    free = free_runs(session, prefix, authority, counter)
     if row is None and authority == "own":
         free = ((1, LAST_NUMBER),)  # as `lock` is going to make it
     return Standing(prefix, authority, counter, free, row.from_date if row else None)
+
+
+def free_runs(session: Session, prefix: str, authority: str, counter: int) -> tuple[Run, ...]:
+    """Return what the blocks of an authority have from `counter` on, first and last of each, in order."""
+    query = select(FrameBlock).where(
+        col(FrameBlock.prefix) == prefix,
+        col(FrameBlock.authority) == authority,
+        col(FrameBlock.last_number) >= counter,
+    )
+    blocks = session.execute(query.order_by(col(FrameBlock.first_number))).scalars()
+    return tuple((max(block.first_number, counter), block.last_number) for block in blocks)
 
 
 def lock(session: Session, config: Config, now_us: int) -> Standing:
@@ -129,15 +137,14 @@ def lock(session: Session, config: Config, now_us: int) -> Standing:
     return standing(session, config)
 
 
-def take(session: Session, config: Config, n: int) -> list[int]:
-    """Take the next `n` numbers; the counter must be locked.
+def take(session: Session, now: Standing, n: int) -> list[int]:
+    """Take the next `n` numbers of where the sequence stands; the counter must be locked.
 
     Raises
     ------
     NotReady, StateError
         If there are not so many left.
     """
-    now = standing(session, config)
     now.refuse_empty(n)
     taken: list[int] = []
     for first, last in now.free:
@@ -149,13 +156,12 @@ def take(session: Session, config: Config, n: int) -> list[int]:
     return taken
 
 
-def give_back(session: Session, config: Config, numbers: Numbers) -> list[FrameId]:
+def give_back(session: Session, now: Standing, numbers: Numbers) -> list[FrameId]:
     """Take withdrawn numbers that were never manifested back from the tail; return their rows, which are gone.
 
     Not beyond the begin of the block that was opened last: what was skipped stays skipped. And not a number
     that is in use on disk.
     """
-    now = standing(session, config)
     of_prefix = col(FrameId.prefix) == now.prefix
     kept = session.execute(
         select(col(FrameId.number))
