@@ -3,10 +3,10 @@
 import hashlib
 import os
 import pty
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from subprocess import CompletedProcess, Popen
 from typing import Any
 
 import yaml
@@ -18,6 +18,7 @@ from ledger.report import Result
 from ledger.scan import NightFolder, find_night
 from ledger.simulate import Truth, simulate_night
 from ledger.store import Store
+from tests.processes import run_command
 
 DATE = "20260102"
 #: UNIX time in microseconds long after the nights of the tests: they are not being written any more.
@@ -114,7 +115,7 @@ class World:
         ours, theirs = pty.openpty()
         command = [sys.executable, "-m", "ledger.cli", "--config", str(self.config_path), *arguments]
         env = {**os.environ, "TERM": "xterm", **(environment or {})}
-        with subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=self.folder, env=env) as process:
+        with Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, cwd=self.folder, env=env) as process:
             os.close(theirs)
             os.write(ours, answer.encode())
             shown = b""
@@ -132,14 +133,6 @@ class World:
         with store.read() as session:
             return [tuple(row) for row in session.execute(text(sql))]
 
-    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **environment: str) -> CompletedProcess[str]:
         """Run the command line in a process of its own."""
-        return subprocess.run(
-            [sys.executable, "-W", "error", "-m", "ledger.cli", "--config", str(self.config_path), *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self.folder,
-            env={**os.environ, **environment},
-            timeout=300,
-        )
+        return run_command(["--config", str(self.config_path), *arguments], self.folder, environment)
