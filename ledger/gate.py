@@ -26,7 +26,7 @@ from ledger.scan import (
     streams_ns,
 )
 from ledger.sequence import newest_night
-from ledger.store import Store
+from ledger.store import Store, of_night
 
 
 def from_date(session: Session, config: Config, flow: Flow) -> str | None:
@@ -77,8 +77,7 @@ def refuse_outside(session: Session, config: Config, flow: Flow, night: NightFol
 
 
 def _row(session: Session, night: NightFolder) -> Night | None:
-    query = select(Night).where(col(Night.pipeline) == night.pipeline, col(Night.date) == night.date)
-    return session.execute(query).scalar_one_or_none()
+    return session.execute(of_night(night.pipeline, night.date)).scalar_one_or_none()
 
 
 def refuse_excluded(session: Session, night: NightFolder) -> None:

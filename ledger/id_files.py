@@ -17,8 +17,8 @@ from sqlmodel import Session, col
 from ledger.config import Config
 from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
 from ledger.id_rows import Disorder, Explained, Sequences, given_within
-from ledger.lease import EXPIRY_S, is_dead
-from ledger.models import Copy, File, FrameId, Lease, Night, Run, State
+from ledger.lease import living_holder
+from ledger.models import Copy, File, FrameId, Lease, Night, State
 from ledger.numbers import DIGITS, runs_of
 from ledger.report import Reporter
 from ledger.scan import is_date
@@ -175,11 +175,10 @@ class FilesCheck:
     def _hold(self, session: Session, row: Night) -> tuple[int, int | None]:
         """Return the fence of a night's lease, and the living run that holds it."""
         lease = session.get(Lease, row.id)
-        if lease is None or lease.run_id is None:
-            return (lease.fence if lease else 0), None
-        run = session.get(Run, lease.run_id)
-        is_expired = self._store.clock() - int(lease.heartbeat_us or 0) > EXPIRY_S * 1e6
-        return lease.fence, None if run is None or is_expired or is_dead(run) else lease.run_id
+        if lease is None:
+            return 0, None
+        holder = living_holder(session, lease, self._store.clock())
+        return lease.fence, holder.id if holder else None
 
     def _is_busy(self, night: _Night) -> bool:
         """Whether a run has held the night since it was read: files and rows change one after the other then."""

@@ -73,14 +73,11 @@ class Lease:
         row = session.execute(
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
         ).scalar_one()
-        if row.run_id is not None:
-            holder = session.get(Run, row.run_id)
-            expired = now - int(row.heartbeat_us or 0) > EXPIRY_S * 1e6
-            if holder is not None and not expired and not is_dead(holder):
-                raise Busy(
-                    f"night {self.date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
-                    f" {holder.host}) since {show_us(row.acquired_us)} UT; expected it to be free; try again later"
-                )
+        if holder := living_holder(session, row, now):
+            raise Busy(
+                f"night {self.date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
+                f" {holder.host}) since {show_us(row.acquired_us)} UT; expected it to be free; try again later"
+            )
         row.run_id = self.run_id
         row.fence += 1
         row.acquired_us = row.heartbeat_us = now
@@ -122,6 +119,14 @@ class Lease:
                 f"night {self.date}: another run has taken over while this one was suspended; nothing was written"
             )
         row.heartbeat_us = self.store.clock()  # while a long transaction lasts, the heartbeat's own must wait
+
+
+def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:
+    """Return the run that holds a night, unless it is known to be gone or silent for too long; None if none does."""
+    if lease.run_id is None or now_us - int(lease.heartbeat_us or 0) > EXPIRY_S * 1e6:
+        return None
+    run = session.get(Run, lease.run_id)
+    return None if run is None or is_dead(run) else run
 
 
 def is_dead(run: Run) -> bool:

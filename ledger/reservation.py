@@ -1,6 +1,7 @@
 """What people say about the sequence: where it goes on, and which numbers an outside authority has handed out."""
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, select, update
@@ -212,26 +213,23 @@ def _parse_run(prefix: str, words: Sequence[str]) -> Run:
     return numbers[0], numbers[-1]
 
 
-def _faults(lines: Mapping[int, Run], before: Standing, numbers: Numbers, known: Sequence[Run]) -> dict[int, str]:
-    """Return what is wrong with the numbers of lines, by line number; 0 stands for a block imported before."""
+def _faults(lines: Mapping[int, Run], before: Standing, numbers: Numbers, known: Iterable[Run]) -> dict[int, str]:
+    """Return what is wrong with the numbers of lines, by line number."""
     found = {}
-    in_order = sorted([(run, n) for n, run in lines.items()] + [(run, 0) for run in known])
-    highest = 0  # of the runs before: numbers up to it are spoken for
-    for (first, last), n in in_order:
+    known = joined(known)
+    begins = [first for first, _ in known]
+    are_in_use = numbers.within(joined(lines.values())) is not None
+    highest = 0  # of the lines before, in order of numbers
+    for (first, last), n in sorted((run, n) for n, run in lines.items()):
         shown = f"{frame_id_of(before.prefix, first)} to {frame_id_of(before.prefix, last)}"
-        if n and first < before.counter:
+        n_before = bisect_right(begins, last)  # blocks that begin at its end, or below
+        if first < before.counter:
             found[n] = f"{shown}: the sequence has passed {frame_id_of(before.prefix, before.counter - 1)} already"
-        elif n and first <= highest:
-            found[n] = f"{shown}: overlaps with a block that was imported before, or with another line"
-        elif not n and first <= highest:
-            found |= {
-                m: "overlaps with a block that was imported before"
-                for m, run in lines.items()
-                if run[0] <= last and run[1] >= first
-            }
+        elif n_before and known[n_before - 1][1] >= first:
+            found[n] = f"{shown}: overlaps with a block that was imported before"
+        elif first <= highest:
+            found[n] = f"{shown}: overlaps with another line"
+        elif are_in_use and (taken := numbers.within([(first, last)])):
+            found[n] = f"{frame_id_of(before.prefix, taken[0])} is in use in {str(taken[1])!r}"
         highest = max(highest, last)
-    if numbers.within(joined(lines.values())):
-        for n, run in lines.items():
-            if n not in found and (taken := numbers.within([run])):
-                found[n] = f"{frame_id_of(before.prefix, taken[0])} is in use in {str(taken[1])!r}"
     return found

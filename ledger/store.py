@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, inspect, select, text, update
+from sqlalchemy import Select, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlmodel import Session, SQLModel, col
@@ -181,8 +181,7 @@ class Store:
         with self.write() as session:
             new = {"pipeline": pipeline, "root": str(root), "date": date, "created_us": self.clock()}
             insert_if_new(session, Night, new)
-            query = select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
-            found: Night = session.execute(query).scalar_one()
+            found: Night = session.execute(of_night(pipeline, date)).scalar_one()
         if found.root != str(root):
             raise StateError(
                 f"night {date} of {pipeline} is registered under {found.root!r}, and this is {str(root)!r}:"
@@ -193,9 +192,7 @@ class Store:
     def find_night(self, pipeline: str, date: str) -> Night | None:
         """Return the row of a night, or None."""
         with self.read() as session:
-            return session.execute(
-                select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
-            ).scalar_one_or_none()
+            return session.execute(of_night(pipeline, date)).scalar_one_or_none()
 
     @contextmanager
     def recorded(self, command: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Session, int]]:
@@ -301,6 +298,11 @@ class Store:
         with self.read() as session:
             seconds, size = session.execute(select(func.sum(recent.c.seconds), func.sum(recent.c.size_bytes))).one()
         return float(seconds) / float(size) if seconds and size else None
+
+
+def of_night(pipeline: str, date: str) -> Select[Night]:
+    """Return the query of a night's row."""
+    return select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
 
 
 def insert_if_new(session: Session, table: type[SQLModel], values: Mapping[str, Any]) -> None:

@@ -85,6 +85,11 @@ class World:
         """Write a raw night."""
         return simulate_night(self.folder / pipeline, date, **{"scale": 0.1, "shape": (8, 8), **options})
 
+    def simulate_two(self, first: str, second: str) -> None:
+        """Write two small raw nights."""
+        for seed, date in enumerate((first, second)):
+            self.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+
     def night(self, date: str = DATE) -> NightFolder:
         """Return a night on disk."""
         return find_night(self.config, date=date)

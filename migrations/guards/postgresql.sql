@@ -3,7 +3,7 @@
 -- A function keeps the plans of its queries: made while tables are small, they would scan all of one that has grown.
 
 -- The ledger is append-only, and a proof is not deleted.
-CREATE FUNCTION guard_append_only() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+CREATE FUNCTION guard_append_only() RETURNS trigger LANGUAGE plpgsql AS $guard$
 BEGIN
     RAISE EXCEPTION 'guard: % is append-only', TG_TABLE_NAME;
 END $guard$

@@ -21,8 +21,7 @@ def in_order(world: World) -> bool:
 
 @pytest.fixture
 def nights(world: World) -> World:
-    for seed, date in enumerate((FIRST, SECOND)):
-        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    world.simulate_two(FIRST, SECOND)
     return world
 
 

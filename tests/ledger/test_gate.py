@@ -13,8 +13,7 @@ FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
 
 @pytest.fixture
 def nights(sqlite_world: World) -> World:
-    for seed, date in enumerate((FIRST, SECOND)):
-        sqlite_world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    sqlite_world.simulate_two(FIRST, SECOND)
     return sqlite_world
 
 

@@ -149,7 +149,7 @@ def test_replace_does_not_go_around_the_guards(sqlite_world):
     [
         "UPDATE night SET excluded_reason = 'x'",
         "DELETE FROM lineage",
-        "INSERT INTO frame_sequence VALUES ('XXXX', 1)",
+        "INSERT INTO frame_sequence (prefix, next_number) VALUES ('XXXX', 1)",
         "DROP TABLE copy",
         "SELECT 1; DELETE FROM lineage",
         "WITH gone AS (DELETE FROM lineage RETURNING *) SELECT * FROM gone",

@@ -19,8 +19,7 @@ FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
 
 @pytest.fixture
 def nights(world: World) -> World:
-    for seed, date in enumerate((FIRST, SECOND)):
-        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    world.simulate_two(FIRST, SECOND)
     return world
 
 
@@ -327,8 +326,7 @@ def test_a_root_that_held_numbers_and_is_not_there_is_missed(nights):
 
 def test_a_restored_database_gives_no_number_twice(sqlite_world):
     world = sqlite_world
-    for seed, date in enumerate((FIRST, SECOND)):
-        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    world.simulate_two(FIRST, SECOND)
     assert world.advance(FIRST).succeeded
     world.close()
     path = Path(world.url.removeprefix("sqlite:///"))

@@ -129,8 +129,7 @@ def test_a_database_behind_the_code_is_refused(empty_database_url):
 
 
 def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: World):
-    for seed, date in enumerate(("20260101", "20260102")):
-        world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    world.simulate_two("20260101", "20260102")
     world.store().exclude("archive", world.folder / "archive", "20260101", "later")
     assert world.advance("20260102", to="identified").succeeded
     world.store().exclude("archive", world.folder / "archive", "20260101", None)
