@@ -54,6 +54,7 @@ def _run(arguments: Sequence[str], folder: Path, environment: Mapping[str, str],
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     os.environ.clear()
     os.environ.update(environment)
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
     os.chdir(folder)
     sys.argv = ["ledger", *arguments]
     warnings.simplefilter("error")
