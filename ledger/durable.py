@@ -76,7 +76,7 @@ def write_file(path: Path, data: bytes, temporary: Path, group: str | None = Non
     """Write a small file whole and durably, unless it has these bytes already."""
     if path.is_file() and path.read_bytes() == data:
         return
-    with temporary.open("wb") as file:
+    with _naming(temporary), temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
@@ -99,12 +99,20 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _closing(descriptor: int, path: Path) -> Iterator[None]:
-    """Close a descriptor at the end; the system's errors name the file, which it knows no more."""
+    """Close a descriptor at the end."""
+    try:
+        with _naming(path):
+            yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let errors of the system name the file, where the call that failed knew a descriptor only."""
     try:
         yield
     except OSError as exc:
         if exc.errno and not exc.filename:
             exc.filename = str(path)
         raise
-    finally:
-        os.close(descriptor)

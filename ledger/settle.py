@@ -71,6 +71,8 @@ def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequ
         try:
             outcome = steps.call(step, back, steps.job([work]))
             durable.put_in_place(outcome, steps.config.permissions.group)
+        except FileNotFoundError:
+            continue  # no header is torn: the product's next step fails, or a rollback drops it
         except OSError as exc:
             raise NotReady(
                 f"{work.product.name}: its header may be torn and cannot be written again ({exc});"
