@@ -4,8 +4,10 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3; 
 	$$p -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 VENV ?= .venv
 BIN := $(VENV)/bin
+CRASH_TESTS := $(addprefix tests/acceptance/test_,crash_matrix.py crash_errors.py fault_points.py database_dies.py \
+	disk_faults.py clock_jumps.py)
 
-.PHONY: demo test bench lint tools clean
+.PHONY: demo test crashtest bench lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.
 demo: $(VENV)/.installed
@@ -15,6 +17,11 @@ demo: $(VENV)/.installed
 # Everything: style, types, import rules, and all tests on SQLite and on a real PostgreSQL.
 test: lint tools
 	$(BIN)/python -m pytest -n auto $(PYTEST)
+
+# The whole crash matrix, of which `make test` takes a sample: every fault point, errors of disk and database, both ways.
+# TEST_CRASH_ROUNDS: kills at random instants, in each direction and on each database; TEST_CRASH_SEED: of the instants.
+crashtest: $(VENV)/.installed-dev
+	TEST_CRASH=all $(BIN)/python -m pytest -v -n auto $(CRASH_TESTS) $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.
 bench: $(VENV)/.installed
