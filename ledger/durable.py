@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from stages.base import Outcome, Rewrite
+from stages.base import BadInput, Outcome, Rewrite
 
 
 def put_in_place(outcome: Outcome, group: str | None = None) -> None:
@@ -25,6 +25,8 @@ def put_in_place(outcome: Outcome, group: str | None = None) -> None:
 
     Raises
     ------
+    BadInput
+        If a cube is shorter than the header that it is to get; nothing was written.
     OSError
         As the system says; repeating the call is harmless.
     """
@@ -51,7 +53,7 @@ def _rewrite(rewrite: Rewrite) -> None:
     descriptor = os.open(cube, os.O_WRONLY)
     try:
         if os.fstat(descriptor).st_size < len(rewrite.header):
-            raise OSError(f"{cube}: shorter than its header; roll the product back and make it again")
+            raise BadInput(f"{cube}: shorter than its header; roll the product back and make it again")
         written = 0
         while written < len(rewrite.header):
             written += os.pwrite(descriptor, rewrite.header[written:], written)

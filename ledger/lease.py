@@ -73,11 +73,7 @@ class Lease:
         row = session.execute(
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
         ).scalar_one()
-        if holder := living_holder(session, row, now):
-            raise Busy(
-                f"night {self.date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
-                f" {holder.host}) since {show_us(row.acquired_us)} UT; expected it to be free; try again later"
-            )
+        _refuse_held(session, row, self.date, now)
         row.run_id = self.run_id
         row.fence += 1
         row.acquired_us = row.heartbeat_us = now
@@ -127,6 +123,27 @@ def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:
         return None
     run = session.get(Run, lease.run_id)
     return None if run is None or is_dead(run) else run
+
+
+def refuse_held(session: Session, night: Night, now_us: int) -> None:
+    """Refuse to change a night that a living run holds.
+
+    Raises
+    ------
+    Busy
+        With who holds it, and since when.
+    """
+    row = session.execute(select(LeaseRow).where(col(LeaseRow.night_id) == night.id).with_for_update())
+    if lease := row.scalar_one_or_none():
+        _refuse_held(session, lease, night.date, now_us)
+
+
+def _refuse_held(session: Session, lease: LeaseRow, date: str, now_us: int) -> None:
+    if holder := living_holder(session, lease, now_us):
+        raise Busy(
+            f"night {date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
+            f" {holder.host}) since {show_us(lease.acquired_us)} UT; expected it to be free; try again later"
+        )
 
 
 def is_dead(run: Run) -> bool:

@@ -70,7 +70,7 @@ def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequ
         try:
             outcome = steps.call(step, back, steps.job([work]))
             durable.put_in_place(outcome, steps.config.permissions.group)
-        except OSError as exc:
+        except (OSError, base.BadInput) as exc:
             raise NotReady(
                 f"{work.product.name}: its header may be torn and cannot be written again ({exc});"
                 " run `ledger audit`, and roll the night back"
