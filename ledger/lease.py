@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -127,6 +128,33 @@ def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:
         return None
     run = session.get(Run, lease.run_id)
     return None if run is None or is_dead(run) else run
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who works on a night: the fence of its lease, and the living run that holds it."""
+
+    fence: int = 0
+    run_id: int | None = None
+
+
+def read_hold(session: Session, night: Night, now_us: int) -> Hold:
+    """Return who works on a night."""
+    lease = session.get(LeaseRow, night.id)
+    if lease is None:
+        return Hold()
+    holder = living_holder(session, lease, now_us)
+    return Hold(lease.fence, holder.id if holder else None)
+
+
+def why_unsettled(before: Hold, now: Hold) -> str | None:
+    """Return why what was seen of a night from `before` until `now` says nothing; None if no run had it meanwhile.
+
+    Files and rows change one after the other.
+    """
+    if now.run_id is not None:
+        return f"run {now.run_id} works on it"
+    return None if now == before else "a run worked on it meanwhile"
 
 
 def is_dead(run: Run) -> bool:
