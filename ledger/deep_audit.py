@@ -198,7 +198,9 @@ def _next(night: Night, task: Task, fault: Fault, faults: Sequence[Fault]) -> st
     pairs = [(file.copy_of, file.path) for file in task.files if file.copy_of]
     twins = [here if fault.path == there else there for here, there in pairs if fault.path in (here, there)]
     good = [path for path in twins if path not in bad]
-    is_wrong_as_recorded = fault.law == "checksum" or (task.product is not None and fault.law == "manifest")
+    is_wrong_as_recorded = (
+        fault.law == "checksum" or fault in task.faults or (task.product is not None and fault.law == "manifest")
+    )
     if good and not is_wrong_as_recorded:
         command = f"`cp -p {shlex.quote(str(good[0]))} {shlex.quote(str(fault.path))}` and audit again"
         if fault.path.parent.is_dir():
