@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger.config import Config
-from ledger.errors import BadInput
+from ledger.errors import BadInput, NotReady
 from ledger.id_rows import Explained, find_explained
 from ledger.models import File, FrameId, Lineage, Night
 from ledger.scan import look_at, ways_on
@@ -137,8 +137,12 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
         files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
         yield from _frames_twice(session, night)
         known = set(session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars())
-    yield from _missing(night, files)
-    yield from _orphans(night, files, config, known)
+    try:
+        yield from _missing(night, files)
+        yield from _orphans(night, files, config, known)
+    except (OSError, NotReady) as exc:
+        what = f"{Path(night.root) / night.date}: what rows name could not be looked for any further ({exc})"
+        yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
 
 
 def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:

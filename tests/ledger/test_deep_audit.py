@@ -598,6 +598,17 @@ def test_files_that_may_not_be_read(manifested):
     only(manifested, "unreadable", path)
 
 
+def test_a_disk_that_refuses_is_a_violation(manifested):
+    """A name that the file system does not take stands for a folder that may not be entered, and a disk that fails."""
+    long = "x" * 300
+    around_the_guards(manifested, "UPDATE file SET folder = ? WHERE kind = 'raw' AND folder = 'vcam1'", long)
+    violations = found(manifested)
+    assert {v.law for v in violations} == {"unreadable"}
+    assert "File name too long" in violations[0].what
+    assert len(violations) > 1
+    assert manifested.run("audit").returncode == 1
+
+
 # nights that a run works on
 
 
