@@ -58,8 +58,11 @@ def workers_of(config: Config, jobs: int | None = None) -> int:
 
 
 @contextmanager
-def executor(config: Config, jobs: int | None = None) -> Iterator[Executor]:
-    """Open the configured executor; at the end, what has not begun is cancelled."""
+def executor(config: Config, jobs: int | None = None, *, only_reads: bool = False) -> Iterator[Executor]:
+    """Open the configured executor; at the end, what has not begun is cancelled.
+
+    An error in the block waits for what is at work, unless that `only_reads`: it is then given up at once.
+    """
     if config.engine.executor == "inline":
         yield Inline()
         return
@@ -73,6 +76,10 @@ def executor(config: Config, jobs: int | None = None) -> Iterator[Executor]:
     )
     try:
         yield pool
+    except BaseException:
+        if only_reads:
+            held.close()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         held.close()
@@ -98,7 +105,7 @@ def _context() -> multiprocessing.context.BaseContext:
     # Not fork: a forked worker would share the database connections and locks of this process.
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stages.consolidated", "stages.compressed", "stages.synced"])
+        context.set_forkserver_preload(["stages.consolidated", "stages.compressed", "stages.synced", "stages.reread"])
         return context
     return multiprocessing.get_context("spawn")
 

@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -144,6 +145,33 @@ def _refuse_held(session: Session, lease: LeaseRow, date: str, now_us: int) -> N
             f"night {date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
             f" {holder.host}) since {show_us(lease.acquired_us)} UT; expected it to be free; try again later"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who works on a night: the fence of its lease, and the living run that holds it."""
+
+    fence: int = 0
+    run_id: int | None = None
+
+
+def read_hold(session: Session, night: Night, now_us: int) -> Hold:
+    """Return who works on a night."""
+    lease = session.get(LeaseRow, night.id)
+    if lease is None:
+        return Hold()
+    holder = living_holder(session, lease, now_us)
+    return Hold(lease.fence, holder.id if holder else None)
+
+
+def why_unsettled(before: Hold, now: Hold) -> str | None:
+    """Return why what was seen of a night from `before` until `now` says nothing; None if no run had it meanwhile.
+
+    Files and rows change one after the other.
+    """
+    if now.run_id is not None:
+        return f"run {now.run_id} works on it"
+    return None if now == before else "a run worked on it meanwhile"
 
 
 def is_dead(run: Run) -> bool:
