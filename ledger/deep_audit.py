@@ -91,7 +91,7 @@ def audit_deeply(
     """
     begin, report = time.monotonic(), Report()
     nights = nights_of(store, date)
-    with engine.executor(config, jobs, only_reads=True) as pool:
+    with engine.executor(config, jobs) as pool:
         calls = _Calls(pool, engine.workers_of(config, jobs), reporter or Silent(), stop or Stop())
         for night in nights:
             _look_at(store, config, night, calls, report)

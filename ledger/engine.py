@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from ledger.config import Config
+from ledger.errors import LedgerError
 
 T = TypeVar("T")
 
@@ -58,10 +59,13 @@ def workers_of(config: Config, jobs: int | None = None) -> int:
 
 
 @contextmanager
-def executor(config: Config, jobs: int | None = None, *, only_reads: bool = False) -> Iterator[Executor]:
-    """Open the configured executor; at the end, what has not begun is cancelled.
+def executor(config: Config, jobs: int | None = None) -> Iterator[Executor]:
+    """Open the configured executor; at the end, what has not begun is cancelled, and after an error all that has.
 
-    An error in the block waits for what is at work, unless that `only_reads`: it is then given up at once.
+    Raises
+    ------
+    LedgerError
+        If a worker died.
     """
     if config.engine.executor == "inline":
         yield Inline()
@@ -76,9 +80,11 @@ def executor(config: Config, jobs: int | None = None, *, only_reads: bool = Fals
     )
     try:
         yield pool
-    except BaseException:
-        if only_reads:
-            held.close()
+    except BaseException as exc:
+        # Workers end at once: one that has a result for a pool that is broken would wait, and be waited for, for ever.
+        held.close()
+        if isinstance(exc, BrokenExecutor):
+            raise LedgerError("a worker process died (out of memory?); run the same command again") from exc
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import durable, engine, frame_ids, gate, registration, scan
+from ledger import engine, frame_ids, gate, registration, scan
 from ledger.book import Book
 from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
@@ -158,7 +158,7 @@ class Machine:
         night = self.store.night(folder.pipeline, folder.root, folder.date)
         run_id = self.store.begin_run(command, {"date": folder.date, "pipeline": folder.pipeline, **arguments})
         status, in_order = 3, True  # a bug, unless it turns out otherwise
-        book = None
+        book = steps = None
         try:
             with Lease(self.store, night, run_id) as lease, engine.executor(self.config, self.jobs) as pool:
                 book = Book(self.store, flow, night, lease, self.config.instrument.prefix)
@@ -179,7 +179,7 @@ class Machine:
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
         except LedgerError as exc:
             status = exc.exit_status
-            in_order = book is None or book.is_in_order()
+            in_order = (book is None or book.is_in_order()) and not (steps and steps.is_torn)
             raise
         finally:
             self.store.end_run(run_id, status, in_order=in_order)
@@ -444,4 +444,4 @@ class Machine:
                 steps.book.unmake_products(works)
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
         if not any(work.product.files for work in self.store.works(steps.book.night)):
-            durable.remove_folder_if_empty(steps.product_folder)
+            steps.remove_folder()

@@ -7,6 +7,7 @@ ever touched: its temporaries, and the names that a product of this night can ha
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ledger import durable
@@ -81,6 +82,9 @@ def _settle_together(steps: Steps, step: Step, direction: Direction, works: Sequ
     """Undo what a forward step did outside of the night's folder; finish a reverse one."""
     if direction == "reverse":
         steps.together(step, "reverse", [w for w in works if w.state == step.state])
+        if steps.is_torn:  # it stays open
+            name, reason = steps.result.failed[-1]
+            raise NotReady(f"{name}: {reason}")
         return
     begun = [w for w in works if w.state == step.before]
     if begun:
@@ -88,7 +92,22 @@ def _settle_together(steps: Steps, step: Step, direction: Direction, works: Sequ
         if outcome.failures:
             name, reason = next(iter(outcome.failures.items()))
             raise BadInput(f"{name}: {reason}")
-        durable.remove(outcome.superseded)
+        if outcome.unfinished:
+            raise NotReady(next(iter(outcome.unfinished.values())))
+        with _removing(steps):
+            durable.remove(outcome.superseded)
+
+
+@contextmanager
+def _removing(steps: Steps) -> Iterator[None]:
+    """Translate what the disk refuses while something is removed that a dead run left."""
+    try:
+        yield
+    except OSError as exc:
+        raise NotReady(
+            f"{exc.filename or steps.folder.path}: left by a run that died, and cannot be removed"
+            f" ({exc.strerror or exc}); expected a folder that may be written; run the same command again"
+        ) from exc
 
 
 def _remove_strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[str]:
@@ -111,7 +130,8 @@ def _remove_strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> l
                 strays.append(path)
     if strays:
         steps.book.lease.confirm()
-        durable.remove(strays)
+        with _removing(steps):
+            durable.remove(strays)
     return [path.name for path in strays]
 
 

@@ -7,7 +7,7 @@ entry ``done`` are committed at once; and only then is what is superseded remove
 
 import shutil
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -181,8 +181,8 @@ class Steps:
         for call, future in finished:
             try:
                 done.append((call, future.result()))
-            except BrokenExecutor as exc:
-                raise LedgerError("a worker process died (out of memory?); run the same command again") from exc
+            except BrokenExecutor:
+                raise
             except Exception as exc:  # noqa: BLE001  one file's failure must not stop the others
                 failures.append((call, exc))
         self.book.lease.confirm()
@@ -209,8 +209,8 @@ class Steps:
             for call, outcome in effective
         ]
         self.book.commit(moves)
-        for _, outcome in effective:
-            durable.remove(outcome.value.superseded)
+        for call, outcome in effective:
+            self._remove(call.work.product.frame_id or call.work.product.name, outcome.value.superseded)
             self.result.remarks.update(outcome.value.remarks)
         for step in {call.step for call, _ in failures}:
             failed = [
@@ -224,13 +224,28 @@ class Steps:
         self.reporter.advance(len(finished))
         return [move.work for move in moves]
 
+    def _remove(self, name: str, paths: Iterable[Path]) -> None:
+        """Remove what is superseded; what cannot be is told, and is a stray that the next run removes."""
+        try:
+            durable.remove(paths)
+        except OSError as exc:
+            self.is_torn = True
+            reason = f"{exc}; its step is done, and what it superseded could not be removed: run the same command again"
+            self.result.failed.append((name, reason))
+
     def _fail(self, failures: Sequence[Failure], step: Step, direction: Direction) -> None:
         policy = self.config.failures if direction == "forward" else None
         self.book.failed(failures, step.verb(direction), policy)
         for failure in failures:
             work = failure.work
-            told = "; it is in quarantine now: see `ledger quarantine list`" if work.quarantine_reason else ""
+            is_put_aside = policy is not None and work.quarantine_reason is not None
+            told = "; it is in quarantine now: see `ledger quarantine list`" if is_put_aside else ""
             self.result.failed.append((work.product.frame_id or work.product.name, failure.error + told))
+
+    def _fail_all(self, works: Sequence[Work], exc: Exception, step: Step, direction: Direction) -> None:
+        """Let a whole call of many products fail: what lies outside of the night is not one file's fault."""
+        self._fail([Failure(work, _reason(exc), counts=False) for work in works], step, direction)
+        self.reporter.advance(len(works))
 
     # many products at once
 
@@ -265,8 +280,9 @@ class Steps:
         try:
             outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, placed=placed))
         except LedgerError as exc:
-            self._fail([Failure(work, _reason(exc), counts=False) for work in batch], step, direction)
-            self.reporter.advance(len(batch))
+            # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
+            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady)
+            self._fail_all(batch, exc, step, direction)
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
         self.is_torn = True
@@ -274,7 +290,11 @@ class Steps:
             for final, temporary in outcome.value.outputs.items():
                 _refuse_other(final, temporary.read_bytes())
         self.book.lease.confirm()
-        durable.put_in_place(outcome.value, self.config.permissions.group)
+        try:
+            durable.put_in_place(outcome.value, self.config.permissions.group)
+        except OSError as exc:
+            self._fail_all(batch, exc, step, direction)
+            return
         evidence = {e.identity: e for e in outcome.value.evidence}
         withdrawn = set(outcome.value.withdrawn)
         failures = outcome.value.failures
@@ -294,7 +314,7 @@ class Steps:
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
         self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
-        durable.remove(outcome.value.superseded)
+        self._remove(self.folder.date, outcome.value.superseded)
         failed = [work for work in batch if work.product.identity in failures]
         reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
         self._fail(reasons, step, direction)
@@ -336,7 +356,7 @@ class Steps:
             here = [work for work in works if work.state == step.state]
             empty: dict[str, base.Fact] = dict.fromkeys(("sha256", "size_bytes", "timing_sha256")) | {"files": []}
             self.book.commit([Move(work, step.reverse, facts=empty, remarks={"dropped": 1}) for work in here])
-        durable.remove(self.product_folder / name for name in sorted(names))
+        self._remove(self.folder.date, [self.product_folder / name for name in sorted(names)])
         self.result.remarks["products dropped, as they could not be taken back"] += len(works)
 
     # the night as a whole
@@ -356,6 +376,22 @@ class Steps:
         except OSError as exc:
             raise NotReady(
                 f"{self.product_folder}: cannot be made ({exc.strerror}); expected a night's folder that may be written"
+            ) from exc
+
+    def remove_folder(self) -> None:
+        """Remove the product folder if nothing is in it.
+
+        Raises
+        ------
+        NotReady
+            If the night's folder may not be written.
+        """
+        try:
+            durable.remove_folder_if_empty(self.product_folder)
+        except OSError as exc:
+            raise NotReady(
+                f"{self.product_folder}: empty, and cannot be removed ({exc.strerror}); expected a night's folder that"
+                " may be written; run the same command again"
             ) from exc
 
     def pair(self, step: Step, raws: Sequence[Raw], taken_names: frozenset[str]) -> Outcome:

@@ -5,6 +5,7 @@ only when its SHA-256, computed from the destination's bytes, is the product's. 
 copies that are still provably ours and leaves everything else alone.
 """
 
+import errno
 import itertools
 import shutil
 from collections.abc import Callable, Sequence
@@ -22,6 +23,9 @@ SUMS = "SHA256SUMS"
 
 #: Lineage of the night, in the product folder (DESIGN section 6).
 LINEAGE = "lineage.tsv"
+
+#: What the system refuses for one file and may grant for the next.
+_OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})
 
 T = TypeVar("T")
 
@@ -110,12 +114,12 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     # From the first removal on nothing may be raised: what is gone must be told, or a state would stand on it.
     left: dict[str, str] = {}
     withdrawn, failures = _each(job.products, partial(_withdraw, job, folder, left), params.in_flight, gives_up=False)
+    remarks = {}
     try:
         kept = _tidy(job, params)
-    except Retry as exc:
-        remarks = {f"the destination's folder could not be tidied: {exc}": 1}
-    else:
         remarks = {"changed copies left at the destination": kept} if kept else {}
+    except Retry as exc:
+        left |= {identity: str(exc) for identity in withdrawn[-1:]}  # through one product the rest is taken up again
     return Outcome(withdrawn=tuple(withdrawn), failures=failures, unfinished=left, remarks=remarks)
 
 
@@ -233,7 +237,6 @@ def _each(
     What ails the destination as a whole (Retry) is raised, and products not yet begun are left; unless it
     may not give up: then that too is the product's failure.
     """
-    of_product = (BadInput, Irreversible) if gives_up else (BadInput, Irreversible, Retry)
     results: list[T] = []
     failures: dict[str, str] = {}
     pool = ThreadPoolExecutor(in_flight)
@@ -242,11 +245,18 @@ def _each(
         for identity, future in futures:
             try:
                 results.append(future.result())
-            except of_product as exc:
+            except (BadInput, Irreversible, Retry) as exc:
+                if gives_up and isinstance(exc, Retry) and not _ails_one_file(exc):
+                    raise
                 failures[identity] = str(exc)
     finally:
         pool.shutdown(cancel_futures=True)
     return results, failures
+
+
+def _ails_one_file(exc: Retry) -> bool:
+    """Tell a bad spot or a wrong mode from a disk that is full, read-only or gone."""
+    return isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _OF_ONE_FILE
 
 
 def _send_night_files(job: Job, params: Parameters) -> None:
