@@ -7,7 +7,8 @@ what is superseded.
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from stages.base import BadInput, Outcome, Rewrite
@@ -51,15 +52,13 @@ def _rewrite(rewrite: Rewrite) -> None:
     """Write the whole header over the file's first bytes, sync, then give the file its name."""
     cube = next((path for path in rewrite.candidates if path.exists()), rewrite.candidates[0])
     descriptor = os.open(cube, os.O_WRONLY)
-    try:
+    with _closing(descriptor, cube):
         if os.fstat(descriptor).st_size < len(rewrite.header):
             raise BadInput(f"{cube}: shorter than its header; roll the product back and make it again")
         written = 0
         while written < len(rewrite.header):
             written += os.pwrite(descriptor, rewrite.header[written:], written)
         os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
     if cube != rewrite.final:
         cube.replace(rewrite.final)
 
@@ -96,7 +95,18 @@ def remove_folder_if_empty(folder: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Make renames and removals in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    with _closing(descriptor, folder):
         os.fsync(descriptor)
+
+
+@contextmanager
+def _closing(descriptor: int, path: Path) -> Iterator[None]:
+    """Close a descriptor at the end; the system's errors name the file, which it knows no more."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno and not exc.filename:
+            exc.filename = str(path)
+        raise
     finally:
         os.close(descriptor)

@@ -449,6 +449,8 @@ def translated() -> Iterator[None]:
 
 def _reason(exc: BaseException) -> str:
     """Return an error for people: the message of an expected one, the type too of any other."""
+    if isinstance(exc, OSError):
+        return f"{exc}; check permissions, free space and the disk, then run the same command again"
     expected = isinstance(exc, base.StageError | LedgerError)
     return str(exc) if expected else f"{type(exc).__name__}: {exc}"
 
