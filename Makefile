@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test bench lint tools clean
+.PHONY: demo test crashtest bench lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.
 demo: $(VENV)/.installed
@@ -15,6 +15,11 @@ demo: $(VENV)/.installed
 # Everything: style, types, import rules, and all tests on SQLite and on a real PostgreSQL.
 test: lint tools
 	$(BIN)/python -m pytest -n auto $(PYTEST)
+
+# Killed at every fault point, forward and back, on both databases, and at random instants (TEST_CRASH_ROUNDS of them).
+crashtest: $(VENV)/.installed-dev tools
+	TEST_CRASH=all $(BIN)/python -m pytest -n auto tests/acceptance/test_crash_matrix.py tests/acceptance/test_crash_errors.py \
+		tests/acceptance/test_fault_points.py $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.
 bench: $(VENV)/.installed
