@@ -323,6 +323,12 @@ def test_a_damaged_copy_and_the_way_on(manifested, law, pattern, damage):
     follow(manifested, violation)
 
 
+def test_copies_that_were_withdrawn_need_not_be_there(manifested):
+    assert manifested.rollback(to="compressed").succeeded
+    assert not copy_of(manifested, product(manifested)).exists()
+    assert found(manifested) == []
+
+
 def test_a_link_is_no_copy(manifested):
     path = product(manifested)
     copy = copy_of(manifested, path)
@@ -568,7 +574,7 @@ def test_what_is_no_file_is_not_waited_for(manifested, place):
     os.mkfifo(path)
 
     def give_up(*_: object) -> None:
-        raise TimeoutError
+        raise AssertionError("it was waited for")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(20)
@@ -628,8 +634,13 @@ def test_a_night_that_a_run_works_on_is_not_judged(manifested):
     store = manifested.store()
     night = store.find_night("archive", DATE)
     run_id = store.begin_run("advance", {})
+
+    class Unexpected(Silent):
+        def phase(self, *_: object) -> None:
+            raise AssertionError("files are not read in vain")
+
     with Lease(store, night, run_id):
-        report = deep(manifested)
+        report = deep(manifested, reporter=Unexpected())
     assert report.violations == []
     assert report.counts["nights"] == report.counts["files"] == 0
     assert [(e.kind, e.first, f"run {run_id} works on it" in e.reason) for e in report.explained] == [
