@@ -19,7 +19,7 @@ test: lint tools
 # Killed at every fault point, forward and back, on both databases, and at random instants (TEST_CRASH_ROUNDS of them).
 crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -n auto tests/acceptance/test_crash_matrix.py tests/acceptance/test_crash_errors.py \
-		tests/acceptance/test_fault_points.py $(PYTEST)
+		tests/acceptance/test_fault_points.py tests/acceptance/test_database_dies.py $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.
 bench: $(VENV)/.installed
