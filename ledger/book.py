@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, litera
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
+from ledger.config import Failures
 from ledger.flow import Flow
 from ledger.lease import Lease
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
@@ -68,6 +69,28 @@ class Move:
     seconds: float | None = None
     size_bytes: int | None = None
     remarks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A step of one product that did not succeed.
+
+    Attributes
+    ----------
+    work : Work
+        Updated in place once the failure is committed.
+    error : str
+        What happened, for people.
+    is_final : bool
+        Whether trying again cannot help.
+    counts : bool
+        Whether it leads to quarantine in the end: what lies outside of the night's folder is not the file's fault.
+    """
+
+    work: Work
+    error: str
+    is_final: bool = False
+    counts: bool = True
 
 
 class Book:
@@ -286,7 +309,7 @@ class Book:
             if manifest is not None:
                 self._add_manifest(session, manifest, at_us)
             rows = [
-                {"id": m.work.row_id, "state": state, "error": None, "attempts": 0, **m.facts}
+                {"id": m.work.row_id, "state": state, "error": None, "attempts": 0, "next_retry_us": None, **m.facts}
                 for m, state in zip(moves, states, strict=True)
             ]
             for keys in {tuple(row) for row in rows}:  # one statement for each set of columns
@@ -319,7 +342,7 @@ class Book:
                 ],
             )
         for move, state in zip(moves, states, strict=True):
-            move.work.state, move.work.error = state, None
+            move.work.state, move.work.error, move.work.attempts, move.work.next_retry_us = state, None, 0, None
             facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
             move.work.product = replace(move.work.product, **facts)  # type: ignore[arg-type]
 
@@ -341,21 +364,36 @@ class Book:
         if lines:
             session.execute(insert(ManifestLine), lines)
 
-    def failed(self, failures: Sequence[tuple[Work, str]], verb: str) -> None:
-        """Record failures; the products stay where they are."""
+    def failed(self, failures: Sequence[Failure], verb: str, policy: Failures | None = None) -> None:
+        """Record failures; the products stay in their states.
+
+        Parameters
+        ----------
+        failures : sequence of Failure
+            What happened.
+        verb : str
+            The edge.
+        policy : Failures, optional
+            Says when each is tried again, and when it is put in quarantine; None for a way back, which is tried
+            whenever it is asked for.
+        """
+        now_us = self.store.clock()
+        changes = [(failure, _after(failure, policy, now_us)) for failure in failures]
         with self.store.write(self.lease.check) as session:
-            for work, reason in failures:
-                session.execute(
-                    update(File)
-                    .where(col(File.id) == work.row_id)
-                    .values(error=reason, attempts=col(File.attempts) + 1)
-                )
+            for failure, values in changes:
+                session.execute(update(File).where(col(File.id) == failure.work.row_id).values(**values))
             self.entry(
                 session,
-                [{**self._entry_of(work, verb, "failed"), "detail": {"error": reason}} for work, reason in failures],
+                [
+                    {**self._entry_of(failure.work, verb, event), "detail": {"error": failure.error}}
+                    for failure, values in changes
+                    for event in ("failed", "quarantined")
+                    if event == "failed" or "quarantine_reason" in values
+                ],
             )
-        for work, reason in failures:
-            work.error = reason
+        for failure, values in changes:
+            for name, value in values.items():
+                setattr(failure.work, name, value)
 
     # what dead runs left
 
@@ -447,6 +485,17 @@ class Book:
                 .where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id, col(Run.id).in_(of_night))
                 .values(ended_us=self.store.clock(), exit_status=func.coalesce(col(Run.exit_status), DIED))
             )
+
+
+def _after(failure: Failure, policy: Failures | None, now_us: int) -> dict[str, Any]:
+    """Return what a failure changes in the row, and in the work in hand."""
+    if policy is None:
+        return {"error": failure.error}
+    attempts = failure.work.attempts + 1
+    values: dict[str, Any] = {"error": failure.error, "attempts": attempts}
+    if failure.is_final or (failure.counts and attempts >= policy.attempts):
+        return values | {"quarantine_reason": failure.error, "next_retry_us": None}
+    return values | {"next_retry_us": now_us + policy.wait_us(attempts)}
 
 
 def _chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:

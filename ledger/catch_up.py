@@ -26,7 +26,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         if night.date >= _today(machine) or is_being_written(night, config, store.clock()):
             continue
         try:
-            result = machine.advance(night)
+            result = machine.advance(night, is_patient=True)
         except Busy:
             continue
         except Interrupted:

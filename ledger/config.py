@@ -28,6 +28,9 @@ PIPELINES = ("archive", "engineering")
 #: Blocks of parameters that several states may share by name.
 SHARED_PARAMETERS = ("header",)
 
+#: A product that failed is tried at least so often.
+LONGEST_WAIT_MINUTES = 1440.0
+
 
 class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -102,6 +105,22 @@ class Permissions(_Block):
         return value
 
 
+class Failures(_Block):
+    """What becomes of a product whose step failed."""
+
+    attempts: int = Field(default=5, ge=1, strict=True)
+    retry_minutes: float = Field(default=10, ge=0, strict=True, allow_inf_nan=False)
+    barrier: Literal["wait", "skip"] = "wait"
+
+    def wait_us(self, attempts: int) -> int:
+        """Return how long to wait after so many failures in a row, in microseconds."""
+        return int(min(self.retry_minutes * 2.0 ** min(attempts - 1, 30), LONGEST_WAIT_MINUTES) * 60e6)
+
+    def is_due(self, next_retry_us: int | None, now_us: int) -> bool:
+        """Whether it is time to try again; a time farther off than any wait was written by a clock that was wrong."""
+        return next_retry_us is None or not now_us < next_retry_us <= now_us + LONGEST_WAIT_MINUTES * 60e6
+
+
 class StateConfig(_Block):
     """A state: the stage that makes it, the names of its edges, and what it stands on."""
 
@@ -126,6 +145,7 @@ class Config(_Block):
     settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
     salvage: bool = Field(default=False, strict=True)
     log: Path
+    failures: Failures = Failures()
     permissions: Permissions = Permissions()
     instrument: Instrument
     header: dict[str, Any] = Field(default_factory=dict)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.base import Outcome, Rewrite
+from stages.base import BadInput, Outcome, Rewrite
 
 
 def put_in_place(outcome: Outcome, group: str | None = None) -> None:
@@ -26,6 +26,8 @@ def put_in_place(outcome: Outcome, group: str | None = None) -> None:
 
     Raises
     ------
+    BadInput
+        If a cube is shorter than the header that it is to get; nothing was written.
     OSError
         As the system says; repeating the call is harmless.
     """
@@ -52,7 +54,7 @@ def _rewrite(rewrite: Rewrite) -> None:
     descriptor = os.open(cube, os.O_WRONLY)
     with _closing(descriptor, cube):
         if os.fstat(descriptor).st_size < len(rewrite.header):
-            raise OSError(f"{cube}: shorter than its header; roll the product back and make it again")
+            raise BadInput(f"{cube}: shorter than its header; roll the product back and make it again")
         written = 0
         while written < len(rewrite.header):
             written += os.pwrite(descriptor, rewrite.header[written:], written)

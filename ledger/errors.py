@@ -96,8 +96,12 @@ class Interrupted(LedgerError):
     ----------
     signal_number : int
         Which.
+    message : str
+        What that means for the command.
     """
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__("stopped in order; the same command goes on from here")
+    def __init__(
+        self, signal_number: int, message: str = "stopped in order; the same command goes on from here"
+    ) -> None:
+        super().__init__(message)
         self.exit_status = 128 + signal_number

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import and_, select
-from sqlmodel import Session, col
+from sqlmodel import col
 
 from ledger.config import Config
 from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
 from ledger.id_rows import Disorder, Explained, Sequences, given_within
-from ledger.lease import living_holder
-from ledger.models import Copy, File, FrameId, Lease, Night, State
+from ledger.lease import Hold, read_hold, why_unsettled
+from ledger.models import Copy, File, FrameId, Night, State
 from ledger.numbers import DIGITS, runs_of
 from ledger.report import Reporter
 from ledger.scan import is_date
@@ -46,7 +46,7 @@ class _Night:
 
     date: str
     row: Night | None
-    hold: tuple[int, int | None] = (0, None)  # the fence, and the run that works on it
+    hold: Hold = field(default_factory=Hold)
     ids: dict[str, LiveId] = field(default_factory=dict)
     is_ours: bool = False  # has products or IDs
     disorders: list[Disorder] = field(default_factory=list)
@@ -160,7 +160,7 @@ class FilesCheck:
         )
         products = select(col(File.id)).where(col(File.night_id) == row.id, col(File.kind) == "product").limit(1)
         with self._store.read() as session:
-            night.hold = self._hold(session, row)
+            night.hold = read_hold(session, row, self._store.clock())
             for frame_id, start_us, late, exposure_us, state, is_identified, names in session.execute(query):
                 live = LiveId(frame_id, start_us, late, exposure_us or 0, state or "", bool(is_identified))
                 night.ids[frame_id] = live
@@ -172,24 +172,15 @@ class FilesCheck:
             night.is_ours = bool(night.ids) or session.execute(products).first() is not None
         return night
 
-    def _hold(self, session: Session, row: Night) -> tuple[int, int | None]:
-        """Return the fence of a night's lease, and the living run that holds it."""
-        lease = session.get(Lease, row.id)
-        if lease is None:
-            return 0, None
-        holder = living_holder(session, lease, self._store.clock())
-        return lease.fence, holder.id if holder else None
-
     def _is_busy(self, night: _Night) -> bool:
-        """Whether a run has held the night since it was read: files and rows change one after the other then."""
+        """Whether a run has held the night since it was read."""
         row = self._store.find_night(self._pipeline, night.date)
         if row is None:
             return False
         with self._store.read() as session:
-            hold = self._hold(session, row)
-        if hold == night.hold and hold[1] is None:
+            reason = why_unsettled(night.hold, read_hold(session, row, self._store.clock()))
+        if reason is None:
             return False
-        reason = f"run {hold[1]} works on it" if hold[1] else "a run worked on it meanwhile"
         self.explained.append(
             Explained("busy", f"{reason}: its files were not checked", len(night.ids), night.date, night.date)
         )

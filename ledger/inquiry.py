@@ -1,15 +1,16 @@
 """Answers for people: status, history, explanation. Reads only."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from ledger import gate
+from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
@@ -93,11 +94,23 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
     return found
 
 
-_Counts = dict[int, list[tuple[str, str, bool, bool, int, int]]]
+class _Count(NamedTuple):
+    """Of files that are alike."""
+
+    kind: str
+    state: str
+    quarantined: bool
+    failed: bool
+    discarded: bool
+    files: int
+    frames: int
+
+
+_Counts = dict[int, list[_Count]]
 
 
 def _counts(session: Session, pipeline: str, date: str | None) -> _Counts:
-    """Return for each night: kind, state, quarantined, failed, files, frames."""
+    """Return the files of each night, counted."""
     quarantined, failed = col(File.quarantine_reason).is_not(None), col(File.error).is_not(None)
     query = (
         select(
@@ -106,17 +119,19 @@ def _counts(session: Session, pipeline: str, date: str | None) -> _Counts:
             col(File.state),
             quarantined,
             failed,
+            col(File.is_discarded),
             func.count(),
             func.sum(File.n_frames),
         )
         .where(col(File.pipeline) == pipeline)
-        .group_by(col(File.night_id), col(File.kind), col(File.state), quarantined, failed)
+        .group_by(col(File.night_id), col(File.kind), col(File.state), quarantined, failed, col(File.is_discarded))
     )
     if date is not None:
         query = query.join(Night, col(Night.id) == col(File.night_id)).where(col(Night.date) == date)
     counts: _Counts = {}
-    for night_id, kind, state, out, bad, files, frames in session.execute(query):
-        counts.setdefault(night_id, []).append((kind, state, bool(out), bool(bad), int(files), int(frames or 0)))
+    for night_id, kind, state, out, bad, given_up, files, frames in session.execute(query):
+        count = _Count(kind, state, bool(out), bool(bad), bool(given_up), int(files), int(frames or 0))
+        counts.setdefault(night_id, []).append(count)
     return counts
 
 
@@ -131,33 +146,38 @@ def _status(
     newest: str | None,
 ) -> NightStatus:
     counts = all_counts.get(int(row.id or 0), []) if row else []
-    raws = [c for c in counts if c[0] == "raw"]
-    products = [c for c in counts if c[0] == "product"]
+    raws = [c for c in counts if c.kind == "raw"]
+    products = [c for c in counts if c.kind == "product"]
     states: Counter[str] = Counter()
-    for _, state, _, _, files, _ in products:
-        states[state] += files
+    for count in products:
+        states[count.state] += count.files
+    skips = config.failures.barrier == "skip"
+    left_out = [c for c in products if c.discarded or (c.quarantined and skips)]
+    going_on = {count.state for count in products if count not in left_out}
+    is_held = any(c.quarantined for c in products if c not in left_out)
     ids = lost = 0
     if row is not None:
         summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
         lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
-    stands = _stands(session, config, flow, row, folder, raws, states)
+    stands = _stands(session, config, flow, row, folder, raws, going_on)
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None
     late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
+    command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
     return NightStatus(
         pipeline=flow.name,
         date=date,
-        raws=sum(c[4] for c in raws),
-        frames=sum(c[5] for c in raws),
+        raws=sum(c.files for c in raws),
+        frames=sum(c.frames for c in raws),
         lost=lost,
-        quarantined=sum(c[4] for c in counts if c[2]),
-        failed=sum(c[4] for c in products if c[3]),
+        quarantined=sum(c.files for c in counts if c.quarantined),
+        failed=sum(c.files for c in products if c.failed),
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
         frame_ids=ids,
         stands=stands,
-        next_command="" if is_done else f"ledger advance --date {date}{late}",
+        next_command="" if is_done else f"ledger {command}",
     )
 
 
@@ -167,8 +187,8 @@ def _stands(
     flow: Flow,
     row: Night | None,
     folder: NightFolder | None,
-    raws: Sequence[tuple[str, str, bool, bool, int, int]],
-    states: Counter[str],
+    raws: Sequence[_Count],
+    states: Collection[str],
 ) -> str:
     if row is not None and row.excluded_reason:
         return "excluded"
@@ -177,7 +197,7 @@ def _stands(
     if not raws:
         has = folder is not None and has_raws(folder, config.instrument)
         return "on disk" if has else "empty"
-    unsynced = any(state == flow.states[0] and not out for _, state, out, _, _, _ in raws)
+    unsynced = any(raw.state == flow.states[0] and not raw.quarantined for raw in raws)
     if unsynced:
         return flow.states[0]
     slowest = min(states, key=flow.position, default=flow.last)
@@ -488,13 +508,20 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         "sha256": row.sha256,
         "size_bytes": row.size_bytes,
         "attempts": row.attempts or None,
+        "next_retry": show_us(row.next_retry_us) if row.next_retry_us else None,
         "identity": row.identity,
     }
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
-        command = f"put it right, then {command}; or leave it: it blocks nothing"
+        released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"
+        if row.kind == "raw":
+            command = f"put it right, then {command}; or leave it: it blocks nothing"
+        elif row.is_discarded:
+            state, command = "discarded", released
+        else:
+            command = f"{released}; or `ledger quarantine discard {row.name} --reason TEXT`"
     elif row.kind == "raw" and row.state == flow.born:
         which = f"every frame of it but the last {row.lost_frames}, lost," if row.lost_frames else "every frame of it"
         because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"

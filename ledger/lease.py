@@ -4,6 +4,7 @@ import logging
 import os
 import socket
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -73,11 +74,7 @@ class Lease:
         row = session.execute(
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
         ).scalar_one()
-        if holder := living_holder(session, row, now):
-            raise Busy(
-                f"night {self.date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
-                f" {holder.host}) since {show_us(row.acquired_us)} UT; expected it to be free; try again later"
-            )
+        _refuse_held(session, row, self.date, now)
         row.run_id = self.run_id
         row.fence += 1
         row.acquired_us = row.heartbeat_us = now
@@ -127,6 +124,54 @@ def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:
         return None
     run = session.get(Run, lease.run_id)
     return None if run is None or is_dead(run) else run
+
+
+def refuse_held(session: Session, night: Night, now_us: int) -> None:
+    """Refuse to change a night that a living run holds.
+
+    Raises
+    ------
+    Busy
+        With who holds it, and since when.
+    """
+    row = session.execute(select(LeaseRow).where(col(LeaseRow.night_id) == night.id).with_for_update())
+    if lease := row.scalar_one_or_none():
+        _refuse_held(session, lease, night.date, now_us)
+
+
+def _refuse_held(session: Session, lease: LeaseRow, date: str, now_us: int) -> None:
+    if holder := living_holder(session, lease, now_us):
+        raise Busy(
+            f"night {date} is held by run {holder.id} (`ledger {holder.command}`, process {holder.pid} on"
+            f" {holder.host}) since {show_us(lease.acquired_us)} UT; expected it to be free; try again later"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Who works on a night: the fence of its lease, and the living run that holds it."""
+
+    fence: int = 0
+    run_id: int | None = None
+
+
+def read_hold(session: Session, night: Night, now_us: int) -> Hold:
+    """Return who works on a night."""
+    lease = session.get(LeaseRow, night.id)
+    if lease is None:
+        return Hold()
+    holder = living_holder(session, lease, now_us)
+    return Hold(lease.fence, holder.id if holder else None)
+
+
+def why_unsettled(before: Hold, now: Hold) -> str | None:
+    """Return why what was seen of a night from `before` until `now` says nothing; None if no run had it meanwhile.
+
+    Files and rows change one after the other.
+    """
+    if now.run_id is not None:
+        return f"run {now.run_id} works on it"
+    return None if now == before else "a run worked on it meanwhile"
 
 
 def is_dead(run: Run) -> bool:

@@ -78,7 +78,13 @@ class Machine:
         return result
 
     def advance(
-        self, folder: NightFolder, *, to: str | None = None, final: bool = False, late_reason: str | None = None
+        self,
+        folder: NightFolder,
+        *,
+        to: str | None = None,
+        final: bool = False,
+        late_reason: str | None = None,
+        is_patient: bool = False,
     ) -> Result:
         """Take a night forward.
 
@@ -92,6 +98,8 @@ class Machine:
             Number the night although it may still be written.
         late_reason : str, optional
             Assign frame IDs out of order, and why.
+        is_patient : bool
+            Leave products that failed alone until their time has come.
 
         Returns
         -------
@@ -116,7 +124,9 @@ class Machine:
                 self._pair(steps)
             for segment in flow.segments(target):
                 if result.stopped is None:
-                    result.stopped = self._advance_segment(steps, segment, final=final, late_reason=late_reason)
+                    result.stopped = self._advance_segment(
+                        steps, segment, final=final, late_reason=late_reason, is_patient=is_patient
+                    )
         return result
 
     def rollback(self, folder: NightFolder, *, to: str = "raw") -> Result:
@@ -274,7 +284,7 @@ class Machine:
         return self._numbered_us(book) is not None
 
     def _advance_segment(
-        self, steps: Steps, segment: Sequence[Step], *, final: bool, late_reason: str | None
+        self, steps: Steps, segment: Sequence[Step], *, final: bool, late_reason: str | None, is_patient: bool
     ) -> str | None:
         """Take products through one segment; return why that is not possible yet, or None."""
         first, flow = segment[0], steps.book.flow
@@ -286,22 +296,45 @@ class Machine:
         if behind and first.is_barrier:
             left = f"{counted(len(behind), 'product')} still to be {first.before}"
             return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
+        if held := self.held_up(flow, first, steps.folder, works):
+            return held
         try:
             if first is flow.steps[1] and flow.numbering is not None:
                 self.look(steps.folder, steps.book.night, works, final=final, late_reason=late_reason)
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)
                 works = self.store.works(steps.book.night)
-            self._move(steps, segment, works)
+            now_us = self.store.clock() if is_patient else None
+            self._move(steps, segment, works, now_us)
         except NotReady as exc:
             return str(exc)
         return None
 
-    def _move(self, steps: Steps, segment: Sequence[Step], works: Sequence[Work]) -> None:
-        """Write the night's own files of a segment, then take products through it."""
+    def held_up(self, flow: Flow, step: Step, folder: NightFolder, works: Sequence[Work]) -> str | None:
+        """Return why products in quarantine keep the whole night from a step, or None."""
+        if not step.is_barrier or self.config.failures.barrier == "skip":
+            return None
+        held = [
+            work
+            for work in works
+            if work.quarantine_reason
+            and not work.is_discarded
+            and flow.position(work.state) < flow.position(step.state)
+        ]
+        if not held:
+            return None
+        return (
+            f"{counted(len(held), 'product')} in quarantine before {step.state}, which takes the whole night:"
+            f" `ledger quarantine list --date {folder.date}` names them; release or discard them (or set"
+            " failures.barrier: skip)"
+        )
+
+    def _move(self, steps: Steps, segment: Sequence[Step], works: Sequence[Work], now_us: int | None) -> None:
+        """Write the night's own files of a segment, then take products through it; all of them, or those due now."""
         first, flow = segment[0], steps.book.flow
         ready = [w for w in works if flow.position(first.before) <= flow.position(w.state)]
         moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
+        moving = [w for w in moving if now_us is None or self.config.failures.is_due(w.next_retry_us, now_us)]
         if not moving:
             return
         steps.make_folder()

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Index,
     Integer,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlmodel import Field, SQLModel
@@ -116,6 +117,9 @@ class File(SQLModel, table=True):
     quarantine_reason: str | None = Field(default=None, index=True)  # out of the flow, and why
     error: str | None = None  # last failure, until the next success
     attempts: int = 0  # failures since the last success
+    next_retry_us: int | None = Field(default=None, sa_type=BigInteger)  # product that failed: when it is tried again
+    # product in quarantine that was given up: nothing waits for it
+    is_discarded: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
 
 
 class Lineage(SQLModel, table=True):

@@ -125,6 +125,9 @@ def plan_advance(
     stopped = _refusal(machine, flow, folder, works, target, final=final, late_reason=late_reason)
     reached = flow.position(flow.born if stopped else target)
     for step in flow.steps[1:reached]:
+        if stopped is None and (stopped := machine.held_up(flow, step, folder, works)):
+            reached = flow.position(step.before)
+    for step in flow.steps[1:reached]:
         moving = [w.product for w in inside if flow.position(w.state) < flow.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
     unwritten = [w.product for w in inside if w.state == flow.born] if reached > flow.position(flow.born) else []

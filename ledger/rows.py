@@ -21,6 +21,9 @@ class Work:
     product: Product
     quarantine_reason: str | None = None
     error: str | None = None
+    attempts: int = 0
+    next_retry_us: int | None = None
+    is_discarded: bool = False
 
 
 def to_works(
@@ -75,7 +78,18 @@ def to_works(
             timing_sha256=row.timing_sha256,
             size_bytes=row.size_bytes,
         )
-        works.append(Work(int(row.id or 0), row.state, product, row.quarantine_reason, row.error))
+        works.append(
+            Work(
+                int(row.id or 0),
+                row.state,
+                product,
+                row.quarantine_reason,
+                row.error,
+                row.attempts,
+                row.next_retry_us,
+                row.is_discarded,
+            )
+        )
     return sorted(works, key=lambda work: order_key(work.product))
 
 
@@ -122,6 +136,7 @@ def product_columns(product: Product) -> dict[str, Any]:
         "files": [],
         "cards": {},
         "attempts": 0,
+        "is_discarded": False,
     }
 
 

@@ -73,7 +73,7 @@ def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequ
             durable.put_in_place(outcome, steps.config.permissions.group)
         except FileNotFoundError:
             continue  # no header is torn: the product's next step fails, or a rollback drops it
-        except OSError as exc:
+        except (OSError, base.BadInput) as exc:
             raise NotReady(
                 f"{work.product.name}: its header may be torn and cannot be written again ({exc});"
                 " run `ledger audit`, and roll the night back"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ledger import durable
-from ledger.book import Book, Move
+from ledger.book import Book, Failure, Move
 from ledger.config import Config, LoadedStage
 from ledger.engine import Timed, timed
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotReady
@@ -177,22 +177,24 @@ class Steps:
     def _finish(self, finished: Sequence[tuple[Call, Future[Timed[Outcome]]]], direction: Direction) -> list[Work]:
         """Let the outcomes of calls take effect; return the products that moved."""
         done: list[tuple[Call, Timed[Outcome]]] = []
-        failures: list[tuple[Call, str]] = []
+        failures: list[tuple[Call, Exception]] = []
         for call, future in finished:
             try:
                 done.append((call, future.result()))
             except BrokenExecutor:
                 raise
             except Exception as exc:  # noqa: BLE001  one file's failure must not stop the others
-                failures.append((call, _reason(exc)))
+                failures.append((call, exc))
         self.book.lease.confirm()
         effective = []
         for call, outcome in done:
             try:
                 durable.put_in_place(outcome.value, self.config.permissions.group)
+            except base.BadInput as exc:  # found before anything was written
+                failures.append((call, exc))
             except OSError as exc:
                 self.is_torn = True  # it may have taken effect in part: the next run settles it
-                failures.append((call, _reason(exc)))
+                failures.append((call, exc))
             else:
                 effective.append((call, outcome))
         moves = [
@@ -211,7 +213,12 @@ class Steps:
             self._remove(call.work.product.frame_id or call.work.product.name, outcome.value.superseded)
             self.result.remarks.update(outcome.value.remarks)
         for step in {call.step for call, _ in failures}:
-            self._fail([(call.work, reason) for call, reason in failures if call.step == step], step, direction)
+            failed = [
+                Failure(call.work, _reason(exc), is_final=isinstance(exc, base.BadInput))
+                for call, exc in failures
+                if call.step == step
+            ]
+            self._fail(failed, step, direction)
         for move in moves:
             self.result.moved[move.verb] += 1
         self.reporter.advance(len(finished))
@@ -226,10 +233,19 @@ class Steps:
             reason = f"{exc}; its step is done, and what it superseded could not be removed: run the same command again"
             self.result.failed.append((name, reason))
 
-    def _fail(self, failures: Sequence[tuple[Work, str]], step: Step, direction: Direction) -> None:
-        self.book.failed(failures, step.verb(direction))
-        for work, reason in failures:
-            self.result.failed.append((work.product.frame_id or work.product.name, reason))
+    def _fail(self, failures: Sequence[Failure], step: Step, direction: Direction) -> None:
+        policy = self.config.failures if direction == "forward" else None
+        self.book.failed(failures, step.verb(direction), policy)
+        for failure in failures:
+            work = failure.work
+            is_put_aside = policy is not None and work.quarantine_reason is not None
+            told = "; it is in quarantine now: see `ledger quarantine list`" if is_put_aside else ""
+            self.result.failed.append((work.product.frame_id or work.product.name, failure.error + told))
+
+    def _fail_all(self, works: Sequence[Work], exc: Exception, step: Step, direction: Direction) -> None:
+        """Let a whole call of many products fail: what lies outside of the night is not one file's fault."""
+        self._fail([Failure(work, _reason(exc), counts=False) for work in works], step, direction)
+        self.reporter.advance(len(works))
 
     # many products at once
 
@@ -266,8 +282,7 @@ class Steps:
         except LedgerError as exc:
             # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
             self.is_torn |= direction == "reverse" and isinstance(exc, NotReady)
-            self._fail([(work, _reason(exc)) for work in batch], step, direction)
-            self.reporter.advance(len(batch))
+            self._fail_all(batch, exc, step, direction)
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
         self.is_torn = True
@@ -278,8 +293,7 @@ class Steps:
         try:
             durable.put_in_place(outcome.value, self.config.permissions.group)
         except OSError as exc:
-            self._fail([(work, _reason(exc)) for work in batch], step, direction)
-            self.reporter.advance(len(batch))
+            self._fail_all(batch, exc, step, direction)
             return
         evidence = {e.identity: e for e in outcome.value.evidence}
         withdrawn = set(outcome.value.withdrawn)
@@ -302,7 +316,8 @@ class Steps:
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove(self.folder.date, outcome.value.superseded)
         failed = [work for work in batch if work.product.identity in failures]
-        self._fail([(work, failures[work.product.identity]) for work in failed], step, direction)
+        reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
+        self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
         self.reporter.advance(len(batch))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stages import base
-from stages.base import BadInput, Job, Outcome, Part, Product, Raw
+from stages.base import BadInput, Job, Outcome, Part, Product, Raw, Retry
 from stages.cards import values
 from stages.cubes import CubeLayout, copy_frames, read_cube_layout
 from stages.files import retry_on_os_error
@@ -170,6 +170,8 @@ def product_timing(product: Product) -> Timing:
 
 
 def _rows(part: Part) -> Timing:
+    if not part.raw.timing.is_file():  # it was there when the file was registered
+        raise Retry(f"{part.raw.timing}: gone since it was registered; put it back and it is tried again")
     rows = read_used_rows(part.raw)
     indices = np.concatenate([np.arange(first, first + step * n, step) for first, step, n in part.runs])
     return select(rows, indices)

@@ -2,30 +2,45 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json
+from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, show_json, watched
+from ledger.errors import BadInput
+from ledger.report import counted
+
+if TYPE_CHECKING:
+    from ledger.deep_audit import Report
 
 
-@app.command(epilog="Example: ledger audit")
+@app.command(epilog="Example: ledger audit --deep --date 20260102")
 def audit(
     date: Date = None,
     laws: Annotated[
         list[Path] | None, typer.Option("--laws", metavar="FOLDER", help="A further folder of laws, as .sql files.")
     ] = None,
+    jobs: Jobs = None,
     *,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Read all files and copies again; compare every frame with raw.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Prove the laws: every frame accounted for, IDs in order, rows and files in agreement. Exit 1 if one is broken.
 
-    With --date, only that night's files are compared with their rows; the laws always hold for all nights.
+    With --date, only that night's files are compared with their rows; the laws always hold for all nights. With --deep,
+    files are read whole, and a night that a run works on meanwhile is not judged, and told.
     """
     from ledger import audit as auditing
+    from ledger.deep_audit import audit_deeply
     from ledger.scan import parse_date
 
+    if jobs is not None and not deep:
+        raise BadInput("--jobs is for --deep: expected both, or no --jobs")
     config = read_config()
+    wanted = parse_date(date) if date else None
+    report: Report | None = None
     checked, violations = [], []
     with open_store(config) as store:
         for law, found in auditing.check_laws(store, auditing.read_laws((auditing.AUDITS, *(laws or ())))):
@@ -33,21 +48,32 @@ def audit(
             violations += found
             if not as_json:
                 typer.echo(f"{'ok  ' if not found else 'FAIL'}  {law.says}")
-        on_disk = list(auditing.check_files(store, config, date=parse_date(date) if date else None))
+        if deep:
+            with watched(config) as (reporter, stop):
+                report = audit_deeply(store, config, date=wanted, jobs=jobs, reporter=reporter, stop=stop)
+        on_disk = report.violations if report else list(auditing.check_files(store, config, date=wanted))
         violations += on_disk
-        explained = auditing.explained(store)
+        explained = [*auditing.explained(store), *(report.explained if report else ())]
     if as_json:
-        show_json(
-            {
-                "laws": [law.name for law in checked],
-                "violations": [asdict(v) for v in violations],
-                "explained": [asdict(found) for found in explained],
-            }
-        )
+        facts = {
+            "laws": [law.name for law in checked],
+            "violations": [asdict(v) for v in violations],
+            "explained": [asdict(found) for found in explained],
+        }
+        show_json(facts | ({"compared": {**report.counts, "seconds": report.seconds}} if report else {}))
     else:
-        typer.echo(f"{'ok  ' if not on_disk else 'FAIL'}  rows and files agree")
+        says = "rows and files agree" + (", byte by byte, and products with raw, frame by frame" if deep else "")
+        typer.echo(f"{'ok  ' if not on_disk else 'FAIL'}  {says}")
         for reason in explained:
             typer.echo(f"explained: {reason}")
         for violation in violations:
             typer.echo(f"  {violation.law}: {violation.what}; next: {violation.next_step}")
+        if report:
+            typer.echo(_compared(report))
     raise typer.Exit(1 if violations else 0)
+
+
+def _compared(report: "Report") -> str:
+    n = report.counts
+    what = ", ".join(counted(n[noun], noun.removesuffix("s")) for noun in ("nights", "products", "frames"))
+    return f"compared: {what} and {n['bytes'] / 1e6:,.1f} MB in {report.seconds:.1f} s"

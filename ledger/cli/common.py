@@ -92,11 +92,16 @@ def open_machine(jobs: int | None = None, *, quiet: bool = False) -> Iterator["M
     from ledger.machine import Machine
 
     config = read_config()
-    with open_store(config) as store, _reporter(config, quiet=quiet) as reporter:
-        stop = Stop()
-        machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
-        with _signals(stop):
-            yield machine
+    with open_store(config) as store, watched(config, quiet=quiet) as (reporter, stop):
+        yield Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
+
+
+@contextmanager
+def watched(config: "Config", *, quiet: bool = False) -> Iterator[tuple[Reporter, Stop]]:
+    """Open what long work needs: who is told of it, and signals that ask it to stop."""
+    stop = Stop()
+    with _reporter(config, quiet=quiet) as reporter, _signals(stop):
+        yield reporter, stop
 
 
 @contextmanager

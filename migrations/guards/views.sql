@@ -77,7 +77,7 @@ WHERE file.kind = 'product' AND state.needs_copy
 -- What is out of the flow, and why.
 CREATE VIEW quarantine AS
 SELECT night.pipeline, night.date, file.kind, file.folder, file.name, file.state, file.n_frames,
-       file.quarantine_reason AS reason
+       file.quarantine_reason AS reason, file.attempts, file.is_discarded
 FROM file
 JOIN night ON night.id = file.night_id
 WHERE file.quarantine_reason IS NOT NULL

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from typing import Any, Literal
 
+import pytest
+
 from ledger.errors import LedgerError
 from ledger.machine import Machine
 from ledger.store import Store
 from tests.acceptance.syscalls import GO_ON, Answer, Call, run_stopping, why_not
-from tests.tools import missing
 from tests.world import World
 
 #: What a run does.
@@ -130,7 +131,7 @@ def run_under(
         If the run ended by an error that is none of the ledger's.
     """
     if reason := why_not():
-        missing(reason)
+        pytest.skip(f"missing: {reason}")  # on CI too: a kernel's abilities cannot be installed
     config = world.config
     ours, theirs = socket.socketpair()
 

@@ -68,6 +68,7 @@ def test_yesterdays_night_that_is_still_being_written_is_left_alone(three):
 
 
 def test_one_nights_failure_does_not_keep_the_others_from_being_tried(three):
+    three.data["failures"]["retry_minutes"] = 0
     blocking = three.destination / "20260102"
     blocking.write_text("whose?")
     outcomes = {date: outcome for _, date, outcome in caught_up(three)}

@@ -1,0 +1,162 @@
+"""What a deep audit reads of a night: one call for each raw file, product and manifest, made of their rows."""
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import zip_longest
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from ledger.config import Config
+from ledger.id_rows import Explained
+from ledger.models import Copy, Manifest, ManifestLine, Night
+from ledger.rows import Work
+from ledger.store import Store
+from stages.base import Product
+from stages.reread import Fault, Found, Recorded, reread, reread_raw
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call, and what is needed to say what to do about what it finds.
+
+    Attributes
+    ----------
+    path : Path
+        What it is about.
+    call : callable
+        Can be sent to a worker.
+    files : sequence of Recorded
+        That it reads; none of a raw file, which is nobody's to mend.
+    product : Product or None
+        Whose they are.
+    faults : sequence of Fault
+        What is known to be wrong already.
+    """
+
+    path: Path
+    call: Callable[[], Found]
+    files: Sequence[Recorded] = ()
+    product: Product | None = None
+    faults: Sequence[Fault] = ()
+
+
+class _OfProduct(Protocol):
+    identity: str
+
+
+T = TypeVar("T", bound=_OfProduct)
+
+
+def tasks_of(store: Store, config: Config, night: Night, works: Iterable[Work]) -> list[Task]:
+    """Return what to read of a night: raw files by stream and name, products in the order of `works`, manifests."""
+    folder, destination = folder_of(night), config.destination(night.pipeline) / night.date
+    lines = _lines(store, night)
+    return [
+        *_of_raws(store, night, folder),
+        *_of_products(works, folder / config.instrument.product_folder, _copies(store, night), lines),
+        *_of_manifests(store.manifests(night), lines, folder, destination),
+    ]
+
+
+def folder_of(night: Night) -> Path:
+    """Return the folder of a night."""
+    return Path(night.root) / night.date
+
+
+def afar(store: Store, night: Night) -> Iterator[Explained]:
+    """Yield copies at other hosts, which cannot be read here."""
+    hosts = Counter(copy.host for copy in store.copies(night) if copy.withdrawn_us is None and copy.host)
+    for host, n in sorted(hosts.items()):
+        yield Explained("afar", f"copies at {host} were not read again", n, night.date, night.date)
+
+
+def _of_raws(store: Store, night: Night, folder: Path) -> Iterator[Task]:
+    for row in store.raws(night):
+        if row.quarantine_reason:
+            continue  # nothing stands on it
+        cube = folder / row.folder / row.name
+        timing = Recorded(cube.with_suffix(".txt"), row.timing_sha256, row.timing_size_bytes, "raw_bytes")
+        yield Task(cube, partial(reread_raw, cube=cube, header_sha256=row.header_sha256, timing=timing))
+
+
+def _of_products(
+    works: Iterable[Work], folder: Path, copies: Iterable[Copy], lines: Iterable[ManifestLine]
+) -> Iterator[Task]:
+    """Yield what each product has: its own files, their copies, and the files that manifests name."""
+    copies_of, lines_of = _by_identity(copies), _by_identity(lines)
+    for work in works:
+        product = work.product
+        recorded = [(product.sha256, product.size_bytes), (product.timing_sha256, None)]
+        facts = zip_longest(product.files, recorded[: len(product.files)], fillvalue=(None, None))
+        own = [Recorded(folder / str(name), sha256, size_bytes) for name, (sha256, size_bytes) in facts]
+        elsewhere = _elsewhere(own, copies_of.pop(product.identity, []), lines_of.pop(product.identity, []))
+        files = [*own, *elsewhere]
+        cube = own[0].path if own else None
+        call = partial(reread, files=files, cube=cube, parts=product.parts if own else ())
+        yield Task(cube or folder / product.name, call, files, product)
+    for identity in {**copies_of, **lines_of}:  # of products that are no more
+        files = _elsewhere([], copies_of.get(identity, []), lines_of.get(identity, []))
+        yield Task(files[0].path, partial(reread, files=files), files)
+
+
+def _elsewhere(own: Sequence[Recorded], copies: Iterable[Copy], lines: Iterable[ManifestLine]) -> list[Recorded]:
+    """Return the copies of a product's files, and what manifests say of either, each file once."""
+    files: dict[tuple[Path, int | None], Recorded] = {}
+    for copy in copies:
+        path = Path(copy.path)
+        is_of_state = bool(own) and own[0].path.name == path.name
+        of = own[0].path if is_of_state else None
+        files[path, copy.size_bytes] = Recorded(path, copy.sha256, copy.size_bytes, "copy", of)
+        for file in own[1:] if is_of_state else ():
+            sent = path.with_name(file.path.name)
+            files[sent, None] = Recorded(sent, file.sha256, None, "copy", file.path)
+    known = {(file.path, file.size_bytes) for file in own}
+    for line in lines:
+        path, sha256 = Path(line.path), own[0].sha256 if own else None
+        if (path, line.size_bytes) not in known:
+            files.setdefault((path, line.size_bytes), Recorded(path, sha256, line.size_bytes, "manifest"))
+    return list(files.values())
+
+
+def _of_manifests(
+    manifests: Iterable[Manifest], lines: Sequence[ManifestLine], folder: Path, destination: Path
+) -> Iterator[Task]:
+    """Yield the manifests that stand, here and at the destination, and whether their lines on record are theirs."""
+    for manifest in manifests:
+        path = folder / manifest.name
+        files = [
+            Recorded(path, manifest.sha256, law="manifest"),
+            Recorded(destination / manifest.name, manifest.sha256, law="manifest", copy_of=path),
+        ]
+        text = [f"{x.frame_id}|{x.path}|{x.size_bytes}\r\n" for x in lines if x.manifest_id == manifest.id]
+        sha256 = hashlib.sha256(os.fsencode("".join(text))).hexdigest()
+        what = f"the lines of {path} on record have SHA-256 {sha256}, expected {manifest.sha256}"
+        faults = [Fault("manifest", path, what)] if sha256 != manifest.sha256 else []
+        yield Task(path, partial(reread, files=files), files, faults=faults)
+
+
+def _copies(store: Store, night: Night) -> list[Copy]:
+    """Return the proofs that stand, of copies that can be read here."""
+    return [copy for copy in store.copies(night) if copy.withdrawn_us is None and not copy.host]
+
+
+def _lines(store: Store, night: Night) -> list[ManifestLine]:
+    """Return the lines of the manifests that stand, in their order."""
+    query = select(ManifestLine).join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
+    of_night = query.where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
+    with store.read() as session:
+        return list(session.execute(of_night.order_by(col(Manifest.id), col(ManifestLine.position))).scalars())
+
+
+def _by_identity(rows: Iterable[T]) -> dict[str, list[T]]:
+    found: dict[str, list[T]] = {}
+    for row in rows:
+        found.setdefault(row.identity, []).append(row)
+    return found
