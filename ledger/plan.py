@@ -271,6 +271,8 @@ def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
         exposure_us=facts.exposure_us,
         cards=facts.cards,
         lost_frames=facts.lost_frames,
+        timing_size_bytes=facts.timing_size_bytes,
+        timing_mtime_ns=facts.timing_mtime_ns,
     )
 
 

@@ -114,6 +114,8 @@ def to_raw(night: Night, row: File) -> Raw:
         exposure_us=int(row.exposure_us or 0),
         cards=row.cards,
         lost_frames=row.lost_frames,
+        timing_size_bytes=int(row.timing_size_bytes or 0),
+        timing_mtime_ns=row.timing_mtime_ns,
     )
 
 

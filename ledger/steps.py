@@ -347,7 +347,7 @@ class Steps:
             If a raw file is not.
         """
         parts = [part for work in works for part in work.product.parts]
-        gone = [p.raw.cube for p in parts if not p.raw.cube.is_file() or p.raw.cube.stat().st_size != p.raw.size_bytes]
+        gone = [part.raw.cube for part in parts if not part.raw.is_there]
         if gone:
             raise NotReady(f"{gone[0]}: gone or changed; expected the raw file that the product can be made of again")
         names = {name for work in works for name in (*work.product.files, *self.names_of(work.product))}

@@ -154,6 +154,10 @@ class Raw:
         Values of ``Instrument.keywords_kept()`` that its header has.
     lost_frames : int
         Frames that the header declares beyond those: a salvaged file has no pixels or no time for them.
+    timing_size_bytes : int
+        Of the txt, when registered.
+    timing_mtime_ns : int or None
+        The same; None if the txt is not to be compared with what it was.
     """
 
     cube: Path
@@ -168,6 +172,13 @@ class Raw:
     exposure_us: int
     cards: Mapping[str, Any]
     lost_frames: int = 0
+    timing_size_bytes: int = 0
+    timing_mtime_ns: int | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the cube is there, of its size: what was made of it can be made again."""
+        return self.cube.is_file() and self.cube.stat().st_size == self.size_bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,9 +80,9 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     Raises
     ------
     BadInput
-        If the cube is missing or not such a file, or has cards that funpack would not give back.
+        If the cube is not such a file, or has cards that funpack would not give back.
     Retry
-        If the system fails to read or write, or gives back other bytes than were written.
+        If the cube is missing, the system fails to read or write, or gives back other bytes than were written.
     """
     name, *others = job.product.files
     plain, final = job.folder / name, job.folder / (name + SUFFIX)
@@ -128,9 +128,9 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     Raises
     ------
     BadInput
-        If the file is missing, or not the one that was made, or not such a file.
+        If the file is not the one that was made, or not such a file.
     Retry
-        If the system fails to read or write.
+        If the file is missing, or the system fails to read or write.
     """
     name, *others = job.product.files
     if not name.endswith(SUFFIX):
@@ -464,13 +464,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
 
     Raises
     ------
-    BadInput
-        If the file is missing.
     Retry
-        In place of any other ``OSError`` of the block.
+        If the file is missing, and in place of any ``OSError`` of the block.
     """
     if not path.is_file():
-        raise BadInput(f"{path}: missing, expected the product's file; audit the night")
+        raise Retry(f"{path}: missing, expected the product's file; {_BRING_BACK}")
     with retry_on_os_error(path), path.open("rb") as file:
         yield file
 

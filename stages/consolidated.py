@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from stages import base
-from stages.base import BadInput, Job, Outcome, Part, Product, Raw, Retry
+from stages.base import BadInput, Irreversible, Job, Outcome, Part, Product, Raw
 from stages.cards import values
 from stages.cubes import CubeLayout, copy_frames, read_cube_layout
-from stages.files import retry_on_os_error
-from stages.header import HeaderRules, check_unchanged, product_header
+from stages.files import check_unchanged, retry_on_os_error
+from stages.header import HeaderRules, product_header
 from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
 
 Parameters = HeaderRules
@@ -79,7 +79,32 @@ def forward(*, job: Job, params: HeaderRules) -> Outcome:
     )
 
 
-reverse = base.remove_outputs
+def reverse(*, job: Job, params: HeaderRules) -> Outcome:
+    """Remove the product's cube and txt, unless they hold the only copy of a frame.
+
+    Parameters
+    ----------
+    job : Job
+        One product.
+    params : HeaderRules
+        Not used.
+
+    Returns
+    -------
+    Outcome
+        Cube and txt are superseded by nothing.
+
+    Raises
+    ------
+    Irreversible
+        If a raw file is gone, or its size is another.
+    """
+    for part in job.product.parts:
+        if not part.raw.is_there:
+            raise Irreversible(
+                f"{part.raw.cube}: gone or changed; expected the raw file that the product can be made of again"
+            )
+    return base.remove_outputs(job=job, params=params)
 
 
 def night_files(*, job: Job, params: HeaderRules) -> dict[str, bytes]:
@@ -170,8 +195,6 @@ def product_timing(product: Product) -> Timing:
 
 
 def _rows(part: Part) -> Timing:
-    if not part.raw.timing.is_file():  # it was there when the file was registered
-        raise Retry(f"{part.raw.timing}: gone since it was registered; put it back and it is tried again")
     rows = read_used_rows(part.raw)
     indices = np.concatenate([np.arange(first, first + step * n, step) for first, step, n in part.runs])
     return select(rows, indices)
@@ -179,7 +202,7 @@ def _rows(part: Part) -> Timing:
 
 def _read_layout(raw: Raw) -> CubeLayout:
     """Return where the frames lie that are used: the file is as registered, so a short one was salvaged."""
-    check_unchanged(raw)
+    check_unchanged(raw.cube, raw.size_bytes, raw.mtime_ns)
     layout = read_cube_layout(raw.cube, may_be_short=True)
     if layout.n_whole < raw.n_frames:
         raise BadInput(

@@ -1,4 +1,4 @@
-"""Files: what the system's errors mean to a stage."""
+"""Files: what the system's errors, and files that are not as registered, mean to a stage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,3 +28,31 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
             f"{exc.filename or path}: the system refused to read or write it ({exc.strerror or exc}); "
             "check permissions, free space and the disk, then run again"
         ) from exc
+
+
+def check_unchanged(path: Path, size_bytes: int, mtime_ns: int) -> None:
+    """Raise unless a file is there as it was registered.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    size_bytes, mtime_ns : int
+        As registered.
+
+    Raises
+    ------
+    Retry
+        If it is gone, differs, or the system does not tell: it may be put back as it was.
+    """
+    with retry_on_os_error(path):
+        try:
+            now = path.stat()
+        except FileNotFoundError as exc:
+            raise Retry(f"{path}: gone since it was registered; put it back and it is tried again") from exc
+    if (now.st_size, now.st_mtime_ns) != (size_bytes, mtime_ns):
+        raise Retry(
+            f"{path}: changed underneath: {now.st_size} bytes, modified at {now.st_mtime_ns} ns, "
+            f"registered with {size_bytes} bytes, {mtime_ns} ns; "
+            "put it back as it was and it is tried again, or roll the night back and advance it with the new one"
+        )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from stages.base import BadInput, Instrument, Job, Product, Raw
+from stages.base import BadInput, Instrument, Job, Product
 from stages.cards import CARD, END, FIELD, carried_frame_id, make_card, padded, quote, read_header, split_cards
-from stages.files import retry_on_os_error
+from stages.files import check_unchanged
 from stages.formats import fix_cards
 
 #: How much of its header a product shows: one level for each of the states that write headers.
@@ -64,31 +64,6 @@ class HeaderRules:
 
     time_cards_from_exposure_start: bool = False
     keep_digits: tuple[str, ...] = ("CD?_?*", "PC?_?*", "CDELT*")
-
-
-def check_unchanged(raw: Raw) -> None:
-    """Raise unless a raw cube has the size and modification time that it was registered with.
-
-    Parameters
-    ----------
-    raw : Raw
-        As registered.
-
-    Raises
-    ------
-    BadInput
-        If it changed underneath.
-    Retry
-        If the system does not tell, or it is not there.
-    """
-    with retry_on_os_error(raw.cube):
-        now = raw.cube.stat()
-    if (now.st_size, now.st_mtime_ns) != (raw.size_bytes, raw.mtime_ns):
-        raise BadInput(
-            f"{raw.cube}: changed underneath: {now.st_size} bytes, modified at {now.st_mtime_ns} ns, "
-            f"registered with {raw.size_bytes} bytes, {raw.mtime_ns} ns; "
-            "restore the raw file, or forget it and scan again"
-        )
 
 
 def exposure_id_of(frame_id: str) -> str:
@@ -150,12 +125,12 @@ def product_header(job: Job, level: Level, rules: HeaderRules) -> tuple[bytes, d
     Raises
     ------
     BadInput
-        If the raw file changed or is unreadable, or the header cannot be made.
+        If the raw file is unreadable, or the header cannot be made.
     Retry
-        If the raw file could not be read.
+        If the raw file changed or could not be read.
     """
     raw = job.product.parts[0].raw
-    check_unchanged(raw)
+    check_unchanged(raw.cube, raw.size_bytes, raw.mtime_ns)
     raw_header = read_header(raw.cube)
     try:
         return build_header(raw_header, job.product, job.instrument, level, rules)

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import BadInput, Raw, Retry
+from stages.files import check_unchanged
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -170,8 +171,10 @@ def read_used_rows(raw: Raw) -> Timing:
         If the timing file is bad, or has not as many rows as the cube has frames; that of a salvaged cube
         may have more rows than are used, up to one for each frame that the header declares.
     Retry
-        If it could not be read.
+        If it changed since it was registered, or could not be read.
     """
+    if raw.timing_mtime_ns is not None:
+        check_unchanged(raw.timing, raw.timing_size_bytes, raw.timing_mtime_ns)
     rows = read_timing(raw.timing, may_be_cut=raw.lost_frames > 0)
     if not raw.n_frames <= rows.n <= raw.n_frames + raw.lost_frames:
         raise BadInput(

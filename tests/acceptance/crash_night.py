@@ -1,8 +1,8 @@
 """A small night that is brought to the begin of a run, killed or hindered, and looked at, again and again."""
 
 import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
 
 import pytest
 
@@ -14,6 +14,8 @@ IS_WHOLE = os.environ.get("TEST_CRASH") == "all"
 #: In how many tests the points of a run are taken, so that they run side by side.
 N_PORTIONS = 16 if IS_WHOLE else 1
 
+T = TypeVar("T")
+
 directions = pytest.mark.parametrize("direction", ACTS)
 portions = pytest.mark.parametrize("portion", range(N_PORTIONS))
 
@@ -21,6 +23,11 @@ portions = pytest.mark.parametrize("portion", range(N_PORTIONS))
 def chosen(n: int, portion: int, sample: int) -> range:
     """Return the fault points of a portion, of `n`; where they are sampled, `sample` of them."""
     return range(portion, n, N_PORTIONS) if IS_WHOLE else range(n // 7, n, -(-n // sample))
+
+
+def whole_or(every: Iterable[T], sample: Iterable[T]) -> list[T]:
+    """Return everything, or a sample where samples are taken."""
+    return list(every if IS_WHOLE else sample)
 
 
 def simulate_small(world: World) -> None:

@@ -9,7 +9,7 @@ import pytest
 from astropy.io import fits
 
 from stages import consolidated
-from stages.base import BadInput, Part, Retry
+from stages.base import BadInput, Irreversible, Part, Retry
 from stages.consolidated import Parameters, forward, night_files, reverse
 from stages.timing import format_timing, read_timing, select
 from tests.stages.samples import (
@@ -138,11 +138,25 @@ def test_forward_and_reverse_leave_the_night_as_it_was(night, raws):
     assert after == before
 
 
-def test_a_raw_file_that_changed_is_refused(night, raws):
-    job = make_job(night, make_product(Part(raws[0], ((0, 1, 10),)), Part(raws[1], ((0, 1, 10),))))
-    raws[1].cube.touch()
-    with pytest.raises(BadInput, match="changed underneath"):
+@pytest.mark.parametrize("file", ["cube", "timing"])
+def test_a_raw_file_that_changed_may_be_put_back(night, raws, file):
+    status = raws[1].timing.stat()
+    raw = replace(raws[1], timing_size_bytes=status.st_size, timing_mtime_ns=status.st_mtime_ns)
+    job = make_job(night, make_product(Part(raws[0], ((0, 1, 10),)), Part(raw, ((0, 1, 10),))))
+    path = getattr(raw, file)
+    path.touch()
+    with pytest.raises(Retry, match=f"{path}: changed underneath"):
         forward(job=job, params=Parameters())
+    path.unlink()
+    with pytest.raises(Retry, match=f"{path}: gone since it was registered"):
+        forward(job=job, params=Parameters())
+
+
+def test_the_only_copy_of_a_frame_is_not_removed(night, raws):
+    product = make_product(Part(raws[0], ((0, 1, 10),)), Part(raws[1], ((0, 1, 10),)), files=("a.fits", "a.txt"))
+    raws[1].cube.rename(raws[1].cube.with_suffix(".elsewhere"))
+    with pytest.raises(Irreversible, match=f"{raws[1].cube}: gone or changed"):
+        reverse(job=make_job(night, product), params=Parameters())
 
 
 @pytest.mark.parametrize("keep", [0, 1, 69])
