@@ -121,6 +121,12 @@ class Failures(_Block):
         return next_retry_us is None or not now_us < next_retry_us <= now_us + LONGEST_WAIT_MINUTES * 60e6
 
 
+class Space(_Block):
+    """What disks keep free."""
+
+    keep_free_mb: float | None = Field(default=100, ge=0, strict=True, allow_inf_nan=False)
+
+
 class StateConfig(_Block):
     """A state: the stage that makes it, the names of its edges, and what it stands on."""
 
@@ -146,6 +152,7 @@ class Config(_Block):
     salvage: bool = Field(default=False, strict=True)
     log: Path
     failures: Failures = Failures()
+    space: Space = Space()
     permissions: Permissions = Permissions()
     instrument: Instrument
     header: dict[str, Any] = Field(default_factory=dict)

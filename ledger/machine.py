@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import engine, frame_ids, gate, registration, scan
+from ledger import engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
@@ -125,7 +125,7 @@ class Machine:
             for segment in flow.segments(target):
                 if result.stopped is None:
                     result.stopped = self._advance_segment(
-                        steps, segment, final=final, late_reason=late_reason, is_patient=is_patient
+                        steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
         return result
 
@@ -284,9 +284,16 @@ class Machine:
         return self._numbered_us(book) is not None
 
     def _advance_segment(
-        self, steps: Steps, segment: Sequence[Step], *, final: bool, late_reason: str | None, is_patient: bool
+        self,
+        steps: Steps,
+        segment: Sequence[Step],
+        target: str,
+        *,
+        final: bool,
+        late_reason: str | None,
+        is_patient: bool,
     ) -> str | None:
-        """Take products through one segment; return why that is not possible yet, or None."""
+        """Take products through one segment on the way to `target`; return why that is not possible yet, or None."""
         first, flow = segment[0], steps.book.flow
         works = self.store.works(steps.book.night)
         if not works:
@@ -301,6 +308,8 @@ class Machine:
         try:
             if first is flow.steps[1] and flow.numbering is not None:
                 self.look(steps.folder, steps.book.night, works, final=final, late_reason=late_reason)
+            if short := space.shortfall(self.config, steps.folder, self.need(flow, works, target)):
+                return short
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)
                 works = self.store.works(steps.book.night)
@@ -309,6 +318,10 @@ class Machine:
         except NotReady as exc:
             return str(exc)
         return None
+
+    def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
+        """Return how much room products need to reach `target`."""
+        return space.needed(flow, works, target, self.store.compression_ratio())
 
     def held_up(self, flow: Flow, step: Step, folder: NightFolder, works: Sequence[Work]) -> str | None:
         """Return why products in quarantine keep the whole night from a step, or None."""

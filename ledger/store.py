@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Select, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
 from ledger import schema
@@ -298,6 +299,27 @@ class Store:
         with self.read() as session:
             seconds, size = session.execute(select(func.sum(recent.c.seconds), func.sum(recent.c.size_bytes))).one()
         return float(seconds) / float(size) if seconds and size else None
+
+    def compression_ratio(self) -> float | None:
+        """Return how many bytes the products compressed lately have for each byte of their frames; None without any."""
+        recent = (
+            select(col(File.id), col(File.size_bytes))
+            .where(col(File.kind) == "product", col(File.sha256).is_not(None))
+            .order_by(col(File.id).desc())
+            .limit(200)
+            .subquery()
+        )
+        raw = aliased(File)
+        plain = func.sum(1.0 * col(raw.size_bytes) * col(Lineage.n_frames) / col(raw.n_frames))
+        query = (
+            select(plain)
+            .join_from(recent, Lineage, col(Lineage.product_id) == recent.c.id)
+            .join(raw, col(raw.id) == col(Lineage.raw_id))
+        )
+        with self.read() as session:
+            packed_bytes = session.execute(select(func.sum(recent.c.size_bytes))).scalar()
+            plain_bytes = session.execute(query).scalar()
+        return float(packed_bytes) / float(plain_bytes) if packed_bytes and plain_bytes else None
 
 
 def of_night(pipeline: str, date: str) -> Select[Night]:
