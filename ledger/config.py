@@ -127,6 +127,15 @@ class Space(_Block):
     keep_free_mb: float | None = Field(default=100, ge=0, strict=True, allow_inf_nan=False)
 
 
+class Backup(_Block):
+    """Copies of the database."""
+
+    automatic: bool = Field(default=True, strict=True)
+    folder: Path = Path("backups")
+    keep: int = Field(default=5, ge=1, strict=True)
+    keep_days: int = Field(default=7, ge=1, strict=True)
+
+
 class StateConfig(_Block):
     """A state: the stage that makes it, the names of its edges, and what it stands on."""
 
@@ -153,6 +162,7 @@ class Config(_Block):
     log: Path
     failures: Failures = Failures()
     space: Space = Space()
+    backup: Backup = Backup()
     permissions: Permissions = Permissions()
     instrument: Instrument
     header: dict[str, Any] = Field(default_factory=dict)
@@ -508,6 +518,7 @@ def _absolute(config: Config, base: Path) -> Config:
             "engineering": pipeline(config.engineering),
             "transfer": Transfer(destination=place(config.transfer.destination)),
             "log": place(config.log),
+            "backup": config.backup.model_copy(update={"folder": place(config.backup.folder)}),
             "instrument": replace(config.instrument, dictionary=dictionary),
         }
     )

@@ -92,6 +92,18 @@ def remove_folder_if_empty(folder: Path) -> None:
         sync_folder(folder.parent)
 
 
+def replace(source: Path, final: Path) -> None:
+    """Give a file that is complete and synced its final name."""
+    put_in_place(Outcome(outputs={final: source}))
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    with _closing(descriptor, path):
+        os.fsync(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames and removals in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)

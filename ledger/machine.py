@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import engine, frame_ids, gate, registration, scan, space
+from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
@@ -192,8 +192,10 @@ class Machine:
         BadInput
             If the destination is missing.
         NotReady
-            If the night is before the first one, or its products are not the ledger's.
+            If the night is before the first one, its products are not the ledger's, or the database is an older one.
         """
+        if outdated := backup.why_outdated(self.store, self.config):
+            raise NotReady(outdated)
         flow = self.flows[folder.pipeline]
         with self.store.read() as session:
             gate.refuse_outside(session, self.config, flow, folder)

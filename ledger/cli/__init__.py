@@ -5,6 +5,7 @@ import sys
 from ledger.cli import (
     advance,
     audit,
+    backup,
     catch_up,
     demo,
     exclude,
@@ -29,6 +30,7 @@ BUG = 3
 __all__ = [
     "advance",
     "audit",
+    "backup",
     "catch_up",
     "demo",
     "exclude",

@@ -74,14 +74,17 @@ def read_config() -> "Config":
 
 
 @contextmanager
-def open_store(config: "Config") -> Iterator["Store"]:
-    """Open the database, checked to be at the code's revision."""
+def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
+    """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
+    from ledger import backup
     from ledger.store import Store
 
     store = Store(config.database.url)
     try:
         store.open()
         yield store
+        if changes and (complaint := backup.after_work(store, config)):
+            typer.echo(f"ledger: {complaint}", err=True)
     finally:
         store.close()
 
@@ -92,7 +95,7 @@ def open_machine(jobs: int | None = None, *, quiet: bool = False) -> Iterator["M
     from ledger.machine import Machine
 
     config = read_config()
-    with open_store(config) as store, watched(config, quiet=quiet) as (reporter, stop):
+    with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
         yield Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
 
 
