@@ -1,6 +1,7 @@
 """The machine: takes a night forward to a state, or back to one, and settles what dead runs left."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,12 @@ from ledger.report import Reporter, Result, Silent, Stop, counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder
 from ledger.sequence import standing
-from ledger.settle import settle
+from ledger.settle import Leftovers, find_leftovers, settle
 from ledger.steps import Steps
 from ledger.store import Store
+
+#: Number of no run: who only looks, holds nothing.
+NOBODY = 0
 
 
 class Machine:
@@ -163,17 +167,7 @@ class Machine:
             with Lease(self.store, night, run_id) as lease, engine.executor(self.config, self.jobs) as pool:
                 book = Book(self.store, flow, night, lease, self.config.instrument.prefix)
                 in_order = False
-                steps = Steps(
-                    book,
-                    folder,
-                    self.config,
-                    self.stages,
-                    executor=pool,
-                    workers=engine.workers_of(self.config, self.jobs),
-                    reporter=self.reporter,
-                    stop=self.stop,
-                    result=result,
-                )
+                steps = self._steps(book, folder, pool, result)
                 yield steps, result
                 result.count_states(work.state for work in self.store.works(night))
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
@@ -183,6 +177,26 @@ class Machine:
             raise
         finally:
             self.store.end_run(run_id, status, in_order=in_order)
+
+    def _steps(self, book: Book, folder: NightFolder, pool: Executor, result: Result) -> Steps:
+        return Steps(
+            book,
+            folder,
+            self.config,
+            self.stages,
+            executor=pool,
+            workers=engine.workers_of(self.config, self.jobs),
+            reporter=self.reporter,
+            stop=self.stop,
+            result=result,
+        )
+
+    def leftovers(self, folder: NightFolder, night: Night) -> Leftovers:
+        """Return what dead runs left of a night, and what the next one does about it; nothing is changed."""
+        flow = self.flows[folder.pipeline]
+        book = Book(self.store, flow, night, Lease(self.store, night, run_id=NOBODY), self.config.instrument.prefix)
+        steps = self._steps(book, folder, engine.Inline(), Result(folder.pipeline, folder.date))
+        return find_leftovers(steps, self.store.works(night))
 
     def check_advance(self, folder: NightFolder, target: str) -> None:
         """Refuse what cannot go well, before anything is changed.

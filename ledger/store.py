@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
@@ -108,6 +108,11 @@ class Store:
             reason = str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
             if "guard:" in reason:
                 raise StateError(f"the database refused: {reason.split('guard:', 1)[1].strip()}") from exc
+            if type(exc) is DatabaseError:  # of no kind: SQLite's "malformed", "not a database"
+                raise LedgerError(
+                    f"database {self.shown} is damaged: {reason}; move it away, and"
+                    " `ledger backup --restore` the newest backup"
+                ) from exc
             raise
 
     @cached_property
