@@ -66,7 +66,8 @@ def opened(path: Path) -> Iterator[FileIO]:
             if exc.errno in _NO_FILE:
                 raise BadInput(f"{path}: {exc.strerror}, expected a file; remove it, or put the file in place") from exc
             raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BadInput(f"{path}: not a file, expected one; remove it, or put the file in place")
         with FileIO(descriptor) as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise BadInput(f"{path}: not a file, expected one; remove it, or put the file in place")
             yield file

@@ -224,7 +224,11 @@ def _cards(cube: Path, header: bytes, keywords: tuple[str, ...]) -> dict[str, An
 
 def _exposure_us(cube: Path, keyword: str, cards: dict[str, Any]) -> int:
     exposure_s = cards.get(keyword)
-    if isinstance(exposure_s, bool) or not isinstance(exposure_s, int | float) or not 0 <= exposure_s <= _MOST_EXPOSURE_S:
+    if (
+        isinstance(exposure_s, bool)
+        or not isinstance(exposure_s, int | float)
+        or not 0 <= exposure_s <= _MOST_EXPOSURE_S
+    ):
         found = "no value" if exposure_s is None else repr(exposure_s)
         raise BadInput(
             f"{cube}: {keyword} has {found}, expected the exposure time in seconds, from 0 to {_MOST_EXPOSURE_S}"

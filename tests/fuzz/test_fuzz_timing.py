@@ -71,7 +71,9 @@ def timings(draw):
         elif change == "i":
             lines.insert(at, draw(st.binary(max_size=60)))
         elif change == "h":
-            lines.insert(0, draw(st.sampled_from((b"#", b"#\n", b"\xef\xbb\xbf# BOM\n", b"\xef\xbb\xbf", b"# \xff\0\n"))))
+            lines.insert(
+                0, draw(st.sampled_from((b"#", b"#\n", b"\xef\xbb\xbf# BOM\n", b"\xef\xbb\xbf", b"# \xff\0\n")))
+            )
         elif change == "l" and lines:
             lines[at] = b" ".join(words) + draw(st.sampled_from((b" " * 10**6, b"1" * 10**6, b"\0" * 10**6))) + b"\n"
     content = b"".join(lines)
