@@ -181,7 +181,8 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
         for path in sorted(folder.iterdir()):
             is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
             is_stray = folder == steps.product_folder and path.name in possible - expected
-            if (is_temporary or is_stray) and path.is_file():
+            is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
+            if (is_temporary or is_stray) and (is_link or not path.is_dir()):
                 strays.append(path)
     return strays
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.errors import BadInput
-from ledger.report import Reporter, Result, Stop, counted
+from ledger.report import Reporter, Result, Stop, counted, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -142,7 +142,9 @@ def _open_log(path: Path) -> logging.Logger:
     log.propagate = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
+        )
     except OSError as exc:
         raise BadInput(
             f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
@@ -171,6 +173,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Say one thing."""
+        text = printable(text)
         self.log.info("%s", text)
         if not self.quiet:
             print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
@@ -210,6 +213,7 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Say one thing above the bars."""
+        text = printable(text)
         self.log.info("%s", text)
         if self._progress is not None:
             self._progress.console.print(text, highlight=False, markup=False)
@@ -242,7 +246,7 @@ def show_json(value: object) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:
     """Print a table: drawn on a terminal, with the columns `right` flush right; tab-separated elsewhere."""
-    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    texts = [["" if value is None else printable(str(value)) for value in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *texts):
             typer.echo("\t".join(row))
@@ -271,19 +275,19 @@ def show_result(result: Result, *, as_json: bool) -> None:
     if result.registered:
         typer.echo(f"  registered   {counted(result.registered, 'raw file')}")
     for name, reason in result.quarantined:
-        typer.echo(f"  quarantined  {name}: {reason}")
+        typer.echo(printable(f"  quarantined  {name}: {reason}"))
     for name, what in result.salvaged:
-        typer.echo(f"  salvaged     {name}: {what}")
+        typer.echo(printable(f"  salvaged     {name}: {what}"))
     for text in result.settled:
-        typer.echo(f"  settled      {text}")
+        typer.echo(printable(f"  settled      {text}"))
     for line in _remarks(result):
-        typer.echo(f"  remark       {line}")
+        typer.echo(printable(f"  remark       {line}"))
     for name, error in result.failed:
-        typer.echo(f"  FAILED       {name}: {error}")
+        typer.echo(printable(f"  FAILED       {name}: {error}"))
     if result.states:
         typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))
     if result.stopped:
-        typer.echo(f"  stopped      {result.stopped}")
+        typer.echo(printable(f"  stopped      {result.stopped}"))
 
 
 def _remarks(result: Result) -> list[str]:
