@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.14 python3.11 python3; 
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test crashtest bench lint tools clean
+.PHONY: demo test crashtest fuzz bench lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.
 demo: $(VENV)/.installed
@@ -20,6 +20,12 @@ test: lint tools
 crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -n auto tests/acceptance/test_crash_matrix.py tests/acceptance/test_crash_errors.py \
 		tests/acceptance/test_fault_points.py tests/acceptance/test_database_dies.py $(PYTEST)
+
+# Ever new files, names and configurations from outside, a hundred times as many as in `make test`, or TEST_FUZZ times;
+# the seed is printed, and `make fuzz SEED=…` repeats a run.
+fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom)
+fuzz: $(VENV)/.installed-dev
+	TEST_FUZZ=$(or $(TEST_FUZZ),all) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(strip $(SEED)) $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.
 bench: $(VENV)/.installed

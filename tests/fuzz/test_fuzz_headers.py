@@ -2,18 +2,15 @@
 
 import dataclasses
 import json
-import warnings
 
 import pytest
-from astropy.io import fits
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.config import packaged_config, read_config
 from ledger.id_headers import HeaderCheck, LiveId
 from stages import compressed, consolidated, fixed, identified, synced
 from stages.base import BadInput, Instrument, Job, Raw, Stream
-from stages.cubes import read_cube_layout, read_packed_header
 from stages.header import HeaderRules
 from stages.raw import inspect
 from stages.reread import Recorded, reread, reread_raw
@@ -21,7 +18,7 @@ from stages.timing import format_timing
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.cubes import GOOD, PIXELS, SHAPE, VALUES, Content, contents, headers, image_of
 from tests.fuzz.profiles import fuzz
-from tests.stages.samples import CARDS, apply, make_header, make_pixels, make_timing, pad
+from tests.stages.samples import CARDS, apply, make_header, make_timing
 
 INSTRUMENT = Instrument("VAMPIRES", (Stream("vcam1", 1), Stream("vcam2", 2)), rule_keywords=("RET-ANG1", "FILTER01"))
 STREAM = INSTRUMENT.streams[0]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.report import is_utf8, printable
@@ -74,7 +74,7 @@ def oddities(draw):
     return draw(st.lists(odd, min_size=1, max_size=5))
 
 
-@fuzz(25)
+@fuzz(3)
 @given(oddities(), st.booleans())
 def test_a_night_with_odd_things_in_it(sqlite_template, nights, oddities, salvage):
     with sandbox(sqlite_template, nights) as box:
