@@ -7,10 +7,13 @@ from hypothesis import strategies as st
 
 ODD = (
     *(b"vcam1_06:00:00.1.fits", b"new\nline.fits", b"tab\there.fits", b"a|b|c.fits", b"-rf.fits", b"--help.fits"),
-    *(b" .fits", b"  blanks  .fits", b".fits", b"..fits", b"...fits", b"a..fits", b"..\\..\\x.fits", b"~.fits", b"$HOME.fits"),
+    *(b" .fits", b"  blanks  .fits", b".fits", b"..fits", b"...fits"),
+    *(b"a..fits", b"..\\..\\x.fits", b"~.fits", b"$HOME.fits"),
     *(b"\x01\x1b[2J.fits", b"\x7f.fits", b"\xff\xfe.fits", b"a\xed\xb2\x80.fits", b"\xc3\xa9.fits", b"e\xcc\x81.fits"),
-    *("‮txt.fits".encode(), "\u2028.fits".encode(), b"'; DROP TABLE file; --.fits", b"{date}.fits", b"%s%n.fits", b"*?[a].fits"),
-    *(b"x" * 250 + b".fits", b"\xff" * 250 + b".fits", b"cube.FITS", b"cube.fits.fz", b"cube.fits ", b"#.fits", b"[red].fits"),
+    *("\u202etxt.fits".encode(), "\u2028.fits".encode()),
+    *(b"'; DROP TABLE file; --.fits", b"{date}.fits", b"%s%n.fits", b"*?[a].fits"),
+    *(b"x" * 250 + b".fits", b"\xff" * 250 + b".fits", b"cube.FITS"),
+    *(b"cube.fits.fz", b"cube.fits ", b"#.fits", b"[red].fits"),
     *(b"VMPA00000001.fits", b".ledger-x.fits", b"lineage.tsv", b"SHA256SUMS", b"nan.fits", b"CON.fits", b"a\rb.fits"),
 )  # fmt: skip
 
@@ -85,7 +88,7 @@ def snapshot(folder):
             if os.path.islink(path):
                 what = os.readlink(path)
             elif os.path.isfile(path):
-                with open(path, "rb") as file:  # noqa: PTH123
+                with open(path, "rb") as file:
                     what = file.read()
             else:
                 what = b""

@@ -4,7 +4,6 @@ import re
 import resource
 from decimal import Decimal
 
-import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -37,7 +36,8 @@ WORDS = st.sampled_from(
         *(b"9223372036854775808", b"-9223372036854775808", b"9223372036854.775807", b"9223372036854.775808"),
         *(b"9223372036.854775807", b"9223372036.854775808", b"-9223372036.854775808", b"18446744073709551616"),
         *(b"1767333600.123456", b"1767333600.123456789", b"17673336000000.123456", b"-1767333600.123456"),
-        *(b"4102444799.999999", b"4102444800.000000", b"253402300800.000000", b"1" * 400, b"1" * 5000, b"1" * 5000 + b".0"),
+        *(b"4102444799.999999", b"4102444800.000000", b"253402300800.000000"),
+        *(b"1" * 400, b"1" * 5000, b"1" * 5000 + b".0"),
         *(b"\0", b"1\0", b"\xff", "٣".encode(), "²".encode(), b"\x1b[2J", b"#", b"# 1", b"\x0b", b"\x85"),
     )
 )  # fmt: skip
@@ -146,7 +146,8 @@ def test_any_file_is_registered_or_refused(night, content, salvage):
     assert 0 <= facts.first_us <= facts.last_us < 4_102_444_800_000_000
     assert 0 < facts.used_frames <= facts.n_frames == N
     read = read_timing(timing, may_be_cut=True)
-    assert (np.diff(read.logged_ns[: facts.used_frames] - read.logged_ns[:1]) == np.diff(read.logged_ns)[: facts.used_frames - 1]).all()  # fmt: skip
+    since_ns = (read.logged_ns - read.logged_ns[:1])[: facts.used_frames].tolist()
+    assert since_ns == [int(t) - int(read.logged_ns[0]) for t in read.logged_ns[: facts.used_frames]]  # fits 64 bits
 
 
 def test_a_file_of_absurd_size_is_not_read(night):
