@@ -21,9 +21,11 @@ crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -n auto tests/acceptance/test_crash_matrix.py tests/acceptance/test_crash_errors.py \
 		tests/acceptance/test_fault_points.py tests/acceptance/test_database_dies.py $(PYTEST)
 
-# New examples of odd headers and timing files, a hundred times as many as `make test` takes.
+# Ever new files, names and configurations from outside, a hundred times as many as in `make test`, or TEST_FUZZ times;
+# the seed is printed, and `make fuzz SEED=…` repeats a run.
+fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom)
 fuzz: $(VENV)/.installed-dev
-	TEST_FUZZ=all $(BIN)/python -m pytest -n auto tests/fuzz $(PYTEST)
+	TEST_FUZZ=$(or $(TEST_FUZZ),all) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(strip $(SEED)) $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.
 bench: $(VENV)/.installed

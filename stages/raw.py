@@ -190,8 +190,8 @@ def _check_times(timing: Path, rows: Timing) -> None:
         row = int(strange[0])
         raise BadInput(
             f"{timing}: row {row + 1} was acquired at {acquired_us[row]} us and logged at {logged_us[row]} us, "
-            "expected UNIX times between 1970 and 2100; restore the file from the acquisition machine, "
-            "or leave its cube in quarantine"
+            "expected UNIX times between 1970 and 2100; restore the file from the acquisition machine, or leave its "
+            "cube in quarantine"
         )
     backwards = np.flatnonzero(np.diff(rows.acquired_us) < 0)
     if backwards.size:

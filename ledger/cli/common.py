@@ -41,7 +41,9 @@ app = typer.Typer(
 Date = Annotated[str | None, typer.Option("--date", metavar="D", help="UT date of the night: 20260102 or 2026-01-02.")]
 Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="A night's folder, instead of --date.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, metavar="N", help="Workers; all processors by default.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, max=4096, metavar="N", help="Workers; all processors by default.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")]
 
 _chosen: dict[str, Path | None] = {"config": None}

@@ -15,7 +15,7 @@ def is_one_clear_line(message, *names):
 @contextlib.contextmanager
 def little_memory():
     """Refuse the process more than MOST_BYTES on top of what it has."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+    with open("/proc/self/statm", encoding="ascii") as file:
         has = int(file.read().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (has + MOST_BYTES, before[1]))
