@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CRASH_TESTS := $(addprefix tests/acceptance/test_,crash_matrix.py crash_errors.py fault_points.py database_dies.py \
 	disk_faults.py clock_jumps.py)
 
-.PHONY: demo test crashtest bench lint tools clean
+.PHONY: demo test crashtest fuzz bench lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.
 demo: $(VENV)/.installed
@@ -22,6 +22,12 @@ test: lint tools
 # TEST_CRASH_ROUNDS: kills at random instants, in each direction and on each database; TEST_CRASH_SEED: of the instants.
 crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -v -n auto $(CRASH_TESTS) $(PYTEST)
+
+# Ever new files, names and configurations from outside, a hundred times as many as in `make test`, or TEST_FUZZ times;
+# the seed is printed, and `make fuzz SEED=…` repeats a run.
+fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom)
+fuzz: $(VENV)/.installed-dev
+	TEST_FUZZ=$(or $(TEST_FUZZ),all) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(strip $(SEED)) $(PYTEST)
 
 # What docs/accuracy.md and the budgets say, measured again.
 bench: $(VENV)/.installed

@@ -16,6 +16,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 import stages
+from ledger.config_faults import faults_of_instrument, faults_of_values, is_day
 from ledger.database import parse_url
 from ledger.errors import BadInput, ConfigError, Fault
 from stages.base import BadInput as BadDictionary
@@ -27,6 +28,12 @@ NOT_KEYS = frozenset({"LEDGER_CONFIG"})
 PIPELINES = ("archive", "engineering")
 #: Blocks of parameters that several states may share by name.
 SHARED_PARAMETERS = ("header",)
+
+#: What PyYAML raises: its own errors, and for values that it cannot make (a 30th of February) whatever Python raises.
+_NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+
+#: Workers, whatever the machine.
+MOST_WORKERS = 4096
 
 #: A product that failed is tried at least so often.
 LONGEST_WAIT_MINUTES = 1440.0
@@ -62,7 +69,10 @@ class Pipeline(_Block):
     @field_validator("first_night", mode="before")
     @classmethod
     def _as_text(cls, value: object) -> object:
-        return str(value) if isinstance(value, int) else value
+        text = str(value) if isinstance(value, int) else value
+        if isinstance(text, str) and not is_day(text):
+            raise ValueError("expected a date, YYYYMMDD")
+        return text
 
 
 class Transfer(_Block):
@@ -75,7 +85,7 @@ class Engine(_Block):
     """How stages are run."""
 
     executor: Literal["inline", "processes"] = "processes"
-    workers: int | None = Field(default=None, ge=1)
+    workers: int | None = Field(default=None, ge=1, le=MOST_WORKERS)
 
 
 class Ids(_Block):
@@ -121,6 +131,21 @@ class Failures(_Block):
         return next_retry_us is None or not now_us < next_retry_us <= now_us + LONGEST_WAIT_MINUTES * 60e6
 
 
+class Space(_Block):
+    """What disks keep free."""
+
+    keep_free_mb: float | None = Field(default=100, ge=0, strict=True, allow_inf_nan=False)
+
+
+class Backup(_Block):
+    """Copies of the database."""
+
+    automatic: bool = Field(default=True, strict=True)
+    folder: Path = Path("backups")
+    keep: int = Field(default=5, ge=1, strict=True)
+    keep_days: int = Field(default=7, ge=1, strict=True)
+
+
 class StateConfig(_Block):
     """A state: the stage that makes it, the names of its edges, and what it stands on."""
 
@@ -146,6 +171,8 @@ class Config(_Block):
     salvage: bool = Field(default=False, strict=True)
     log: Path
     failures: Failures = Failures()
+    space: Space = Space()
+    backup: Backup = Backup()
     permissions: Permissions = Permissions()
     instrument: Instrument
     header: dict[str, Any] = Field(default_factory=dict)
@@ -219,10 +246,10 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
         raise BadInput(f"configuration {path}: cannot be read ({exc})") from exc
-    except yaml.YAMLError as exc:
+    except _NOT_YAML as exc:
         where = getattr(exc, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise BadInput(f"configuration {path}{line}: not YAML ({getattr(exc, 'problem', exc)})") from exc
+        raise BadInput(f"configuration {path}{line}: not YAML ({getattr(exc, 'problem', None) or exc})") from exc
     if not isinstance(data, dict):
         raise BadInput(f"configuration {path}: expected keys and values, found {type(data).__name__}")
     return data
@@ -255,7 +282,7 @@ def _parse_value(text: str) -> object:
         return text
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError:
+    except _NOT_YAML:
         return text
 
 
@@ -280,7 +307,9 @@ def parse_config(
     ConfigError
         With every fault.
     """
-    found = list(faults)
+    found = [*faults, *faults_of_values(data)]
+    if len(found) > len(faults):  # nothing else can be said of such keys
+        raise ConfigError(source, found)
     config = None
     try:
         config = Config.model_validate({**data, "source": source})
@@ -292,7 +321,15 @@ def parse_config(
         raise ConfigError(source, found)
     if config is None:
         raise ConfigError(source, [Fault("configuration", "could not be parsed")])
-    return _absolute(config, base)
+    if found := list(faults_of_instrument(config.instrument)):
+        raise ConfigError(source, found)
+    try:
+        config = _absolute(config, base)
+    except RuntimeError as exc:  # of a user's home
+        raise ConfigError(source, [Fault("configuration", f"has a path that begins with '~': {exc}")]) from exc
+    if found := list(faults_of_values(config.model_dump(mode="json"), is_of_paths=True)):
+        raise ConfigError(source, found)
+    return config
 
 
 def _fault(error: Any) -> Fault:
@@ -339,6 +376,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+def _list(value: object) -> Sequence[Any]:
+    return value if isinstance(value, list | tuple) else ()
+
+
 def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield faults that concern more than one key; tolerant of anything, as the rest may be wrong too."""
     states = _mapping(data.get("states"))
@@ -347,7 +388,7 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
         order = pipeline.get("states")
         if isinstance(order, list | tuple):
             yield from _faults_of_order(name, [str(s) for s in order], states)
-    used = {str(s) for name in PIPELINES for s in _mapping(data.get(name)).get("states") or ()}
+    used = {str(s) for name in PIPELINES for s in _list(_mapping(data.get(name)).get("states"))}
     for name, state in states.items():
         if name not in used:
             yield Fault(f"states.{name}", "in no pipeline", _did_you_mean(name, sorted(used)) or "remove it, or use it")
@@ -355,7 +396,7 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
         if isinstance(parameters, str) and parameters not in SHARED_PARAMETERS:
             hint = _did_you_mean(parameters, SHARED_PARAMETERS) or f"expected a block, or one of {SHARED_PARAMETERS}"
             yield Fault(f"states.{name}.parameters", f"names no shared block: {parameters!r}", hint)
-    places: dict[object, str] = {}
+    places: dict[str, str] = {}
     for name in PIPELINES:
         if isinstance(data.get(name), Mapping):
             place = data[name].get("destination") or _mapping(data.get("transfer")).get("destination")
@@ -363,10 +404,10 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
                 yield Fault(
                     f"{name}.destination", f"is its own root: {place!r}", "name another folder, best another disk"
                 )
-            if place in places:
-                message = f"the same destination as {places[place]}: {place!r}"
+            if str(place) in places:
+                message = f"the same destination as {places[str(place)]}: {place!r}"
                 yield Fault(f"{name}.destination", message, "nights of one date would mix; give each its own")
-            places[place] = name
+            places[str(place)] = name
     roots = [str(_mapping(data.get(name)).get("root")) for name in PIPELINES if data.get(name)]
     if len(set(roots)) != len(roots):
         yield Fault("engineering.root", f"the same root as archive: {roots[0]!r}", "give each pipeline its own")
@@ -383,7 +424,7 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _numbers(pipeline: Mapping[str, Any], states: Mapping[str, Any]) -> bool:
-    return any(_mapping(states.get(str(s))).get("requires") == "frame_id" for s in pipeline.get("states") or ())
+    return any(_mapping(states.get(str(s))).get("requires") == "frame_id" for s in _list(pipeline.get("states")))
 
 
 def _faults_of_order(pipeline: str, order: Sequence[str], states: Mapping[str, Any]) -> Iterator[Fault]:
@@ -421,7 +462,7 @@ def _faults_of_stages(data: Mapping[str, Any]) -> Iterator[Fault]:
 def _check_stage(state: str, module: str, given: Mapping[str, Any]) -> tuple["LoadedStage | None", list[Fault]]:
     try:
         stage = stages.load(module)
-    except ImportError as exc:
+    except Exception as exc:  # noqa: BLE001  a module of the user's may raise anything while it is imported
         hint = _did_you_mean(module, stages.STAGES) or "a module of the ledger's own, or one that Python can import"
         return None, [Fault(f"states.{state}.stage", f"{module!r}: {exc}", hint)]
     kind = getattr(stage, "Parameters", None)
@@ -501,6 +542,7 @@ def _absolute(config: Config, base: Path) -> Config:
             "engineering": pipeline(config.engineering),
             "transfer": Transfer(destination=place(config.transfer.destination)),
             "log": place(config.log),
+            "backup": config.backup.model_copy(update={"folder": place(config.backup.folder)}),
             "instrument": replace(config.instrument, dictionary=dictionary),
         }
     )

@@ -27,7 +27,7 @@ def put_in_place(outcome: Outcome, group: str | None = None) -> None:
     Raises
     ------
     BadInput
-        If a cube is shorter than the header that it is to get; nothing was written.
+        If a cube is shorter than the header that it is to get, or a link; nothing was written.
     OSError
         As the system says; repeating the call is harmless.
     """
@@ -51,6 +51,10 @@ def put_in_place(outcome: Outcome, group: str | None = None) -> None:
 def _rewrite(rewrite: Rewrite) -> None:
     """Write the whole header over the file's first bytes, sync, then give the file its name."""
     cube = next((path for path in rewrite.candidates if path.exists()), rewrite.candidates[0])
+    if cube.is_symlink():
+        raise BadInput(
+            f"{cube}: a link, expected a file of the ledger's; what it leads to is left alone: remove the link"
+        )
     descriptor = os.open(cube, os.O_WRONLY)
     with _closing(descriptor, cube):
         if os.fstat(descriptor).st_size < len(rewrite.header):
@@ -90,6 +94,18 @@ def remove_folder_if_empty(folder: Path) -> None:
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
         sync_folder(folder.parent)
+
+
+def replace(source: Path, final: Path) -> None:
+    """Give a file that is complete and synced its final name."""
+    put_in_place(Outcome(outputs={final: source}))
+
+
+def sync_file(path: Path) -> None:
+    """Make what was written to a file durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    with _closing(descriptor, path):
+        os.fsync(descriptor)
 
 
 def sync_folder(folder: Path) -> None:

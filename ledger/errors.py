@@ -50,7 +50,8 @@ class Fault:
 
     def __str__(self) -> str:
         """Return the fault in one line."""
-        return f"{self.path}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+        text = f"{self.path}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+        return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 class ConfigError(BadInput):

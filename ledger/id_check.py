@@ -15,7 +15,7 @@ from ledger.flow import flows
 from ledger.id_files import FilesCheck
 from ledger.id_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
 from ledger.models import FrameId
-from ledger.report import Reporter, Silent
+from ledger.report import Reporter, Silent, printable
 from ledger.store import Store
 
 __all__ = ["LAWS", "Disorder", "Explained", "Report", "check"]
@@ -101,9 +101,5 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
 
 
 def _printable(disorder: Disorder) -> Disorder:
-    """Return it with bytes of paths that are not UTF-8 escaped: no terminal takes them."""
-    where, found = (
-        said.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        for said in (disorder.where, disorder.found)
-    )
-    return replace(disorder, where=where, found=found)
+    """Return it with what cannot be printed of paths escaped: no terminal takes it."""
+    return replace(disorder, where=printable(disorder.where), found=printable(disorder.found))

@@ -1,13 +1,14 @@
 """The machine: takes a night forward to a state, or back to one, and settles what dead runs left."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session
 
-from ledger import engine, frame_ids, gate, registration, scan
+from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
@@ -19,9 +20,12 @@ from ledger.report import Reporter, Result, Silent, Stop, counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder
 from ledger.sequence import standing
-from ledger.settle import settle
+from ledger.settle import Leftovers, find_leftovers, settle
 from ledger.steps import Steps
 from ledger.store import Store
+
+#: Number of no run: who only looks, holds nothing.
+NOBODY = 0
 
 
 class Machine:
@@ -125,7 +129,7 @@ class Machine:
             for segment in flow.segments(target):
                 if result.stopped is None:
                     result.stopped = self._advance_segment(
-                        steps, segment, final=final, late_reason=late_reason, is_patient=is_patient
+                        steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
         return result
 
@@ -163,17 +167,7 @@ class Machine:
             with Lease(self.store, night, run_id) as lease, engine.executor(self.config, self.jobs) as pool:
                 book = Book(self.store, flow, night, lease, self.config.instrument.prefix)
                 in_order = False
-                steps = Steps(
-                    book,
-                    folder,
-                    self.config,
-                    self.stages,
-                    executor=pool,
-                    workers=engine.workers_of(self.config, self.jobs),
-                    reporter=self.reporter,
-                    stop=self.stop,
-                    result=result,
-                )
+                steps = self._steps(book, folder, pool, result)
                 yield steps, result
                 result.count_states(work.state for work in self.store.works(night))
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
@@ -184,6 +178,26 @@ class Machine:
         finally:
             self.store.end_run(run_id, status, in_order=in_order)
 
+    def _steps(self, book: Book, folder: NightFolder, pool: Executor, result: Result) -> Steps:
+        return Steps(
+            book,
+            folder,
+            self.config,
+            self.stages,
+            executor=pool,
+            workers=engine.workers_of(self.config, self.jobs),
+            reporter=self.reporter,
+            stop=self.stop,
+            result=result,
+        )
+
+    def leftovers(self, folder: NightFolder, night: Night) -> Leftovers:
+        """Return what dead runs left of a night, and what the next one does about it; nothing is changed."""
+        flow = self.flows[folder.pipeline]
+        book = Book(self.store, flow, night, Lease(self.store, night, run_id=NOBODY), self.config.instrument.prefix)
+        steps = self._steps(book, folder, engine.Inline(), Result(folder.pipeline, folder.date))
+        return find_leftovers(steps, self.store.works(night))
+
     def check_advance(self, folder: NightFolder, target: str) -> None:
         """Refuse what cannot go well, before anything is changed.
 
@@ -192,8 +206,10 @@ class Machine:
         BadInput
             If the destination is missing.
         NotReady
-            If the night is before the first one, or its products are not the ledger's.
+            If the night is before the first one, its products are not the ledger's, or the database is an older one.
         """
+        if outdated := backup.why_outdated(self.store, self.config):
+            raise NotReady(outdated)
         flow = self.flows[folder.pipeline]
         with self.store.read() as session:
             gate.refuse_outside(session, self.config, flow, folder)
@@ -284,9 +300,16 @@ class Machine:
         return self._numbered_us(book) is not None
 
     def _advance_segment(
-        self, steps: Steps, segment: Sequence[Step], *, final: bool, late_reason: str | None, is_patient: bool
+        self,
+        steps: Steps,
+        segment: Sequence[Step],
+        target: str,
+        *,
+        final: bool,
+        late_reason: str | None,
+        is_patient: bool,
     ) -> str | None:
-        """Take products through one segment; return why that is not possible yet, or None."""
+        """Take products through one segment on the way to `target`; return why that is not possible yet, or None."""
         first, flow = segment[0], steps.book.flow
         works = self.store.works(steps.book.night)
         if not works:
@@ -301,6 +324,8 @@ class Machine:
         try:
             if first is flow.steps[1] and flow.numbering is not None:
                 self.look(steps.folder, steps.book.night, works, final=final, late_reason=late_reason)
+            if short := space.shortfall(self.config, steps.folder, self.need(flow, works, target)):
+                return short
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)
                 works = self.store.works(steps.book.night)
@@ -309,6 +334,10 @@ class Machine:
         except NotReady as exc:
             return str(exc)
         return None
+
+    def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
+        """Return how much room products need to reach `target`."""
+        return space.needed(flow, works, target, self.store.compression_ratio())
 
     def held_up(self, flow: Flow, step: Step, folder: NightFolder, works: Sequence[Work]) -> str | None:
         """Return why products in quarantine keep the whole night from a step, or None."""

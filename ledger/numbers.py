@@ -19,7 +19,8 @@ from sqlmodel import col
 from ledger.config import Config
 from ledger.errors import NotReady
 from ledger.models import Copy, FolderSeen
-from ledger.scan import is_text, reading
+from ledger.report import is_utf8
+from ledger.scan import reading
 from ledger.store import Store, put
 
 #: Of a frame ID's number, however small it is.
@@ -107,7 +108,7 @@ class _Walk:
         seen = FolderSeen(
             path=real, prefix=self.prefix, changed_ns=changed_ns, numbers=runs_of(numbers), folders=sorted(folders)
         )
-        if is_plain and all(is_text(Path(name)) for name in (real, *folders)):
+        if is_plain and all(map(is_utf8, (real, *folders))):
             self.news.append(seen)
         return seen
 
@@ -124,7 +125,7 @@ class _Walk:
                 seen = FolderSeen(
                     path=real, prefix=self.prefix, changed_ns=info.st_ctime_ns, numbers=runs_of(numbers), folders=[]
                 )
-                if is_text(path):
+                if is_utf8(real):
                     self.news.append(seen)
         self.visited[real] = seen
 

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ledger import engine
+from ledger import engine, space
 from ledger.errors import NotReady, StateError
-from ledger.flow import Flow, Step
+from ledger.flow import Flow
 from ledger.machine import Machine
 from ledger.models import File, Night
 from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
@@ -57,7 +57,7 @@ class Plan:
     space_bytes : int
         Needed in the night's folder, at most.
     destination_bytes : int
-        Needed at the destination, at most.
+        Needed at the destination, about.
     stopped : str or None
         Why it would end before its goal.
     """
@@ -123,6 +123,8 @@ def plan_advance(
         steps.append(replace(pair, files=len(unsynced)))
     inside = [w for w in works if w.quarantine_reason is None]
     stopped = _refusal(machine, flow, folder, works, target, final=final, late_reason=late_reason)
+    need = machine.need(flow, works, flow.born if stopped else target)
+    stopped = stopped or space.shortfall(machine.config, folder, need)
     reached = flow.position(flow.born if stopped else target)
     for step in flow.steps[1:reached]:
         if stopped is None and (stopped := machine.held_up(flow, step, folder, works)):
@@ -130,18 +132,13 @@ def plan_advance(
     for step in flow.steps[1:reached]:
         moving = [w.product for w in inside if flow.position(w.state) < flow.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
-    unwritten = [w.product for w in inside if w.state == flow.born] if reached > flow.position(flow.born) else []
-    unpacked = [w.product for w in inside if w.product.sha256 is None]
-    unsent = [w.product for w in inside if _is_unsent(flow, w, reached)]
-    # at the barrier of numbering all plain cubes lie there; beyond it the largest is packed beside itself
-    packing = max((size_of([product]) for product in unpacked), default=0) if reached > flow.position(flow.born) else 0
     return Plan(
         folder.pipeline,
         folder.date,
         tuple(step for step in steps if step.files),
         quarantined,
-        space_bytes=size_of(unwritten) + packing,
-        destination_bytes=size_of(unsent),
+        space_bytes=need.night_bytes,
+        destination_bytes=need.destination_bytes,
         stopped=stopped,
     )
 
@@ -186,19 +183,8 @@ def _steps_back(machine: Machine, flow: Flow, works: Sequence[Work], target: str
     return steps
 
 
-def size_of(products: Sequence[Product]) -> int:
-    """Return about how many bytes the plain cubes of `products` have."""
-    parts = (part for product in products for part in product.parts)
-    return sum(part.raw.size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
-
-
-def _is_unsent(flow: Flow, work: Work, reached: int) -> bool:
-    sending: Step | None = next((step for step in flow.steps if step.needs_copy), None)
-    return sending is not None and flow.position(work.state) < flow.position(sending.state) <= reached
-
-
 def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
-    size = size_of(products)
+    size = space.size_of(products)
     rate = machine.store.seconds_per_byte(verb)
     seconds = None if rate is None else rate * size / engine.workers_of(machine.config, machine.jobs)
     return PlanStep(verb, state, len(products), size, seconds)
@@ -303,8 +289,8 @@ def in_words(plan: Plan) -> list[str]:
     lines += [f"  quarantine     {name}: {reason}" for name, reason in plan.quarantined]
     if plan.space_bytes or plan.destination_bytes:
         lines.append(
-            f"  space needed at most: {megabytes(plan.space_bytes)} in the night's folder,"
-            f" {megabytes(plan.destination_bytes)} at the destination"
+            f"  space needed: at most {megabytes(plan.space_bytes)} in the night's folder,"
+            f" about {megabytes(plan.destination_bytes)} at the destination"
         )
     if not plan.steps:
         lines.append("  nothing to do")

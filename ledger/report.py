@@ -11,6 +11,33 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def printable(text: str) -> str:
+    """Return a text in one line that any terminal takes: what cannot be printed is escaped.
+
+    Parameters
+    ----------
+    text : str
+        Perhaps with control characters, or with bytes of a path that are not UTF-8 (PEP 383).
+    """
+    return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text is one, so that a database takes it, and not bytes of a path that are not UTF-8 (PEP 383)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(character: str) -> str:
+    if character.isprintable():
+        return character
+    byte = ord(character) - 0xDC00
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode("ascii")
+
+
 class Reporter(Protocol):
     """Who is told of progress: a terminal, a log, or nobody."""
 

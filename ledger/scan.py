@@ -13,6 +13,7 @@ from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.models import File
+from ledger.report import printable
 from stages.base import Instrument, Stream
 from stages.cards import padded
 
@@ -37,8 +38,8 @@ class NightFolder:
 class RawOnDisk:
     """A cube in a stream's folder, and what `stat` says of it and of the txt beside it.
 
-    `fault` says why there is nothing to stat: a link to nothing, a folder, or a name that is not UTF-8; of such
-    a name `cube` has the other bytes escaped, as neither the database nor a terminal takes them.
+    `fault` says why there is nothing to stat: a link to nothing, a folder, or a name that is not UTF-8 or cannot be
+    printed; of such a name `cube` has what is wrong escaped, as database, terminal or a table in text do not take it.
     """
 
     stream: Stream
@@ -305,20 +306,21 @@ def _other_folders(folder: Path, known: Collection[str]) -> list[tuple[str, Path
 
 
 def is_text(path: Path) -> bool:
-    """Whether a file's name is UTF-8."""
-    return shown(path) == path.name
+    """Whether a file's name is UTF-8 of characters that can be printed: no line ends, tabs, or other controls."""
+    return path.name.isprintable()
 
 
 def shown(path: Path) -> str:
-    """Return a file's name with bytes that are not UTF-8 escaped by backslashes."""
-    return os.fsencode(path.name).decode("utf-8", "backslashreplace")
+    """Return a file's name with what is not UTF-8, or cannot be printed, escaped by backslashes."""
+    return printable(path.name)
 
 
 def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
     if not is_text(cube):
         where = cube.with_name(shown(cube))
-        return RawOnDisk(stream, where, 0, 0, None, None, f"{where}: its name is not UTF-8; rename it, and its txt")
+        fault = f"{where}: its name is not UTF-8, or cannot be printed; rename it, and its txt"
+        return RawOnDisk(stream, where, 0, 0, None, None, fault)
     timing = cube.with_suffix(".txt")
     with reading(cube):
         if not cube.is_file():

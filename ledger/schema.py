@@ -31,8 +31,15 @@ def _alembic(connection: Connection | None = None) -> AlembicConfig:
     return config
 
 
-def upgrade(engine: Engine) -> tuple[str | None, str]:
+def upgrade(engine: Engine, to: str | None = None) -> tuple[str | None, str]:
     """Bring the database to the code's revision; return the revisions before and after.
+
+    Parameters
+    ----------
+    engine : Engine
+        Of the database.
+    to : str, optional
+        An earlier revision instead.
 
     Raises
     ------
@@ -41,11 +48,11 @@ def upgrade(engine: Engine) -> tuple[str | None, str]:
     """
     with _opened(engine) as connection:
         before = _revision(connection)
-        head = _head()
+        head = to or _head()
         if before != head:
             if before is not None:
                 _refuse_unknown(before)
-            command.upgrade(_alembic(connection), "head")
+            command.upgrade(_alembic(connection), head)
             connection.commit()
         if engine.dialect.name == "postgresql":
             _make_reader(connection)
@@ -77,6 +84,25 @@ def _make_reader(connection: Connection) -> None:
         connection.execute(text(f"GRANT USAGE ON SCHEMA public TO {READER}"))
         connection.execute(text(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {READER}"))
     connection.commit()
+
+
+def revision(engine: Engine) -> str | None:
+    """Return the revision of the database; None if it is no ledger's, or not there yet.
+
+    Raises
+    ------
+    BadInput
+        If it cannot be opened.
+    """
+    if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
+        return None
+    with _opened(engine) as connection:
+        return _revision(connection)
+
+
+def is_behind(engine: Engine) -> bool:
+    """Whether the database is there, and not of the code's revision."""
+    return revision(engine) not in (None, _head())
 
 
 def _head() -> str:

@@ -8,6 +8,8 @@ ever touched: its temporaries, and the names that a product of this night can ha
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from ledger import durable
@@ -17,6 +19,44 @@ from ledger.flow import Direction, Step
 from ledger.rows import Work
 from ledger.steps import Steps
 from stages import base
+
+
+class Remedy(StrEnum):
+    """What becomes of a step that was begun and did not end."""
+
+    HEADER = "its header and names are written again as its row says"
+    REPEAT = "an advance repeats it, a rollback undoes it"
+    UNDO = "what it did outside of the night's folder is undone"
+    FINISH = "it is finished"
+    REMOVE = "what it left is removed"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenStep:
+    """A step that products began and did not end, and what the next run does about it."""
+
+    step: Step
+    direction: Direction
+    pending: Sequence[Pending]
+    works: Sequence[Work]
+    remedy: Remedy
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """What dead runs left of a night: steps, and files that no row names."""
+
+    steps: Sequence[OpenStep]
+    files: Sequence[Path]
+
+
+def find_leftovers(steps: Steps, works: Sequence[Work]) -> Leftovers:
+    """Return what the next run of this night is going to settle, should it advance the night; nothing is changed."""
+    open_steps = _open_steps(steps, works, steps.book.pending(), rolls_back=False)
+    rewritten = [w for found in open_steps if found.remedy is Remedy.HEADER for w in found.works]
+    kept = {name for work in rewritten for name in steps.names_of(work.product)}
+    files = [path for path in _strays(steps, works, steps.book.suspects()) if path.name not in kept]
+    return Leftovers(open_steps, files)
 
 
 def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
@@ -34,32 +74,47 @@ def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
     """
     pending, suspects = steps.book.pending(), steps.book.suspects()
     repeated: list[Pending] = []
-    by_identity = {work.product.identity: work for work in works}
-    for step, direction, group in _by_edge(steps, pending):
-        concerned = [by_identity[p.identity] for p in group if p.identity in by_identity]
-        if not concerned:
-            continue
-        if getattr(steps.stages[step.state].stage, "HEADER_ONLY", False):
-            _restore_headers(steps, step, direction, concerned)
-        elif step.scope != "file" and direction == "forward" and not rolls_back:
-            repeated += group  # open until it is done, or a rollback undoes it
-        elif step.scope != "file":
-            _settle_together(steps, step, direction, concerned)
-    removed = _remove_strays(steps, works, suspects)
+    for found in _open_steps(steps, works, pending, rolls_back=rolls_back):
+        if found.remedy is Remedy.HEADER:
+            _restore_headers(steps, found.step, found.direction, found.works)
+        elif found.remedy is Remedy.REPEAT:
+            repeated += found.pending  # open until it is done, or a rollback undoes it
+        elif found.remedy in (Remedy.UNDO, Remedy.FINISH):
+            _settle_together(steps, found.step, found.direction, found.works)
+    strays = _strays(steps, works, suspects)
+    if strays:
+        steps.book.lease.confirm()
+        with _removing(steps):
+            durable.remove(strays)
     pending = [p for p in pending if p not in repeated]
     if pending or suspects:
         steps.book.settled(pending)
         steps.result.settled += [f"{p.name}: {p.edge} had begun and not ended" for p in pending]
-    steps.result.settled += [f"{name}: left behind, removed" for name in removed]
+    steps.result.settled += [f"{path.name}: left behind, removed" for path in strays]
 
 
-def _by_edge(steps: Steps, pending: Sequence[Pending]) -> Iterator[tuple[Step, Direction, list[Pending]]]:
+def _open_steps(steps: Steps, works: Sequence[Work], pending: Sequence[Pending], *, rolls_back: bool) -> list[OpenStep]:
+    by_identity = {work.product.identity: work for work in works}
     directions: tuple[Direction, ...] = ("forward", "reverse")
+    found = []
     for step in steps.book.flow.steps:
         for direction in directions:
             group = [p for p in pending if p.edge == step.verb(direction)]
-            if group:
-                yield step, direction, group
+            concerned = [by_identity[p.identity] for p in group if p.identity in by_identity]
+            if concerned:
+                remedy = _remedy(steps, step, direction, rolls_back=rolls_back)
+                found.append(OpenStep(step, direction, group, concerned, remedy))
+    return found
+
+
+def _remedy(steps: Steps, step: Step, direction: Direction, *, rolls_back: bool) -> Remedy:
+    if getattr(steps.stages[step.state].stage, "HEADER_ONLY", False):
+        return Remedy.HEADER
+    if step.scope == "file":
+        return Remedy.REMOVE
+    if direction == "reverse":
+        return Remedy.FINISH
+    return Remedy.UNDO if rolls_back else Remedy.REPEAT
 
 
 def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequence[Work]) -> None:
@@ -112,8 +167,8 @@ def _removing(steps: Steps) -> Iterator[None]:
         ) from exc
 
 
-def _remove_strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[str]:
-    """Remove temporaries, and what a run that did not end in order left under a product's names.
+def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Path]:
+    """Return temporaries, and what a run that did not end in order left under a product's names.
 
     A file that a product of such a run could have, and by its row does not have, was about to be
     superseded or had just been made. Of other products nothing is touched: it may be somebody's own.
@@ -128,13 +183,10 @@ def _remove_strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> l
         for path in sorted(folder.iterdir()):
             is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
             is_stray = folder == steps.product_folder and path.name in possible - expected
-            if (is_temporary or is_stray) and path.is_file():
+            is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
+            if (is_temporary or is_stray) and (is_link or not path.is_dir()):
                 strays.append(path)
-    if strays:
-        steps.book.lease.confirm()
-        with _removing(steps):
-            durable.remove(strays)
-    return [path.name for path in strays]
+    return strays
 
 
 def _withdrawn_manifests(steps: Steps) -> list[Path]:

@@ -5,6 +5,7 @@ the lease is confirmed; headers are rewritten, files replaced, folders synced; s
 entry ``done`` are committed at once; and only then is what is superseded removed.
 """
 
+import os
 import shutil
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -367,8 +368,13 @@ class Steps:
         Raises
         ------
         NotReady
-            If the night's folder may not be written.
+            If the night's folder may not be written, or the product folder is a link.
         """
+        if self.product_folder.is_symlink():
+            raise NotReady(
+                f"{self.product_folder}: a link, and products would lie outside of the night; expected no such folder,"
+                " or one that the ledger made; remove the link"
+            )
         try:
             self.product_folder.mkdir(exist_ok=True)
             if self.config.permissions.group is not None:
@@ -430,7 +436,7 @@ class Steps:
 
 def _refuse_other(path: Path, data: bytes) -> None:
     """Refuse to write over a file that somebody else put under a name of the ledger's."""
-    if path.exists() and path.read_bytes() != data:
+    if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or path.read_bytes() != data):
         raise NotReady(f"{path}: found a file that this ledger did not write, expected none; move it away")
 
 

@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import Select, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
 from ledger import schema
@@ -107,6 +108,11 @@ class Store:
             reason = str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
             if "guard:" in reason:
                 raise StateError(f"the database refused: {reason.split('guard:', 1)[1].strip()}") from exc
+            if type(exc) is DatabaseError:  # of no kind: SQLite's "malformed", "not a database"
+                raise LedgerError(
+                    f"database {self.shown} is damaged: {reason}; move it away, and"
+                    " `ledger backup --restore` the newest backup"
+                ) from exc
             raise
 
     @cached_property
@@ -298,6 +304,27 @@ class Store:
         with self.read() as session:
             seconds, size = session.execute(select(func.sum(recent.c.seconds), func.sum(recent.c.size_bytes))).one()
         return float(seconds) / float(size) if seconds and size else None
+
+    def compression_ratio(self) -> float | None:
+        """Return how many bytes the products compressed lately have for each byte of their frames; None without any."""
+        recent = (
+            select(col(File.id), col(File.size_bytes))
+            .where(col(File.kind) == "product", col(File.sha256).is_not(None))
+            .order_by(col(File.id).desc())
+            .limit(200)
+            .subquery()
+        )
+        raw = aliased(File)
+        plain = func.sum(1.0 * col(raw.size_bytes) * col(Lineage.n_frames) / col(raw.n_frames))
+        query = (
+            select(plain)
+            .join_from(recent, Lineage, col(Lineage.product_id) == recent.c.id)
+            .join(raw, col(raw.id) == col(Lineage.raw_id))
+        )
+        with self.read() as session:
+            packed_bytes = session.execute(select(func.sum(recent.c.size_bytes))).scalar()
+            plain_bytes = session.execute(query).scalar()
+        return float(packed_bytes) / float(plain_bytes) if packed_bytes and plain_bytes else None
 
 
 def of_night(pipeline: str, date: str) -> Select[Night]:

@@ -14,7 +14,7 @@ from astropy.io.fits.card import Card, Undefined
 from astropy.io.fits.verify import VerifyError
 
 from stages.base import BadInput
-from stages.files import retry_on_os_error
+from stages.files import opened
 
 #: Bytes of a card and of a header or data block (FITS 4.0 sec. 3.1, 3.3.1).
 CARD = 80
@@ -63,13 +63,13 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
     Raises
     ------
     BadInput
-        If it does not start with SIMPLE (an extension: XTENSION), has no END, is cut short, or has characters
-        that FITS does not allow (FITS 4.0 sec. 3.3.1, 4.1.2).
+        If it is no file, does not start with SIMPLE (an extension: XTENSION), has no END, is cut short, or has
+        characters that FITS does not allow (FITS 4.0 sec. 3.3.1, 4.1.2).
     Retry
         If the file could not be read.
     """
     begin, what = (b"XTENSION=", f"no extension at byte {at}") if at else (b"SIMPLE  =", "not a FITS file")
-    with retry_on_os_error(path), path.open("rb", buffering=0) as file:
+    with opened(path) as file:
         if at:
             file.seek(at)
         content = b""
@@ -109,7 +109,7 @@ def split_cards(header: bytes) -> list[bytes]:
     return list(_unpack("80s", header))
 
 
-def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
+def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> dict[str, Any]:
     """Return the values of the named keywords that a header has.
 
     Parameters
@@ -118,6 +118,8 @@ def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
         As :func:`read_header` returns it.
     keywords : sequence of str
         For ``HIERARCH`` cards, the name that follows that word.
+    path : Path, optional
+        Of the file that the header is of, for the message.
 
     Returns
     -------
@@ -139,11 +141,14 @@ def values(header: bytes, keywords: Sequence[str]) -> dict[str, Any]:
         if at < 0 and has_hierarch:
             at = max(_place(header, b"HIERARCH %b=" % name), _place(header, b"HIERARCH %b =" % name))
         if at >= 0:
-            found[keyword] = _value(header, at)
+            try:
+                found[keyword] = _value(header, at)
+            except BadInput as exc:
+                raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
     return found
 
 
-def carried_frame_id(header: bytes, keyword: str) -> str | None:
+def carried_frame_id(header: bytes, keyword: str, path: Path | None = None) -> str | None:
     """Return the frame ID that a header carries; None if it has none.
 
     A value without a digit (blank, ``NA``) says that there is none.
@@ -154,8 +159,15 @@ def carried_frame_id(header: bytes, keyword: str) -> str | None:
         As :func:`read_header` returns it.
     keyword : str
         Of the card.
+    path : Path, optional
+        See :func:`values`.
+
+    Raises
+    ------
+    BadInput
+        If its value is none that FITS knows.
     """
-    value = str(values(header, [keyword]).get(keyword) or "").strip()
+    value = str(values(header, [keyword], path).get(keyword) or "").strip()
     return value if any(character.isdigit() for character in value) else None
 
 

@@ -304,7 +304,7 @@ def _rows_per_tile(table: bytes, cube: CubeLayout, path: Path) -> int:
     BadInput
         If they are neither frames nor rows, or not compressed by Rice.
     """
-    found = values(table, ("ZCMPTYPE", "ZVAL1", "ZVAL2", "ZTILE1", "ZTILE2", "ZTILE3"))
+    found = values(table, ("ZCMPTYPE", "ZVAL1", "ZVAL2", "ZTILE1", "ZTILE2", "ZTILE3"), path)
     _, rows, columns = cube.shape
     expected = {"ZCMPTYPE": "RICE_1", "ZVAL1": rice.BLOCK_SIZE, "ZVAL2": cube.bitpix // 8, "ZTILE1": columns}
     height = found.pop("ZTILE2", None)
@@ -324,7 +324,7 @@ def _read_lengths(source: BinaryIO, path: Path, table: bytes, n_tiles: int) -> l
     BadInput
         If there is not one for each tile, or the streams do not follow each other.
     """
-    found = values(table, ("NAXIS1", "NAXIS2", "PCOUNT"))
+    found = values(table, ("NAXIS1", "NAXIS2", "PCOUNT"), path)
     descriptor = rice.descriptor(wide=found.get("NAXIS1") == 2 * rice.descriptor(wide=True).itemsize)
     content = source.read(2 * n_tiles * descriptor.itemsize)
     if len(content) != 2 * n_tiles * descriptor.itemsize or found.get("NAXIS2") != n_tiles:
@@ -382,7 +382,7 @@ def _layout(header: bytes, path: Path) -> CubeLayout:
     BadInput
         If it does not describe a cube of integers of 8, 16 or 32 bits.
     """
-    sizes = values(header, _SIZES)
+    sizes = values(header, _SIZES, path)
     are_good = [isinstance(sizes.get(keyword), int) and sizes[keyword] > 0 for keyword in _SIZES]
     if not all(are_good) or sizes["BITPIX"] not in rice.PIXELS:
         raise BadInput(

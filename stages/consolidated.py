@@ -224,7 +224,7 @@ def _check_alike(layouts: list[CubeLayout]) -> None:
 
 
 def _zero(layout: CubeLayout) -> tuple[float, float]:
-    scaling = values(layout.header, ("BZERO", "BSCALE"))
+    scaling = values(layout.header, ("BZERO", "BSCALE"), layout.path)
     return scaling.get("BZERO", 0), scaling.get("BSCALE", 1)
 
 

@@ -18,6 +18,9 @@ _INTEGER_BITPIX = (8, 16, 32)
 
 _AXES = ("NAXIS1", "NAXIS2", "NAXIS3")
 
+#: Of an axis; a database holds no more in a column.
+_MOST_LENGTH = 2**31 - 1
+
 #: Larger calls are erratic, smaller ones cost more of them (BUDGETS: 256 to 512 KiB).
 _BUFFER_BYTES = 512 * 1024
 
@@ -103,7 +106,7 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
         If the file could not be read.
     """
     header = read_header(path)
-    cards = values(header, ("SIMPLE", "BITPIX", "NAXIS", *_AXES))
+    cards = values(header, ("SIMPLE", "BITPIX", "NAXIS", *_AXES), path)
     bitpix = cards.get("BITPIX")
     if cards.get("SIMPLE") is not True:
         raise BadInput(f"{path}: SIMPLE is {cards.get('SIMPLE')!r}, expected T: it does not claim to be standard FITS")
@@ -141,7 +144,7 @@ def read_packed_header(path: Path) -> bytes:
     """
     at = len(read_header(path))
     header = read_header(path, at=at)
-    cards = values(header, ("ZIMAGE", "NAXIS1", "NAXIS2", "PCOUNT"))
+    cards = values(header, ("ZIMAGE", "NAXIS1", "NAXIS2", "PCOUNT"), path)
     sizes = [size for keyword, size in cards.items() if keyword != "ZIMAGE" and type(size) is int and size >= 0]
     if cards.get("ZIMAGE") is not True or len(sizes) != 3:
         raise BadInput(f"{path}: its first extension has {cards}, expected ZIMAGE = T and the size of a table")
@@ -156,9 +159,9 @@ def read_packed_header(path: Path) -> bytes:
 
 
 def _axis(path: Path, keyword: str, length: object) -> int:
-    if type(length) is not int or length < 1:
+    if type(length) is not int or not 1 <= length <= _MOST_LENGTH:
         zero = " (zero frames)" if keyword == _AXES[-1] and length == 0 else ""
-        raise BadInput(f"{path}: {keyword} is {length!r}{zero}, expected a whole number of at least 1")
+        raise BadInput(f"{path}: {keyword} is {length!r}{zero}, expected a whole number from 1 to {_MOST_LENGTH}")
     return length
 
 

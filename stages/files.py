@@ -1,10 +1,17 @@
 """Files: what the system's errors, and files that are not as registered, mean to a stage."""
 
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
-from stages.base import Retry
+from stages.base import BadInput, Retry
+
+#: What the system says of a socket or a device that nobody serves, and of links that go round in a circle.
+_NO_FILE = frozenset({errno.ENXIO, errno.ENODEV, errno.ELOOP})
 
 
 @contextmanager
@@ -28,6 +35,42 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
             f"{exc.filename or path}: the system refused to read or write it ({exc.strerror or exc}); "
             "check permissions, free space and the disk, then run again"
         ) from exc
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[FileIO]:
+    """Open a file of somebody else's to read it, unbuffered; whatever has its name, this does not wait.
+
+    Parameters
+    ----------
+    path : Path
+        A link to a file is as good as the file.
+
+    Yields
+    ------
+    FileIO
+        The open file.
+
+    Raises
+    ------
+    BadInput
+        If it is no file (a folder, a pipe, a socket, a device), or links go round in a circle.
+    Retry
+        If the system refuses to open or read it.
+    """
+    with retry_on_os_error(path):
+        try:
+            # Without waiting for somebody who writes to it, as one does who opens a pipe.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as exc:
+            if exc.errno in _NO_FILE:
+                raise BadInput(f"{path}: {exc.strerror}, expected a file; remove it, or put the file in place") from exc
+            raise
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise BadInput(f"{path}: not a file, expected one; remove it, or put the file in place")
+        with FileIO(descriptor) as file:
+            yield file
 
 
 def check_unchanged(path: Path, size_bytes: int, mtime_ns: int) -> None:

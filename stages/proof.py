@@ -8,6 +8,7 @@ fails at the source a :class:`BadInput`, and removing what is not provably ours 
 :class:`Irreversible`.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -87,8 +88,10 @@ def digest(path: Path, *, from_disk: bool = False) -> Digest:
     Raises
     ------
     OSError
-        If it cannot be synced or read.
+        If it is no file, or cannot be synced or read.
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # one who opens a pipe waits for who writes to it
+        raise OSError(errno.EINVAL, "not a file", str(path))
     with path.open("rb", buffering=0) as file:
         if from_disk:
             os.fsync(file.fileno())

@@ -1,7 +1,6 @@
 """raw: what the ledger registers of a raw cube, and the faults that put one in quarantine (DESIGN section 5)."""
 
 import hashlib
-import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,22 @@ import numpy as np
 from stages.base import BadInput, Instrument, Stream
 from stages.cards import carried_frame_id, values
 from stages.cubes import CubeLayout, read_cube_layout
-from stages.files import retry_on_os_error
+from stages.files import opened, retry_on_os_error
 from stages.timing import Timing, read_timing
 
 #: Frame size, which groups are cut by (DESIGN section 5).
 _FRAME_SIZE = ("NAXIS1", "NAXIS2")
 
 _MICROSECONDS = 1_000_000
+
+#: Longer than any exposure, seconds: a night is a day of UT.
+_MOST_EXPOSURE_S = 86_400
+
+#: Numbers in cards are less, as floats hold every whole number up to here.
+_MOST = 2**53
+
+#: Frame times are before 2100, UNIX, microseconds; others are of a clock that was wrong, or of none.
+_END_OF_TIMES_US = 4_102_444_800 * _MICROSECONDS
 _COMPARED_BYTES = 1024 * 1024
 
 
@@ -110,10 +118,10 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     n_frames = layout.shape[0]
     missing = _missing(timing, rows, layout)
     n_used = _used_frames(rows, layout, missing)
-    _check_order(timing, rows)
-    with retry_on_os_error(timing):
-        timing_status = timing.stat()
-        timing_sha256 = hashlib.sha256(timing.read_bytes()).hexdigest()
+    _check_times(timing, rows)
+    with opened(timing) as file:
+        timing_status = os.fstat(file.fileno())
+        timing_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     header_sha256 = hashlib.sha256(layout.header).hexdigest()
     date = cube.parent.parent.name
     content = [f"{date}/{stream.name}/{cube.name}", str(status.st_size), header_sha256, timing_sha256]
@@ -174,8 +182,17 @@ def _used_frames(rows: Timing, layout: CubeLayout, missing: str) -> int:
     return n_used
 
 
-def _check_order(timing: Path, rows: Timing) -> None:
-    """Raise BadInput unless the rows, used or not, are in order of time."""
+def _check_times(timing: Path, rows: Timing) -> None:
+    """Raise BadInput unless the rows, used or not, have times of this century or the last, and are in order."""
+    acquired_us, logged_us = rows.acquired_us, rows.logged_ns // 1000
+    strange = np.flatnonzero((np.minimum(acquired_us, logged_us) < 0) | (acquired_us >= _END_OF_TIMES_US))
+    if strange.size:
+        row = int(strange[0])
+        raise BadInput(
+            f"{timing}: row {row + 1} was acquired at {acquired_us[row]} us and logged at {logged_us[row]} us, "
+            "expected UNIX times between 1970 and 2100; restore the file from the acquisition machine, or leave its "
+            "cube in quarantine"
+        )
     backwards = np.flatnonzero(np.diff(rows.acquired_us) < 0)
     if backwards.size:
         row = int(backwards[0]) + 1
@@ -188,10 +205,7 @@ def _check_order(timing: Path, rows: Timing) -> None:
 
 def _refuse_numbered(cube: Path, header: bytes, keyword: str) -> None:
     """Raise BadInput if the header carries a frame ID: it would be replaced by another."""
-    try:
-        carried = carried_frame_id(header, keyword)
-    except BadInput as exc:
-        raise BadInput(f"{cube}: {exc}") from exc
+    carried = carried_frame_id(header, keyword, cube)
     if carried is not None:
         raise BadInput(
             f"{cube}: its header has {keyword} = {carried!r} already, expected none: its frames may be in the archive"
@@ -200,22 +214,25 @@ def _refuse_numbered(cube: Path, header: bytes, keyword: str) -> None:
 
 
 def _cards(cube: Path, header: bytes, keywords: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values of `keywords`, which must be such that JSON has them."""
-    try:
-        cards = values(header, keywords)
-    except BadInput as exc:
-        raise BadInput(f"{cube}: {exc}") from exc
+    """Return the values of `keywords`, which must be such that JSON has them, and arrays."""
+    cards = values(header, keywords, cube)
     for keyword, value in cards.items():
-        if isinstance(value, complex) or (isinstance(value, float) and not math.isfinite(value)):
-            raise BadInput(f"{cube}: {keyword} is {value!r}, expected a finite real number, a string or T or F")
+        if isinstance(value, complex) or (isinstance(value, int | float) and not abs(value) < _MOST):
+            raise BadInput(f"{cube}: {keyword} is {value!r}, expected a real number below 2**53, a string or T or F")
     return cards
 
 
 def _exposure_us(cube: Path, keyword: str, cards: dict[str, Any]) -> int:
     exposure_s = cards.get(keyword)
-    if isinstance(exposure_s, bool) or not isinstance(exposure_s, int | float) or exposure_s < 0:
+    if (
+        isinstance(exposure_s, bool)
+        or not isinstance(exposure_s, int | float)
+        or not 0 <= exposure_s <= _MOST_EXPOSURE_S
+    ):
         found = "no value" if exposure_s is None else repr(exposure_s)
-        raise BadInput(f"{cube}: {keyword} has {found}, expected the exposure time in seconds, at least 0")
+        raise BadInput(
+            f"{cube}: {keyword} has {found}, expected the exposure time in seconds, from 0 to {_MOST_EXPOSURE_S}"
+        )
     return round(exposure_s * _MICROSECONDS)
 
 

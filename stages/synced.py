@@ -31,6 +31,9 @@ Int64Array = npt.NDArray[np.int64]
 #: Frames that are worked on at once, at least: enough that the work is in arrays, few enough for any memory.
 _BATCH_FRAMES = 500_000
 
+#: Bounds of what can be set: a group spans a microsecond at least, nothing is longer than 30 years.
+_LEAST_GROUP_S, _MOST = 1e-6, 1e9
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -87,6 +90,14 @@ class Parameters:
     cut_own: tuple[str, ...] = ("FILTER02",)
     rounded: tuple[str, ...] = ("RET-ANG1",)
     flagged: tuple[str, ...] = ("RET-ANG1", "EXPTIME")
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that no time in a night is measured by, NaN among them; a group has to end some time."""
+        for name in ("tolerance_us_per_row", "slow_factor", "dead_time_s", "group_s", "significance"):
+            value = getattr(self, name)
+            least = _LEAST_GROUP_S if name == "group_s" else 0.0
+            if not least <= value <= _MOST:
+                raise ValueError(f"{name}: found {value!r}, expected a number from {least:g} to {_MOST:g}")
 
 
 def forward(*, job: Job, params: Parameters) -> Outcome:

@@ -4,6 +4,7 @@ Times are UNIX seconds written as decimal text.  They are read and written as in
 microseconds as many as the text has digits for, so no rounding happens on the way in or out.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import BadInput, Raw, Retry
-from stages.files import check_unchanged
+from stages.files import check_unchanged, opened
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -35,6 +36,12 @@ _OLD_ROW = "%10d  %10d  %15s   %20s  %10d   %10d\n"
 
 #: More digits never fit 64 bits; of this many, those that do not fit come out negative.
 _MOST_DIGITS = 19
+
+#: Rows that are wider are decoded word by word: the logger's have 113 characters.
+_MOST_WIDTH = 1000
+
+#: More is not read into memory: 10^7 rows, of frames of 64 pixels in a cube of 1.2 GB, have 1.1 GB.
+_MOST_BYTES = 4 * 1024**3
 
 #: Characters decoded at once: the bytes of a 64-bit word.
 _WORD = 8
@@ -132,12 +139,7 @@ def read_timing(path: Path, *, may_be_cut: bool = False) -> Timing:
     Retry
         If the file could not be read although it is there.
     """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError as exc:
-        raise BadInput(f"timing file {path} does not exist; {_ADVICE}") from exc
-    except OSError as exc:
-        raise Retry(f"timing file {path} could not be read: {exc}") from exc
+    content = _read(path)
     start = _length_of_head(content)
     end = _end_of_whole_rows(content, start) if may_be_cut else len(content)
     is_cut, content = end < len(content), content[:end]
@@ -251,6 +253,19 @@ def concatenate(timings: Sequence[Timing]) -> Timing:
     return Timing(head=timings[0].head, has_acquisition=has_acquisition, is_cut=False, **joined)
 
 
+def _read(path: Path) -> bytes:
+    try:
+        with opened(path) as file:
+            size_bytes = os.fstat(file.fileno()).st_size
+            if size_bytes > _MOST_BYTES:
+                raise BadInput(f"{path}: {size_bytes} bytes, expected {_MOST_BYTES} at most; {_ADVICE}")
+            return file.read()
+    except Retry as exc:
+        if isinstance(exc.__cause__, FileNotFoundError):
+            raise BadInput(f"timing file {path} does not exist; {_ADVICE}") from exc
+        raise
+
+
 def _length_of_head(content: bytes) -> int:
     """Return how many bytes the lines take that start with ``#`` before the first that does not."""
     start = 0
@@ -339,7 +354,7 @@ def _layout(first: bytes, last: bytes) -> _Layout | None:
     """
     words, last_words = first.split(), last.split()
     columns = {len(c): c for c in (_COLUMNS, _OLD_COLUMNS)}.get(len(words))
-    if columns is None or len(words) != len(last_words) or len(first) < _WORD:
+    if columns is None or len(words) != len(last_words) or not _WORD <= len(first) <= _MOST_WIDTH:
         return None
     runs: list[tuple[str, int, int]] = []  # the column, first byte, end
     filler = np.full(len(first), ord(" "), np.uint8)
@@ -444,7 +459,10 @@ def _integer(word: bytes, decimals: int) -> int | None:
     whole, _, fraction = word.removeprefix(b"-").partition(b".")
     if not whole.isdigit() or len(fraction) != decimals or (decimals and not fraction.isdigit()):
         return None
-    number = sign * int(whole + fraction)
+    digits = (whole + fraction).lstrip(b"0")
+    if len(digits) > _MOST_DIGITS:
+        return None
+    number = sign * int(digits or b"0")
     return number if -(2**63) <= number < 2**63 else None
 
 

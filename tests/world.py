@@ -46,6 +46,7 @@ class World:
         self.data: dict[str, Any] = yaml.safe_load(packaged_config().read_text())
         self.data["engine"]["executor"] = "inline"
         self.data["database"]["url"] = url
+        self.data["backup"]["automatic"] = False  # in tests of backups it is true
         self.now_us = LATER_US
         self._store: Store | None = None
 

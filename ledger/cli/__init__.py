@@ -1,12 +1,16 @@
 """The command line: prints and asks, decides nothing. One file a command."""
 
+import io
 import sys
+from collections.abc import Sequence
 
 from ledger.cli import (
     advance,
     audit,
+    backup,
     catch_up,
     demo,
+    doctor,
     exclude,
     explain,
     history,
@@ -21,7 +25,8 @@ from ledger.cli import (
     summary,
 )
 from ledger.cli.common import app
-from ledger.errors import LedgerError
+from ledger.errors import BadInput, LedgerError
+from ledger.report import is_utf8, printable
 
 #: Exit status of a bug (DESIGN section 13).
 BUG = 3
@@ -29,8 +34,10 @@ BUG = 3
 __all__ = [
     "advance",
     "audit",
+    "backup",
     "catch_up",
     "demo",
+    "doctor",
     "exclude",
     "explain",
     "history",
@@ -47,9 +54,22 @@ __all__ = [
 ]
 
 
+def _refuse_bytes(arguments: Sequence[str]) -> None:
+    """Refuse what is not UTF-8: neither the database nor the configuration takes it."""
+    for argument in arguments:
+        if not is_utf8(argument):
+            raise BadInput(
+                f"argument '{printable(argument)}': not UTF-8; expected text; rename the file, or name its night"
+            )
+
+
 def main() -> None:
     """Run the command line and exit with its status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a path may have bytes that no text has: they are shown escaped
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _refuse_bytes(sys.argv[1:])
         app()
     except LedgerError as exc:
         print(f"ledger: {exc}", file=sys.stderr)  # noqa: T201  the command line speaks here

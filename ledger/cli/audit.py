@@ -8,7 +8,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, show_json, watched
 from ledger.errors import BadInput
-from ledger.report import counted
+from ledger.report import counted, printable
 
 if TYPE_CHECKING:
     from ledger.deep_audit import Report
@@ -65,9 +65,9 @@ def audit(
         says = "rows and files agree" + (", byte by byte, and products with raw, frame by frame" if deep else "")
         typer.echo(f"{'ok  ' if not on_disk else 'FAIL'}  {says}")
         for reason in explained:
-            typer.echo(f"explained: {reason}")
+            typer.echo(printable(f"explained: {reason}"))
         for violation in violations:
-            typer.echo(f"  {violation.law}: {violation.what}; next: {violation.next_step}")
+            typer.echo(printable(f"  {violation.law}: {violation.what}; next: {violation.next_step}"))
         if report:
             typer.echo(_compared(report))
     raise typer.Exit(1 if violations else 0)

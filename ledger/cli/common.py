@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.errors import BadInput
-from ledger.report import Reporter, Result, Stop, counted
+from ledger.report import Reporter, Result, Stop, counted, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -41,7 +41,9 @@ app = typer.Typer(
 Date = Annotated[str | None, typer.Option("--date", metavar="D", help="UT date of the night: 20260102 or 2026-01-02.")]
 Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="A night's folder, instead of --date.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
-Jobs = Annotated[int | None, typer.Option("--jobs", min=1, metavar="N", help="Workers; all processors by default.")]
+Jobs = Annotated[
+    int | None, typer.Option("--jobs", min=1, max=4096, metavar="N", help="Workers; all processors by default.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")]
 
 _chosen: dict[str, Path | None] = {"config": None}
@@ -74,14 +76,17 @@ def read_config() -> "Config":
 
 
 @contextmanager
-def open_store(config: "Config") -> Iterator["Store"]:
-    """Open the database, checked to be at the code's revision."""
+def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
+    """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
+    from ledger import backup
     from ledger.store import Store
 
     store = Store(config.database.url)
     try:
         store.open()
         yield store
+        if changes and (complaint := backup.after_work(store, config)):
+            typer.echo(f"ledger: {complaint}", err=True)
     finally:
         store.close()
 
@@ -92,7 +97,7 @@ def open_machine(jobs: int | None = None, *, quiet: bool = False) -> Iterator["M
     from ledger.machine import Machine
 
     config = read_config()
-    with open_store(config) as store, watched(config, quiet=quiet) as (reporter, stop):
+    with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
         yield Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
 
 
@@ -139,7 +144,9 @@ def _open_log(path: Path) -> logging.Logger:
     log.propagate = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES)
+        handler = logging.handlers.RotatingFileHandler(
+            path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
+        )
     except OSError as exc:
         raise BadInput(
             f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
@@ -168,6 +175,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Say one thing."""
+        text = printable(text)
         self.log.info("%s", text)
         if not self.quiet:
             print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
@@ -207,6 +215,7 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Say one thing above the bars."""
+        text = printable(text)
         self.log.info("%s", text)
         if self._progress is not None:
             self._progress.console.print(text, highlight=False, markup=False)
@@ -239,7 +248,7 @@ def show_json(value: object) -> None:
 
 def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:
     """Print a table: drawn on a terminal, with the columns `right` flush right; tab-separated elsewhere."""
-    texts = [["" if value is None else str(value) for value in row] for row in rows]
+    texts = [["" if value is None else printable(str(value)) for value in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *texts):
             typer.echo("\t".join(row))
@@ -268,19 +277,19 @@ def show_result(result: Result, *, as_json: bool) -> None:
     if result.registered:
         typer.echo(f"  registered   {counted(result.registered, 'raw file')}")
     for name, reason in result.quarantined:
-        typer.echo(f"  quarantined  {name}: {reason}")
+        typer.echo(printable(f"  quarantined  {name}: {reason}"))
     for name, what in result.salvaged:
-        typer.echo(f"  salvaged     {name}: {what}")
+        typer.echo(printable(f"  salvaged     {name}: {what}"))
     for text in result.settled:
-        typer.echo(f"  settled      {text}")
+        typer.echo(printable(f"  settled      {text}"))
     for line in _remarks(result):
-        typer.echo(f"  remark       {line}")
+        typer.echo(printable(f"  remark       {line}"))
     for name, error in result.failed:
-        typer.echo(f"  FAILED       {name}: {error}")
+        typer.echo(printable(f"  FAILED       {name}: {error}"))
     if result.states:
         typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))
     if result.stopped:
-        typer.echo(f"  stopped      {result.stopped}")
+        typer.echo(printable(f"  stopped      {result.stopped}"))
 
 
 def _remarks(result: Result) -> list[str]:

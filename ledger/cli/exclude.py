@@ -16,7 +16,7 @@ def exclude(date: DateArgument, reason: Annotated[str, typer.Option("--reason", 
     from ledger import gate
 
     config = read_config()
-    with open_store(config) as store:
+    with open_store(config, changes=True) as store:
         night = gate.exclude(store, config, date, reason)
     typer.echo(f"night {night.date} is excluded: {reason}")
     if night.frame_ids:
@@ -29,7 +29,7 @@ def include(date: DateArgument) -> None:
     from ledger import gate
 
     config = read_config()
-    with open_store(config) as store:
+    with open_store(config, changes=True) as store:
         night = gate.exclude(store, config, date, None)
     typer.echo(f"night {night.date} is included")
     if night.is_late:

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, app, open_store, read_config, show_json
+from ledger.report import printable
 
 
 @app.command(epilog="Example: ledger explain vcam1/vcam1_06:00:00.123456789.fits")
@@ -25,9 +26,9 @@ def explain(
         show_json(asdict(found))
         return
     typer.echo(f"{found.name}: {found.state}")
-    typer.echo(f"  because     {found.because}")
+    typer.echo(printable(f"  because     {found.because}"))
     if found.last_error:
-        typer.echo(f"  last error  {found.last_error}")
+        typer.echo(printable(f"  last error  {found.last_error}"))
     for key, value in found.facts.items():
         typer.echo(f"  {key:<11} {value}")
-    typer.echo(f"  next        {found.next_command or 'nothing to do'}")
+    typer.echo(printable(f"  next        {found.next_command or 'nothing to do'}"))

@@ -49,7 +49,7 @@ def start(
 
     config = read_config()
     date = parse_date(from_date) if from_date else None
-    with open_store(config) as store:
+    with open_store(config, changes=True) as store:
         now, given_up = reservation.start(store, config, prefix, number, from_date=date)
     if as_json:
         show_json({"given_up": given_up, **_facts(now)})
@@ -77,7 +77,7 @@ def reserve(
         text = from_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
         raise BadInput(f"{str(from_file)!r}: cannot be read as text ({exc}); expected a file of frame IDs") from exc
-    with open_store(config) as store:
+    with open_store(config, changes=True) as store:
         blocks, now = reservation.reserve(store, config, text, source=from_file.name)
     if as_json:
         show_json({"imported": blocks, **_facts(now)})

@@ -14,6 +14,7 @@ def init() -> None:
 
     Where there is no configuration yet, the default is written to ./config.yaml first.
     """
+    from ledger import backup
     from ledger import config as configuration
     from ledger.flow import flows
     from ledger.store import Store
@@ -26,6 +27,8 @@ def init() -> None:
     configuration.load_stages(config)
     store = Store(config.database.url)
     try:
+        for path in backup.before_migration(store, config):
+            typer.echo(f"backup before the migration: {path}")
         before, after = store.init(flows(config).values())
     finally:
         store.close()

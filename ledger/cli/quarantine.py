@@ -51,7 +51,7 @@ def release(file: File) -> None:
     """Let a file go on: a product is tried by the next advance, a raw file is looked into again by the next scan."""
     from ledger import quarantine as held_back
 
-    with open_store(read_config()) as store:
+    with open_store(read_config(), changes=True) as store:
         subject = held_back.release(store, file)
     typer.echo(f"{file} is released; `ledger advance --date {subject.night.date}` goes on with it")
 
@@ -61,7 +61,7 @@ def discard(file: File, reason: Annotated[str, typer.Option("--reason", help="Wh
     """Give a product that failed up: its raw frames stay, and nothing waits for it any more."""
     from ledger import quarantine as held_back
 
-    with open_store(read_config()) as store:
+    with open_store(read_config(), changes=True) as store:
         subject = held_back.discard(store, file, reason)
     typer.echo(
         f"{file} is discarded; night {subject.night.date} goes on without it; `ledger quarantine release {file}` takes"

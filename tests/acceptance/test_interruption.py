@@ -1,4 +1,4 @@
-"""Killed at a sample of fault points, stopped by a signal, or two at once: nothing lost, nothing false."""
+"""Stopped by a signal, suspended, or two at once, and what is left of it: nothing lost, nothing false."""
 
 import os
 import signal
@@ -13,92 +13,10 @@ from ledger.errors import Busy
 from tests.acceptance.kill import run_and_kill
 from tests.world import DATE, World
 
-#: How many fault points of each direction are tried; the server makes each try slower.
-SAMPLE = {"sqlite": 10, "postgresql": 4}
-
-
-@pytest.fixture
-def night(world: World) -> World:
-    world.simulate(scale=0.02, scenario=("pdi", "bad"))
-    return world
-
-
-def finished(world: World) -> tuple:
-    assert world.machine().advance(world.night()).succeeded
-    ids = world.query("SELECT frame_id, identity FROM frame_id WHERE status = 'live' ORDER BY frame_id")
-    return world.tree(), world.tree(world.destination), ids
-
 
 def back(world: World) -> tuple:
     assert world.machine().rollback(world.night()).succeeded
     return world.tree(), world.tree(world.destination)
-
-
-def sample(world: World, n: int, shift: int) -> list[int]:
-    """Return fault points spread over a run of `n`."""
-    size = SAMPLE[world.url.split(":")[0].split("+")[0]]
-    return [min(n - 1, (i * n + shift) // size) for i in range(size)]
-
-
-def test_killed_while_advancing(night):
-    before = night.tree()
-    undisturbed = finished(night)
-    assert back(night) == (before, {})
-    n = run_and_kill(night, lambda machine: machine.advance(night.night()), None)
-    assert n > 100
-    assert back(night) == (before, {})
-    for at in sample(night, n, shift=5):
-        assert run_and_kill(night, lambda machine: machine.advance(night.night()), at) is None
-        assert finished(night) == undisturbed, f"fault point {at}: advanced"
-        assert back(night) == (before, {}), f"fault point {at}: rolled back"
-        assert run_and_kill(night, lambda machine: machine.advance(night.night()), at) is None
-        assert back(night) == (before, {}), f"fault point {at}: rolled back at once"
-    audit = night.run("audit")
-    assert audit.returncode == 0, audit.stdout
-
-
-def test_killed_while_rolling_back(night):
-    before = night.tree()
-    undisturbed = finished(night)
-    n = run_and_kill(night, lambda machine: machine.rollback(night.night()), None)
-    assert night.tree() == before
-    assert finished(night) == undisturbed
-    for at in sample(night, n, shift=9):
-        assert run_and_kill(night, lambda machine: machine.rollback(night.night()), at) is None
-        assert finished(night) == undisturbed, f"fault point {at}: advanced"
-        assert run_and_kill(night, lambda machine: machine.rollback(night.night()), at) is None
-        assert back(night) == (before, {}), f"fault point {at}: rolled back"
-        assert finished(night) == undisturbed
-
-
-def test_calls_that_fail_while_advancing(sqlite_world):
-    """An error of the disk or the database, at a sample of fault points: the next run makes up for it."""
-    world = sqlite_world
-    world.simulate(scale=0.02, scenario=("pdi", "bad"))
-    before, undisturbed = world.tree(), finished(world)
-    assert back(world) == (before, {})
-    n = run_and_kill(world, lambda machine: machine.advance(world.night()), None)
-    assert back(world) == (before, {})
-    for at in sample(world, n, shift=3):
-        run_and_kill(world, lambda machine: machine.advance(world.night()), at, fails=True)
-        assert finished(world) == undisturbed, f"fault point {at}: advanced"
-        assert back(world) == (before, {}), f"fault point {at}: rolled back"
-        run_and_kill(world, lambda machine: machine.advance(world.night()), at, fails=True)
-        assert back(world) == (before, {}), f"fault point {at}: rolled back at once"
-
-
-def test_calls_that_fail_while_rolling_back(sqlite_world):
-    world = sqlite_world
-    world.simulate(scale=0.02, scenario=("pdi", "bad"))
-    before, undisturbed = world.tree(), finished(world)
-    n = run_and_kill(world, lambda machine: machine.rollback(world.night()), None)
-    assert finished(world) == undisturbed
-    for at in [*sample(world, n, shift=7), 52]:  # the 52nd: a copy at the destination is removed in part
-        run_and_kill(world, lambda machine: machine.rollback(world.night()), at, fails=True)
-        assert finished(world) == undisturbed, f"fault point {at}: advanced"
-        run_and_kill(world, lambda machine: machine.rollback(world.night()), at, fails=True)
-        assert back(world) == (before, {}), f"fault point {at}: rolled back"
-        assert finished(world) == undisturbed
 
 
 @pytest.mark.parametrize(("verb", "to"), [("list", "transferred"), ("transfer", "compressed")])

@@ -74,4 +74,6 @@ def test_bytes_that_fits_does_not_allow_are_refused(tmp_path, byte):
 
 def test_what_cannot_be_read_may_be_tried_again(tmp_path):
     with pytest.raises(Retry, match=str(tmp_path)):
+        read_header(tmp_path / "gone.fits")
+    with pytest.raises(BadInput, match=f"{tmp_path}: not a file"):
         read_header(tmp_path)

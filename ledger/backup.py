@@ -1,0 +1,352 @@
+"""Backups of the database: always an SQLite file, here and at the destination, whatever the database is.
+
+A backup is named ``ledger-<last entry>-<time>.db``, so its name says how far it goes. It is a ledger's database
+that can be looked at as it is, and is put back by `restore` into SQLite or PostgreSQL.
+"""
+
+import re
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Engine, func, select, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import Session, SQLModel, col
+
+from ledger import durable, schema
+from ledger.config import Config
+from ledger.database import connect, parse_url
+from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.models import Entry, Run
+from ledger.numbers import numbers_on_disk
+from ledger.scan import reading
+from ledger.sequence import standing
+from ledger.store import Store
+from ledger.tables import copy_rows, set_counters
+from stages import proof
+from stages.base import TEMPORARY_PREFIX, StageError
+
+#: At the destination; what begins with a dot is not looked into for frame numbers.
+FOLDER_AT_DESTINATION = ".ledger"
+
+_NAME = re.compile(r"ledger-(\d{12})-(\d{8}T\d{6}Z)\.db")
+_TIME = "%Y%m%dT%H%M%SZ"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Backup:
+    """A backup on disk.
+
+    Attributes
+    ----------
+    last_entry : int
+        The newest entry that is in it.
+    made_us : int
+        When it was made, to the second.
+    path : Path
+        The file.
+    """
+
+    last_entry: int
+    made_us: int
+    path: Path
+
+
+def folders(config: Config) -> list[Path]:
+    """Return where backups are: beside the database, and at the destination if it is there."""
+    destination = config.transfer.destination
+    return [config.backup.folder, *([destination / FOLDER_AT_DESTINATION] if destination.is_dir() else [])]
+
+
+def found(config: Config) -> list[Backup]:
+    """Return all backups, here and at the destination, newest last."""
+    return sorted(backup for folder in folders(config) for backup in _in_folder(folder))
+
+
+def _in_folder(folder: Path) -> list[Backup]:
+    """Return the backups in a folder, newest last."""
+    with reading(folder):
+        paths = list(folder.iterdir()) if folder.is_dir() else []
+    return sorted(backup for path in paths if (backup := _read_name(path)) is not None)
+
+
+def _read_name(path: Path) -> Backup | None:
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        return None
+    made = datetime.strptime(match[2], _TIME).replace(tzinfo=UTC)
+    return Backup(int(match[1]), int(made.timestamp()) * 10**6, path)
+
+
+# making
+
+
+def make(store: Store, config: Config) -> list[Path]:
+    """Make a backup, prove that it can be read, copy it to the destination, and remove the oldest.
+
+    Returns
+    -------
+    list of Path
+        Of the backup, and of its copy.
+
+    Raises
+    ------
+    NotReady
+        If it cannot be written, here or there.
+    """
+    now_us = store.clock()
+    home, *others = folders(config)
+    temporary = home / f"{TEMPORARY_PREFIX}backup-{now_us}.db"
+    with _told(home):
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            last_entry = _write(store, temporary)
+            name = f"ledger-{last_entry:012d}-{datetime.fromtimestamp(now_us // 10**6, tz=UTC).strftime(_TIME)}.db"
+            durable.replace(temporary, home / name)
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    made = [home / name]
+    for folder in others:
+        with _told(folder):
+            folder.mkdir(exist_ok=True)
+            proof.copy_proven(home / name, folder / name)
+            durable.sync_folder(folder)
+        made.append(folder / name)
+    _remove_old(config)
+    return made
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    """Translate what may go wrong while a backup is written."""
+    try:
+        yield
+    except (OSError, sqlite3.Error, DBAPIError, StageError) as exc:
+        raise NotReady(
+            f"no backup in {folder}: {exc}; expected a folder that may be written, and room (backup.folder,"
+            " transfer.destination); `ledger backup` makes one"
+        ) from exc
+
+
+def _write(store: Store, path: Path) -> int:
+    """Write the database as it is now to a file, synced and checked; return its last entry."""
+    if store.url.get_backend_name() == "sqlite":
+        source = f"{Path(str(store.url.database)).resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(source, uri=True)) as ours, closing(sqlite3.connect(path)) as copy:
+            ours.backup(copy)
+    else:
+        with store.snapshot() as session, _engine_of(path) as engine:
+            schema.upgrade(engine, to=schema.revision(store.engine))
+            with engine.connect() as target:
+                copy_rows(session.connection(), target)
+                target.commit()
+    with closing(sqlite3.connect(path)) as copy:
+        copy.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
+        _check(copy, path)
+        (last_entry,) = copy.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
+    durable.sync_file(path)
+    return int(last_entry)
+
+
+@contextmanager
+def _engine_of(path: Path) -> Iterator[Engine]:
+    engine = connect(URL.create("sqlite", database=str(path)))
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    (verdict,) = connection.execute("PRAGMA quick_check").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(f"{path} is damaged: {verdict}")
+
+
+def _remove_old(config: Config) -> None:
+    """Remove all but the newest backups, and the newest of each of the last days."""
+    for folder in folders(config):
+        backups = _in_folder(folder)
+        of_day = {backup.made_us // 86_400_000_000: backup for backup in sorted(backups, key=lambda b: b.made_us)}
+        days = sorted(of_day)[-config.backup.keep_days :]
+        kept = {*backups[-config.backup.keep :], *(of_day[day] for day in days)}
+        with _told(folder):
+            durable.remove(backup.path for backup in backups if backup not in kept)
+
+
+# when
+
+
+def after_work(store: Store, config: Config) -> str | None:
+    """Make a backup if the newest does not have all entries; return what went wrong, as the work itself is done."""
+    if not config.backup.automatic:
+        return None
+    try:
+        newest = max((backup.last_entry for backup in found(config)), default=-1)
+        if newest < last_entry(store):
+            make(store, config)
+    except LedgerError as exc:
+        return str(exc)
+    return None
+
+
+def last_entry(store: Store) -> int:
+    """Return how far the journal goes."""
+    with store.read() as session:
+        return int(session.execute(select(func.max(col(Entry.id)))).scalar() or 0)
+
+
+def before_migration(store: Store, config: Config) -> Sequence[Path]:
+    """Make a backup if the database is there, and behind the code.
+
+    Raises
+    ------
+    NotReady
+        If it cannot be written; then nothing should be migrated.
+    """
+    if not config.backup.automatic or not schema.is_behind(store.engine):
+        return []
+    return make(store, config)
+
+
+# putting back
+
+
+def restore(config: Config, file: Path) -> list[str]:
+    """Make the configured database of a backup.
+
+    Parameters
+    ----------
+    config : Config
+        Names the database, which must not be there, or be empty.
+    file : Path
+        The backup; it is not changed.
+
+    Returns
+    -------
+    list of str
+        What the backup does not know of.
+
+    Raises
+    ------
+    BadInput
+        If the file is no ledger's database, or of a newer ledger, or the database has rows.
+    """
+    url = parse_url(config.database.url)
+    _refuse_rows(url)
+    if not file.is_file():
+        raise BadInput(f"{file}: no such file; expected a backup: `ledger backup --list` names them")
+    is_sqlite = url.get_backend_name() == "sqlite"
+    home = Path(str(url.database)).parent if is_sqlite else config.backup.folder
+    temporary = home / f"{TEMPORARY_PREFIX}restore.db"
+    with _told(home):
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            _bring_up(file, temporary)
+            if is_sqlite:
+                durable.sync_file(temporary)
+                durable.replace(temporary, Path(str(url.database)))
+            else:
+                _load(temporary, url)
+        finally:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    store = Store(config.database.url)
+    try:
+        return _note(store, config, file)
+    finally:
+        store.close()
+
+
+def _refuse_rows(url: URL) -> None:
+    """Refuse to put a backup over a database that has anything in it."""
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database))
+        there = [p for p in (path, path.with_name(path.name + "-wal")) if p.exists()]
+        if not there:
+            return
+        if not path.exists():
+            raise BadInput(f"{there[0]}: the journal of a database that is gone; expected none; move it away")
+    engine = connect(url)
+    try:
+        if schema.revision(engine) is None:
+            return
+        with Session(engine) as session:
+            n_runs = session.execute(select(func.count()).select_from(Run)).scalar()
+    finally:
+        engine.dispose()
+    if n_runs:
+        shown = url.render_as_string(hide_password=True)
+        raise BadInput(
+            f"database {shown} has {n_runs} runs on record: expected none, as it would be replaced; move it away first"
+        )
+
+
+def _bring_up(file: Path, path: Path) -> None:
+    """Copy a backup, check it, and migrate the copy."""
+    shutil.copyfile(file, path)
+    try:
+        with closing(sqlite3.connect(path)) as copy:
+            _check(copy, file)
+    except sqlite3.DatabaseError as exc:
+        raise BadInput(f"{file}: not a database, or damaged ({exc}); expected a backup: try an older one") from exc
+    with _engine_of(path) as engine:
+        if schema.revision(engine) is None:
+            raise BadInput(f"{file}: an SQLite file, and not a ledger's; expected a backup: `ledger backup --list`")
+        schema.upgrade(engine)
+    with closing(sqlite3.connect(path)) as copy:
+        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _load(path: Path, url: URL) -> None:
+    engine = connect(url)
+    try:
+        schema.upgrade(engine)
+        with _engine_of(path) as ours, ours.connect() as source, engine.connect() as target:
+            for table in ("edge", "state"):  # declared by `ledger init`; they come with the backup
+                target.execute(text(f"DELETE FROM {table}"))  # noqa: S608  names of ours
+            copy_rows(source, target)
+            target.commit()
+    finally:
+        engine.dispose()
+
+
+def _note(store: Store, config: Config, file: Path) -> list[str]:
+    """Put the restoration on record, beyond all that any backup knows; return what this one does not know."""
+    newest = max((backup.last_entry for backup in found(config)), default=0)
+    store.open()
+    last = last_entry(store)
+    with store.recorded("backup", {"restore": str(file)}) as (session, run_id):
+        entry = Entry(id=max(newest, last) + 1, at_us=store.clock(), run_id=run_id, name=file.name, event="restored")
+        session.add(entry)
+        session.flush()
+        set_counters(session.connection(), SQLModel.metadata)
+    told = []
+    if newest > last:
+        told.append(f"it ends with entry {last}, and there is a backup up to {newest}: what lies between is not in it")
+    numbers = numbers_on_disk(store, config, remembers=False)
+    with store.read() as session:
+        try:
+            standing(session, config).refuse_taken(numbers)
+        except LedgerError as exc:
+            told.append(str(exc))
+    return told
+
+
+def why_outdated(store: Store, config: Config) -> str | None:
+    """Return how it shows that an older database was put back by hand: a backup has entries that it has not."""
+    newest = max(found(config), default=None)
+    last = last_entry(store)
+    if newest is None or newest.last_entry <= last:
+        return None
+    return (
+        f"the database {store.shown} ends with entry {last}, and {str(newest.path)!r} goes on to {newest.last_entry}:"
+        " an older one was put back, or a new one begun; move it away and `ledger backup --restore` the newest, or"
+        " `ledger rebuild` it from the files (or move backups of another ledger away)"
+    )

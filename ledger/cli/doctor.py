@@ -1,0 +1,32 @@
+"""``ledger doctor``."""
+
+from dataclasses import asdict
+
+import typer
+
+from ledger.cli.common import AsJson, Date, app, read_config, show_json
+
+
+@app.command(epilog="Example: ledger doctor --date 20260102")
+def doctor(date: Date = None, *, as_json: AsJson = False) -> None:
+    """Look what keeps the ledger from working, and what runs that died have left. Changes nothing.
+
+    Exit status 1 says that something needs you; what the next run settles by itself is only noted.
+    """
+    from ledger import doctor as doctors
+    from ledger.scan import parse_date
+
+    findings = []
+    for finding in doctors.examine(read_config(), date=parse_date(date) if date else None):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(f"{finding.verdict:<8} {finding.subject}: {finding.text}")
+            if finding.remedy:
+                typer.echo(f"{'':<8} -> {finding.remedy}")
+    problems = sum(finding.verdict == "problem" for finding in findings)
+    if as_json:
+        show_json([asdict(finding) for finding in findings])
+    else:
+        notes = sum(finding.verdict == "note" for finding in findings)
+        typer.echo(f"problems: {problems}, notes: {notes}")
+    raise typer.Exit(1 if problems else 0)

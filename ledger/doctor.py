@@ -1,0 +1,242 @@
+"""What keeps the ledger from working, or will: places, database, backups, frame IDs, and what dead runs left.
+
+Looks, and changes nothing: what is told to be settled is settled by the next run of the night.
+"""
+
+import os
+import platform
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import text
+from sqlmodel import col, func, select
+
+from ledger import audit, backup
+from ledger.clock import show_us
+from ledger.config import Config
+from ledger.database import file_system_of
+from ledger.errors import BadInput, LedgerError
+from ledger.lease import Hold, read_hold, why_unsettled
+from ledger.machine import Machine
+from ledger.models import File, Night, Run
+from ledger.numbers import numbers_on_disk
+from ledger.report import counted
+from ledger.scan import NightFolder
+from ledger.sequence import standing
+from ledger.store import Store
+
+Verdict = Literal["ok", "note", "problem"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    subject : str
+        What it is about: a key of the configuration, the database, a night.
+    verdict : {"ok", "note", "problem"}
+        A note needs nobody: it is going to be settled, or is as somebody wanted it.
+    text : str
+        What was found.
+    remedy : str
+        What to do; empty if there is nothing to do.
+    """
+
+    subject: str
+    verdict: Verdict
+    text: str
+    remedy: str = ""
+
+
+def examine(config: Config, *, date: str | None = None) -> Iterator[Finding]:
+    """Yield all that is found, until something keeps the rest from being looked at.
+
+    Parameters
+    ----------
+    config : Config
+        It is valid, or could not be read.
+    date : str, optional
+        Only the nights of this date.
+    """
+    yield _software()
+    yield from _places(config)
+    store = None
+    try:
+        store = Store(config.database.url)
+        store.open()
+        machine = Machine(config, store)
+        yield from _database(store, config)
+        yield _backups(store, config)
+        yield _frame_ids(store, config)
+        yield from _nights(machine, date)
+    except LedgerError as exc:
+        yield Finding("database", "problem", str(exc))
+    finally:
+        if store is not None:
+            store.close()
+
+
+def _software() -> Finding:
+    codec = f"cubes are compressed by imagecodecs {version('imagecodecs')}"
+    system = f"Python {platform.python_version()} on {platform.system()}, SQLite {sqlite3.sqlite_version}"
+    return Finding("software", "ok", f"ledger {version('ledger')}, {system}; {codec}")
+
+
+# places
+
+
+def _places(config: Config) -> Iterator[Finding]:
+    for name, pipeline in config.pipelines.items():
+        if name == "archive" or pipeline.root.exists():
+            yield _folder(config, f"{name}.root", pipeline.root)
+            yield _folder(config, f"destination of {name}", config.destination(name))
+        else:
+            yield Finding(f"{name}.root", "note", f"{pipeline.root}: no such folder, so no nights")
+    yield _file(config.log, "log")
+    if config.backup.automatic:
+        yield _file(config.backup.folder / "any", "backup.folder")
+
+
+def _folder(config: Config, subject: str, folder: Path) -> Finding:
+    """Look whether a folder is there, may be written, and has room."""
+    if not folder.is_dir():
+        return Finding(
+            subject, "problem", f"{folder}: no such folder", "is its disk mounted? create it, or correct the path"
+        )
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return Finding(subject, "problem", f"{folder}: may not be read and written", "correct its owner or mode")
+    free_bytes = shutil.disk_usage(folder).free
+    kept_mb = config.space.keep_free_mb or 0
+    room = f"{folder}: {free_bytes / 1e9:,.1f} GB free" + (f" ({kind})" if (kind := file_system_of(folder)) else "")
+    if free_bytes < kept_mb * 1e6:
+        return Finding(subject, "problem", f"{room}, less than space.keep_free_mb ({kept_mb:g} MB)", "make room")
+    return Finding(subject, "ok", room)
+
+
+def _file(path: Path, subject: str) -> Finding:
+    """Look whether a file could be written."""
+    folder = next(folder for folder in path.parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        return Finding(subject, "problem", f"{path.parent}: cannot be written", "correct owner, mode or path")
+    return Finding(subject, "ok", str(path if subject == "log" else path.parent))
+
+
+# the database
+
+
+def _database(store: Store, config: Config) -> Iterator[Finding]:
+    with store.read() as session:
+        counts = [session.execute(select(func.count()).select_from(table)).scalar() for table in (Night, File)]
+        verdict = "ok"
+        if store.url.get_backend_name() == "sqlite":
+            verdict = str(session.execute(text("PRAGMA quick_check")).scalar())
+    if verdict != "ok":
+        yield Finding(
+            "database", "problem", f"{store.shown} is damaged: {verdict}", "move it away, and `ledger backup --restore`"
+        )
+    elif outdated := backup.why_outdated(store, config):
+        yield Finding("database", "problem", outdated)
+    else:
+        yield Finding("database", "ok", f"{store.shown}: {counts[0]} nights, {counts[1]} files")
+
+
+def _backups(store: Store, config: Config) -> Finding:
+    try:
+        found = backup.found(config)
+    except LedgerError as exc:
+        return Finding("backups", "problem", str(exc))
+    behind = backup.last_entry(store) - max((b.last_entry for b in found), default=0)
+    if not behind:
+        return Finding("backups", "ok", f"{len(found)}, up to the last entry")
+    newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
+    told = f"{newest} the last {behind} entries"
+    if config.backup.automatic:
+        return Finding("backups", "problem", told, "run `ledger backup`, which says what keeps it from being made")
+    return Finding("backups", "note", f"{told}; backup.automatic is false")
+
+
+def _frame_ids(store: Store, config: Config) -> Finding:
+    try:
+        numbers = numbers_on_disk(store, config, remembers=False)
+        with store.read() as session:
+            now = standing(session, config)
+        now.refuse_taken(numbers)
+    except LedgerError as exc:
+        return Finding("frame IDs", "problem", str(exc))
+    return Finding("frame IDs", "ok", f"next is {now.next_id}" if now.next_id else "none left to give")
+
+
+# nights
+
+
+def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
+    try:
+        nights = audit.nights_of(machine.store, date)
+    except BadInput as exc:
+        yield Finding("nights", "problem", str(exc))
+        return
+    for night in nights:
+        yield from _night(machine, night)
+
+
+def _night(machine: Machine, night: Night) -> Iterator[Finding]:
+    subject = f"night {night.date}" + ("" if night.pipeline == "archive" else f" ({night.pipeline})")
+    before = _hold(machine.store, night)
+    if before.run_id is not None:
+        yield Finding(subject, "note", _holder(machine.store, before.run_id))
+        return
+    try:
+        left = machine.leftovers(NightFolder(night.pipeline, Path(night.root), night.date), night)
+    except (LedgerError, OSError) as exc:
+        yield Finding(subject, "problem", f"cannot be looked at: {exc}")
+        return
+    if why := why_unsettled(before, _hold(machine.store, night)):
+        yield Finding(subject, "note", f"{why}, so it was not looked at")
+        return
+    command = f"`ledger advance --date {night.date}` or a rollback does it first"
+    for step in left.steps:
+        verb = step.step.verb(step.direction)
+        names = [work.product.frame_id or work.product.name for work in step.works]
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield Finding(subject, "note", f"{verb} of {shown} had begun and not ended: {step.remedy}", command)
+    for path in left.files:
+        yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
+    yield from _put_aside(machine, night, subject)
+
+
+def _hold(store: Store, night: Night) -> Hold:
+    with store.read() as session:
+        return read_hold(session, night, store.clock())
+
+
+def _holder(store: Store, run_id: int) -> str:
+    with store.read() as session:
+        run = session.get(Run, run_id)
+    if run is None:
+        return f"run {run_id} works on it"
+    who = f"run {run.id} (`ledger {run.command}`, process {run.pid} on {run.host})"
+    return f"{who} works on it since {show_us(run.started_us)} UT"
+
+
+def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of products that need somebody."""
+    of_night = select(func.count()).where(col(File.night_id) == night.id, col(File.kind) == "product")
+    with machine.store.read() as session:
+        held = session.execute(
+            of_night.where(col(File.quarantine_reason).is_not(None), col(File.is_discarded).is_(False))
+        ).scalar()
+        failed = session.execute(of_night.where(col(File.error).is_not(None), col(File.quarantine_reason).is_(None)))
+        waiting = failed.scalar()
+    if held:
+        remedy = f"`ledger quarantine list --date {night.date}`, then release or discard them"
+        yield Finding(subject, "problem", f"{counted(held, 'product')} in quarantine", remedy)
+    if waiting:
+        what = f"{counted(waiting, 'product')} failed and will be tried again"
+        yield Finding(subject, "note", what, f"`ledger quarantine list --date {night.date}` says when and why")

@@ -1,0 +1,98 @@
+"""Room on disk: what a night still needs, and whether it is there. Looked at before anything is written."""
+
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.config import Config
+from ledger.flow import Flow
+from ledger.rows import Work
+from ledger.scan import NightFolder, reading
+from stages.base import Product
+
+#: How much larger than lately compressed cubes may turn out: noise differs from target to target.
+MARGIN = 1.2
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Room that a night still needs, in bytes: in its own folder, and at the destination."""
+
+    night_bytes: int = 0
+    destination_bytes: int = 0
+
+
+def size_of(products: Sequence[Product]) -> int:
+    """Return about how many bytes the plain cubes of `products` have."""
+    parts = (part for product in products for part in product.parts)
+    return sum(part.raw.size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
+
+
+def needed(flow: Flow, works: Sequence[Work], target: str, ratio: float | None) -> Need:
+    """Return what products need to reach a state.
+
+    Parameters
+    ----------
+    flow : Flow
+        Their pipeline.
+    works : sequence of Work
+        All products of the night.
+    target : str
+        The state.
+    ratio : float or None
+        Of compressed to plain bytes, lately; None without history: then nothing is taken to be saved.
+    """
+    reached = flow.position(target)
+    if reached <= flow.position(flow.born):
+        return Need()
+    inside = [work for work in works if work.quarantine_reason is None]
+    unwritten = [work.product for work in inside if work.state == flow.born]
+    unpacked = [work.product for work in inside if work.product.sha256 is None]
+    # at the barrier of numbering all plain cubes lie there; beyond it the largest is packed beside itself
+    packing = max((size_of([product]) for product in unpacked), default=0)
+    sending = next((flow.position(step.state) for step in flow.steps if step.needs_copy), None)
+    unsent: list[Product] = []
+    if sending is not None and sending <= reached:
+        unsent = [work.product for work in inside if flow.position(work.state) < sending]
+    factor = 1.0 if ratio is None else MARGIN * ratio
+    known = sum(product.size_bytes or 0 for product in unsent if product.sha256)
+    guessed = size_of([product for product in unsent if not product.sha256])
+    return Need(size_of(unwritten) + packing, known + int(factor * guessed))
+
+
+def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
+    """Return what is missing on which disk, or None if there is room, or nobody wants to know.
+
+    Parameters
+    ----------
+    config : Config
+        How much stays free, and where products go.
+    folder : NightFolder
+        The night.
+    need : Need
+        Its.
+    """
+    if config.space.keep_free_mb is None:
+        return None
+    wanted, places = Counter[int](), dict[int, Path]()
+    for place, size_bytes in (
+        (folder.path, need.night_bytes),
+        (config.destination(folder.pipeline), need.destination_bytes),
+    ):
+        if size_bytes:
+            with reading(place):
+                device = place.stat().st_dev  # both may be on one disk
+            wanted[device] += size_bytes
+            places.setdefault(device, place)
+    kept_mb = config.space.keep_free_mb
+    for device, size_bytes in wanted.items():
+        free_bytes = max(shutil.disk_usage(places[device]).free - int(kept_mb * 1e6), 0)
+        if size_bytes > free_bytes:
+            return (
+                f"{places[device]}: {size_bytes - free_bytes:,} bytes short: the night needs {size_bytes:,} there, and"
+                f" {free_bytes:,} may be used ({kept_mb:g} MB stay free: space.keep_free_mb); make room, or stop before"
+                " with --to"
+            )
+    return None

@@ -1,0 +1,75 @@
+"""All rows of one ledger copied into another, SQLite or PostgreSQL: backups, and ways from one to the other."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, MetaData, func, insert, inspect, select, text
+
+#: Rows in hand at a time.
+ROWS = 5000
+#: Not ours: Alembic writes it when it makes the tables.
+REVISION_TABLE = "alembic_version"
+
+
+def copy_rows(source: Connection, target: Connection) -> int:
+    """Copy every row of every table.
+
+    Parameters
+    ----------
+    source : Connection
+        In one transaction, which sees one state of the database.
+    target : Connection
+        Of a database with the same tables, all empty. The caller commits.
+
+    Returns
+    -------
+    int
+        How many rows there were.
+    """
+    ours, theirs = _tables(source), _tables(target)
+    n_rows = 0
+    with _without_guards(target, theirs):
+        streamed = source.execution_options(stream_results=True)
+        for table in theirs.sorted_tables:
+            rows = streamed.execute(select(ours.tables[table.name]))
+            for chunk in rows.mappings().partitions(ROWS):
+                target.execute(insert(table), [dict(row) for row in chunk])
+                n_rows += len(chunk)
+        set_counters(target, theirs)
+    return n_rows
+
+
+def _tables(connection: Connection) -> MetaData:
+    """Return the tables as they are: a database that is to be migrated is not yet what the models say."""
+    tables = MetaData()
+    tables.reflect(connection, only=[name for name in inspect(connection).get_table_names() if name != REVISION_TABLE])
+    return tables
+
+
+@contextmanager
+def _without_guards(connection: Connection, tables: MetaData) -> Iterator[None]:
+    """Let rows in as they are: guards let a file in as raw only, and everything else step by step."""
+    if connection.dialect.name == "postgresql":
+        for name in tables.tables:
+            connection.execute(text(f'ALTER TABLE "{name}" DISABLE TRIGGER USER'))
+        yield
+        for name in tables.tables:
+            connection.execute(text(f'ALTER TABLE "{name}" ENABLE TRIGGER USER'))
+        return
+    guards = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
+    for name, _ in guards:
+        connection.execute(text(f'DROP TRIGGER "{name}"'))
+    yield
+    for _, statement in guards:
+        connection.exec_driver_sql(statement)
+
+
+def set_counters(connection: Connection, tables: MetaData) -> None:
+    """Let PostgreSQL number new rows from above those that came with their numbers; SQLite does by itself."""
+    if connection.dialect.name != "postgresql":
+        return
+    for table in tables.tables.values():
+        if "id" in table.columns:
+            last = connection.execute(select(func.max(table.columns["id"]))).scalar()
+            if last is not None:
+                connection.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), last)))

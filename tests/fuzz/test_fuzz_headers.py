@@ -1,0 +1,169 @@
+"""FITS files with anything in them: only refusals that say what and where, and no more memory than there is data."""
+
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ledger.config import packaged_config, read_config
+from ledger.id_headers import HeaderCheck, LiveId
+from stages import compressed, consolidated, fixed, identified, synced
+from stages.base import BadInput, Instrument, Job, Raw, Stream
+from stages.header import HeaderRules
+from stages.raw import inspect
+from stages.reread import Recorded, reread, reread_raw
+from stages.timing import format_timing
+from tests.fuzz.complaints import is_one_clear_line, little_memory
+from tests.fuzz.cubes import GOOD, PIXELS, SHAPE, VALUES, Content, contents, headers, image_of
+from tests.fuzz.profiles import fuzz
+from tests.stages.samples import CARDS, apply, make_header, make_timing
+
+INSTRUMENT = Instrument("VAMPIRES", (Stream("vcam1", 1), Stream("vcam2", 2)), rule_keywords=("RET-ANG1", "FILTER01"))
+STREAM = INSTRUMENT.streams[0]
+
+
+@pytest.fixture(scope="module")
+def night(tmp_path_factory):
+    """Return a night with a good timing file of three rows, waiting for its cube."""
+    night = tmp_path_factory.mktemp("headers") / "20260102"
+    (night / "vcam1").mkdir(parents=True)
+    (night / "vgen2").mkdir()
+    (night / "vcam1/cube.txt").write_bytes(format_timing(make_timing(SHAPE[0])))
+    return night
+
+
+def register(night, content, *, salvage):
+    """Return what is registered of a cube, or None if it is refused as it has to be."""
+    cube = night / "vcam1/cube.fits"
+    cube.write_bytes(content)
+    try:
+        with little_memory():
+            facts = inspect(cube, cube.with_suffix(".txt"), stream=STREAM, instrument=INSTRUMENT, salvage=salvage)
+    except BadInput as exc:
+        assert is_one_clear_line(str(exc), cube.parent, cube.stem)
+        return None
+    json.dumps(dataclasses.asdict(facts), allow_nan=False).encode()
+    numbers = (facts.n_frames, facts.lost_frames)
+    assert all(0 <= number < 2**31 for number in numbers)  # of a column in PostgreSQL
+    times = (facts.first_us, facts.last_us, facts.exposure_us, facts.first_us - facts.exposure_us)
+    assert all(abs(number) < 2**63 for number in times)
+    return facts
+
+
+#: Cards that rules read, or that change on the way.
+READ = (
+    *("BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "NAXIS3", "BZERO", "BSCALE", "EXPTIME", "EXTTRIG", "U_FLCEN", "U_FLCST"),
+    *("U_FLC", "U_TRIGJT", "U_DETMOD", "PRD-RNG2", "OBJECT", "U_SYNC", "FRAMEID", "EXP-ID", "RET-ANG1", "FILTER01"),
+)
+
+
+def with_value(keyword, value):
+    """Return a good cube with another value of a card, or with one card more."""
+    header = make_header(*CARDS, *([] if keyword in GOOD_KEYWORDS else [f"{keyword:<8}= 0"]), shape=SHAPE)
+    at = header.index(keyword.ljust(8).encode() + b"=")
+    return Content(header[:at] + image_of(f"{keyword:<8}= {value}") + header[at + 80 :] + PIXELS)
+
+
+GOOD_KEYWORDS = {GOOD[at : at + 8].decode().rstrip() for at in range(0, 2880, 80)}
+
+
+@fuzz(400)
+@given(contents(), st.booleans())
+def test_any_file_is_registered_or_refused(night, content, salvage):
+    register(night, content, salvage=salvage)
+
+
+@pytest.mark.parametrize("keyword", READ)
+def test_no_value_of_a_card_is_too_odd(night, keyword):
+    for value in VALUES:
+        register(night, with_value(keyword, value), salvage=True)
+        go_all_the_way_and_come_back(night, with_value(keyword, value))
+
+
+@fuzz(200)
+@given(headers().map(lambda header: Content(header + PIXELS)))
+def test_what_is_registered_goes_all_the_way_and_comes_back(night, content):
+    go_all_the_way_and_come_back(night, content)
+
+
+def go_all_the_way_and_come_back(night, content):
+    """Take a cube through all states and back, if it is registered."""
+    facts = register(night, content, salvage=False)
+    if facts is None:
+        return
+    taken = {field.name for field in dataclasses.fields(Raw)} & {field.name for field in dataclasses.fields(facts)}
+    cube = night / "vcam1/cube.fits"
+    raw = Raw(cube=cube, timing=cube.with_suffix(".txt"), camera=1, **{name: getattr(facts, name) for name in taken})
+    job = Job(night=night, date=night.name, folder=night / "vgen2", instrument=INSTRUMENT, raws=(raw,))
+    products = synced.forward(job=job, params=synced.Parameters()).products
+    assert sum(product.n_frames for product in products) == SHAPE[0]
+    for product in products:
+        take_there_and_back(dataclasses.replace(job, products=(product,), raws=()))
+
+
+STEPS = (
+    (consolidated, HeaderRules()),
+    (fixed, HeaderRules()),
+    (identified, HeaderRules()),
+    (compressed, compressed.Parameters()),
+)
+
+
+def take_there_and_back(job):
+    """Take a product through its states and back, as far as it goes; each state comes back as it was."""
+    before = []
+    job = dataclasses.replace(job, products=(dataclasses.replace(job.product, frame_id="VMPA00000001"),))
+    for stage, params in STEPS:
+        was = {path.name: path.read_bytes() for path in job.folder.iterdir()}
+        try:
+            outcome = stage.forward(job=job, params=params)
+        except BadInput as exc:
+            assert is_one_clear_line(str(exc))
+            assert {path.name: path.read_bytes() for path in job.folder.iterdir()} == was
+            break
+        before.append((stage, params, was))
+        job = follow(job, outcome)
+    for stage, params, was in reversed(before):
+        job = follow(job, stage.reverse(job=job, params=params))
+        assert {path.name: path.read_bytes() for path in job.folder.iterdir()} == was
+
+
+def follow(job, outcome):
+    """Let an outcome take effect."""
+    apply(outcome)
+    return dataclasses.replace(
+        job, products=(dataclasses.replace(job.product, **outcome.facts.get(job.product.identity, {})),)
+    )
+
+
+@fuzz(150)
+@given(contents())
+def test_rereading_tells_and_never_raises(night, content):
+    cube = night / "vcam1/cube.fits"
+    cube.write_bytes(content)
+    timing = Recorded(cube.with_suffix(".txt"), None)
+    raw = Raw(
+        cube=cube, timing=timing.path, identity="", camera=1, n_frames=3, size_bytes=len(content), mtime_ns=0,
+        first_us=0, last_us=0, exposure_us=0, cards={},
+    )  # fmt: skip
+    with little_memory():
+        found = [
+            *reread_raw(cube=cube, header_sha256="0", timing=timing).faults,
+            *reread(files=[Recorded(cube, None)], cube=cube, parts=[synced.Part(raw, ((0, 1, 3),))]).faults,
+        ]
+    assert not [fault for fault in found if "MemoryError" in fault.what]
+    assert all(is_one_clear_line(fault.what, cube) for fault in found)
+
+
+@fuzz(150)
+@given(contents(), st.sampled_from((".fits", ".fits.fz")))
+def test_ids_are_looked_for_in_any_file(night, content, suffix):
+    path = night / f"VMPA00000001{suffix}"
+    path.write_bytes(content)
+    config = read_config(packaged_config(), environment={})
+    live = LiveId("VMPA00000001", 1_767_333_600_123_456, False, 2000, "identified", True)
+    with little_memory():
+        found = list(HeaderCheck(config, "identified").look("20260102", live, path))
+    assert all(is_one_clear_line(disorder.found, "") for disorder in found if hasattr(disorder, "found"))

@@ -1,0 +1,266 @@
+"""Backups: made by themselves, whole, put back into either database; an old one that is put back is noticed."""
+
+import os
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select, text
+from sqlmodel import SQLModel
+
+from ledger import backup, schema
+from ledger.errors import BadInput, NotReady
+from ledger.store import Store
+from stages.base import TEMPORARY_PREFIX
+from tests.world import DATE, World
+
+SECOND = "20260103"
+DAY_US = 86_400_000_000
+
+
+@pytest.fixture
+def backed_up(world: World) -> World:
+    world.data["backup"]["automatic"] = True
+    world.simulate_two(DATE, SECOND)
+    return world
+
+
+def rows_of(url: str) -> dict[str, list[Any]]:
+    """Return all rows of all tables, by column."""
+    store = Store(url)
+    with store.engine.connect() as connection:
+        found = {
+            table.name: [tuple(sorted(row.items())) for row in connection.execute(select(table)).mappings()]
+            for table in SQLModel.metadata.sorted_tables
+        }
+    store.close()
+    return {name: sorted(rows, key=repr) for name, rows in found.items()}
+
+
+def backups_in(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*")) if folder.is_dir() else []
+
+
+def fresh(world: World, make_url: Any) -> str:
+    """Point the configuration to another database, which is not initialised."""
+    world.close()
+    world._store = None
+    world.url = make_url
+    world.data["database"]["url"] = make_url
+    return make_url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return a database of either kind that is not there, or empty."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'other.db'}"
+    from tests.conftest import create_database, database_of  # noqa: PLC0415
+
+    server = request.getfixturevalue("postgresql_server")
+    name = f"other_{os.getpid()}_{abs(hash(str(tmp_path)))}"
+    create_database(server, name)
+    return database_of(server, name)
+
+
+def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_url):
+    world = backed_up
+    assert world.advance().succeeded
+    before = rows_of(world.url)
+    here, there = backup.make(world.store(), world.config)
+    assert here.parent == world.folder / "backups"
+    assert there.parent == world.destination / ".ledger"
+    assert here.read_bytes() == there.read_bytes()
+    assert rows_of(f"sqlite:///{here}") == before
+    fresh(world, other_url)
+    assert backup.restore(world.config, there) == []
+    after = rows_of(other_url)
+    (new,) = [entry for entry in after["entry"] if entry not in before["entry"]]
+    assert dict(new)["event"] == "restored"
+    for name in set(before) - {"entry", "run"}:
+        assert after[name] == before[name], name
+    assert [row for row in before["entry"] if row not in after["entry"]] == []
+    assert world.run("audit").returncode == 0
+    assert world.advance(SECOND).succeeded, "the guards are back, and numbers go on"
+    with world.store().write() as session, pytest.raises(Exception, match="append-only"):
+        session.execute(text("DELETE FROM entry"))
+
+
+def test_commands_back_up_what_they_changed(backed_up):
+    world = backed_up
+    folder = world.folder / "backups"
+    assert world.run("advance", "--date", DATE, "--to", "synced").returncode == 0
+    (first,) = backups_in(folder)
+    assert backups_in(world.destination / ".ledger")[0].name == first.name
+    for command in (("status",), ("advance", "--date", DATE, "--to", "synced"), ("audit",)):
+        assert world.run(*command).returncode == 0
+        assert backups_in(folder) == [first], command
+    assert world.run("exclude", SECOND, "--reason", "clouds").returncode == 0
+    assert len(backups_in(folder)) == 2
+    shown = world.run("backup", "--list").stdout
+    assert all(str(path) in shown for path in backups_in(folder))
+    assert world.run("backup").returncode == 0
+    assert rows_of(f"sqlite:///{max(backups_in(folder))}")["night"] == rows_of(world.url)["night"]
+
+
+def test_a_backup_that_cannot_be_written_is_told_and_the_work_is_done(backed_up):
+    world = backed_up
+    (world.folder / "backups").write_text("in the way")
+    ran = world.run("advance", "--date", DATE)
+    assert ran.returncode == 0
+    assert "no backup in" in ran.stderr
+    assert str(world.folder / "backups") in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert world.run("backup").returncode == 1
+
+
+def test_nothing_is_backed_up_if_nobody_wants_it(backed_up):
+    world = backed_up
+    world.data["backup"]["automatic"] = False
+    assert world.run("advance", "--date", DATE).returncode == 0
+    assert not (world.folder / "backups").exists()
+
+
+def test_the_newest_are_kept_and_the_last_of_each_day(sqlite_world):
+    world = sqlite_world
+    world.data["backup"].update(keep=2, keep_days=3)
+    store, config = world.store(), world.config
+    made = []
+    for day in range(5):
+        for hour in range(3):
+            world.now_us = day * DAY_US + hour * 3_600_000_000
+            made.append(backup.make(store, config)[0].name)
+    last_of_days = {made[8], made[11], made[14]}
+    for folder in (world.folder / "backups", world.destination / ".ledger"):
+        assert {path.name for path in backups_in(folder)} == last_of_days | {made[13]}
+    stranger = world.folder / "backups/ledger-mine.db"
+    stranger.write_text("mine")
+    backup.make(store, config)
+    assert stranger.read_text() == "mine"
+
+
+def test_a_migration_begins_with_a_backup_of_the_old_revision(empty_database_url, sqlite_world):
+    world = sqlite_world
+    world.data["backup"]["automatic"] = True
+    world.url = world.data["database"]["url"] = empty_database_url
+    store = Store(empty_database_url)
+    schema.upgrade(store.engine, to="0003")
+    with store.engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO night (pipeline, date, root, created_us) VALUES ('archive', '20250101', '/x', 1)")
+        )
+    store.close()
+    ran = world.run("init")
+    assert ran.returncode == 0, ran.stderr
+    (made,) = backups_in(world.folder / "backups")
+    assert str(made) in ran.stdout
+    with closing(sqlite3.connect(made)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0003",)
+        assert connection.execute("SELECT date FROM night").fetchall() == [("20250101",)]
+    other = f"sqlite:///{world.folder / 'put-back.db'}"
+    world.data["database"]["url"] = other
+    backup.restore(world.config, made)
+    assert rows_of(other)["night"] == rows_of(empty_database_url)["night"]
+
+
+def test_a_migration_without_its_backup_is_not_done(empty_database_url, sqlite_world):
+    world = sqlite_world
+    world.data["backup"]["automatic"] = True
+    world.data["database"]["url"] = empty_database_url
+    store = Store(empty_database_url)
+    schema.upgrade(store.engine, to="0003")
+    (world.folder / "backups").write_text("in the way")
+    ran = world.run("init")
+    assert ran.returncode == 1
+    assert "no backup in" in ran.stderr
+    assert schema.revision(store.engine) == "0003"
+    store.close()
+
+
+def test_a_backup_is_not_put_over_a_database_in_use(backed_up):
+    world = backed_up
+    assert world.advance().succeeded
+    made, _ = backup.make(world.store(), world.config)
+    before = rows_of(world.url)
+    with pytest.raises(BadInput, match="runs on record: expected none"):
+        backup.restore(world.config, made)
+    assert rows_of(world.url) == before
+
+
+@pytest.mark.parametrize("fault", ["missing", "damaged", "no database", "other database", "of a newer ledger"])
+def test_what_is_no_backup_is_refused(sqlite_world, fault, tmp_path):
+    world = sqlite_world
+    made, _ = backup.make(world.store(), world.config)
+    file = tmp_path / "given.db"
+    if fault != "missing":
+        file.write_bytes(made.read_bytes())
+    if fault == "damaged":
+        with file.open("r+b") as opened:
+            opened.seek(4096)
+            opened.write(b"\xff" * 8192)
+    elif fault == "no database":
+        file.write_text("SIMPLE  =                    T")
+    elif fault == "other database":
+        file.unlink()
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("CREATE TABLE stars (name)")
+    elif fault == "of a newer ledger":
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute("UPDATE alembic_version SET version_num = '9999'")
+            connection.commit()
+    given = file.read_bytes() if file.exists() else None
+    fresh(world, f"sqlite:///{tmp_path / 'other.db'}")
+    with pytest.raises(BadInput, match=r"given\.db|revision '9999'"):
+        backup.restore(world.config, file)
+    assert not (tmp_path / "other.db").exists()
+    assert (file.read_bytes() if file.exists() else None) == given
+    assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
+
+
+def test_the_journal_of_a_database_that_is_gone_is_not_written_over(sqlite_world, tmp_path):
+    world = sqlite_world
+    made, _ = backup.make(world.store(), world.config)
+    fresh(world, f"sqlite:///{tmp_path / 'other.db'}")
+    (tmp_path / "other.db-wal").write_bytes(b"entries")
+    with pytest.raises(BadInput, match=r"other\.db-wal"):
+        backup.restore(world.config, made)
+    assert (tmp_path / "other.db-wal").read_bytes() == b"entries"
+
+
+@pytest.mark.parametrize("way", ["by hand", "with restore"])
+def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_path):
+    world = backed_up
+    assert world.advance(to="synced").succeeded
+    old, _ = backup.make(world.store(), world.config)
+    world.now_us += 1_000_000
+    assert world.advance().succeeded
+    newest, _ = backup.make(world.store(), world.config)
+    made = world.tree(world.destination / DATE)
+    path = tmp_path / "other.db"
+    fresh(world, f"sqlite:///{path}")
+    if way == "by hand":
+        path.write_bytes(old.read_bytes())
+        expected = f"ends with entry .* goes on to {backup.found(world.config)[-1].last_entry}"
+    else:
+        missing = backup.restore(world.config, old)
+        assert "what lies between is not in it" in missing[0]
+        assert "is in use in" in missing[1]
+        expected = "is in use in"
+    try:
+        told = str(world.advance().stopped)
+    except NotReady as exc:
+        told = str(exc)
+    assert re.search(expected, told), told
+    assert world.query("SELECT count(*) FROM frame_id WHERE status = 'live'") == [(0,)]
+    assert world.tree(world.destination / DATE) == made
+    path.unlink()
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    world.close()
+    world._store = None
+    assert backup.restore(world.config, newest) == []
+    assert world.advance(SECOND).succeeded
+    assert world.run("audit").returncode == 0

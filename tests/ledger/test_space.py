@@ -1,0 +1,93 @@
+"""Room on disk is looked at before anything is written, and what is missing is told in bytes."""
+
+import re
+from itertools import pairwise
+
+import pytest
+
+from ledger.plan import plan_advance
+from ledger.space import Need, needed, shortfall, size_of
+from tests.world import DATE
+
+#: More than any disk has.
+FULL_MB = 1e12
+STATES = ("raw", "synced", "consolidated", "fixed", "identified", "compressed", "transferred", "manifested")
+
+
+def bytes_short(text: str) -> int:
+    """Return what a refusal says is missing."""
+    found = re.search(r": ([\d,]+) bytes short: the night needs ([\d,]+) there, and 0 may be used", text)
+    assert found, text
+    assert found[1] == found[2]
+    return int(found[1].replace(",", ""))
+
+
+@pytest.mark.parametrize("state", STATES[:-2])
+def test_a_night_for_which_there_is_no_room_is_not_begun(sqlite_world, state):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to=state).succeeded
+    before = world.tree(), world.tree(world.destination)
+    world.data["space"] = {"keep_free_mb": FULL_MB}
+    plan = plan_advance(world.machine(), world.night(), None)
+    result = world.advance()
+    assert not result.succeeded
+    assert plan.stopped == result.stopped
+    needed_bytes = plan.space_bytes + plan.destination_bytes  # both folders are on one disk
+    assert bytes_short(str(result.stopped)) == needed_bytes > 0
+    assert "space.keep_free_mb" in str(result.stopped)
+    assert (world.tree(), world.tree(world.destination)) == before
+    assert set(result.states) <= {state, "synced"}
+    world.data["space"] = {"keep_free_mb": None}
+    assert world.advance().succeeded
+
+
+@pytest.mark.parametrize("state", STATES[-2:])
+def test_a_night_that_needs_no_room_needs_none(sqlite_world, state):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to=state).succeeded
+    world.data["space"] = {"keep_free_mb": FULL_MB}
+    assert world.advance().succeeded
+
+
+def test_what_is_needed_shrinks_as_the_night_goes_on(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    flow, needs = world.machine().flows["archive"], []
+    for state in STATES[1:]:
+        assert world.advance(to=state).succeeded
+        works = world.store().works(world.store().find_night("archive", DATE))
+        needs.append(needed(flow, works, "manifested", world.store().compression_ratio()))
+    for before, after in pairwise(needs):
+        assert before.night_bytes >= after.night_bytes
+    compressed = needs[STATES.index("compressed") - 1]
+    copies = (world.destination / DATE).rglob("*.fits.fz")
+    assert compressed == Need(0, sum(path.stat().st_size for path in copies))
+    assert needs[-1] == Need()
+    assert needed(flow, works, "synced", None) == Need()
+
+
+def test_what_was_compressed_lately_tells_what_is_needed_at_the_destination(world):
+    world.simulate_two("20260102", "20260103")
+    store, flow = world.store(), world.machine().flows["archive"]
+    assert store.compression_ratio() is None
+    assert world.advance("20260102").succeeded
+    assert world.advance("20260103", to="synced").succeeded
+    ratio = store.compression_ratio()
+    plain_bytes = size_of([work.product for work in store.works(store.find_night("archive", "20260102"))])
+    files = list((world.destination / "20260102").rglob("*.fits.fz"))
+    assert ratio == pytest.approx(sum(path.stat().st_size for path in files) / plain_bytes)
+    works = store.works(store.find_night("archive", "20260103"))
+    plain = needed(flow, works, "transferred", None)
+    told = needed(flow, works, "transferred", 0.25)
+    assert told.destination_bytes == pytest.approx(0.3 * plain.destination_bytes, abs=1)
+    assert told.night_bytes == plain.night_bytes
+
+
+def test_a_destination_that_vanished_is_told(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.destination.rmdir()
+    with pytest.raises(Exception, match=re.escape(str(world.destination))):
+        shortfall(world.config, world.night(), Need(1, 1))
