@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ledger import durable
 from ledger.book import Pending
-from ledger.errors import BadInput, NotReady
+from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Direction, Step
 from ledger.rows import Work
 from ledger.steps import Steps
@@ -74,23 +74,29 @@ def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
     """
     pending, suspects = steps.book.pending(), steps.book.suspects()
     repeated: list[Pending] = []
+    torn: list[tuple[str, list[Work]]] = []
     for found in _open_steps(steps, works, pending, rolls_back=rolls_back):
         if found.remedy is Remedy.HEADER:
-            _restore_headers(steps, found.step, found.direction, found.works)
+            left = _restore_headers(steps, found, rolls_back=rolls_back)
+            torn += [(found.step.verb(found.direction), left)] if left else []
         elif found.remedy is Remedy.REPEAT:
             repeated += found.pending  # open until it is done, or a rollback undoes it
         elif found.remedy in (Remedy.UNDO, Remedy.FINISH):
             _settle_together(steps, found.step, found.direction, found.works)
-    strays = _strays(steps, works, suspects)
+    torn_identities = {work.product.identity for _, left in torn for work in left}
+    strays = _strays(steps, works, suspects - torn_identities)  # either name of theirs may be the right one yet
     if strays:
         steps.book.lease.confirm()
         with _removing(steps):
             durable.remove(strays)
-    pending = [p for p in pending if p not in repeated]
+    for verb, left in torn:
+        steps.book.started(left, verb)  # open in this run, as those before it are over now
+    pending = [p for p in pending if p not in repeated and p.identity not in torn_identities]
     if pending or suspects:
         steps.book.settled(pending)
         steps.result.settled += [f"{p.name}: {p.edge} had begun and not ended" for p in pending]
     steps.result.settled += [f"{path.name}: left behind, removed" for path in strays]
+    steps.is_torn |= bool(torn)
 
 
 def _open_steps(steps: Steps, works: Sequence[Work], pending: Sequence[Pending], *, rolls_back: bool) -> list[OpenStep]:
@@ -117,22 +123,36 @@ def _remedy(steps: Steps, step: Step, direction: Direction, *, rolls_back: bool)
     return Remedy.UNDO if rolls_back else Remedy.REPEAT
 
 
-def _restore_headers(steps: Steps, step: Step, direction: Direction, works: Sequence[Work]) -> None:
-    """Write the headers and names of the state that the rows say: a kill may have torn them."""
-    back: Direction = "reverse" if direction == "forward" else "forward"
-    for work in works:
-        if work.state != step.source(direction) or not work.product.files:
+def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list[Work]:
+    """Write the headers and names of the state that the rows say: a kill may have torn them.
+
+    Returns
+    -------
+    list of Work
+        Products of which this cannot be done, and that keep no other from going on: files that are gone fail
+        in the next step too, and a rollback takes back or drops what it can. Their steps stay open.
+
+    Raises
+    ------
+    NotReady
+        If a header that may be torn would go on into the next state.
+    """
+    back: Direction = "reverse" if found.direction == "forward" else "forward"
+    left = []
+    for work in found.works:
+        if work.state != found.step.source(found.direction) or not work.product.files:
             continue
         try:
-            outcome = steps.call(step, back, steps.job([work]))
+            outcome = steps.call(found.step, back, steps.job([work]))
             durable.put_in_place(outcome, steps.config.permissions.group)
-        except FileNotFoundError:
-            continue  # no header is torn: the product's next step fails, or a rollback drops it
-        except (OSError, base.BadInput) as exc:
-            raise NotReady(
-                f"{work.product.name}: its header may be torn and cannot be written again ({exc});"
-                " run `ledger audit`, and roll the night back"
-            ) from exc
+        except (OSError, base.BadInput, LedgerError) as exc:
+            name = work.product.frame_id or work.product.name
+            told = f"{name}: its header may be torn and cannot be written again ({exc})"
+            if not (rolls_back or isinstance(exc, FileNotFoundError)):
+                raise NotReady(f"{told}; correct that, or roll the night back") from exc
+            steps.result.remarks[told] += 1
+            left.append(work)
+    return left
 
 
 def _settle_together(steps: Steps, step: Step, direction: Direction, works: Sequence[Work]) -> None:

@@ -98,6 +98,7 @@ def test_a_disk_that_is_full(sqlite_world, disk, direction):
     """Of every size between what is there when the run begins and what is needed; cubes unpacked are twice there."""
     world = sqlite_world
     folder = world.folder / DISKS[disk]
+    world.data["space"] = {"keep_free_mb": None}  # otherwise the night is refused before the disk is full
     options = {"to": "identified"} if direction == "rollback" else {}  # further back, products are dropped
     with disk_at(folder):
         night = CrashNight(world, direction)
@@ -127,6 +128,7 @@ def test_a_disk_that_is_full(sqlite_world, disk, direction):
 def test_a_disk_that_is_read_only(sqlite_world, disk, direction):
     world = sqlite_world
     folder = world.folder / DISKS[disk]
+    world.data["space"] = {"keep_free_mb": None}  # the disk is a small one
     with disk_at(folder):
         night = CrashNight(world)
         for state in whole_or(BEGINS, ("transferred",)):

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from ledger import registration
-from ledger.errors import Busy
+from ledger.errors import Busy, NotReady
+from tests.acceptance.faults import kill, rollback, run
 from tests.acceptance.kill import run_and_kill
 from tests.world import DATE, World
 
@@ -51,6 +52,64 @@ def test_a_product_that_is_lost_is_made_again(sqlite_world):
     assert world.tree() == before
     assert world.advance(to="compressed").succeeded
     assert world.tree() == made
+
+
+@pytest.fixture
+def torn(sqlite_world):
+    """Return a world where a rollback was killed in the middle of a header, the cube, and the bytes it then has."""
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="identified").succeeded
+    act = rollback(world, to="fixed")
+    points = run(world, act).points
+    at = next(i for i, point in enumerate(points) if point.startswith("pwrite64") and point.endswith(".fits"))
+    assert world.advance(to="identified").succeeded
+    whole = world.tree()
+    assert run(world, act, at, kill).said is None
+    (name,) = (name for name, found in world.tree().items() if found != whole[name])  # products finish in any order
+    cube = world.night().path / name
+    return world, cube, cube.read_bytes()
+
+
+def test_a_product_that_is_lost_with_a_torn_header_holds_up_no_other(torn):
+    """Its step stays open: the header is made good when the cube is put back, however many runs later."""
+    world, cube, content = torn
+    cube.unlink()
+    for _ in range(2):
+        result = world.advance(to="compressed")
+        assert [name for name, _ in result.failed] == [cube.stem]
+        assert result.states["identified"] == 1
+        assert result.states["compressed"] == sum(result.states.values()) - 1 > 0
+        assert any(text.startswith(f"{cube.stem}: its header may be torn") for text in result.remarks)
+    cube.write_bytes(content)
+    assert world.advance(to="compressed").succeeded
+    made = world.tree()
+    assert world.rollback().succeeded
+    assert world.advance(to="compressed").succeeded
+    assert world.tree() == made
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "older"])
+def test_a_torn_header_that_cannot_be_made_good_is_rolled_back(torn, damage):
+    world, cube, content = torn
+    raws = {name: found for name, found in world.tree().items() if name.startswith("vcam")}
+    if damage == "lost":
+        cube.unlink()
+    elif damage == "cut":
+        cube.write_bytes(content[:2880])
+    else:
+        for raw in world.night().path.glob("vcam*/*.fits"):
+            os.utime(raw, ns=(0, raw.stat().st_mtime_ns - 1))
+    if damage != "lost":
+        with pytest.raises(NotReady, match="may be torn"):
+            world.advance()
+    result = world.rollback()
+    assert result.succeeded, result
+    if damage != "older":
+        assert world.tree() == raws | {"vcam1": ("folder", None), "vcam2": ("folder", None)}
+    assert world.advance().succeeded
+    audit = world.run("audit")
+    assert audit.returncode == 0, audit.stdout
 
 
 def test_workers_end_with_their_run(sqlite_world):
