@@ -14,6 +14,8 @@ from stages.base import Product
 
 #: How much larger than lately compressed cubes may turn out: noise differs from target to target.
 MARGIN = 1.2
+#: More than the header of a product, what compression adds of its own, and ends of blocks, in bytes.
+HEADER_BYTES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,19 @@ class Need:
 
 
 def size_of(products: Sequence[Product]) -> int:
-    """Return about how many bytes the plain cubes of `products` have."""
+    """Return about how many bytes the frames of `products` have."""
     parts = (part for product in products for part in product.parts)
     return sum(part.raw.size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
+
+
+def _size_of_files(products: Sequence[Product], factor: float = 1.0) -> int:
+    """Return how many bytes products take at most, headers and timing files too; frames times `factor`."""
+    return int(factor * size_of(products)) + HEADER_BYTES * len(products) + _size_of_timing(products)
+
+
+def _size_of_timing(products: Sequence[Product]) -> int:
+    parts = (part for product in products for part in product.parts)
+    return sum(part.raw.timing_size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
 
 
 def needed(flow: Flow, works: Sequence[Work], target: str, ratio: float | None) -> Need:
@@ -51,15 +63,16 @@ def needed(flow: Flow, works: Sequence[Work], target: str, ratio: float | None) 
     unwritten = [work.product for work in inside if work.state == flow.born]
     unpacked = [work.product for work in inside if work.product.sha256 is None]
     # at the barrier of numbering all plain cubes lie there; beyond it the largest is packed beside itself
-    packing = max((size_of([product]) for product in unpacked), default=0)
+    packing = max((_size_of_files([product]) for product in unpacked), default=0)
     sending = next((flow.position(step.state) for step in flow.steps if step.needs_copy), None)
     unsent: list[Product] = []
     if sending is not None and sending <= reached:
         unsent = [work.product for work in inside if flow.position(work.state) < sending]
+    packed = [product for product in unsent if product.sha256]
+    known = sum(product.size_bytes or 0 for product in packed) + _size_of_timing(packed)
     factor = 1.0 if ratio is None else MARGIN * ratio
-    known = sum(product.size_bytes or 0 for product in unsent if product.sha256)
-    guessed = size_of([product for product in unsent if not product.sha256])
-    return Need(size_of(unwritten) + packing, known + int(factor * guessed))
+    guessed = _size_of_files([product for product in unsent if not product.sha256], factor)
+    return Need(_size_of_files(unwritten) + packing, known + guessed)
 
 
 def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:

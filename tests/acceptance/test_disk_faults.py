@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import LedgerError
-from tests.acceptance.crash_night import IS_WHOLE, CrashNight, directions, whole_or
+from tests.acceptance.crash_night import IS_WHOLE, CrashNight, directions, simulate_small, whole_or
 from tests.acceptance.faults import ACTS, Direction, Points, Ran, run_under
 from tests.acceptance.test_crash_errors import STATES, files_of, possible_files
 from tests.world import World
@@ -120,6 +121,34 @@ def test_a_disk_that_is_full(sqlite_world, disk, direction):
                 check(f"{size} bytes")
         assert refused >= N_SIZES // 2
         night.check_audit()
+        world.close()
+
+
+@pytest.mark.parametrize("disk", DISKS)
+def test_a_disk_that_is_too_small_is_told_beforehand(sqlite_world, disk):
+    """Nothing is written; and with as much room as it says is missing, the night goes through."""
+    world = sqlite_world
+    folder = world.folder / DISKS[disk]
+    with disk_at(folder):
+        simulate_small(world)
+        assert world.advance(to="synced").succeeded
+        before = world.tree(), world.tree(world.destination)
+        kept_bytes = 10**6
+        world.data["space"] = {"keep_free_mb": kept_bytes / 1e6}
+        size = used_bytes(folder) + kept_bytes // PAGE * PAGE
+        with remounted(folder, f"size={size}", "size=64m"):
+            told = complaint(world, "advance")
+        found = re.search(r": ([\d,]+) bytes short", told)
+        assert found, told
+        assert str(folder) in told
+        assert (world.tree(), world.tree(world.destination)) == before
+        missing_bytes = int(found[1].replace(",", ""))
+        assert missing_bytes > 10 * PAGE
+        with remounted(folder, f"size={size + missing_bytes - 2 * PAGE}", "size=64m"):
+            assert "bytes short" in complaint(world, "advance")
+        assert (world.tree(), world.tree(world.destination)) == before
+        with remounted(folder, f"size={size + missing_bytes + 2 * PAGE}", "size=64m"):
+            assert not complaint(world, "advance")
         world.close()
 
 
