@@ -428,7 +428,8 @@ class Steps:
 
     def _write_night_file(self, path: Path, data: bytes | None) -> None:
         if data is None:
-            path.unlink(missing_ok=True)
+            if os.path.lexists(path):  # a disk that is read-only refuses to remove even what is not there
+                durable.remove([path])
             return
         temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
         durable.write_file(path, data, temporary, self.config.permissions.group)
