@@ -109,8 +109,7 @@ def make(store: Store, config: Config) -> list[Path]:
             name = f"ledger-{last_entry:012d}-{datetime.fromtimestamp(now_us // 10**6, tz=UTC).strftime(_TIME)}.db"
             durable.replace(temporary, home / name)
         finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+            _remove_database(temporary)
     made = [home / name]
     for folder in others:
         with _told(folder):
@@ -238,30 +237,53 @@ def restore(config: Config, file: Path) -> list[str]:
     BadInput
         If the file is no ledger's database, or of a newer ledger, or the database has rows.
     """
-    url = parse_url(config.database.url)
-    _refuse_rows(url)
     if not file.is_file():
         raise BadInput(f"{file}: no such file; expected a backup: `ledger backup --list` names them")
-    is_sqlite = url.get_backend_name() == "sqlite"
-    home = Path(str(url.database)).parent if is_sqlite else config.backup.folder
-    temporary = home / f"{TEMPORARY_PREFIX}restore.db"
-    with _told(home):
-        home.mkdir(parents=True, exist_ok=True)
-        try:
-            _bring_up(file, temporary)
-            if is_sqlite:
-                durable.sync_file(temporary)
-                durable.replace(temporary, Path(str(url.database)))
-            else:
-                _load(temporary, url)
-        finally:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
+    with replacing(config) as temporary, _told(temporary.parent):
+        _bring_up(file, temporary)
     store = Store(config.database.url)
     try:
         return _note(store, config, file)
     finally:
         store.close()
+
+
+@contextmanager
+def replacing(config: Config) -> Iterator[Path]:
+    """Yield where an SQLite ledger may be written that is the configured database at the end, as a whole or not at all.
+
+    Raises
+    ------
+    BadInput
+        If that database has rows.
+    NotReady
+        If it cannot be written.
+    """
+    url = parse_url(config.database.url)
+    _refuse_rows(url)
+    is_sqlite = url.get_backend_name() == "sqlite"
+    home = Path(str(url.database)).parent if is_sqlite else config.backup.folder
+    temporary = home / f"{TEMPORARY_PREFIX}restore.db"
+    with _told(home):
+        home.mkdir(parents=True, exist_ok=True)
+        _remove_database(temporary)  # of one that was killed
+    try:
+        yield temporary
+        with _told(home):
+            with closing(sqlite3.connect(temporary)) as made:
+                made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if is_sqlite:
+                durable.sync_file(temporary)
+                durable.replace(temporary, Path(str(url.database)))
+            else:
+                _load(temporary, url)
+    finally:
+        _remove_database(temporary)
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 def _refuse_rows(url: URL) -> None:
@@ -300,8 +322,6 @@ def _bring_up(file: Path, path: Path) -> None:
         if schema.revision(engine) is None:
             raise BadInput(f"{file}: an SQLite file, and not a ledger's; expected a backup: `ledger backup --list`")
         schema.upgrade(engine)
-    with closing(sqlite3.connect(path)) as copy:
-        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def _load(path: Path, url: URL) -> None:
@@ -318,15 +338,11 @@ def _load(path: Path, url: URL) -> None:
 
 
 def _note(store: Store, config: Config, file: Path) -> list[str]:
-    """Put the restoration on record, beyond all that any backup knows; return what this one does not know."""
-    newest = max((backup.last_entry for backup in found(config)), default=0)
+    """Put the restoration on record; return what this backup does not know."""
     store.open()
     last = last_entry(store)
     with store.recorded("backup", {"restore": str(file)}) as (session, run_id):
-        entry = Entry(id=max(newest, last) + 1, at_us=store.clock(), run_id=run_id, name=file.name, event="restored")
-        session.add(entry)
-        session.flush()
-        set_counters(session.connection(), SQLModel.metadata)
+        newest = note_beyond(session, store, config, Entry(run_id=run_id, name=file.name, event="restored", at_us=0))
     told = []
     if newest > last:
         told.append(f"it ends with entry {last}, and there is a backup up to {newest}: what lies between is not in it")
@@ -337,6 +353,33 @@ def _note(store: Store, config: Config, file: Path) -> list[str]:
         except LedgerError as exc:
             told.append(str(exc))
     return told
+
+
+def note_beyond(session: Session, store: Store, config: Config, entry: Entry) -> int:
+    """Append an entry with a number beyond all that any backup knows; return the newest of those.
+
+    So this ledger is not taken for an older one than its backups (see `why_outdated`).
+    """
+    newest = max((backup.last_entry for backup in found(config)), default=0)
+    last = session.execute(select(func.max(col(Entry.id)))).scalar() or 0
+    entry.id, entry.at_us = max(newest, int(last)) + 1, store.clock()
+    session.add(entry)
+    session.flush()
+    set_counters(session.connection(), SQLModel.metadata)
+    return newest
+
+
+def next_number(config: Config, prefix: str) -> int:
+    """Return the next number as of the newest backup that can be read; 1 without any."""
+    for backup in reversed(found(config)):
+        try:
+            with closing(sqlite3.connect(f"{backup.path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+                query = "SELECT next_number FROM frame_sequence WHERE prefix = ?"
+                row = connection.execute(query, (prefix,)).fetchone()
+        except sqlite3.Error:
+            continue  # damaged: an older one says less, and is still true
+        return int(row[0]) if row else 1
+    return 1
 
 
 def why_outdated(store: Store, config: Config) -> str | None:

@@ -364,6 +364,11 @@ class Book:
         if lines:
             session.execute(insert(ManifestLine), lines)
 
+    def found(self, names: Mapping[int, Sequence[str]]) -> None:
+        """Record which files products were found to have, by row, in a state that has none."""
+        with self.store.write(self.lease.check) as session:
+            session.execute(update(File), [{"id": row_id, "files": list(files)} for row_id, files in names.items()])
+
     def failed(self, failures: Sequence[Failure], verb: str, policy: Failures | None = None) -> None:
         """Record failures; the products stay in their states.
 

@@ -76,7 +76,7 @@ class Machine:
         """
         with self.store.read() as session:
             gate.refuse_outside(session, self.config, self.flows[folder.pipeline], folder)
-        with self._holding(folder, "scan", {}) as (steps, result):
+        with self.holding(folder, "scan", {}) as (steps, result):
             self._tell_outside(steps)
             registration.register(steps)
         return result
@@ -119,7 +119,7 @@ class Machine:
         target = flow.resolve(to) if to else flow.last
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
-        with self._holding(folder, "advance", arguments) as (steps, result):
+        with self.holding(folder, "advance", arguments) as (steps, result):
             self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
             self._tell_outside(steps)
@@ -145,7 +145,7 @@ class Machine:
         target = flow.resolve(to)
         if self.store.find_night(folder.pipeline, folder.date) is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
-        with self._holding(folder, "rollback", {"to": target}) as (steps, result):
+        with self.holding(folder, "rollback", {"to": target}) as (steps, result):
             self._check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=True)
             self._revert(steps, target)
@@ -154,9 +154,23 @@ class Machine:
     # a run's hold
 
     @contextmanager
-    def _holding(
+    def holding(
         self, folder: NightFolder, command: str, arguments: Mapping[str, Any]
     ) -> Iterator[tuple[Steps, Result]]:
+        """Hold a night for one run of a command, which is on record with how it ended.
+
+        Yields
+        ------
+        Steps
+            What may be done to the night.
+        Result
+            To be filled in; the products' states are counted at the end.
+
+        Raises
+        ------
+        Busy
+            If another run holds it.
+        """
         flow = self.flows[folder.pipeline]
         result = Result(folder.pipeline, folder.date)
         night = self.store.night(folder.pipeline, folder.root, folder.date)

@@ -51,7 +51,7 @@ def start(
         )
     if not 1 <= number <= LAST_NUMBER:
         raise BadInput(f"number {number}: expected one from 1 to {LAST_NUMBER}")
-    _refuse_unmounted(config)
+    refuse_unmounted(config)
     numbers = numbers_on_disk(store, config)
     with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
         before = lock(session, config, store.clock())
@@ -81,7 +81,7 @@ def start(
         return after, given_up
 
 
-def _refuse_unmounted(config: Config) -> None:
+def refuse_unmounted(config: Config) -> None:
     """Refuse to judge what numbers are in use where they cannot be seen."""
     for name, flow in flows(config).items():
         places = {f"{name}.root": config.pipelines[name].root, f"{name}.destination": config.destination(name)}
@@ -167,7 +167,7 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
             "ids.authority is own: the ledger makes its numbers itself; to use an outside authority's, set"
             " ids.authority: blocks"
         )
-    _refuse_unmounted(config)
+    refuse_unmounted(config)
     lines, faults = _parse(prefix, text)
     numbers = numbers_on_disk(store, config)
     with store.recorded("ids reserve", {"from_file": source}) as (session, run_id):

@@ -116,6 +116,7 @@ def to_raw(night: Night, row: File) -> Raw:
         lost_frames=row.lost_frames,
         timing_size_bytes=int(row.timing_size_bytes or 0),
         timing_mtime_ns=row.timing_mtime_ns,
+        supplement=row.supplement or 0,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import Select, func, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
@@ -34,14 +35,14 @@ class Store:
 
     Parameters
     ----------
-    url : str
+    url : str or URL
         Of SQLite or PostgreSQL.
     clock : Clock
         What time it is.
     """
 
-    def __init__(self, url: str, clock: Clock = now_us) -> None:
-        self.url = parse_url(url)
+    def __init__(self, url: str | URL, clock: Clock = now_us) -> None:
+        self.url = parse_url(url) if isinstance(url, str) else url
         self.engine = connect(self.url)
         self.clock = clock
 

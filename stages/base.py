@@ -158,6 +158,8 @@ class Raw:
         Of the txt, when registered.
     timing_mtime_ns : int or None
         The same; None if the txt is not to be compared with what it was.
+    supplement : int
+        Which pairing of its night made products of it, from 0.
     """
 
     cube: Path
@@ -174,6 +176,7 @@ class Raw:
     lost_frames: int = 0
     timing_size_bytes: int = 0
     timing_mtime_ns: int | None = None
+    supplement: int = 0
 
     @property
     def is_there(self) -> bool:
@@ -458,7 +461,14 @@ class Stage(Protocol):
         a run that died are known for what they are;
     ``HEADER_ONLY = True``
         if all it does is :class:`Rewrite` and :class:`Rename`: it is then repeated to repair a header
-        that a kill may have torn.
+        that a kill may have torn;
+    ``LEVEL``
+        of the header that its products have (:data:`stages.header.Level`): so a product's state is known by its
+        cube, should the database be lost;
+    ``read_manifests(*, job, params) -> tuple[Manifest, ...]``
+        the manifests of the job's products that stand in the night's folder, for the same case;
+    ``verify_copies(*, job, params) -> Outcome``
+        fresh evidence of the products' copies at the destination, and the failures; nothing is written.
     """
 
     def forward(self, *, job: Job, params: Any) -> Outcome:

@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,16 @@ from stages import base
 from stages.base import BadInput, Irreversible, Job, Outcome, Part, Product, Raw
 from stages.cards import values
 from stages.cubes import CubeLayout, copy_frames, read_cube_layout
-from stages.files import check_unchanged, retry_on_os_error
-from stages.header import HeaderRules, product_header
+from stages.files import check_unchanged, opened, retry_on_os_error
+from stages.header import HeaderRules, Level, product_header
 from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
 
 Parameters = HeaderRules
 
 #: What it adds to a product's stem: the cube and its txt.
 SUFFIXES = (".fits", ".txt")
+
+LEVEL: Level = "consolidated"
 
 #: Columns of lineage.tsv; a line is one part of one product.
 _LINEAGE = (
@@ -38,7 +41,12 @@ _LINEAGE = (
     "n_frames",
     "runs",
     "position",
+    "solo",
+    "supplement",
 )
+
+#: Whole numbers of a lineage have no more digits: they are 64 bits wide.
+_MOST_DIGITS = 18
 
 
 def forward(*, job: Job, params: HeaderRules) -> Outcome:
@@ -113,7 +121,8 @@ def night_files(*, job: Job, params: HeaderRules) -> dict[str, bytes]:
     One line per product and raw file, in order of time, with tabs between columns: what the product is
     (``flc`` empty if not switching, ``synchronised`` 0 or 1), then ``raw`` (stream/name), its identity
     and size, how many of its frames are in the product and which: ``first:step:n`` for each run, with
-    commas between; ``position`` counts the product's raw files from 0.
+    commas between; ``position`` counts the product's raw files from 0; ``solo`` (0 or 1) tells whether its camera
+    was on its own, ``supplement`` which pairing of the night the raw file belongs to, from 0.
 
     Parameters
     ----------
@@ -151,8 +160,131 @@ def _lineage(product: Product) -> Iterable[tuple[str, ...]]:
             part.n_frames,
             ",".join(f"{first}:{step}:{n}" for first, step, n in part.runs),
             position,
+            int(product.solo),
+            part.raw.supplement,
         )
         yield tuple(str(column) for column in columns)
+
+
+def read_lineage(path: Path, raws: Mapping[str, Raw]) -> tuple[Product, ...]:
+    """Return the products that a ``lineage.tsv`` names: the way back from :func:`night_files`.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    raws : mapping of str to Raw
+        The night's raw files as they are registered now, by ``stream/name``.
+
+    Returns
+    -------
+    tuple of Product
+        In the order of the file, without siblings. Their raw files have the supplement that is written there.
+
+    Raises
+    ------
+    BadInput
+        If it is not such a file, or a raw file is missing or another one, or not each of its frames is in one
+        product.
+    Retry
+        If it could not be read.
+    """
+    with retry_on_os_error(path), opened(path) as file:
+        content = file.read()
+    try:
+        products = tuple(_read_products(content.decode(), raws))
+    except ValueError as exc:  # UnicodeDecodeError is one
+        raise BadInput(f"{path}: {exc}") from exc
+    _check_whole(path, products)
+    return products
+
+
+def _read_products(text: str, raws: Mapping[str, Raw]) -> Iterator[Product]:
+    head, *lines = [line.split("\t") for line in text.split("\n")[:-1]] or [[]]
+    if tuple(head) != _LINEAGE or any(len(line) != len(_LINEAGE) for line in lines):
+        raise ValueError(f"expected the columns {' '.join(_LINEAGE)}")
+    rows = [dict(zip(_LINEAGE, line, strict=True)) for line in lines]
+    for _, parts in groupby(rows, lambda row: row["identity"]):
+        yield _read_product(list(parts), raws)
+
+
+def _read_product(rows: Sequence[Mapping[str, str]], raws: Mapping[str, Raw]) -> Product:
+    first = rows[0]
+    if [row["position"] for row in rows] != [str(n) for n in range(len(rows))]:
+        raise ValueError(f"the parts of product {first['name']!r} are not in order")
+    if not first["name"] or "/" in first["name"] or first["flc"] not in {"", "A", "B", "D"}:
+        raise ValueError(
+            f"product {first['name']!r} of state {first['flc']!r}: expected a name, and A, B, D or nothing"
+        )
+    return Product(
+        identity=first["identity"],
+        name=first["name"],
+        camera=_number(first["camera"]),
+        flc=first["flc"] or None,
+        synchronised=_number(first["synchronised"]) == 1,
+        group=_number(first["group"]),
+        parts=tuple(_read_part(row, raws) for row in rows),
+        sibling_parts=(),
+        first_us=_number(first["first_us"]),
+        last_us=_number(first["last_us"]),
+        exposure_us=_number(first["exposure_us"]),
+        solo=_number(first["solo"]) == 1,
+    )
+
+
+def _read_part(row: Mapping[str, str], raws: Mapping[str, Raw]) -> Part:
+    raw = raws.get(row["raw"])
+    if raw is None:
+        raise ValueError(f"product {row['name']!r} is made of {row['raw']!r}, expected it among the usable raw files")
+    if raw.identity != row["raw_identity"]:
+        raise ValueError(f"{row['raw']} is another file than product {row['name']!r} was made of; put that back")
+    runs = tuple(_read_run(run) for run in row["runs"].split(","))
+    part = Part(replace(raw, supplement=_number(row["supplement"])), runs)
+    if part.n_frames != _number(row["n_frames"]) or any(
+        first + step * (n - 1) >= raw.n_frames for first, step, n in runs
+    ):
+        raise ValueError(f"product {row['name']!r} names other frames of {row['raw']} than it has")
+    return part
+
+
+def _read_run(text: str) -> base.Run:
+    first, step, n = (_number(number) for number in text.split(":"))
+    if not step or not n:
+        raise ValueError(f"frames {text!r}: expected first:step:n")
+    return first, step, n
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+        raise ValueError(f"found {text[:40]!r}, expected a whole number")
+    return int(text)
+
+
+def _check_whole(path: Path, products: Sequence[Product]) -> None:
+    """Raise BadInput unless each frame of the raw files is in one product, as pairing leaves them."""
+    raws = {part.raw.identity: part.raw for product in products for part in product.parts}
+    used = {identity: np.zeros(raw.n_frames, dtype=np.int64) for identity, raw in raws.items()}
+    for product in products:
+        for part in product.parts:
+            for first, step, n in part.runs:
+                used[part.raw.identity][first : first + step * n : step] += 1
+    for identity, times in used.items():
+        if wrong := int(np.count_nonzero(times != 1)):
+            raise BadInput(
+                f"{path}: {wrong} of the {len(times)} frames of {raws[identity].cube.name} are in no product of it, or"
+                " in several; expected each in one"
+            )
+
+
+def timing_sha256(product: Product) -> str:
+    """Return the SHA-256, hex, of the txt that a product has, made anew from its raw files.
+
+    Raises
+    ------
+    BadInput, Retry
+        See :func:`product_timing`.
+    """
+    return hashlib.sha256(format_timing(product_timing(product))).hexdigest()
 
 
 def product_timing(product: Product) -> Timing:

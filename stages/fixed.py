@@ -12,6 +12,8 @@ Parameters = HeaderRules
 #: Reads and writes nothing but headers.
 HEADER_ONLY = True
 
+LEVEL: Level = "fixed"
+
 
 def forward(*, job: Job, params: HeaderRules) -> Outcome:
     """Give the product's cube the header of level ``fixed``.

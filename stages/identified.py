@@ -12,6 +12,8 @@ Parameters = HeaderRules
 #: Reads and writes nothing but headers, and renames.
 HEADER_ONLY = True
 
+LEVEL: Level = "identified"
+
 
 def forward(*, job: Job, params: HeaderRules) -> Outcome:
     """Write frame ID and exposure ID into the product's cube, and name its files by the frame ID.

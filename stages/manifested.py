@@ -6,6 +6,7 @@ absolute path of the compressed cube, size in bytes (DESIGN section 11).
 
 import hashlib
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -111,6 +112,39 @@ def manifest_lines(*, job: Job, params: Parameters) -> tuple[ManifestLine, ...]:
     folder = job.folder if params.path == "source" else proof.destination_of(job) / job.folder.name
     lines = [_line(job, product, folder.absolute()) for product in job.products]
     return tuple(sorted(lines, key=lambda line: line.frame_id))
+
+
+def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
+    """Return the manifests of the job's products that stand in the night's folder, in the order of their making.
+
+    Raises
+    ------
+    BadInput
+        If one is not as a manifest of these products is: then nothing can be said of what was listed.
+    Retry
+        If one could not be read.
+    """
+    products = {str(product.frame_id): product for product in job.products}
+    found: list[Manifest] = []
+    while (path := job.night / manifest_name(job.instrument.manifest, date=job.date, serial=len(found))).is_file():
+        with proof.or_retry(path):
+            content = path.read_bytes()
+        lines = tuple(_read_line(path, line, products) for line in os.fsdecode(content).split(LINE_END)[:-1])
+        if not lines or encode(lines) != content:
+            raise BadInput(f"{str(path)!r}: expected lines of frame ID, path and size, each ended by CR and LF")
+        found.append(Manifest(name=path.name, sha256=hashlib.sha256(content).hexdigest(), lines=lines))
+    return tuple(found)
+
+
+def _read_line(path: Path, line: str, products: Mapping[str, Product]) -> ManifestLine:
+    frame_id, *fields = line.split(DELIMITER)
+    product = products.get(frame_id)
+    if product is None or len(fields) != 2 or fields[1] != str(product.size_bytes):
+        raise BadInput(
+            f"{str(path)!r}: line {line!r} is of no product as it is here and at the destination; expected frame ID,"
+            " path and size of one"
+        )
+    return ManifestLine(product.identity, frame_id, fields[0], int(fields[1]))
 
 
 def encode(lines: tuple[ManifestLine, ...]) -> bytes:

@@ -177,7 +177,7 @@ def test_a_signal_stops_in_order(sqlite_world, number):
 def test_two_at_once(world):
     world.simulate(scale=0.02, scenario=("pdi",))
     machine = world.machine()
-    with machine._holding(world.night(), "advance", {}):
+    with machine.holding(world.night(), "advance", {}):
         busy = world.run("advance", "--date", DATE)
         assert busy.returncode == 75
         assert f"night {DATE} is held by run 1 (`ledger advance`, process {os.getpid()}" in busy.stderr
@@ -187,7 +187,7 @@ def test_two_at_once(world):
 def test_a_run_that_was_suspended_cannot_write_over_its_successor(world):
     world.simulate(scale=0.02, scenario=("pdi",))
     late = world.machine()
-    with late._holding(world.night(), "advance", {}) as (steps, _):
+    with late.holding(world.night(), "advance", {}) as (steps, _):
         registration.register(steps)
         world.now_us += 60_000_000  # its heartbeat is old by now
         assert world.machine().advance(world.night(), to="synced").succeeded

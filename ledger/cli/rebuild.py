@@ -1,0 +1,38 @@
+"""``ledger rebuild``."""
+
+import typer
+
+from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, show_json, show_result, watched
+
+
+@app.command(epilog="Example: ledger rebuild")
+def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
+    """Make the database anew of what is on disk. For when it is lost, and no backup is left.
+
+    The database of config.yaml must be empty or not there, and is there at the end as a whole. Headers, timing files,
+    lineage, checksums and manifests tell states and frame IDs; copies are read again at the destination.
+    """
+    from ledger import backup
+    from ledger import rebuild as rebuilding
+
+    config = read_config()
+    if not as_json and (found := backup.found(config)):
+        typer.echo(
+            f"ledger: {found[-1].path} is a backup, and has the history too: `ledger backup --restore`", err=True
+        )
+    with watched(config) as (reporter, stop):
+        made = rebuilding.rebuild(config, reporter=reporter, jobs=jobs, stop=stop)
+    with open_store(config, changes=True):
+        pass  # backed up at the end
+    if as_json:
+        nights = [night.as_json() for night in made.nights]
+        show_json({"nights": nights, "frame_ids": made.frame_ids, "next_id": made.next_id, "lost": rebuilding.LOST})
+    else:
+        for night in made.nights:
+            show_result(night, as_json=False)
+        typer.echo(f"{made.frame_ids} frame IDs; next is {made.next_id or 'none: none is left to give'}")
+        for text in rebuilding.LOST:
+            typer.echo(f"  lost         {text}")
+        typer.echo("`ledger audit --deep` reads everything again, and compares it")
+    if not made.succeeded:
+        raise typer.Exit(1)
