@@ -1,0 +1,231 @@
+"""What the files of a night tell of it, for a ledger that is made anew: its products, their states and numbers."""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ledger import registration
+from ledger.errors import BadInput, Interrupted, NotReady
+from ledger.machine import Machine
+from ledger.numbers import DIGITS
+from ledger.report import Result, counted
+from ledger.rows import order_key, to_raw
+from ledger.scan import NightFolder, reading
+from ledger.sequence import frame_id_of
+from ledger.steps import Steps
+from stages import base
+from stages.base import Product
+from stages.consolidated import read_lineage, timing_sha256
+from stages.recognition import Mark, Recognised, recognise
+from stages.synced import identity_of
+from stages.transferred import LINEAGE, SUMS
+
+T = TypeVar("T")
+
+#: Calls in hand at once.
+BATCH = 200
+
+
+@dataclass(slots=True)
+class Found:
+    """What the files of one product tell: the state that they prove, or why none; its number, if it has one."""
+
+    recognised: Recognised | None = None
+    reason: str | None = None
+    number: int | None = None
+
+
+@dataclass(slots=True)
+class NightFiles:
+    """A night on the way: what was told of it, its products in ID order, and what was found of each, by identity."""
+
+    folder: NightFolder
+    told: Result
+    products: list[Product] = field(default_factory=list)
+    found: dict[str, Found] = field(default_factory=dict)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names of a folder, without temporaries; none if it is not there."""
+    with reading(folder):
+        found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return {name for name in found if not name.startswith(".")}
+
+
+def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
+    """Register the raw files of a night, make the rows of its products, and find out what their files prove."""
+    with machine.holding(folder, "rebuild", {}) as (steps, result):
+        night = NightFiles(folder, result)
+        is_made = bool(names_in(steps.product_folder))
+        result.stopped = registration.register(steps, final=is_made)
+        if is_made and result.stopped is None:
+            try:
+                products, supplements = _products(steps)
+            except base.BadInput as exc:
+                result.stopped = f"its products are not in the ledger, and the night is left alone: {exc}"
+                return night
+            _make(steps, products, supplements)
+            night.products = [work.product for work in steps.book.store.works(steps.book.night)]
+            night.found = _recognise(steps, night.products)
+    return night
+
+
+def _products(steps: Steps) -> tuple[tuple[Product, ...], dict[str, int]]:
+    """Return the products of a night as its lineage has them, and the supplement of each raw file, by identity."""
+    path = steps.product_folder / LINEAGE
+    if not path.is_file():
+        raise base.BadInput(f"{path}: missing; expected which frames each product has; is it at the destination?")
+    book = steps.book
+    rows = [row for row in book.store.raws(book.night) if not row.quarantine_reason]
+    try:
+        products = read_lineage(path, {f"{row.folder}/{row.name}": to_raw(book.night, row) for row in rows})
+    except base.Retry as exc:
+        raise NotReady(str(exc)) from exc
+    for product in products:
+        if identity_of(product.parts, product.camera, product.flc) != product.identity:
+            raise base.BadInput(f"{path}: {product.name} has another identity than its frames give; it was changed")
+    for what, values in {"name": [p.name for p in products], "identity": [p.identity for p in products]}.items():
+        if len(set(values)) < len(values) or not values:
+            raise base.BadInput(f"{path}: expected products, each with a {what} of its own")
+    supplements: dict[str, int] = {}
+    for raw in (part.raw for product in products for part in product.parts):
+        if supplements.setdefault(raw.identity, raw.supplement) != raw.supplement:
+            raise base.BadInput(f"{path}: {raw.cube.name} is in two supplements, expected one")
+    return products, supplements
+
+
+def _make(steps: Steps, products: Sequence[Product], supplements: Mapping[str, int]) -> None:
+    """Make the rows of products."""
+    book = steps.book
+    parts = defaultdict(list)
+    for row in book.store.raws(book.night):
+        if row.identity in supplements:
+            parts[supplements[row.identity]].append(row)
+    book.make_products(steps.config.instrument.product_folder, products, parts, {"restored": len(products)})
+    steps.result.moved[book.flow.step(book.flow.born).forward] += len(supplements)
+
+
+def _recognise(steps: Steps, products: Sequence[Product]) -> dict[str, Found]:
+    """Return what is found of each product, by identity."""
+    files = names_in(steps.product_folder)
+    hashes = _each(steps, "timing", [(timing_sha256, {"product": product}) for product in products])
+    named = _numbers(steps, products, hashes, files)
+    marks, sums = _marks(steps), _sums(steps)
+    job = steps.job()
+    calls = []
+    for product, sha256 in zip(products, hashes, strict=True):
+        number = named.get(product.identity)
+        frame_id = None if number is None else frame_id_of(steps.config.instrument.prefix, number)
+        known = replace(product, frame_id=frame_id, timing_sha256=sha256 if isinstance(sha256, str) else None)
+        calls.append((recognise, {"job": replace(job, products=(known,)), "marks": marks, "sums": sums}))
+    found: dict[str, Found] = {}
+    for product, outcome in zip(products, _each(steps, "products", calls), strict=True):
+        number = named.get(product.identity)
+        if isinstance(outcome, Recognised):
+            found[product.identity] = Found(recognised=outcome, number=number)
+        else:
+            found[product.identity] = Found(reason=str(outcome), number=number)
+    return found
+
+
+def _each(steps: Steps, what: str, calls: Sequence[tuple[Callable[..., T], dict[str, Any]]]) -> list[T | base.BadInput]:
+    """Make calls, by many workers; return what each gave, or what is wrong with its input."""
+    steps.reporter.phase(f"rebuild {steps.folder.date}: {what}", len(calls))
+    results: list[T | base.BadInput] = []
+    for start in range(0, len(calls), BATCH):
+        if steps.stop.signal_number is not None:
+            raise Interrupted(steps.stop.signal_number)
+        futures = [steps.executor.submit(call, **arguments) for call, arguments in calls[start : start + BATCH]]
+        results += [_result(future) for future in futures]
+        steps.reporter.advance(len(futures))
+    return results
+
+
+def _result(future: Future[Any]) -> Any:
+    try:
+        return future.result()
+    except base.BadInput as exc:
+        return exc
+    except base.Retry as exc:
+        raise NotReady(str(exc)) from exc
+
+
+def _marks(steps: Steps) -> tuple[Mark, ...]:
+    """Return what the states leave that work file by file, up to the first that does not."""
+    marks = []
+    for step in steps.book.flow.steps[1:]:
+        if step.scope != "file":
+            break
+        loaded = steps.stages[step.state]
+        level, suffixes = getattr(loaded.stage, "LEVEL", None), getattr(loaded.stage, "SUFFIXES", ())
+        marks.append(Mark(step.state, level, tuple(suffixes), loaded.params))
+    return tuple(marks)
+
+
+def _sums(steps: Steps) -> dict[str, str]:
+    """Return the SHA-256 of the files that ``SHA256SUMS`` lists, by name."""
+    path = steps.folder.path / SUMS
+    with reading(path):
+        text = path.read_text(errors="surrogateescape") if path.is_file() else ""
+    lines = [line.split("  ", 1) for line in text.splitlines() if "  " in line]
+    return {Path(name).name: sha256 for sha256, name in lines}
+
+
+def _numbers(
+    steps: Steps, products: Sequence[Product], hashes: Sequence[str | base.BadInput], files: set[str]
+) -> dict[str, int]:
+    """Return the numbers that files of the night have, by the identity of the product that they belong to.
+
+    A txt is the product's own wherever it lies. A number whose txt is gone or damaged belongs to the product that
+    its place in the order says, if that is beyond doubt.
+
+    Raises
+    ------
+    BadInput
+        If a number belongs to no product for sure: another one could get its frames.
+    """
+    if steps.book.flow.numbering is None:
+        return {}
+    prefix = steps.config.instrument.prefix
+    numbers = re.compile(rf"{prefix}(\d{{{DIGITS}}})\..*")
+    on_disk = {int(match[1]) for name in files if (match := numbers.fullmatch(name))}
+    of_hash = defaultdict(list)
+    for number in sorted(on_disk):
+        path = steps.product_folder / f"{frame_id_of(prefix, number)}.txt"
+        if path.is_file():
+            with reading(path):
+                of_hash[hashlib.sha256(path.read_bytes()).hexdigest()].append(number)
+    found: dict[str, int] = {}
+    for product, sha256 in zip(products, hashes, strict=True):
+        if isinstance(sha256, str) and len(of_hash[sha256]) == 1:
+            found[product.identity] = of_hash[sha256][0]
+    left = on_disk - set(found.values())
+    found |= inferred(products, found, left.__contains__)
+    if unclaimed := on_disk - set(found.values()):
+        first = frame_id_of(prefix, min(unclaimed))
+        raise BadInput(
+            f"night {steps.folder.date}: {counted(len(unclaimed), 'frame ID')} ({first} is one) in"
+            f" {str(steps.product_folder)!r} expected to belong to one product each, by txt or by place in the order;"
+            " bring their files back from the destination, or move them away, and rebuild"
+        )
+    return found
+
+
+def inferred(products: Sequence[Product], numbers: Mapping[str, int], may_be: Callable[[int], bool]) -> dict[str, int]:
+    """Return the numbers of further products: those of one pairing were numbered in a row, in order of time."""
+    together = defaultdict(list)
+    for product in sorted(products, key=order_key):
+        together[product.parts[0].raw.supplement].append(product.identity)
+    found: dict[str, int] = {}
+    for identities in together.values():
+        offsets = {numbers[identity] - rank for rank, identity in enumerate(identities) if identity in numbers}
+        if len(offsets) == 1:
+            offset = offsets.pop()
+            ranks = {identity: offset + rank for rank, identity in enumerate(identities) if identity not in numbers}
+            found |= {identity: number for identity, number in ranks.items() if may_be(number)}
+    return found

@@ -1,0 +1,117 @@
+"""Frame IDs and the sequence of a ledger that is made anew from what is on disk."""
+
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import select, update
+from sqlmodel import Session, col
+
+from ledger import backup
+from ledger.config import Config
+from ledger.errors import BadInput
+from ledger.machine import Machine
+from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
+from ledger.numbers import numbers_on_disk, runs_of
+from ledger.rebuild_files import NightFiles, inferred
+from ledger.sequence import LAST_NUMBER, frame_id_of
+from ledger.store import insert_many
+from stages.base import Product
+
+
+def restore_ids(machine: Machine, nights: Sequence[NightFiles]) -> int:
+    """Give products their frame IDs back, and the sequence its place; return how many IDs there are."""
+    config, store = machine.config, machine.store
+    prefix = config.instrument.prefix
+    owners: dict[int, tuple[NightFiles, Product]] = {}
+    for night in nights:
+        for product in night.products:
+            number = night.found[product.identity].number
+            if number is not None and owners.setdefault(number, (night, product))[1] is not product:
+                other = owners[number][0].folder.path
+                raise BadInput(
+                    f"frame ID {frame_id_of(prefix, number)} is in {str(other)!r} and in {str(night.folder.path)!r}:"
+                    " expected in one place; find out which is right, move the other away, and rebuild"
+                )
+    disk = numbers_on_disk(store, config, remembers=False).within([(1, LAST_NUMBER)])
+    counter = max(disk[0] + 1 if disk else 1, backup.next_number(config, prefix), max(owners, default=0) + 1)
+    for night in nights:
+        numbers = {identity: found.number for identity, found in night.found.items() if found.number is not None}
+        products = {product.identity: product for product in night.products}
+        for identity, number in inferred(
+            night.products, numbers, lambda n: 0 < n < counter and n not in owners
+        ).items():
+            night.found[identity].number = number
+            owners[number] = (night, products[identity])
+    if counter > 1:
+        with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
+            _write_ids(session, config, store.clock(), run_id, owners, counter)
+    return len(owners)
+
+
+def _write_ids(
+    session: Session,
+    config: Config,
+    at_us: int,
+    run_id: int,
+    owners: Mapping[int, tuple[NightFiles, Product]],
+    counter: int,
+) -> None:
+    prefix = config.instrument.prefix
+    session.add(FrameSequence(prefix=prefix, next_number=counter))
+    session.add_all(
+        FrameBlock(
+            prefix=prefix, first_number=first, last_number=last, authority=config.ids.authority, created_us=at_us
+        )
+        for first, last in _blocks(config, runs_of(sorted(owners)), counter)
+    )
+    session.flush()
+    known = session.execute(select(col(Night.id), col(Night.pipeline), col(Night.date)))
+    rows = {(row.pipeline, row.date): row.id for row in known}
+    ids, entries = [], []
+    newest: tuple[int, int, str] | None = None
+    for number, (night, product) in sorted(owners.items()):
+        key = (product.start_us, product.camera, product.flc or "")
+        late = newest is not None and key < newest
+        newest = newest if late else key
+        night_id = rows[night.folder.pipeline, night.folder.date]
+        frame_id = frame_id_of(prefix, number)
+        ids.append(
+            {
+                "frame_id": frame_id,
+                "prefix": prefix,
+                "number": number,
+                "identity": product.identity,
+                "night_id": night_id,
+                "start_us": product.start_us,
+                "camera": product.camera,
+                "flc": product.flc,
+                "status": "live",
+                "late": late,
+                "late_reason": "the reason was lost with the database: `ledger rebuild` found it out of order"
+                if late
+                else None,
+            }
+        )
+        entries.append(
+            {
+                "at_us": at_us,
+                "run_id": run_id,
+                "night_id": night_id,
+                "identity": product.identity,
+                "name": frame_id,
+                "event": "assigned",
+                "detail": {"restored": 1},
+            }
+        )
+    insert_many(session, FrameId, ids)
+    insert_many(session, Entry, entries)
+    numbered = update(Night).where(col(Night.id).in_({row["night_id"] for row in ids}))
+    session.execute(numbered.values(numbered_us=at_us).execution_options(synchronize_session=False))
+
+
+def _blocks(config: Config, known: Sequence[tuple[int, int]], counter: int) -> list[tuple[int, int]]:
+    """Return the blocks of numbers that go on record: what lies between them is gone, as if it had been skipped."""
+    blocks = list(known)
+    if config.ids.authority == "own" and counter <= LAST_NUMBER:
+        begin = blocks.pop()[0] if blocks and blocks[-1][1] == counter - 1 else counter
+        blocks.append((begin, LAST_NUMBER))
+    return blocks

@@ -1,0 +1,142 @@
+"""States of products in a ledger that is made anew: each along its declared edges, as far as its files prove it."""
+
+from collections.abc import Mapping, Sequence
+
+from ledger.book import Failure, Move
+from ledger.errors import BadInput, Interrupted
+from ledger.flow import Step
+from ledger.machine import Machine
+from ledger.rebuild_files import Found, NightFiles, names_in
+from ledger.report import Result
+from ledger.rows import Work
+from ledger.steps import Steps, translated
+from stages import base
+
+#: Products whose copies are read between two looks at whether to stop.
+COPIES = 64
+#: Ending of a compressed cube.
+PACKED = ".fz"
+
+
+def restore_states(machine: Machine, night: NightFiles) -> Result:
+    """Take the products of a night along the declared edges, as far as their files prove it."""
+    if not night.products:
+        return night.told
+    with machine.holding(night.folder, "rebuild", {}) as (steps, result):
+        told = night.told
+        result.registered, result.quarantined, result.salvaged = told.registered, told.quarantined, told.salvaged
+        result.moved.update(told.moved)
+        result.remarks.update(told.remarks)
+        works = steps.book.store.works(steps.book.night)
+        steps.reporter.phase(f"rebuild {night.folder.date}: states", len(works))
+        proven = [work for work in works if night.found[work.product.identity].recognised]
+        for step in steps.book.flow.steps[1:]:
+            if not _restore_state(steps, step, proven, night.found):
+                break
+        _put_aside(steps, works, night.found)
+        steps.reporter.advance(len(works))
+    return result
+
+
+def _restore_state(steps: Steps, step: Step, works: Sequence[Work], found: Mapping[str, Found]) -> bool:
+    """Take products into one state; return whether any went on."""
+    here = [work for work in works if work.state == step.before]
+    stage = steps.stages[step.state].stage
+    flow = steps.book.flow
+    if not here:
+        return False
+    if step.scope == "file":
+        moves = []
+        for work in here:
+            recognised = found[work.product.identity].recognised
+            if recognised is not None and flow.position(recognised.state) >= flow.position(step.state):
+                facts = recognised.facts if recognised.state == step.state else {}
+                moves.append(Move(work, step.forward, facts, remarks={"restored": 1}))
+        _commit(steps, step, moves)
+    elif step.needs_copy and hasattr(stage, "verify_copies"):
+        _restore_copies(steps, step, here)
+    elif hasattr(stage, "read_manifests"):
+        _restore_manifests(steps, step, here)
+    return any(work.state == step.state for work in here)
+
+
+def _commit(steps: Steps, step: Step, moves: Sequence[Move], manifest: base.Manifest | None = None) -> None:
+    steps.book.commit(moves, manifest)
+    if moves:
+        steps.result.moved[step.forward] += len(moves)
+
+
+def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
+    """Read the copies at the destination, which is the only proof of them."""
+    job, loaded = steps.job(), steps.stages[step.state]
+    there = job.destination / job.folder.name if job.destination else job.folder
+    sent = [work for work in works if (there / work.product.files[0]).is_file()]
+    steps.reporter.phase(f"rebuild {steps.folder.date}: copies", len(sent))
+    for start in range(0, len(sent), COPIES):
+        if steps.stop.signal_number is not None:
+            raise Interrupted(steps.stop.signal_number)
+        batch = sent[start : start + COPIES]
+        with translated():
+            outcome = loaded.stage.verify_copies(job=steps.job(batch), params=loaded.params)  # type: ignore[attr-defined]
+        evidence = {e.identity: e for e in outcome.evidence}
+        moves = [
+            Move(work, step.forward, evidence=evidence[work.product.identity], remarks={"restored": 1})
+            for work in batch
+            if work.product.identity in evidence
+        ]
+        _commit(steps, step, moves)
+        for work in batch:
+            if reason := outcome.failures.get(work.product.identity):
+                steps.result.failed.append((work.product.frame_id or work.product.name, reason))
+        steps.reporter.advance(len(batch))
+
+
+def _restore_manifests(steps: Steps, step: Step, works: Sequence[Work]) -> None:
+    loaded = steps.stages[step.state]
+    try:
+        with translated():
+            manifests = loaded.stage.read_manifests(job=steps.job(works), params=loaded.params)  # type: ignore[attr-defined]
+    except BadInput as exc:
+        steps.result.failed.append((steps.folder.date, f"no manifest is in the ledger: {exc}"))
+        return
+    by_identity = {work.product.identity: work for work in works}
+    for manifest in manifests:
+        listed = [by_identity[line.identity] for line in manifest.lines]
+        moves = [Move(work, step.forward, remarks={"restored": 1}) for work in listed if work.state == step.before]
+        _commit(steps, step, moves, manifest)
+
+
+def _put_aside(steps: Steps, works: Sequence[Work], found: Mapping[str, Found]) -> None:
+    """Deal with products whose files prove no state.
+
+    What is compressed may be in the archive: it is left as it is, for somebody to decide. What is not is made anew of
+    the raw files by the next advance, which removes these files first.
+    """
+    files, flow = names_in(steps.product_folder), steps.book.flow
+    expected = {name for work in works for name in work.product.files}
+    kept: dict[int, list[str]] = {}
+    failures = []
+    for work in works:
+        unproven = found[work.product.identity]
+        names = sorted(files & steps.names_of(work.product), key=lambda name: (not name.endswith(PACKED), name))
+        if unproven.recognised is not None or not names:
+            continue
+        if not names[0].endswith(PACKED):
+            steps.result.remarks["products to be made anew of raw, as their files prove no state"] += 1
+            continue
+        kept[work.row_id] = names
+        failures.append(
+            Failure(
+                work,
+                f"left as it is by `ledger rebuild`: {unproven.reason}; mend it and rebuild; or, to make it anew of"
+                f" raw, move {' and '.join(names)} away and release it (`ledger quarantine release`)",
+                is_final=True,
+            )
+        )
+    if kept:
+        steps.book.found(kept)
+        steps.book.failed(failures, flow.steps[1].forward, steps.config.failures)
+        steps.result.failed += [(f.work.product.frame_id or f.work.product.name, f.error) for f in failures]
+    expected.update(*kept.values())
+    possible = {name for work in works for name in steps.names_of(work.product)}
+    steps.is_torn = bool(files & possible - expected)  # the next run removes what a product's state does not have
