@@ -31,7 +31,7 @@ from ledger.store import Store
 #: What no file tells.
 LOST = (
     "the history: when and by which run anything was done, and earlier failures",
-    "frame IDs of products that were rolled back: they get new ones",
+    "frame IDs that no file has: of products that were rolled back, or not identified yet; they get new ones",
     "why nights were excluded, frame IDs are late, products were discarded or their IDs withdrawn",
     "where `ledger ids start --from` began, and what is left of blocks that were handed out",
 )
@@ -88,7 +88,7 @@ def rebuild(
     Interrupted
         If it was asked to stop.
     """
-    refuse_unmounted(config)
+    _refuse_unmounted(config)
     with backup.replacing(config) as path:
         store = Store(URL.create("sqlite", database=str(path)), clock)
         try:
@@ -107,6 +107,17 @@ def rebuild(
         finally:
             store.close()
     return Rebuilt(results, n_ids, next_id)
+
+
+def _refuse_unmounted(config: Config) -> None:
+    """Refuse to judge what is on disk where it cannot be seen."""
+    refuse_unmounted(config)
+    for name, pipeline in config.pipelines.items():
+        if pipeline.root.is_dir() and not config.destination(name).is_dir():
+            raise BadInput(
+                f"{name}.destination {str(config.destination(name))!r}: no such folder; copies there could not be seen;"
+                " expected it to be there (is the disk mounted?)"
+            )
 
 
 def _folders(machine: Machine) -> Iterator[NightFolder]:

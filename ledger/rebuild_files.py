@@ -79,7 +79,9 @@ def _products(steps: Steps) -> tuple[tuple[Product, ...], dict[str, int]]:
     """Return the products of a night as its lineage has them, and the supplement of each raw file, by identity."""
     path = steps.product_folder / LINEAGE
     if not path.is_file():
-        raise base.BadInput(f"{path}: missing; expected which frames each product has; is it at the destination?")
+        raise base.BadInput(
+            f"{path}: missing, expected which frames each product has; copy it back from the destination, and rebuild"
+        )
     book = steps.book
     rows = [row for row in book.store.raws(book.night) if not row.quarantine_reason]
     try:
@@ -205,7 +207,7 @@ def _numbers(
         if isinstance(sha256, str) and len(of_hash[sha256]) == 1:
             found[product.identity] = of_hash[sha256][0]
     left = on_disk - set(found.values())
-    found |= inferred(products, found, left.__contains__)
+    found |= _inferred(products, found, left)
     if unclaimed := on_disk - set(found.values()):
         first = frame_id_of(prefix, min(unclaimed))
         raise BadInput(
@@ -216,8 +218,8 @@ def _numbers(
     return found
 
 
-def inferred(products: Sequence[Product], numbers: Mapping[str, int], may_be: Callable[[int], bool]) -> dict[str, int]:
-    """Return the numbers of further products: those of one pairing were numbered in a row, in order of time."""
+def _inferred(products: Sequence[Product], numbers: Mapping[str, int], left: set[int]) -> dict[str, int]:
+    """Return which of the numbers that are left are whose: products of one pairing were numbered in a row."""
     together = defaultdict(list)
     for product in sorted(products, key=order_key):
         together[product.parts[0].raw.supplement].append(product.identity)
@@ -227,5 +229,5 @@ def inferred(products: Sequence[Product], numbers: Mapping[str, int], may_be: Ca
         if len(offsets) == 1:
             offset = offsets.pop()
             ranks = {identity: offset + rank for rank, identity in enumerate(identities) if identity not in numbers}
-            found |= {identity: number for identity, number in ranks.items() if may_be(number)}
+            found |= {identity: number for identity, number in ranks.items() if number in left}
     return found

@@ -11,10 +11,13 @@ from ledger.errors import BadInput
 from ledger.machine import Machine
 from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
 from ledger.numbers import numbers_on_disk, runs_of
-from ledger.rebuild_files import NightFiles, inferred
+from ledger.rebuild_files import NightFiles
 from ledger.sequence import LAST_NUMBER, frame_id_of
 from ledger.store import insert_many
 from stages.base import Product
+
+#: Why an ID is late, where nobody knows any more.
+LATE = "`ledger rebuild` found it out of order; the reason was lost with the database"
 
 
 def restore_ids(machine: Machine, nights: Sequence[NightFiles]) -> int:
@@ -33,14 +36,6 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles]) -> int:
                 )
     disk = numbers_on_disk(store, config, remembers=False).within([(1, LAST_NUMBER)])
     counter = max(disk[0] + 1 if disk else 1, backup.next_number(config, prefix), max(owners, default=0) + 1)
-    for night in nights:
-        numbers = {identity: found.number for identity, found in night.found.items() if found.number is not None}
-        products = {product.identity: product for product in night.products}
-        for identity, number in inferred(
-            night.products, numbers, lambda n: 0 < n < counter and n not in owners
-        ).items():
-            night.found[identity].number = number
-            owners[number] = (night, products[identity])
     if counter > 1:
         with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
             _write_ids(session, config, store.clock(), run_id, owners, counter)
@@ -86,9 +81,7 @@ def _write_ids(
                 "flc": product.flc,
                 "status": "live",
                 "late": late,
-                "late_reason": "the reason was lost with the database: `ledger rebuild` found it out of order"
-                if late
-                else None,
+                "late_reason": LATE if late else None,
             }
         )
         entries.append(

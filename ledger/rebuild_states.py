@@ -27,6 +27,7 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
         result.registered, result.quarantined, result.salvaged = told.registered, told.quarantined, told.salvaged
         result.moved.update(told.moved)
         result.remarks.update(told.remarks)
+        result.failed += told.failed
         works = steps.book.store.works(steps.book.night)
         steps.reporter.phase(f"rebuild {night.folder.date}: states", len(works))
         proven = [work for work in works if night.found[work.product.identity].recognised]

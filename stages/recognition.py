@@ -96,16 +96,14 @@ def recognise(job: Job, marks: Sequence[Mark], sums: Mapping[str, str]) -> Recog
     if cube.name.endswith(SUFFIX):
         facts |= _of_compressed(cube, sums)
     for place, mark in enumerate(marks[reached + 1 :], start=reached + 1):
-        is_there = [(job.folder / (stem + suffix)).is_file() for suffix in mark.suffixes]
-        if mark.level is not None or not all(is_there):
-            break
-        reached = place if is_there else reached  # one that leaves no file is proven by one after it only
+        if mark.level is not None:
+            break  # its header would be another
+        if mark.suffixes and all((job.folder / (stem + suffix)).is_file() for suffix in mark.suffixes):
+            reached = place  # and with it those before, which may leave no file
     for mark in marks[: reached + 1]:
         if mark.level is None:
             extra = [stem + suffix for suffix in mark.suffixes]
             files += [name for name in extra if name not in files and (job.folder / name).is_file()]
-    if cube.name.endswith(SUFFIX) and not any(CUBE + SUFFIX in mark.suffixes for mark in marks[: reached + 1]):
-        raise BadInput(f"{cube}: compressed, and a state before that has left no trace; expected its files beside it")
     return Recognised(marks[reached].state, {**facts, "files": files})
 
 

@@ -49,11 +49,23 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do n
 _chosen: dict[str, Path | None] = {"config": None}
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"ledger {version('ledger')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     config: Annotated[
         Path | None, typer.Option("--config", metavar="FILE", help="Configuration; ./config.yaml by default.")
     ] = None,
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     _chosen["config"] = config
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -314,3 +315,9 @@ def test_one_file_is_no_files(capsys, n, words):
 def test_a_phase_of_one_file(capsys):
     Lines(logging.getLogger("test")).phase("synced", 1)
     assert capsys.readouterr().err.endswith("synced: 1 file\n")
+
+
+def test_the_version_is_told(sqlite_world: World) -> None:
+    done = sqlite_world.run("--version")
+    assert done.returncode == 0
+    assert done.stdout == f"ledger {version('ledger')}\n"

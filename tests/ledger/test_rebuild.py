@@ -134,6 +134,37 @@ def test_a_pipeline_without_frame_ids_comes_back(night, new_url):
     assert facts(world)["lineage"] == before["lineage"]
 
 
+def test_a_state_of_ones_own_comes_back(night, new_url, tmp_path, monkeypatch):
+    world = night
+    (tmp_path / "noted.py").write_text(
+        "from stages.base import Outcome, remove_outputs\n"
+        'SUFFIXES = (".note",)\n'
+        "def forward(*, job, params):\n"
+        '    name = job.product.files[0].split(".fits")[0] + ".note"\n'
+        '    job.temporary(name).write_text("?")\n'
+        "    files = [*job.product.files, name]\n"
+        "    return Outcome(outputs={job.folder / name: job.temporary(name)},"
+        ' facts={job.product.identity: {"files": files}})\n'
+        "def reverse(*, job, params):\n"
+        '    names = [name for name in job.product.files if name.endswith(".note")]\n'
+        "    files = [name for name in job.product.files if name not in names]\n"
+        "    return Outcome(superseded=tuple(job.folder / name for name in names),"
+        ' facts={job.product.identity: {"files": files}})\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    world.data["archive"]["states"].insert(-2, "noted")
+    world.data["states"]["noted"] = {"stage": "noted", "forward": "note", "reverse": "unnote"}
+    world.store().init(flows(world.config).values())
+    raw = world.tree()
+    for state in ("noted", "manifested"):
+        assert world.advance(to=state).succeeded
+        before = facts(world)
+        assert lose(world, f"{new_url}{state}").succeeded
+        assert facts(world) == before
+    assert world.rollback().succeeded
+    assert world.tree() == raw
+
+
 def test_half_a_night_comes_back_as_it_is(night, new_url):
     """A run that was stopped, and a database that was lost with it."""
     world = night
@@ -297,6 +328,24 @@ def test_the_sequence_goes_on_above_what_backups_know(night, new_url):
     made = lose(world, new_url)
     assert made.next_id == "VMPA00000500"
     assert backup.why_outdated(world.store(), world.config) is None
+    assert world.run("audit").returncode == 0
+
+
+def test_what_was_withdrawn_is_not_given_again(night, new_url):
+    """A product that was made anew while the database was lost in the middle: its number is another one."""
+    world = night
+    assert world.advance(to="identified").succeeded
+    folder = world.folder / "archive" / DATE / "vgen2"
+    ids = sorted({path.stem for path in folder.glob("VMPA*")})
+    (name,) = world.query(f"SELECT f.name FROM file f JOIN frame_id i ON i.identity = f.identity"
+                          f" WHERE i.frame_id = '{ids[2]}'")[0]  # fmt: skip
+    (folder / f"{ids[2]}.fits").rename(folder / f"{name}.fits")
+    (folder / f"{ids[2]}.txt").rename(folder / f"{name}.txt")
+    assert lose(world, new_url).succeeded
+    assert world.query(f"SELECT 1 FROM frame_id WHERE frame_id = '{ids[2]}'") == []
+    stopped = world.advance(to="identified").stopped
+    assert "--late" in str(stopped)
+    assert world.advance(to="identified", late_reason="lost").succeeded
     assert world.run("audit").returncode == 0
 
 
