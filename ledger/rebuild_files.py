@@ -1,6 +1,5 @@
 """What the files of a night tell of it, for a ledger that is made anew: its products, their states and numbers."""
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -17,10 +16,11 @@ from ledger.report import Result, counted
 from ledger.rows import order_key, to_raw
 from ledger.scan import NightFolder, reading
 from ledger.sequence import frame_id_of
-from ledger.steps import Steps
-from stages import base
+from ledger.steps import Steps, translated
+from stages import base, proof
 from stages.base import Product
 from stages.consolidated import read_lineage, timing_sha256
+from stages.files import read_small
 from stages.recognition import Mark, Recognised, recognise
 from stages.synced import identity_of
 from stages.transferred import LINEAGE, SUMS
@@ -172,8 +172,8 @@ def _marks(steps: Steps) -> tuple[Mark, ...]:
 def _sums(steps: Steps) -> dict[str, str]:
     """Return the SHA-256 of the files that ``SHA256SUMS`` lists, by name."""
     path = steps.folder.path / SUMS
-    with reading(path):
-        text = path.read_text(errors="surrogateescape") if path.is_file() else ""
+    with translated():
+        text = read_small(path).decode(errors="surrogateescape") if path.is_file() else ""
     lines = [line.split("  ", 1) for line in text.splitlines() if "  " in line]
     return {Path(name).name: sha256 for sha256, name in lines}
 
@@ -201,7 +201,7 @@ def _numbers(
         path = steps.product_folder / f"{frame_id_of(prefix, number)}.txt"
         if path.is_file():
             with reading(path):
-                of_hash[hashlib.sha256(path.read_bytes()).hexdigest()].append(number)
+                of_hash[proof.digest(path).sha256].append(number)
     found: dict[str, int] = {}
     for product, sha256 in zip(products, hashes, strict=True):
         if isinstance(sha256, str) and len(of_hash[sha256]) == 1:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -13,7 +14,7 @@ from stages import base
 from stages.base import BadInput, Irreversible, Job, Outcome, Part, Product, Raw
 from stages.cards import values
 from stages.cubes import CubeLayout, copy_frames, read_cube_layout
-from stages.files import check_unchanged, opened, retry_on_os_error
+from stages.files import check_unchanged, read_small, retry_on_os_error
 from stages.header import HeaderRules, Level, product_header
 from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
 
@@ -47,6 +48,12 @@ _LINEAGE = (
 
 #: Whole numbers of a lineage have no more digits: they are 64 bits wide.
 _MOST_DIGITS = 18
+
+#: What a product may be called in it, so that a name leads nowhere else.
+_NAME = re.compile(r"[^\W_][\w:.-]{0,199}")
+
+#: Frame times are before 2100, UNIX, microseconds (as of raw files).
+_END_OF_TIMES_US = 4_102_444_800_000_000
 
 
 def forward(*, job: Job, params: HeaderRules) -> Outcome:
@@ -189,8 +196,7 @@ def read_lineage(path: Path, raws: Mapping[str, Raw]) -> tuple[Product, ...]:
     Retry
         If it could not be read.
     """
-    with retry_on_os_error(path), opened(path) as file:
-        content = file.read()
+    content = read_small(path)
     try:
         products = tuple(_read_products(content.decode(), raws))
     except ValueError as exc:  # UnicodeDecodeError is one
@@ -212,10 +218,12 @@ def _read_product(rows: Sequence[Mapping[str, str]], raws: Mapping[str, Raw]) ->
     first = rows[0]
     if [row["position"] for row in rows] != [str(n) for n in range(len(rows))]:
         raise ValueError(f"the parts of product {first['name']!r} are not in order")
-    if not first["name"] or "/" in first["name"] or first["flc"] not in {"", "A", "B", "D"}:
-        raise ValueError(
-            f"product {first['name']!r} of state {first['flc']!r}: expected a name, and A, B, D or nothing"
-        )
+    if not _NAME.fullmatch(first["name"]) or first["flc"] not in {"", "A", "B", "D"}:
+        found = f"product {first['name'][:99]!r} of state {first['flc'][:9]!r}"
+        raise ValueError(f"{found}: expected a name, and A, B, D or nothing")
+    first_us, last_us = _number(first["first_us"]), _number(first["last_us"])
+    if not first_us <= last_us < _END_OF_TIMES_US:
+        raise ValueError(f"times from {first_us} to {last_us} us: expected them in order, before 2100")
     return Product(
         identity=first["identity"],
         name=first["name"],
@@ -225,8 +233,8 @@ def _read_product(rows: Sequence[Mapping[str, str]], raws: Mapping[str, Raw]) ->
         group=_number(first["group"]),
         parts=tuple(_read_part(row, raws) for row in rows),
         sibling_parts=(),
-        first_us=_number(first["first_us"]),
-        last_us=_number(first["last_us"]),
+        first_us=first_us,
+        last_us=last_us,
         exposure_us=_number(first["exposure_us"]),
         solo=_number(first["solo"]) == 1,
     )
@@ -235,22 +243,25 @@ def _read_product(rows: Sequence[Mapping[str, str]], raws: Mapping[str, Raw]) ->
 def _read_part(row: Mapping[str, str], raws: Mapping[str, Raw]) -> Part:
     raw = raws.get(row["raw"])
     if raw is None:
-        raise ValueError(f"product {row['name']!r} is made of {row['raw']!r}, expected it among the usable raw files")
+        raise ValueError(f"{row['raw'][:300]!r}: expected it among the usable raw files, as a product is made of it")
     if raw.identity != row["raw_identity"]:
-        raise ValueError(f"{row['raw']} is another file than product {row['name']!r} was made of; put that back")
+        raise ValueError(f"{row['raw']!r} is another file than the one that a product was made of; put that back")
     runs = tuple(_read_run(run) for run in row["runs"].split(","))
     part = Part(replace(raw, supplement=_number(row["supplement"])), runs)
     if part.n_frames != _number(row["n_frames"]) or any(
         first + step * (n - 1) >= raw.n_frames for first, step, n in runs
     ):
-        raise ValueError(f"product {row['name']!r} names other frames of {row['raw']} than it has")
+        raise ValueError(f"{row['raw']!r} has {raw.n_frames} frames, expected those that a product names")
     return part
 
 
 def _read_run(text: str) -> base.Run:
-    first, step, n = (_number(number) for number in text.split(":"))
+    try:
+        first, step, n = map(_number, text.split(":"))
+    except ValueError as exc:
+        raise ValueError(f"frames {text[:99]!r}: expected first:step:n") from exc
     if not step or not n:
-        raise ValueError(f"frames {text!r}: expected first:step:n")
+        raise ValueError(f"frames {text[:99]!r}: expected some")
     return first, step, n
 
 

@@ -73,6 +73,24 @@ def opened(path: Path) -> Iterator[FileIO]:
             yield file
 
 
+def read_small(path: Path, most_bytes: int = 1 << 28) -> bytes:
+    """Return the content of a file that is small if it is what it should be.
+
+    Raises
+    ------
+    BadInput
+        If it is no file, or has more than `most_bytes`.
+    Retry
+        If the system does not give it.
+    """
+    with retry_on_os_error(path), opened(path) as file:
+        if (size_bytes := os.fstat(file.fileno()).st_size) > most_bytes:
+            raise BadInput(
+                f"{path}: {size_bytes} bytes, expected no more than {most_bytes}; it is not what its name says"
+            )
+        return file.readall()
+
+
 def check_unchanged(path: Path, size_bytes: int, mtime_ns: int) -> None:
     """Raise unless a file is there as it was registered.
 

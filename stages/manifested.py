@@ -13,6 +13,7 @@ from typing import Literal
 
 from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Job, Manifest, ManifestLine, Outcome, Product
+from stages.files import read_small
 
 DELIMITER = "|"
 LINE_END = "\r\n"
@@ -127,8 +128,7 @@ def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
     products = {str(product.frame_id): product for product in job.products}
     found: list[Manifest] = []
     while (path := job.night / manifest_name(job.instrument.manifest, date=job.date, serial=len(found))).is_file():
-        with proof.or_retry(path):
-            content = path.read_bytes()
+        content = read_small(path)
         lines = tuple(_read_line(path, line, products) for line in os.fsdecode(content).split(LINE_END)[:-1])
         if not lines or encode(lines) != content:
             raise BadInput(f"{str(path)!r}: expected lines of frame ID, path and size, each ended by CR and LF")
@@ -139,10 +139,11 @@ def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
 def _read_line(path: Path, line: str, products: Mapping[str, Product]) -> ManifestLine:
     frame_id, *fields = line.split(DELIMITER)
     product = products.get(frame_id)
-    if product is None or len(fields) != 2 or fields[1] != str(product.size_bytes):
+    is_line = len(fields) == 2 and fields[0].isprintable() and fields[0].startswith("/")
+    if product is None or not is_line or fields[1] != str(product.size_bytes):
         raise BadInput(
-            f"{str(path)!r}: line {line!r} is of no product as it is here and at the destination; expected frame ID,"
-            " path and size of one"
+            f"{str(path)!r}: line {line[:300]!r} is of no product as it is here and at the destination; expected frame"
+            " ID, path and size of one"
         )
     return ManifestLine(product.identity, frame_id, fields[0], int(fields[1]))
 

@@ -252,6 +252,8 @@ def test_lineage_names_every_part_in_order_of_time(night, raws):
         "n_frames": "5",
         "runs": "1:1:2,5:2:3",
         "position": "1",
+        "solo": "0",
+        "supplement": "0",
     }
     assert rows[0]["flc"] == ""
     assert night_files(job=make_job(night, *early, late), params=Parameters()) == files
