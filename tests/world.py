@@ -1,10 +1,14 @@
 """A ledger with its roots in a temporary folder, and ways to look at what it did."""
 
+import copy
 import hashlib
 import os
 import pty
+import shutil
 import sys
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
 from typing import Any
@@ -25,6 +29,15 @@ DATE = "20260102"
 LATER_US = 1_800_000_000_000_000
 
 Tree = dict[str, tuple[str, int | None]]
+
+_TEMPLATES = tempfile.TemporaryDirectory(prefix="ledger-nights-")
+
+
+@cache
+def _simulated(date: str, options: tuple[tuple[str, Any], ...]) -> tuple[Path, Truth]:
+    """Return a raw night to copy: the same arguments give the same files."""
+    root = Path(tempfile.mkdtemp(dir=_TEMPLATES.name))
+    return root / date, simulate_night(root, date, **dict(options))
 
 
 class World:
@@ -84,7 +97,9 @@ class World:
 
     def simulate(self, date: str = DATE, *, pipeline: str = "archive", **options: Any) -> Truth:
         """Write a raw night."""
-        return simulate_night(self.folder / pipeline, date, **{"scale": 0.1, "shape": (8, 8), **options})
+        night, truth = _simulated(date, tuple(sorted({"scale": 0.1, "shape": (8, 8), **options}.items())))
+        shutil.copytree(night, self.folder / pipeline / date)
+        return copy.deepcopy(truth)
 
     def simulate_two(self, first: str, second: str) -> None:
         """Write two small raw nights."""

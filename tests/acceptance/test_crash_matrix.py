@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.acceptance.crash_night import IS_WHOLE, CrashNight, chosen, directions, portions
+from tests.acceptance.crash_night import IS_WHOLE, CrashNight, chosen, directions, portions, whole_or
 from tests.acceptance.faults import Call, Points, kill, run, run_under
 from tests.acceptance.syscalls import Answer
 
@@ -47,7 +47,7 @@ def test_killed_at_random_instants(world, direction):
     night.check_audit()
 
 
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("part", whole_or([0.1, 0.5, 0.9], [0.5]))
 @directions
 def test_a_worker_dies(sqlite_world, direction, part):
     """SIGKILL of a worker in the middle of its work, as by the system when memory runs out."""

@@ -139,7 +139,7 @@ def test_what_a_dead_run_left_is_what_the_next_run_settles(world, direction):
     """It is said before, nothing is changed by saying it, and the next run does just that."""
     night = CrashNight(world, direction)
     store, told = world.store(), 0
-    for at in chosen(night.count(), 0, sample=12):
+    for at in chosen(night.count(), 0, sample=5):
         night.begin()
         assert run(world, night.act, at, kill).said is None
         row = store.find_night("archive", DATE)
