@@ -1,5 +1,6 @@
 """The database is lost, at every state: what is on disk gives it back."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,10 @@ from typing import Any
 import pytest
 
 from ledger import backup
-from ledger.errors import BadInput, NotReady
+from ledger.errors import BadInput, Interrupted, NotReady
 from ledger.flow import flows
 from ledger.rebuild import Rebuilt, rebuild
+from ledger.report import Stop
 from ledger.scan import NightFolder
 from tests.ledger.test_backup import fresh, other_url
 from tests.world import DATE, Tree, World
@@ -381,3 +383,133 @@ def test_the_command_says_what_it_did_and_what_is_lost(night, new_url):
     assert again.returncode == 2
     assert "runs on record" in again.stderr
     assert "restored=1" in world.run("history", "VMPA00000001").stdout
+
+
+def test_what_came_after_numbering_comes_back_with_its_own_manifest(sqlite_world, new_url):
+    world = sqlite_world
+    world.simulate(scale=0.05, scenario=("onecamera", "pdi"))
+    night = world.folder / "archive" / DATE
+    late = sorted(night.glob("vcam*/*.fits"), key=lambda path: path.stat().st_mtime_ns)[-1:]
+    hidden = world.folder / "hidden"
+    hidden.mkdir()
+    for cube in late:
+        for path in (cube, cube.with_suffix(".txt")):
+            shutil.move(path, hidden / path.name)
+    assert world.advance().succeeded
+    for cube in late:
+        for path in (cube, cube.with_suffix(".txt")):
+            shutil.move(hidden / path.name, path)
+    assert world.advance(late_reason="came later").succeeded
+    before = facts(world)
+    assert {row[20] for row in before["file"]} == {0, 1, None}
+    assert len({row[0] for row in before["manifest"]}) == 2
+    assert lose(world, new_url).succeeded
+    assert facts(world) == before
+    tree = world.tree()
+    assert world.rollback().succeeded
+    assert world.advance(late_reason="came later").succeeded
+    now = facts(world)
+    assert now["frame_id"] == before["frame_id"]
+    assert {k: v for k, v in world.tree().items() if "manifest" not in k} == {
+        k: v for k, v in tree.items() if "manifest" not in k
+    }
+
+
+@pytest.mark.parametrize("state", ["transferred", "compressed", "fixed", "synced", "raw"])
+def test_a_night_that_was_taken_back_comes_back_as_it_is(night, new_url, state):
+    world = night
+    assert world.advance().succeeded
+    tree = world.tree()
+    assert world.rollback(to=state).succeeded
+    before, files = facts(world), world.tree()
+    assert lose(world, new_url).succeeded
+    now = facts(world)
+    assert world.tree() == files
+    if state in {"transferred", "compressed"}:
+        assert now == before
+    else:  # no file has an ID
+        assert now["frame_id"] == []
+    assert world.advance().succeeded
+    assert world.tree() == tree
+    assert world.run("audit").returncode == 0
+
+
+def test_numbers_that_were_handed_out_come_back(night, new_url):
+    world = night
+    world.data["ids"]["authority"] = "blocks"
+    (world.folder / "ids.txt").write_text("VMPA00000101 VMPA00000103\nVMPA00000201 VMPA00000300\n")
+    reserve = ("ids", "reserve", "--from-file", str(world.folder / "ids.txt"))
+    assert world.run(*reserve).returncode == 0
+    assert world.advance().succeeded
+    before = facts(world)["frame_id"]
+    made = lose(world, new_url)
+    assert made.succeeded
+    assert made.next_id is None
+    assert facts(world)["frame_id"] == before
+    last = max(row[1] for row in before)
+    (world.folder / "ids.txt").write_text(f"VMPA{last + 1:08d} VMPA00000300\n")
+    done = world.run(*reserve)
+    assert done.returncode == 0, done.stderr
+    assert world.run("ids", "check").returncode == 0
+    assert world.run("audit").returncode == 0
+
+
+def test_a_salvaged_file_comes_back(night, new_url):
+    world = night
+    world.data["salvage"] = True
+    cube = max((world.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    os.truncate(cube, cube.stat().st_size - 2880 + 300)  # two frames and a bit
+    world.machine().advance(world.night(), final=True)
+    before = facts(world)
+    assert world.query("SELECT count(*) FROM file WHERE lost_frames > 0") == [(1,)]
+    assert lose(world, new_url).succeeded
+    assert facts(world) == before
+
+
+def test_one_that_is_stopped_leaves_no_database(night, new_url):
+    world = night
+    assert world.advance().succeeded
+    fresh(world, new_url)
+    stop = Stop()
+    stop.signal_number = 15
+    with pytest.raises(Interrupted):
+        rebuild(world.config, stop=stop)
+    path = Path(new_url.removeprefix("sqlite:///"))
+    assert not path.exists()
+    assert not list(path.parent.glob(".ledger-*"))
+    assert rebuild(world.config).succeeded
+
+
+def test_odd_things_are_refused_or_passed_over(night, new_url):
+    world = night
+    assert world.advance().succeeded
+    before = facts(world)
+    folder = world.folder / "archive" / DATE
+    (folder / "vgen2" / "notes.txt").write_text("mine")
+    (folder / "vgen2" / "sub").mkdir()
+    os.mkfifo(folder / "vgen2" / "pipe.txt")
+    (folder / "vgen2" / "dangling.fits").symlink_to("nowhere")
+    (folder / "vgen2" / ".ledger-VMPA00000001.fits.fz").write_bytes(b"left by a run that died")
+    (world.folder / "archive" / "20260104").mkdir()
+    (world.folder / "archive" / "20260105").symlink_to("nowhere")
+    with pytest.raises(NotReady, match="20260105"):
+        lose(world, new_url)
+    (world.folder / "archive" / "20260105").unlink()
+    assert lose(world, new_url).succeeded
+    assert facts(world) == before
+    world.advance()
+    assert (folder / "vgen2" / "notes.txt").read_text() == "mine"
+
+
+def test_a_foreign_night_is_left_alone(night, new_url):
+    world = night
+    assert world.advance().succeeded
+    before = facts(world)
+    world.simulate(SECOND, scale=0.02, scenario=("pdi",))
+    other = world.folder / "archive" / SECOND / "vgen2"
+    other.mkdir()
+    (other / "theirs.fits").write_bytes(b"theirs")
+    made = lose(world, new_url)
+    assert [bool(told.stopped) for told in made.nights] == [False, True]
+    assert facts(world)["frame_id"] == before["frame_id"]
+    assert (other / "theirs.fits").read_bytes() == b"theirs"
