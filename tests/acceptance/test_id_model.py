@@ -26,7 +26,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Portions:
 def test_ids_are_what_the_model_says(tmp_path, sqlite_template, raw):
     numbers = count()
     profile = settings(
-        max_examples=EXAMPLES or 5,
+        max_examples=EXAMPLES or 4,
         stateful_step_count=30 if EXAMPLES else 12,
         derandomize=not EXAMPLES,
         deadline=None,
