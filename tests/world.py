@@ -62,6 +62,7 @@ class World:
         self.data["backup"]["automatic"] = False  # in tests of backups it is true
         self.now_us = LATER_US
         self._store: Store | None = None
+        self._config: tuple[str, Config] | None = None
 
     @property
     def config_path(self) -> Path:
@@ -72,8 +73,11 @@ class World:
 
     @property
     def config(self) -> Config:
-        """Return the configuration."""
-        return read_config(self.config_path, environment={})
+        """Return the configuration, read again if it has changed."""
+        data = repr(self.data)
+        if self._config is None or self._config[0] != data:
+            self._config = (data, read_config(self.config_path, environment={}))
+        return self._config[1]
 
     @property
     def destination(self) -> Path:
