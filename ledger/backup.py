@@ -269,6 +269,7 @@ def replacing(config: Config) -> Iterator[Path]:
         _remove_database(temporary)  # of one that was killed
     try:
         yield temporary
+        _refuse_rows(url)  # somebody may have begun a ledger meanwhile
         with _told(home):
             with closing(sqlite3.connect(temporary)) as made:
                 made.execute("PRAGMA wal_checkpoint(TRUNCATE)")

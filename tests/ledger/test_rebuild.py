@@ -11,7 +11,7 @@ from ledger import backup
 from ledger.errors import BadInput, Interrupted, NotReady
 from ledger.flow import flows
 from ledger.rebuild import Rebuilt, rebuild
-from ledger.report import Stop
+from ledger.report import Silent, Stop
 from ledger.scan import NightFolder
 from tests.ledger.test_backup import fresh, other_url
 from tests.world import DATE, Tree, World
@@ -358,6 +358,22 @@ def test_a_database_with_runs_is_not_replaced(night):
     with pytest.raises(BadInput, match="runs on record"):
         rebuild(world.config)
     assert facts(world) == before
+
+
+def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_url):
+    world = night
+    assert world.advance().succeeded
+    fresh(world, other_url)
+
+    class Visitor(Silent):
+        def phase(self, name: str, total: int) -> None:  # noqa: ARG002
+            if name.endswith("states"):
+                assert world.run("init").returncode == 0
+                world.store().begin_run("scan", {})
+
+    with pytest.raises(BadInput, match="1 runs on record"):
+        rebuild(world.config, reporter=Visitor())
+    assert world.query("SELECT command FROM run") == [("scan",)]
 
 
 def test_it_needs_the_places_that_it_reads(night, new_url):
