@@ -3,11 +3,8 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config as AlembicConfig
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, delete, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col
@@ -15,6 +12,9 @@ from sqlmodel import Session, SQLModel, col
 from ledger.database import READER
 from ledger.errors import BadInput
 from ledger.models import Edge, File, State
+
+if TYPE_CHECKING:  # each command looks at the revision, and few migrate: Alembic takes its time to import
+    from alembic.config import Config as AlembicConfig
 
 
 def migrations_folder() -> Path:
@@ -24,7 +24,9 @@ def migrations_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _alembic(connection: Connection | None = None) -> AlembicConfig:
+def _alembic(connection: Connection | None = None) -> "AlembicConfig":
+    from alembic.config import Config as AlembicConfig  # noqa: PLC0415
+
     config = AlembicConfig()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -52,6 +54,8 @@ def upgrade(engine: Engine, to: str | None = None) -> tuple[str | None, str]:
         if before != head:
             if before is not None:
                 _refuse_unknown(before)
+            from alembic import command  # noqa: PLC0415
+
             command.upgrade(_alembic(connection), head)
             connection.commit()
         if engine.dialect.name == "postgresql":
@@ -106,17 +110,24 @@ def is_behind(engine: Engine) -> bool:
 
 
 def _head() -> str:
-    head = ScriptDirectory.from_config(_alembic()).get_current_head()
-    if head is None:
+    """Return the newest revision: that of the last file, by the number that its name begins with."""
+    found = [path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py")]
+    if not found:
         raise BadInput(f"no migrations in {migrations_folder()}: the installation is broken; install ledger again")
-    return head
+    return max(found)
 
 
 def _revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection).get_current_revision()
+    """Return what Alembic has written down of the database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if found is None else str(found)
 
 
 def _refuse_unknown(revision: str) -> None:
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
     known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
     if revision not in known:
         raise BadInput(

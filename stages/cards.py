@@ -10,9 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from astropy.io.fits.card import Card, Undefined
-from astropy.io.fits.verify import VerifyError
-
 from stages.base import BadInput
 from stages.files import opened
 
@@ -257,6 +254,9 @@ def _value(header: bytes, at: int) -> Any:
 
 
 def _astropy_value(image: bytes) -> Any:
+    from astropy.io.fits.card import Card, Undefined  # noqa: PLC0415  few headers need what takes long to import
+    from astropy.io.fits.verify import VerifyError  # noqa: PLC0415
+
     try:
         value = Card.fromstring(image).value
     except (VerifyError, ValueError) as exc:

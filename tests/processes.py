@@ -15,7 +15,16 @@ from subprocess import CompletedProcess, TimeoutExpired
 from ledger.cli import main
 
 #: Imported by the server; the commands import them when they are needed.
-PRELOADED = ["ledger.catch_up", "ledger.id_check", "ledger.inquiry", "ledger.machine", "ledger.summary", "rich.table"]
+PRELOADED = [
+    "alembic.command",
+    "astropy.io.fits",
+    "ledger.catch_up",
+    "ledger.id_check",
+    "ledger.inquiry",
+    "ledger.machine",
+    "ledger.summary",
+    "rich.table",
+]
 TIMEOUT_S = 300
 
 _processes = multiprocessing.get_context("forkserver")

@@ -66,3 +66,10 @@ def test_one_breach_is_enough(tree: Path) -> None:
     status, found = verdicts(tree)
     assert status == 1
     assert found[: len(BREACHES)] == ["KEPT", "BROKEN", "KEPT", "KEPT", "KEPT"]
+
+
+def test_what_takes_long_to_import_is_left_out_where_nothing_needs_it() -> None:
+    heavy = ("astropy", "alembic", "imagecodecs")
+    check = f"import sys, ledger.inquiry, ledger.machine; sys.exit(str(sorted(sys.modules.keys() & {set(heavy)!r})))"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.stderr.strip() == "[]"

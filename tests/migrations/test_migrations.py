@@ -5,6 +5,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
@@ -51,6 +52,13 @@ def test_up_down_up(empty_database_url):
     run(store, "head")
     assert guards_and_views(store) == first
     store.close()
+
+
+def test_the_newest_revision_is_that_of_the_last_file(sqlite_url):
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(schema.migrations_folder()))
+    head = ScriptDirectory.from_config(config).get_current_head()
+    assert schema.revision(connect(parse_url(sqlite_url))) == head
 
 
 def test_the_migrations_make_the_schema_of_the_models(database_url):
