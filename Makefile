@@ -41,13 +41,16 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# funpack and fitsverify judge the compressed files. Installed where this may be done unasked (root on Debian);
-# elsewhere the tests that need them are skipped by name, and on CI they fail.
+# funpack and fitsverify judge the compressed files; sshd and rsync are another host. Installed where this may be done
+# unasked (root on Debian); elsewhere the tests that need them are skipped by name, and on CI they fail.
+TOOLS := fpack funpack fitsverify ssh ssh-keygen sshd rsync
+PACKAGES := libcfitsio-bin fitsverify openssh-client openssh-server rsync
 tools:
-	@if command -v fpack >/dev/null && command -v funpack >/dev/null && command -v fitsverify >/dev/null; then :; \
+	@lacking=$$(PATH=$$PATH:/usr/sbin:/usr/local/sbin; for t in $(TOOLS); do command -v $$t >/dev/null || echo $$t; done); \
+	if [ -z "$$lacking" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq libcfitsio-bin fitsverify >/dev/null; \
-	else echo "funpack, fpack or fitsverify is missing (Debian: libcfitsio-bin, fitsverify): their tests are skipped"; fi
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(PACKAGES) >/dev/null; \
+	else echo "missing:" $$lacking "(Debian: $(PACKAGES)): their tests are skipped"; fi
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "no Python of at least 3.11 with venv and pip was found (Debian: python3-venv);" \

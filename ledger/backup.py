@@ -29,7 +29,12 @@ from ledger.sequence import standing
 from ledger.store import Store
 from ledger.tables import copy_rows, set_counters
 from stages import proof
-from stages.base import TEMPORARY_PREFIX, StageError
+from stages.base import TEMPORARY_PREFIX, Host, StageError
+from stages.remote import Remote
+from stages.transport import Copy
+
+#: The pipeline to whose destination they go.
+MAIN = "archive"
 
 #: At the destination; what begins with a dot is not looked into for frame numbers.
 FOLDER_AT_DESTINATION = ".ledger"
@@ -58,9 +63,14 @@ class Backup:
 
 
 def folders(config: Config) -> list[Path]:
-    """Return where backups are: beside the database, and at the destination if it is there."""
-    destination = config.transfer.destination
-    return [config.backup.folder, *([destination / FOLDER_AT_DESTINATION] if destination.is_dir() else [])]
+    """Return where backups are here: beside the database, and at a destination that is mounted."""
+    there = _folder_there(config)
+    is_there = config.host(MAIN) is None and there.parent.is_dir()
+    return [config.backup.folder, *([there] if is_there else [])]
+
+
+def _folder_there(config: Config) -> Path:
+    return config.destination(MAIN) / FOLDER_AT_DESTINATION
 
 
 def found(config: Config) -> list[Backup]:
@@ -117,8 +127,25 @@ def make(store: Store, config: Config) -> list[Path]:
             proof.copy_proven(home / name, folder / name)
             durable.sync_folder(folder)
         made.append(folder / name)
+    if (host := config.host(MAIN)) is not None:
+        with _told(Path(f"{host.name}:{_folder_there(config)}")):
+            _send(config, host, home, name)
+        made.append(Path(f"{host.name}:{_folder_there(config)}/{name}"))
     _remove_old(config)
     return made
+
+
+def _send(config: Config, host: Host, home: Path, name: str) -> None:
+    """Copy a backup to another host, prove it there, and remove the oldest there."""
+    folder = _folder_there(config)
+    with Remote(host, home, folder) as there:
+        there.make_folders([folder])
+        (result,) = there.put([[Copy(home / name, folder / name)]], [True])
+        if isinstance(result, StageError):
+            raise result
+        there.sync_folder(folder)
+        backups = sorted(found for each in there.names(folder) if (found := _read_name(folder / each)) is not None)
+        there.remove([backup.path for backup in _outlived(config, backups)])
 
 
 @contextmanager
@@ -171,12 +198,16 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 def _remove_old(config: Config) -> None:
     """Remove all but the newest backups, and the newest of each of the last days."""
     for folder in folders(config):
-        backups = _in_folder(folder)
-        of_day = {backup.made_us // 86_400_000_000: backup for backup in sorted(backups, key=lambda b: b.made_us)}
-        days = sorted(of_day)[-config.backup.keep_days :]
-        kept = {*backups[-config.backup.keep :], *(of_day[day] for day in days)}
         with _told(folder):
-            durable.remove(backup.path for backup in backups if backup not in kept)
+            durable.remove(backup.path for backup in _outlived(config, _in_folder(folder)))
+
+
+def _outlived(config: Config, backups: Sequence[Backup]) -> list[Backup]:
+    """Return those of a folder's backups, newest last, that are not kept."""
+    of_day = {backup.made_us // 86_400_000_000: backup for backup in sorted(backups, key=lambda b: b.made_us)}
+    days = sorted(of_day)[-config.backup.keep_days :]
+    kept = {*backups[-config.backup.keep :], *(of_day[day] for day in days)}
+    return [backup for backup in backups if backup not in kept]
 
 
 # when

@@ -364,6 +364,44 @@ class Book:
         if lines:
             session.execute(insert(ManifestLine), lines)
 
+    def verified(self, proofs: Sequence[Evidence], failures: Sequence[Failure], detail: Mapping[str, Any]) -> None:
+        """Record copies that were proven again, and those that were not; their products stay in their states.
+
+        Parameters
+        ----------
+        proofs : sequence of Evidence
+            Fresh ones.
+        failures : sequence of Failure
+            What is wrong with the copies of other products; kept in their rows until they are proven again.
+        detail : mapping
+            Of the night, for the entry.
+        """
+        at_us = self.store.clock()
+        with self.store.write(self.lease.check) as session:
+            common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
+            insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
+            for chunk in _chunks([proof.identity for proof in proofs]):
+                session.execute(
+                    update(File)
+                    .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
+                    .values(error=None)
+                )
+            for failure in failures:
+                session.execute(update(File).where(col(File.id) == failure.work.row_id).values(error=failure.error))
+            self.entry(
+                session,
+                [
+                    {
+                        "identity": failure.work.product.identity,
+                        "name": failure.work.product.frame_id or failure.work.product.name,
+                        "event": "unproven",
+                        "detail": {"error": failure.error},
+                    }
+                    for failure in failures
+                ]
+                + [{"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}],
+            )
+
     def found(self, names: Mapping[int, Sequence[str]]) -> None:
         """Record which files products were found to have, by row, in a state that has none."""
         with self.store.write(self.lease.check) as session:

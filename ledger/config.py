@@ -20,7 +20,7 @@ from ledger.config_faults import faults_of_instrument, faults_of_values, is_day
 from ledger.database import parse_url
 from ledger.errors import BadInput, ConfigError, Fault
 from stages.base import BadInput as BadDictionary
-from stages.base import Instrument, Stage
+from stages.base import Host, Instrument, Stage
 
 ENVIRONMENT_PREFIX = "LEDGER_"
 #: Variables with the prefix that are not keys of the configuration.
@@ -31,6 +31,9 @@ SHARED_PARAMETERS = ("header",)
 
 #: What PyYAML raises: its own errors, and for values that it cannot make (a 30th of February) whatever Python raises.
 _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError)
+
+#: ``[user@]host:/folder``; neither name may begin as an option of ssh does.
+_REMOTE = re.compile(r"(?:([\w.][\w.-]*)@)?([\w.][\w.-]*|\[[0-9A-Fa-f:.%\w]+\]):(/.*)", re.ASCII)
 
 #: Workers, whatever the machine.
 MOST_WORKERS = 4096
@@ -75,10 +78,21 @@ class Pipeline(_Block):
         return text
 
 
+class Ssh(_Block):
+    """How a destination on another host is reached."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    identity_file: Path | None = None
+    known_hosts: Path | None = None
+    options: tuple[str, ...] = ("-T", "-c", "aes128-ctr", "-o", "Compression=no", "-o", "ConnectTimeout=10")
+    limit_mb_s: float | None = Field(default=None, gt=0, strict=True, allow_inf_nan=False)
+
+
 class Transfer(_Block):
     """Where products go."""
 
     destination: Path
+    ssh: Ssh = Ssh()
 
 
 class Engine(_Block):
@@ -186,7 +200,20 @@ class Config(_Block):
         return {name: pipeline for name, pipeline in named.items() if pipeline is not None}
 
     def destination(self, pipeline: str) -> Path:
-        """Return where the products of `pipeline` go."""
+        """Return the folder that the products of `pipeline` go to, here or on a host."""
+        return _read_place(self.place(pipeline))[2]
+
+    def host(self, pipeline: str) -> Host | None:
+        """Return the host where that folder is; None: here."""
+        user, name, _ = _read_place(self.place(pipeline))
+        ssh = self.transfer.ssh
+        limit_kib_s = None if ssh.limit_mb_s is None else max(1, round(ssh.limit_mb_s * 1e6 / 1024))
+        if not name:
+            return None
+        return Host(name, user, ssh.port, ssh.identity_file, ssh.known_hosts, ssh.options, limit_kib_s)
+
+    def place(self, pipeline: str) -> Path:
+        """Return where the products of `pipeline` go as it is written, with a host if it has one."""
         return self.pipelines[pipeline].destination or self.transfer.destination
 
     def parameters(self, state: str) -> Mapping[str, Any]:
@@ -519,14 +546,26 @@ def load_stages(config: Config) -> dict[str, LoadedStage]:
     return loaded
 
 
+def _read_place(place: Path) -> tuple[str, str, Path]:
+    """Return user, host and folder of a place as rsync writes it, ``[user@]host:/folder``; without a host, it is here.
+
+    A folder here whose name looks like that is written with ``./`` before it.
+    """
+    match = _REMOTE.fullmatch(str(place))
+    return ("", "", place) if match is None else (match[1] or "", match[2].strip("[]"), Path(match[3]))
+
+
 def _absolute(config: Config, base: Path) -> Config:
+    def destination(path: Path) -> Path:
+        return path if _REMOTE.fullmatch(str(path)) else place(path)
+
     def place(path: Path) -> Path:
         return Path(os.path.normpath(base / path.expanduser()))  # not resolve(): links keep their names
 
     def pipeline(old: Pipeline | None) -> Pipeline | None:
         if old is None:
             return None
-        to = old.destination and place(old.destination)
+        to = old.destination and destination(old.destination)
         return old.model_copy(update={"root": place(old.root), "destination": to})
 
     dictionary = config.instrument.dictionary
@@ -535,12 +574,14 @@ def _absolute(config: Config, base: Path) -> Config:
     url = parse_url(config.database.url)
     if url.get_backend_name() == "sqlite":
         url = url.set(database=str(place(Path(str(url.database)))))
+    files = {name: getattr(config.transfer.ssh, name) for name in ("identity_file", "known_hosts")}
+    ssh = config.transfer.ssh.model_copy(update={name: path and place(path) for name, path in files.items()})
     return config.model_copy(
         update={
             "database": Database(url=url.render_as_string(hide_password=False)),
             "archive": pipeline(config.archive),
             "engineering": pipeline(config.engineering),
-            "transfer": Transfer(destination=place(config.transfer.destination)),
+            "transfer": Transfer(destination=destination(config.transfer.destination), ssh=ssh),
             "log": place(config.log),
             "backup": config.backup.model_copy(update={"folder": place(config.backup.folder)}),
             "instrument": replace(config.instrument, dictionary=dictionary),

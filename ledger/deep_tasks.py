@@ -56,11 +56,15 @@ T = TypeVar("T", bound=_OfProduct)
 
 def tasks_of(store: Store, config: Config, night: Night, works: Iterable[Work]) -> list[Task]:
     """Return what to read of a night: raw files by stream and name, products in the order of `works`, manifests."""
-    folder, destination = folder_of(night), config.destination(night.pipeline) / night.date
-    lines = _lines(store, night)
+    folder, lines = folder_of(night), _lines(store, night)
+    destination: Path | None = config.destination(night.pipeline) / night.date
+    read = lines
+    if config.host(night.pipeline) is not None:  # nothing of it is here to be read
+        read = [line for line in lines if not Path(line.path).is_relative_to(str(destination))]
+        destination = None
     return [
         *_of_raws(store, night, folder),
-        *_of_products(works, folder / config.instrument.product_folder, _copies(store, night), lines),
+        *_of_products(works, folder / config.instrument.product_folder, _copies(store, night), read),
         *_of_manifests(store.manifests(night), lines, folder, destination),
     ]
 
@@ -126,15 +130,14 @@ def _elsewhere(own: Sequence[Recorded], copies: Iterable[Copy], lines: Iterable[
 
 
 def _of_manifests(
-    manifests: Iterable[Manifest], lines: Sequence[ManifestLine], folder: Path, destination: Path
+    manifests: Iterable[Manifest], lines: Sequence[ManifestLine], folder: Path, destination: Path | None
 ) -> Iterator[Task]:
     """Yield the manifests that stand, here and at the destination, and whether their lines on record are theirs."""
     for manifest in manifests:
         path = folder / manifest.name
-        files = [
-            Recorded(path, manifest.sha256, law="manifest"),
-            Recorded(destination / manifest.name, manifest.sha256, law="manifest", copy_of=path),
-        ]
+        files = [Recorded(path, manifest.sha256, law="manifest")]
+        if destination is not None:
+            files.append(Recorded(destination / manifest.name, manifest.sha256, law="manifest", copy_of=path))
         text = [f"{x.frame_id}|{x.path}|{x.size_bytes}\r\n" for x in lines if x.manifest_id == manifest.id]
         sha256 = hashlib.sha256(os.fsencode("".join(text))).hexdigest()
         what = f"the lines of {path} on record have SHA-256 {sha256}, expected {manifest.sha256}"

@@ -29,6 +29,8 @@ from ledger.report import counted
 from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.store import Store
+from stages.base import Host, StageError
+from stages.remote import Remote
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -96,7 +98,9 @@ def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
         if name == "archive" or pipeline.root.exists():
             yield _folder(config, f"{name}.root", pipeline.root)
-            yield _folder(config, f"destination of {name}", config.destination(name))
+            host = config.host(name)
+            subject = f"destination of {name}"
+            yield _folder(config, subject, config.destination(name)) if host is None else _afar(config, name, host)
         else:
             yield Finding(f"{name}.root", "note", f"{pipeline.root}: no such folder, so no nights")
     yield _file(config.log, "log")
@@ -118,6 +122,17 @@ def _folder(config: Config, subject: str, folder: Path) -> Finding:
     if free_bytes < kept_mb * 1e6:
         return Finding(subject, "problem", f"{room}, less than space.keep_free_mb ({kept_mb:g} MB)", "make room")
     return Finding(subject, "ok", room)
+
+
+def _afar(config: Config, pipeline: str, host: Host) -> Finding:
+    """Look whether another host can be reached, and has the folder and room."""
+    subject, folder = f"destination of {pipeline}", config.destination(pipeline)
+    try:
+        with Remote(host, folder, folder / "any") as there:
+            room = f"{there.free_bytes() / 1e9:,.1f} GB free"
+            return Finding(subject, "ok", f"{host.name}:{folder}: {room}, hashed by {there.tool}")
+    except StageError as exc:
+        return Finding(subject, "problem", str(exc), "correct transfer.destination or transfer.ssh, or the host's keys")
 
 
 def _file(path: Path, subject: str) -> Finding:

@@ -76,7 +76,10 @@ class FilesCheck:
         self._store = store
         self._pipeline = pipeline
         self._root = config.pipelines[pipeline].root
-        self._destination = config.destination(pipeline)
+        host = config.host(pipeline)
+        self._destination = config.destination(pipeline) if host is None else None
+        if host is not None:
+            self.explained.append(Explained("afar", f"names and headers at {host.name} were not looked at", 0, "", ""))
         self._product_folder = config.instrument.product_folder
         self._headers = HeaderCheck(config, state)
         self._sequences = sequences
@@ -92,7 +95,9 @@ class FilesCheck:
         with self._store.read() as session:
             in_ledger = session.execute(select(col(Night.date)).where(ours)).scalars().all()
             copy = session.execute(copies.where(ours, col(Copy.withdrawn_us).is_(None)).limit(1)).first()
-        on_disk = {*self._dates(self._root), *self._dates(self._destination, must_exist=copy is not None)}
+        on_disk = {*self._dates(self._root)}
+        if self._destination is not None:
+            on_disk.update(self._dates(self._destination, must_exist=copy is not None))
         dates = on_disk.union(in_ledger)
         wanted = sorted(dates if date is None else dates & {date})
         reporter.phase("frame IDs", len(wanted))
@@ -116,7 +121,9 @@ class FilesCheck:
         """Look at one night; if a run works on it meanwhile, what was found says nothing."""
         night = self._read(date)
         root = self._root if night.row is None else Path(night.row.root)
-        files = [*self._named(night, root, is_here=True), *self._named(night, self._destination, is_here=False)]
+        files = [*self._named(night, root, is_here=True)]
+        if self._destination is not None:
+            files += self._named(night, self._destination, is_here=False)
         night.disorders += self._strangers(night, [file for file in files if file.frame_id not in night.ids])
         for file in files:
             if live := night.ids.get(file.frame_id):

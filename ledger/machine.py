@@ -120,7 +120,7 @@ class Machine:
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
         with self.holding(folder, "advance", arguments) as (steps, result):
-            self._check_copies(steps)
+            self.check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
             self._tell_outside(steps)
             result.stopped = registration.register(steps, final=final)
@@ -146,7 +146,7 @@ class Machine:
         if self.store.find_night(folder.pipeline, folder.date) is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
         with self.holding(folder, "rollback", {"to": target}) as (steps, result):
-            self._check_copies(steps)
+            self.check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=True)
             self._revert(steps, target)
         return result
@@ -233,7 +233,7 @@ class Machine:
     def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
-        if needed and not destination.is_dir():
+        if needed and self.config.host(folder.pipeline) is None and not destination.is_dir():
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(
@@ -241,7 +241,7 @@ class Machine:
                 f" it, set {key}, or stop before with --to compressed"
             )
 
-    def _check_copies(self, steps: Steps) -> None:
+    def check_copies(self, steps: Steps) -> None:
         """Refuse if the night's copies lie elsewhere than the configuration says now.
 
         Raises
@@ -250,11 +250,14 @@ class Machine:
             With both places.
         """
         expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
+        host = self.config.host(steps.folder.pipeline)
+        name = host.name if host else ""
         for copy in self.store.copies(steps.book.night):
-            if copy.withdrawn_us is None and not Path(copy.path).is_relative_to(expected):
+            if copy.withdrawn_us is None and (copy.host != name or not Path(copy.path).is_relative_to(expected)):
                 raise BadInput(
-                    f"night {steps.folder.date}: its copies are at {copy.path!r}, and transfer.destination says"
-                    f" {str(expected)!r}; set the destination back, or roll the night back there first"
+                    f"night {steps.folder.date}: its copies are at {_at(copy.host, copy.path)!r}, and"
+                    f" transfer.destination says {_at(name, expected)!r}; set the destination back, or roll the night"
+                    " back there first"
                 )
 
     def _refuse_foreign(self, flow: Flow, folder: NightFolder) -> None:
@@ -488,3 +491,7 @@ class Machine:
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
         if not any(work.product.files for work in self.store.works(steps.book.night)):
             steps.remove_folder()
+
+
+def _at(host: str, path: str | Path) -> str:
+    return f"{host}:{path}" if host else str(path)

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from ledger.models import Copy, FolderSeen
 from ledger.report import is_utf8
 from ledger.scan import reading
 from ledger.store import Store, put
+from stages import remote
+from stages.base import StageError
 
 #: Of a frame ID's number, however small it is.
 DIGITS = 8
@@ -183,7 +185,8 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> 
         SKIPPED | {stream.name for stream in instrument.streams},
         known,
     )
-    places = [p.root for p in config.pipelines.values()] + [config.destination(name) for name in config.pipelines]
+    places = [pipeline.root for pipeline in config.pipelines.values()]
+    places += [config.destination(name) for name in config.pipelines if config.host(name) is None]
     for place in places:
         with reading(place):
             is_there = place.is_dir()
@@ -196,9 +199,24 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> 
             )
     if remembers:
         _remember(store, walk)
-    return Numbers(
-        prefix, tuple((first, last, Path(s.path)) for s in walk.visited.values() for first, last in s.numbers)
-    )
+    here = [(first, last, Path(s.path)) for s in walk.visited.values() for first, last in s.numbers]
+    return Numbers(prefix, (*here, *_numbers_afar(config)))
+
+
+def _numbers_afar(config: Config) -> Iterator[tuple[int, int, Path]]:
+    """Yield the runs of numbers at destinations on other hosts; what these hold is not remembered."""
+    prefix, manifests = config.instrument.prefix, config.instrument.manifest.replace("{date}", "*")
+    stem, dot, suffix = manifests.rpartition(".")
+    for name in config.pipelines:
+        host, folder = config.host(name), config.destination(name)
+        if host is None:
+            continue
+        try:
+            found = remote.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")
+        except StageError as exc:
+            raise NotReady(f"frame numbers in use could not be seen: {exc}") from exc
+        for first, last in runs_of(found):
+            yield first, last, Path(f"{host.name}:{folder}")
 
 
 def _held_numbers(store: Store, place: Path, known: Iterable[FolderSeen]) -> bool:

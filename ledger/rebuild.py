@@ -19,7 +19,7 @@ from ledger.flow import Flow, flows
 from ledger.machine import Machine
 from ledger.models import Entry
 from ledger.numbers import DIGITS
-from ledger.rebuild_files import names_in, read_night
+from ledger.rebuild_files import names_at, names_in, read_night
 from ledger.rebuild_ids import restore_ids
 from ledger.rebuild_states import restore_states
 from ledger.report import Reporter, Result, Stop, counted
@@ -113,7 +113,7 @@ def _refuse_unmounted(config: Config) -> None:
     """Refuse to judge what is on disk where it cannot be seen."""
     refuse_unmounted(config)
     for name, pipeline in config.pipelines.items():
-        if pipeline.root.is_dir() and not config.destination(name).is_dir():
+        if pipeline.root.is_dir() and config.host(name) is None and not config.destination(name).is_dir():
             raise BadInput(
                 f"{name}.destination {str(config.destination(name))!r}: no such folder; copies there could not be seen;"
                 " expected it to be there (is the disk mounted?)"
@@ -136,7 +136,7 @@ def _refuse_missing(config: Config, flow: Flow, folder: NightFolder) -> None:
     here = folder.path / config.instrument.product_folder
     there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
     numbers = re.compile(rf"{config.instrument.prefix}\d{{{DIGITS}}}\..*")
-    missing = sorted(name for name in names_in(there) - names_in(here) if numbers.fullmatch(name))
+    missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbers.fullmatch(name))
     if missing:
         raise BadInput(
             f"night {folder.date}: {counted(len(missing), 'file')} of {str(there)!r} ({missing[0]} is one) expected in"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger import registration
+from ledger.config import Config
 from ledger.errors import BadInput, Interrupted, NotReady
 from ledger.machine import Machine
 from ledger.numbers import DIGITS
@@ -17,7 +18,7 @@ from ledger.rows import order_key, to_raw
 from ledger.scan import NightFolder, reading
 from ledger.sequence import frame_id_of
 from ledger.steps import Steps, translated
-from stages import base, proof
+from stages import base, proof, remote
 from stages.base import Product
 from stages.consolidated import read_lineage, timing_sha256
 from stages.files import read_small
@@ -55,6 +56,16 @@ def names_in(folder: Path) -> set[str]:
     with reading(folder):
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return {name for name in found if not name.startswith(".")}
+
+
+def names_at(config: Config, folder: NightFolder) -> set[str]:
+    """Return the names in a night's product folder at the destination, without temporaries."""
+    there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
+    host = config.host(folder.pipeline)
+    if host is None:
+        return names_in(there)
+    with translated():
+        return {name for name in remote.names_at(host, there) if not name.startswith(".")}
 
 
 def read_night(machine: Machine, folder: NightFolder) -> NightFiles:

@@ -6,7 +6,7 @@ from ledger.book import Failure, Move
 from ledger.errors import BadInput, Interrupted
 from ledger.flow import Step
 from ledger.machine import Machine
-from ledger.rebuild_files import Found, NightFiles, names_in
+from ledger.rebuild_files import Found, NightFiles, names_at, names_in
 from ledger.report import Result
 from ledger.rows import Work
 from ledger.steps import Steps, translated
@@ -69,9 +69,9 @@ def _commit(steps: Steps, step: Step, moves: Sequence[Move], manifest: base.Mani
 
 def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
     """Read the copies at the destination, which is the only proof of them."""
-    job, loaded = steps.job(), steps.stages[step.state]
-    there = job.destination / job.folder.name if job.destination else job.folder
-    sent = [work for work in works if (there / work.product.files[0]).is_file()]
+    loaded = steps.stages[step.state]
+    there = names_at(steps.config, steps.folder)
+    sent = [work for work in works if work.product.files[0] in there]
     steps.reporter.phase(f"rebuild {steps.folder.date}: copies", len(sent))
     for start in range(0, len(sent), COPIES):
         if steps.stop.signal_number is not None:

@@ -84,7 +84,9 @@ def start(
 def refuse_unmounted(config: Config) -> None:
     """Refuse to judge what numbers are in use where they cannot be seen."""
     for name, flow in flows(config).items():
-        places = {f"{name}.root": config.pipelines[name].root, f"{name}.destination": config.destination(name)}
+        places = {f"{name}.root": config.pipelines[name].root}
+        if config.host(name) is None:
+            places[f"{name}.destination"] = config.destination(name)
         for key, place in places.items() if flow.numbering is not None else ():
             if not place.is_dir():
                 raise BadInput(

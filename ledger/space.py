@@ -90,9 +90,11 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
     if config.space.keep_free_mb is None:
         return None
     wanted, places = Counter[int](), dict[int, Path]()
+    # on another host it is the transfer itself that looks, batch by batch
+    there_bytes = need.destination_bytes if config.host(folder.pipeline) is None else 0
     for place, size_bytes in (
         (folder.path, need.night_bytes),
-        (config.destination(folder.pipeline), need.destination_bytes),
+        (config.destination(folder.pipeline), there_bytes),
     ):
         if size_bytes:
             with reading(place):

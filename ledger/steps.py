@@ -92,7 +92,7 @@ class Steps:
 
     def job(self, works: Sequence[Work] = (), *, one_more: bool = False, **more: object) -> Job:
         """Return the job for `works`; `one_more` if there may be a manifest that is not on record."""
-        manifests = tuple(manifest.name for manifest in self.book.store.manifests(self.book.night)) if works else ()
+        manifests = self.manifests() if works else ()
         return Job(
             night=self.folder.path,
             date=self.folder.date,
@@ -100,10 +100,15 @@ class Steps:
             instrument=self.config.instrument,
             products=tuple(work.product for work in works),
             destination=self.config.destination(self.folder.pipeline) / self.folder.date,
+            host=self.config.host(self.folder.pipeline),
             manifests=manifests,
             serial=len(manifests) + one_more,
             **more,  # type: ignore[arg-type]
         )
+
+    def manifests(self) -> tuple[str, ...]:
+        """Return the names of the night's manifests that stand."""
+        return tuple(manifest.name for manifest in self.book.store.manifests(self.book.night))
 
     def call(self, step: Step, direction: Direction, job: Job) -> Outcome:
         """Call a stage here and now; translate its errors.

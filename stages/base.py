@@ -269,6 +269,37 @@ class Product:
 
 
 @dataclass(frozen=True, slots=True)
+class Host:
+    """Another machine, as ssh reaches it.
+
+    Attributes
+    ----------
+    name : str
+        Host name, address, or an alias of the user's ssh configuration.
+    user : str
+        Who logs in; empty: as ssh decides.
+    port : int or None
+        None: as ssh decides.
+    identity_file : Path or None
+        Private key; None: as ssh decides.
+    known_hosts : Path or None
+        Keys that hosts must have; None: the user's and the system's.
+    options : tuple of str
+        Further arguments of ssh.
+    limit_kib_s : int or None
+        Bandwidth that rsync may use, KiB/s.
+    """
+
+    name: str
+    user: str = ""
+    port: int | None = None
+    identity_file: Path | None = None
+    known_hosts: Path | None = None
+    options: tuple[str, ...] = ()
+    limit_kib_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What one call of a stage works on.
 
@@ -298,6 +329,8 @@ class Job:
         under their names is its own to replace.
     destination : Path or None
         The night's folder at the destination, ``<destination>/<date>``.
+    host : Host or None
+        Where that is; None: here.
     """
 
     night: Path
@@ -311,6 +344,7 @@ class Job:
     serial: int = 0
     placed: frozenset[str] = frozenset()
     destination: Path | None = None
+    host: Host | None = None
 
     @property
     def product(self) -> Product:
@@ -468,7 +502,10 @@ class Stage(Protocol):
     ``read_manifests(*, job, params) -> tuple[Manifest, ...]``
         the manifests of the job's products that stand in the night's folder, for the same case;
     ``verify_copies(*, job, params) -> Outcome``
-        fresh evidence of the products' copies at the destination, and the failures; nothing is written.
+        fresh evidence of the products' copies at the destination, and the failures; nothing is written;
+    ``verify_night(*, job, params)`` and ``repair(*, job, params) -> Outcome``
+        the same for what a night has there beside its products, and copying again what is not proven
+        (:mod:`stages.transferred`).
     """
 
     def forward(self, *, job: Job, params: Any) -> Outcome:

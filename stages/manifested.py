@@ -12,8 +12,19 @@ from pathlib import Path
 from typing import Literal
 
 from stages import proof
-from stages.base import TEMPORARY_PREFIX, BadInput, Job, Manifest, ManifestLine, Outcome, Product
+from stages.base import (
+    TEMPORARY_PREFIX,
+    BadInput,
+    Job,
+    Manifest,
+    ManifestLine,
+    Outcome,
+    Product,
+    Retry,
+    StageError,
+)
 from stages.files import read_small
+from stages.transport import Copy, transport_of
 
 DELIMITER = "|"
 LINE_END = "\r\n"
@@ -43,15 +54,18 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     Retry
         If the destination cannot be written.
     """
-    destination = proof.destination_of(job)
     if not job.products:
         raise BadInput(f"night {job.date}: found no products, expected some to list; advance the night first")
-    lines = manifest_lines(job=job, params=params)
-    name = manifest_name(job.instrument.manifest, date=job.date, serial=job.serial)
-    temporary, sha256 = _write(job, name, lines)
-    proof.make_folder(destination)
-    proof.copy_proven(temporary, destination / name, sha256=sha256)
-    proof.sync_folder(destination)
+    with transport_of(job) as there:
+        destination = _destination(job)
+        lines = manifest_lines(job=job, params=params)
+        name = manifest_name(job.instrument.manifest, date=job.date, serial=job.serial)
+        temporary, sha256 = _write(job, name, lines)
+        there.make_folders([destination])
+        (result,) = there.put([[Copy(temporary, destination / name, sha256)]], [True])
+        if isinstance(result, StageError):
+            raise result
+        there.sync_folder(destination)
     return Outcome(outputs={job.night / name: temporary}, manifest=Manifest(name=name, sha256=sha256, lines=lines))
 
 
@@ -70,18 +84,21 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     Retry
         If the destination cannot be read or written.
     """
-    destination = proof.destination_of(job)
     unrecorded = range(len(job.manifests), job.serial)
     names = (
         *job.manifests,
         *(manifest_name(job.instrument.manifest, date=job.date, serial=serial) for serial in unrecorded),
     )
-    sources = [_source(job, params, name) for name in names]
-    for name, source in zip(names, sources, strict=True):
-        proof.is_ours(source, destination / name)
-    for name in names:
-        proof.remove(destination / name)
-    proof.remove_if_empty(destination)
+    with transport_of(job) as there:
+        destination = _destination(job)
+        standing = there.names(destination)
+        sources = [_source(job, params, name, is_there=name in standing) for name in names]
+        (result,) = there.withdraw([[Copy(source, destination / n) for n, source in zip(names, sources, strict=True)]])
+        if isinstance(result, StageError):
+            raise result
+        if result is not None:
+            raise Retry(result)
+        there.remove_if_empty([destination])
     return Outcome(superseded=tuple(sources), withdrawn_manifests=names)
 
 
@@ -110,7 +127,7 @@ def manifest_lines(*, job: Job, params: Parameters) -> tuple[ManifestLine, ...]:
         If a product has no frame ID or no size, its file is missing or not of its size, or there is
         no destination and its paths are asked for.
     """
-    folder = job.folder if params.path == "source" else proof.destination_of(job) / job.folder.name
+    folder = job.folder if params.path == "source" else _destination(job) / job.folder.name
     lines = [_line(job, product, folder.absolute()) for product in job.products]
     return tuple(sorted(lines, key=lambda line: line.frame_id))
 
@@ -179,12 +196,25 @@ def _write(job: Job, name: str, lines: tuple[ManifestLine, ...]) -> tuple[Path, 
     return temporary, hashlib.sha256(content).hexdigest()
 
 
-def _source(job: Job, params: Parameters, name: str) -> Path:
+def _source(job: Job, params: Parameters, name: str, *, is_there: bool) -> Path:
     """Return the night's own manifest, written anew if it stands at the destination only."""
     local = job.night / name
-    if local.exists() or not (proof.destination_of(job) / name).exists():
+    if local.exists() or not is_there:
         return local
     return _write(job, name, manifest_lines(job=job, params=params))[0]
+
+
+def _destination(job: Job) -> Path:
+    """Return the night's folder at the destination.
+
+    Raises
+    ------
+    BadInput
+        If the job has none.
+    """
+    if job.destination is None:
+        raise BadInput(f"night {job.date}: no destination; expected one to list; set transfer.destination")
+    return job.destination
 
 
 def _line(job: Job, product: Product, folder: Path) -> ManifestLine:

@@ -5,29 +5,20 @@ only when its SHA-256, computed from the destination's bytes, is the product's. 
 copies that are still provably ours and leaves everything else alone.
 """
 
-import errno
 import itertools
-import shutil
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path, PurePath
-from typing import NamedTuple, TypeVar
 
 from stages import proof
-from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Irreversible, Job, Outcome, Product, Retry
+from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError
+from stages.transport import Copy, Transport, transport_of
 
 #: Checksums of the night, in the night's folder (DESIGN section 3).
 SUMS = "SHA256SUMS"
 
 #: Lineage of the night, in the product folder (DESIGN section 6).
 LINEAGE = "lineage.tsv"
-
-#: What the system refuses for one file and may grant for the next.
-_OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +51,20 @@ class Parameters:
                 raise ValueError(f"also: found {pattern!r}, expected a pattern within the night's folder")
 
 
-class _Copy(NamedTuple):
-    """A file, its name at the destination, and what its bytes must hash to if that is on record."""
+@dataclass(frozen=True, slots=True)
+class NightCheck:
+    """What a look at a night at the destination found.
 
-    source: Path
-    final: Path
-    sha256: str | None
+    Attributes
+    ----------
+    damaged : mapping of str to str
+        Files of the night beside its products that are not as they are here, by path from its folder: why.
+    extra : tuple of str
+        Paths of what is there and was not sent.
+    """
+
+    damaged: Mapping[str, str]
+    extra: tuple[str, ...]
 
 
 def forward(*, job: Job, params: Parameters) -> Outcome:
@@ -82,19 +81,20 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     Retry
         If the destination has too little space or cannot be written.
     """
-    destination = proof.destination_of(job)
-    folder = destination / job.folder.name
-    _require_space(job, folder)
-    proof.make_folder(destination)
-    proof.make_folder(folder)
-    evidence, failures = _each(job.products, partial(_transfer, job, folder), params.in_flight)
-    proof.sync_folder(folder)
-    if evidence:
-        _send_night_files(job, params)
-    else:
-        proof.remove_if_empty(folder)
-        proof.remove_if_empty(destination)
-    return Outcome(evidence=tuple(evidence), failures=failures)
+    with transport_of(job, in_flight=params.in_flight) as there:
+        destination = _destination(job)
+        folder = destination / job.folder.name
+        groups, failures = _groups(job, folder)
+        _require_space(there, job, [copy for _, group in groups for copy in group])
+        there.make_folders([destination, folder])
+        replaceable = [product.identity in job.placed for product, _ in groups]
+        evidence = _evidence(there, groups, there.put([group for _, group in groups], replaceable), failures)
+        there.sync_folder(folder)
+        if evidence:
+            _send_night_files(there, job, params)
+        else:
+            there.remove_if_empty([folder, destination])
+    return Outcome(evidence=evidence, failures=failures)
 
 
 def reverse(*, job: Job, params: Parameters) -> Outcome:
@@ -110,16 +110,26 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     Retry
         If the destination cannot be read or written.
     """
-    folder = proof.destination_of(job) / job.folder.name
-    # From the first removal on nothing may be raised: what is gone must be told, or a state would stand on it.
-    left: dict[str, str] = {}
-    withdrawn, failures = _each(job.products, partial(_withdraw, job, folder, left), params.in_flight, gives_up=False)
-    remarks = {}
-    try:
-        kept = _tidy(job, params)
-        remarks = {"changed copies left at the destination": kept} if kept else {}
-    except Retry as exc:
-        left |= {identity: str(exc) for identity in withdrawn[-1:]}  # through one product the rest is taken up again
+    with transport_of(job, in_flight=params.in_flight) as there:
+        groups, failures = _groups(job, _destination(job) / job.folder.name)
+        # From the first removal on nothing may be raised: what is gone must be told, or a state would stand on it.
+        left: dict[str, str] = {}
+        withdrawn = []
+        for (product, _), result in zip(groups, there.withdraw([group for _, group in groups]), strict=True):
+            if isinstance(result, StageError):
+                failures[product.identity] = str(result)
+                continue
+            withdrawn.append(product.identity)
+            if result is not None:
+                left[product.identity] = result
+        remarks = {}
+        try:
+            kept = _tidy(there, job, params)
+            remarks = {"changed copies left at the destination": kept} if kept else {}
+        except Retry as exc:
+            left |= {
+                identity: str(exc) for identity in withdrawn[-1:]
+            }  # through one product the rest is taken up again
     return Outcome(withdrawn=tuple(withdrawn), failures=failures, unfinished=left, remarks=remarks)
 
 
@@ -162,54 +172,122 @@ def verify_copies(*, job: Job, params: Parameters) -> Outcome:
     Retry
         If it cannot be read.
     """
-    folder = proof.destination_of(job) / job.folder.name
-    evidence, failures = _each(job.products, partial(_verify, job, folder), params.in_flight)
-    return Outcome(evidence=tuple(evidence), failures=failures)
+    with transport_of(job, in_flight=params.in_flight) as there:
+        groups, failures = _groups(job, _destination(job) / job.folder.name)
+        evidence = _evidence(there, groups, there.prove([group for _, group in groups]), failures)
+    return Outcome(evidence=evidence, failures=failures)
 
 
-def _transfer(job: Job, folder: Path, product: Product) -> Evidence:
-    copies = _copies(job, folder, product)
-    may_replace = product.identity in job.placed
-    digests = [
-        proof.copy_proven(copy.source, copy.final, sha256=copy.sha256, may_replace=may_replace) for copy in copies
-    ]
-    return _evidence(product, copies[0], digests[0])
+def verify_night(*, job: Job, params: Parameters) -> NightCheck:
+    """Prove what the night has at the destination beside its products, and look for what nobody sent there.
+
+    Parameters
+    ----------
+    job : Job
+        With all products of the night that have copies.
+    params : Parameters
+        Of the state.
+
+    Returns
+    -------
+    NightCheck
+        What is damaged or missing, and why; and what is there, and was not sent.
+
+    Raises
+    ------
+    BadInput
+        If there is no destination.
+    Retry
+        If it cannot be read.
+    """
+    destination = _destination(job)
+    names = _night_names(job, params)
+    with transport_of(job, in_flight=params.in_flight) as there:
+        results = there.prove([[Copy(job.night / name, destination / name)] for name in names])
+        top, inner = there.names(destination), there.names(destination / job.folder.name)
+    sent = {LINEAGE, *(name for product in job.products for name in product.files)}
+    extra = [PurePath(name) for name in top - {job.folder.name, *(name.parts[0] for name in names)}]
+    extra += [PurePath(job.folder.name, name) for name in inner - sent]
+    wrong = [(name, found) for name, found in zip(names, results, strict=True) if isinstance(found, StageError)]
+    return NightCheck({str(name): str(found) for name, found in wrong}, tuple(sorted(map(str, extra))))
 
 
-def _verify(job: Job, folder: Path, product: Product) -> Evidence:
-    copies = _copies(job, folder, product)
-    digests = [
-        proof.prove(copy.final, sha256=copy.sha256 or proof.source_digest(copy.source).sha256)
-        for copy in copies
-        if copy.sha256 or copy.source.exists()
-    ]
-    return _evidence(product, copies[0], digests[0])
+def repair(*, job: Job, params: Parameters) -> Outcome:
+    """Copy the job's products again where they are not proven, and the night's own files.
+
+    Raises
+    ------
+    BadInput
+        If there is no destination, or a file of the night is not to be had.
+    Retry
+        If it cannot be read or written.
+    """
+    if job.products:
+        return forward(job=job, params=params)
+    with transport_of(job, in_flight=params.in_flight) as there:
+        _send_night_files(there, job, params)
+    return Outcome()
 
 
-def _withdraw(job: Job, folder: Path, left: dict[str, str], product: Product) -> str:
-    """Remove all files of the product, or none; what could not be removed once others were is put in `left`."""
-    copies = _copies(job, folder, product)
-    for copy in copies:
-        proof.is_ours(copy.source, copy.final, sha256=copy.sha256)
-    try:
-        for copy in copies:
-            proof.remove(copy.final)
-    except Retry as exc:
-        remaining = [copy.final for copy in copies if copy.final.exists()]
-        if len(remaining) == len(copies):
-            raise
-        left[product.identity] = str(exc)  # no state may stand on what is there in part
-    return product.identity
+def _night_names(job: Job, params: Parameters) -> list[PurePath]:
+    """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
+    names = (*_own(job), *_also(job, params), *map(PurePath, job.manifests))
+    return [name for name in dict.fromkeys(names) if (job.night / name).exists()]
 
 
-def _copies(job: Job, folder: Path, product: Product) -> list[_Copy]:
+def _destination(job: Job) -> Path:
+    """Return the night's folder at the destination, of a job that has one."""
+    if job.destination is None:
+        raise AssertionError("looked at by transport_of")
+    return job.destination
+
+
+def _groups(job: Job, folder: Path) -> tuple[list[tuple[Product, list[Copy]]], dict[str, str]]:
+    """Return the copies of each product that has files to copy, and of the others why not, by identity."""
+    groups = []
+    failures: dict[str, str] = {}
+    for product in job.products:
+        try:
+            groups.append((product, _copies(job, folder, product)))
+        except BadInput as exc:
+            failures[product.identity] = str(exc)
+    return groups, failures
+
+
+def _evidence(
+    there: Transport,
+    groups: Sequence[tuple[Product, Sequence[Copy]]],
+    results: Sequence[tuple[proof.Digest, ...] | StageError],
+    failures: dict[str, str],
+) -> tuple[Evidence, ...]:
+    """Return the proofs of products, that of the cube for each; those without go to `failures`."""
+    found = []
+    for (product, group), result in zip(groups, results, strict=True):
+        if isinstance(result, StageError):
+            failures[product.identity] = str(result)
+            continue
+        cube = result[0]
+        found.append(
+            Evidence(
+                identity=product.identity,
+                host=there.host,
+                path=str(group[0].final),
+                sha256=cube.sha256,
+                size_bytes=cube.size_bytes,
+                tool=there.tool,
+            )
+        )
+    return tuple(found)
+
+
+def _copies(job: Job, folder: Path, product: Product) -> list[Copy]:
     """Return what to copy, the cube first."""
     if not product.files or product.sha256 is None:
         raise BadInput(
             f"{product.name!r} in {str(job.folder)!r}: found files {product.files!r} and SHA-256 "
             f"{product.sha256!r}, expected both; a product is compressed before it is transferred"
         )
-    return [_Copy(job.folder / name, folder / name, sha256) for name, sha256 in _recorded(product).items()]
+    return [Copy(job.folder / name, folder / name, sha256) for name, sha256 in _recorded(product).items()]
 
 
 def _recorded(product: Product) -> dict[str, str | None]:
@@ -218,77 +296,38 @@ def _recorded(product: Product) -> dict[str, str | None]:
     return dict(itertools.zip_longest(product.files, known[: len(product.files)]))
 
 
-def _evidence(product: Product, cube: _Copy, digest: proof.Digest) -> Evidence:
-    return Evidence(
-        identity=product.identity,
-        host="",
-        path=str(cube.final),
-        sha256=digest.sha256,
-        size_bytes=digest.size_bytes,
-        tool=proof.TOOL,
-    )
+def _send_night_files(there: Transport, job: Job, params: Parameters) -> None:
+    """Copy and prove what a night has beside its products."""
+    destination = _destination(job)
+    names = _night_names(job, params)
+    folders = {parent: None for name in names for parent in reversed(name.parents[:-1])}
+    there.make_folders([destination / folder for folder in folders])
+    groups = [[Copy(job.night / name, destination / name)] for name in names]
+    for result in there.put(groups, [True for _ in groups]):
+        if isinstance(result, StageError):
+            raise result
+    for folder in dict.fromkeys((destination / name).parent for name in names):
+        there.sync_folder(folder)
 
 
-def _each(
-    products: Sequence[Product], work: Callable[[Product], T], in_flight: int, *, gives_up: bool = True
-) -> tuple[list[T], dict[str, str]]:
-    """Work on products, `in_flight` at once; return what came of them, and failures by identity.
-
-    What ails the destination as a whole (Retry) is raised, and products not yet begun are left; unless it
-    may not give up: then that too is the product's failure.
-    """
-    results: list[T] = []
-    failures: dict[str, str] = {}
-    pool = ThreadPoolExecutor(in_flight)
-    try:
-        futures = [(product.identity, pool.submit(work, product)) for product in products]
-        for identity, future in futures:
-            try:
-                results.append(future.result())
-            except (BadInput, Irreversible, Retry) as exc:
-                if gives_up and isinstance(exc, Retry) and not _ails_one_file(exc):
-                    raise
-                failures[identity] = str(exc)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    return results, failures
-
-
-def _ails_one_file(exc: Retry) -> bool:
-    """Tell a bad spot or a wrong mode from a disk that is full, read-only or gone."""
-    return isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _OF_ONE_FILE
-
-
-def _send_night_files(job: Job, params: Parameters) -> None:
-    """Copy and prove lineage, checksums and further files of the night, as far as they exist."""
-    destination = proof.destination_of(job)
-    for name in (*_own(job), *_also(job, params, job.night)):
-        if (job.night / name).exists():
-            for parent in reversed(name.parents[:-1]):
-                proof.make_folder(destination / parent)
-            proof.copy_proven(job.night / name, destination / name)
-            proof.sync_folder((destination / name).parent)
-
-
-def _require_space(job: Job, folder: Path) -> None:
+def _require_space(there: Transport, job: Job, copies: Sequence[Copy]) -> None:
     """Raise Retry unless the destination has room for what has to be copied."""
-    base = folder.parent.parent
-    names = [name for product in job.products for name in product.files]
-    with proof.or_retry(base):
-        needed = sum(_bytes_to_copy(job.folder / name, folder / name) for name in names)
-        free = shutil.disk_usage(base).free
+    sizes = there.sizes([copy.final for copy in copies])
+    needed = sum(_bytes_to_copy(copy.source, size) for copy, size in zip(copies, sizes, strict=True))
+    free = there.free_bytes()
     if needed > free:
-        raise Retry(f"destination {str(base)!r}: {needed} bytes needed, {free} free; make room and it is tried again")
+        base = str(_destination(job).parent)
+        raise Retry(f"destination {base!r}: {needed} bytes needed, {free} free; make room and it is tried again")
 
 
-def _bytes_to_copy(source: Path, final: Path) -> int:
-    """Return the size of `source`, or 0 if it is missing or something of its size is at `final`."""
+def _bytes_to_copy(source: Path, there_bytes: int | None) -> int:
+    """Return the size of `source`, or 0 if it is missing or something of its size is there."""
     with proof.or_bad_input(source):
         size = source.stat().st_size if source.exists() else 0
-    return 0 if final.exists() and final.stat().st_size == size else size
+    return 0 if there_bytes == size else size
 
 
-def _tidy(job: Job, params: Parameters) -> int:
+def _tidy(there: Transport, job: Job, params: Parameters) -> int:
     """Remove the night's own files and emptied folders if no product is left at the destination.
 
     Lineage, checksums and what killed copies left are derived, and named by the ledger: they go as
@@ -299,25 +338,23 @@ def _tidy(job: Job, params: Parameters) -> int:
     int
         How many further files were left because their bytes are not the night's.
     """
-    destination = proof.destination_of(job)
+    destination = _destination(job)
     folder = destination / job.folder.name
-    with proof.or_retry(folder):
-        if folder.is_dir() and any(_is_product(path) for path in folder.iterdir()):
-            return 0
-        for left in folder.glob(f"{TEMPORARY_PREFIX}*"):
-            left.unlink()
-    names = [*_own(job), *_also(job, params, destination)]
-    kept = 0
-    for name in names:
-        try:
-            if name in _own(job) or proof.is_ours(job.night / name, destination / name):
-                proof.remove(destination / name)
-        except Irreversible:
-            kept += 1
-    parents = {parent for name in names for parent in name.parents}
-    for parent in sorted(parents, key=lambda parent: len(parent.parts), reverse=True):
-        proof.remove_if_empty(destination / parent)
-    return kept
+    names = there.names(folder)
+    if any(_is_product(Path(name)) for name in names):
+        return 0
+    there.remove([folder / name for name in names if name.startswith(TEMPORARY_PREFIX)])
+    there.remove([destination / name for name in _own(job)])
+    also = _also(job, params)
+    results = there.withdraw([[Copy(job.night / name, destination / name)] for name in also])
+    for result in results:
+        if isinstance(result, Retry):
+            raise result
+    parents = {parent for name in (*_own(job), *also) for parent in name.parents}
+    there.remove_if_empty(
+        [destination / parent for parent in sorted(parents, key=lambda parent: len(parent.parts), reverse=True)]
+    )
+    return sum(result is not None for result in results)
 
 
 def _is_product(path: Path) -> bool:
@@ -330,11 +367,11 @@ def _own(job: Job) -> tuple[PurePath, PurePath]:
     return PurePath(job.folder.name, LINEAGE), PurePath(SUMS)
 
 
-def _also(job: Job, params: Parameters, folder: Path) -> list[PurePath]:
-    """Return further files that the patterns name in `folder`, relative to it and sorted."""
+def _also(job: Job, params: Parameters) -> list[PurePath]:
+    """Return further files that the patterns name, relative to the night's folder and sorted."""
     never = {job.folder.name, *(stream.name for stream in job.instrument.streams)}
-    found = {path for pattern in params.also for path in folder.glob(pattern) if path.is_file()}
-    names = sorted(path.relative_to(folder) for path in found)
+    found = {path for pattern in params.also for path in job.night.glob(pattern) if path.is_file()}
+    names = sorted(path.relative_to(job.night) for path in found)
     return [
         name
         for name in names

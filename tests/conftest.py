@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from ledger.config import packaged_config, read_config
 from ledger.flow import flows
 from ledger.store import Store
+from tests.sshd import Server, running_sshd
 from tests.tools import missing
 from tests.world import World
 
@@ -100,6 +101,13 @@ def initialise(url: str) -> None:
     store = Store(url)
     store.init(flows(config).values())
     store.close()
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[Server]:
+    """Start an SSH server."""
+    with running_sshd() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -6,7 +6,14 @@ from typing import NoReturn
 
 import pytest
 
-PACKAGES = {"fpack": "libcfitsio-bin", "funpack": "libcfitsio-bin", "fitsverify": "fitsverify"}
+PACKAGES = {
+    "fpack": "libcfitsio-bin",
+    "funpack": "libcfitsio-bin",
+    "fitsverify": "fitsverify",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "rsync": "rsync",
+}
 
 
 def missing(what: str) -> NoReturn:

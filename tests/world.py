@@ -1,6 +1,7 @@
 """A ledger with its roots in a temporary folder, and ways to look at what it did."""
 
 import copy
+import getpass
 import hashlib
 import os
 import pty
@@ -23,6 +24,7 @@ from ledger.scan import NightFolder, find_night
 from ledger.simulate import Truth, simulate_night
 from ledger.store import Store
 from tests.processes import run_command
+from tests.sshd import Server
 
 DATE = "20260102"
 #: UNIX time in microseconds long after the nights of the tests: they are not being written any more.
@@ -113,6 +115,18 @@ class World:
     def night(self, date: str = DATE) -> NightFolder:
         """Return a night on disk."""
         return find_night(self.config, date=date)
+
+    def send_afar(self, server: Server) -> None:
+        """Let the archive's products go to the same folder, by way of an SSH server."""
+        self.data["transfer"] = {
+            "destination": f"{getpass.getuser()}@127.0.0.1:{self.destination}",
+            "ssh": {
+                "port": server.port,
+                "identity_file": str(server.identity_file),
+                "known_hosts": str(server.known_hosts),
+                "options": ["-F", "none"],  # not those of whoever runs the tests
+            },
+        }
 
     def advance(self, date: str = DATE, **options: Any) -> Result:
         """Advance a night."""

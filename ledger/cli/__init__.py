@@ -24,6 +24,7 @@ from ledger.cli import (
     sql,
     status,
     summary,
+    verify,
 )
 from ledger.cli.common import app
 from ledger.errors import BadInput, LedgerError
@@ -53,6 +54,7 @@ __all__ = [
     "sql",
     "status",
     "summary",
+    "verify",
 ]
 
 

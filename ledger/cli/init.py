@@ -36,4 +36,4 @@ def init() -> None:
     typer.echo(f"database {store.shown}: {was}, revision {after}")
     for name, pipeline in config.pipelines.items():
         there = "" if pipeline.root.is_dir() else " (does not exist yet)"
-        typer.echo(f"{name}: nights under {pipeline.root}{there}, products to {config.destination(name)}")
+        typer.echo(f"{name}: nights under {pipeline.root}{there}, products to {config.place(name)}")

@@ -1,0 +1,408 @@
+"""The way to a destination on another host: rsync brings files, a shell there proves them.
+
+Files come into a folder of their own beside the night's, one for each call, and take their names once the hash of what
+lies there is right: what an rsync that nobody waits for any more still writes is never under a name of the night. What
+earlier calls brought, whole or in part, is taken over, so a broken connection costs what it had in hand.
+"""
+
+import re
+import secrets
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from stages import proof
+from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError
+from stages.proof import Digest
+from stages.ssh import Answer, Shell, last_line
+from stages.transport import Copy, Group, Proven
+
+#: Folders in the night's folder there into which rsync writes.
+INCOMING = f"{TEMPORARY_PREFIX}incoming-"
+
+#: As a plain copy of what is listed, of content and not of links; resumable; quiet for five minutes at most.
+RSYNC = (
+    "rsync",
+    "--archive",
+    "--no-owner",
+    "--no-group",
+    "--copy-links",
+    "--one-file-system",
+    "--secluded-args",
+    "--files-from=-",
+    "--from0",
+    "--partial",
+    "--timeout=300",
+)
+
+#: A file that vanished or could not be read here; the rest was brought. Its own proof says so.
+_IN_PART = frozenset({23, 24})
+
+_AVAILABLE_KIB = re.compile(r"\s(\d+)\s+(\d+)\s+(-?\d+)\s+\d+%")
+
+
+class Remote:
+    """A folder on another host.
+
+    Parameters
+    ----------
+    host : Host
+        Which.
+    night : Path
+        The night's folder here: what is sent lies in it.
+    destination : Path
+        The night's folder there; the one above it must exist.
+    """
+
+    def __init__(self, host: Host, night: Path, destination: Path) -> None:
+        self.host = host.name
+        self._shell = Shell(host)
+        self._night = night
+        self._destination = destination
+
+    def __enter__(self) -> Self:
+        self._shell.__enter__()
+        self.tool = self._shell.tool
+        base = self._destination.parent
+        (answer,) = self._ask([("look", base)])
+        if answer.word != "folder":
+            self._shell.__exit__(None, None, None)
+            raise BadInput(
+                f"destination '{self._at(base)}': found no folder there, expected an existing one; "
+                "mount it, create it, or set transfer.destination"
+            )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._shell.__exit__(kind, error, trace)
+
+    def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
+        """Bring files there and prove them."""
+        results = _Results(groups)
+        lying = dict(zip(results.copies, self._look(results.copies), strict=True))
+        may_replace = {copy: may for group, may in zip(groups, replaceable, strict=True) for copy in group}
+        for copy in self._proven(results, [copy for copy in results.copies if _looks_copied(copy, lying[copy])]):
+            if results.found[copy].sha256 != _expected(copy):
+                del results.found[copy]  # to be copied again
+        for copy in results.missing():
+            if lying[copy].word == "folder":
+                results.fail(copy, BadInput(f"'{self._at(copy.final)}': found a folder, expected a file or nothing"))
+            elif lying[copy].word != "nothing" and not may_replace[copy]:
+                results.fail(
+                    copy,
+                    BadInput(
+                        f"'{self._at(copy.final)}': found other bytes than those of {str(copy.source)!r}, which this"
+                        " ledger did not put there; expected no such file; it may be an archived one: find out whose"
+                        " it is, and move it away"
+                    ),
+                )
+        if results.missing():
+            self._bring(results, may_replace)
+        return results.of_groups()
+
+    def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
+        """Prove copies as they lie."""
+        known = [[copy for copy in group if copy.sha256 or copy.source.exists()] for group in groups]
+        results = _Results(known)
+        for copy in self._proven(results, results.copies):
+            found = results.found[copy]
+            if found.sha256 != _expected(copy):
+                results.fail(
+                    copy,
+                    BadInput(
+                        f"'{self._at(copy.final)}': found SHA-256 {found.sha256}, expected {_expected(copy)}; the copy"
+                        " is damaged; copy it again (`ledger verify --repair`)"
+                    ),
+                )
+        for copy in results.missing():
+            results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
+        return results.of_groups()
+
+    def withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:
+        """Remove copies that are provably ours."""
+        try:
+            return self._withdraw(groups)
+        except Retry as exc:
+            return [exc for _ in groups]
+
+    def sizes(self, paths: Sequence[Path]) -> list[int | None]:
+        """Return the sizes of files there, in bytes."""
+        answers = self._ask([("look", path) for path in paths])
+        return [int(answer.text) if answer.word == "file" else None for answer in answers]
+
+    def names(self, folder: Path) -> set[str]:
+        """Return the names in a folder there."""
+        (answer,) = self._ask([("look", folder)])
+        if answer.word != "folder":
+            return set()
+        (answer,) = self._ask([("names", folder)])
+        found = bytes.fromhex(answer.text).split(b"\0")[:-1]
+        return {name.decode(errors="surrogateescape").removeprefix("./") for name in found}
+
+    def remove(self, paths: Sequence[Path]) -> None:
+        """Remove files of the ledger's own."""
+        self._ask([("drop", path) for path in paths])
+
+    def make_folders(self, folders: Sequence[Path]) -> None:
+        """Make folders durably."""
+        self._ask([("folder", folder) for folder in folders])
+        self._ask([("flush", folder) for folder in dict.fromkeys(folder.parent for folder in folders)])
+
+    def sync_folder(self, folder: Path) -> None:
+        """Make the names in a folder durable."""
+        self._ask([("flush", folder)])
+
+    def remove_if_empty(self, folders: Sequence[Path]) -> None:
+        """Remove folders in which there is nothing; what calls that died brought goes with the night's own."""
+        for folder in folders:
+            if folder == self._destination and all(name.startswith(INCOMING) for name in self.names(folder)):
+                self._ask([("discard", folder, INCOMING, "")])
+            self._ask([("prune", folder)])
+
+    def free_bytes(self) -> int:
+        """Return how much room there is."""
+        base = self._destination.parent
+        (answer,) = self._ask([("free", base)])
+        match = _AVAILABLE_KIB.search(answer.text)
+        if match is None:
+            raise Retry(f"'{self._at(base)}': no room is told by `df -Pk` there ({answer.text!r})")
+        return max(int(match[3]), 0) * 1024
+
+    def numbers(self, folder: Path, prefix: str, digits: int, manifests: str) -> set[int]:
+        """Return the frame numbers in names under a folder there, and in manifests."""
+        (answer,) = self._ask([("numbers", folder, prefix, manifests, str(len(prefix) + digits))])
+        whole = re.compile(rf"{prefix}(\d{{{digits}}})", re.ASCII)
+        return {int(match[1]) for word in answer.text.split() if (match := whole.fullmatch(word))}
+
+    # what each is made of
+
+    def _ask(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
+        """Make calls; whatever cannot be done there may be possible later."""
+        answers = self._shell.ask([[str(word) for word in call] for call in calls])
+        for call, answer in zip(calls, answers, strict=True):
+            if answer.word == "error":
+                raise Retry(
+                    f"'{self._at(call[1])}': {answer.text}; expected a folder that can be read and written; free or"
+                    " mount the disk, or give permission, and it is tried again"
+                )
+        return answers
+
+    def _at(self, path: str | Path) -> str:
+        return f"{self._shell.target}:{path}"
+
+    def _look(self, copies: Sequence[Copy]) -> list[Answer]:
+        return self._ask([("look", copy.final) for copy in copies])
+
+    def _proven(self, results: "_Results", copies: Sequence[Copy], at: Mapping[Copy, Path] | None = None) -> list[Copy]:
+        """Hash copies, or what is to become them; return those of which there is any, their hashes noted."""
+        answers = self._ask([("prove", at[copy] if at else copy.final) for copy in copies])
+        proven = []
+        for copy, answer in zip(copies, answers, strict=True):
+            if answer.word == "hash":
+                results.found[copy] = _digest(answer.text)
+                proven.append(copy)
+        return proven
+
+    def _bring(self, results: "_Results", may_replace: Mapping[Copy, bool]) -> None:
+        """Bring what is missing, prove it, and let it take its names."""
+        name = f"{INCOMING}{secrets.token_hex(8)}"
+        incoming = self._destination / name
+        copies = results.missing()
+        relative = {copy: copy.source.relative_to(self._night) for copy in copies}
+        folders = sorted({parent for path in relative.values() for parent in path.parents})
+        self._ask([("folder", incoming / folder) for folder in folders])
+        self._ask([("adopt", self._destination, INCOMING, name, path) for path in relative.values()])
+        self._ask([("discard", self._destination, INCOMING, name)])
+        at = {copy: incoming / path for copy, path in relative.items()}
+        for attempt in range(proof.ATTEMPTS):
+            wanted = [copy for copy in results.missing() if copy.source.exists()]
+            self._rsync([relative[copy] for copy in wanted], incoming, is_forced=attempt > 0)
+            for copy in self._proven(results, wanted, at):
+                if results.found[copy].sha256 != (copy.sha256 or _expected(copy)):
+                    self._refuse_changed(results, copy)
+        for copy in results.missing():
+            results.fail(copy, _not_brought(copy, self._at(copy.final)))
+        arrived = [copy for copy in copies if copy in results.found and not results.is_failed(copy)]
+        calls = [("place", at[copy], copy.final, "" if may_replace[copy] else "once") for copy in arrived]
+        self._ask(calls)
+        self._ask([("flush", folder) for folder in sorted({copy.final.parent for copy in arrived})])
+        self._ask([("discard", self._destination, INCOMING, "")])
+
+    def _refuse_changed(self, results: "_Results", copy: Copy) -> None:
+        """Deal with a file that did not arrive as it should be: because it is another one here, or on the way."""
+        arrived = results.found.pop(copy)
+        here = proof.source_digest(copy.source)
+        if copy.sha256 not in (None, here.sha256):
+            results.fail(
+                copy,
+                BadInput(
+                    f"{str(copy.source)!r}: found SHA-256 {here.sha256}, expected {copy.sha256}; the file changed since"
+                    " it was compressed: not copied; roll it back and advance it again"
+                ),
+            )
+        results.arrived[copy] = arrived
+
+    def _rsync(self, names: Sequence[Path], incoming: Path, *, is_forced: bool) -> None:
+        if not names:
+            return
+        shell = self._shell
+        limit = [f"--bwlimit={shell.host.limit_kib_s}"] if shell.host.limit_kib_s else []
+        forced = ["--ignore-times", "--whole-file"] if is_forced else []
+        remote = " ".join(f"'{word.replace(chr(39), chr(39) * 2)}'" for word in shell.command())
+        name = f"[{shell.host.name}]" if ":" in shell.host.name else shell.host.name
+        target = f"{shell.host.user}@{name}" if shell.host.user else name
+        with tempfile.TemporaryFile() as errors:
+            try:
+                done = subprocess.run(
+                    [*RSYNC, *limit, *forced, f"--rsh={remote}", "--", f"{self._night}/", f"{target}:{incoming}/"],
+                    input=b"".join(bytes(name) + b"\0" for name in names),
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    start_new_session=True,  # a Ctrl-C at the terminal is this process's to obey
+                    check=False,
+                )
+            except OSError as exc:
+                raise Retry(f"rsync cannot be run ({exc}); expected it on PATH; install it") from exc
+            if done.returncode not in {0, *_IN_PART}:
+                raise Retry(
+                    f"'{self._at(incoming.parent)}': rsync ended with {done.returncode} ({last_line(errors)}); what"
+                    " arrived is kept, and it is tried again"
+                )
+
+    def _withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:
+        results = _Results(groups)
+        self._proven(results, results.copies)
+        lying = dict(zip(results.copies, self._look(results.copies), strict=True))
+        for copy in results.copies:
+            if lying[copy].word != "nothing" and (refused := self._why_not_ours(copy, results.found.get(copy))):
+                results.fail(copy, Irreversible(refused))
+        told: list[str | StageError | None] = []
+        for group, result in zip(groups, results.of_groups(), strict=True):
+            told.append(result if isinstance(result, StageError) else self._drop(group))
+        return told
+
+    def _drop(self, group: Group) -> str | None:
+        try:
+            self._ask([("drop", copy.final) for copy in group])
+        except Retry as exc:
+            return str(exc)
+        return None
+
+    def _why_not_ours(self, copy: Copy, there: Digest | None) -> str | None:
+        """Return why a copy may not be removed: it is not provably ours, or the only good one; None if it may."""
+        final = self._at(copy.final)
+        if there is None:
+            return f"'{final}': found something that is not a file; left alone; move it away"
+        try:
+            here = proof.source_digest(copy.source)
+        except BadInput as exc:
+            return f"'{final}' may be the only copy, left alone: {exc}"
+        expected = copy.sha256 or here.sha256
+        if there.sha256 != expected:
+            return f"'{final}': found SHA-256 {there.sha256}, expected {expected}; not ours any more, left alone"
+        if here.sha256 != expected:
+            return (
+                f"{str(copy.source)!r}: found SHA-256 {here.sha256}, expected {expected}; '{final}' is the only good"
+                f" copy, left alone; copy it back over {str(copy.source)!r} first"
+            )
+        return None
+
+
+def names_at(host: Host, folder: Path) -> set[str]:
+    """Return the names in a folder on another host; none if it is not there.
+
+    Raises
+    ------
+    Retry
+        If the host cannot be reached, or the folder not be read.
+    """
+    with Remote(host, folder.parent, folder.parent) as there:
+        return there.names(folder)
+
+
+def numbers_at(host: Host, folder: Path, prefix: str, digits: int, manifests: str) -> set[int]:
+    """Return the frame numbers in names under a folder on another host, and in manifests there.
+
+    Parameters
+    ----------
+    host : Host
+        Which.
+    folder : Path
+        There; it must exist.
+    prefix : str
+        Of frame IDs.
+    digits : int
+        That follow it.
+    manifests : str
+        Pattern of the names of manifests.
+
+    Raises
+    ------
+    BadInput
+        If the folder is not there.
+    Retry
+        If the host cannot be reached, or the folder not be read.
+    """
+    with Remote(host, folder, folder / "any") as there:
+        return there.numbers(folder, prefix, digits, manifests)
+
+
+class _Results:
+    """What is known of each copy of some groups, on the way to a result for each group."""
+
+    def __init__(self, groups: Sequence[Group]) -> None:
+        self._groups = groups
+        self.copies = [copy for group in groups for copy in group]
+        self.found: dict[Copy, Digest] = {}
+        self.arrived: dict[Copy, Digest] = {}  # and were not right
+        self._failures: dict[int, StageError] = {}
+        self._group_of = {copy: n for n, group in enumerate(groups) for copy in group}
+
+    def fail(self, copy: Copy, error: StageError) -> None:
+        """Let the group of a copy fail; its first error is told."""
+        self._failures.setdefault(self._group_of[copy], error)
+
+    def is_failed(self, copy: Copy) -> bool:
+        """Whether its group has failed."""
+        return self._group_of[copy] in self._failures
+
+    def missing(self) -> list[Copy]:
+        """Return the copies of which nothing is known, in groups that have not failed."""
+        return [copy for copy in self.copies if copy not in self.found and not self.is_failed(copy)]
+
+    def of_groups(self) -> list[Proven | StageError]:
+        """Return a result for each group."""
+        return [
+            self._failures.get(n) or tuple(self.found[copy] for copy in group if copy in self.found)
+            for n, group in enumerate(self._groups)
+        ]
+
+
+def _expected(copy: Copy) -> str:
+    """Return what a copy must hash to: what is on record, else what its source has."""
+    return copy.sha256 or proof.source_digest(copy.source).sha256
+
+
+def _looks_copied(copy: Copy, there: Answer) -> bool:
+    with proof.or_bad_input(copy.source):
+        return there.word == "file" and copy.source.exists() and int(there.text) == copy.source.stat().st_size
+
+
+def _not_brought(copy: Copy, final: str) -> StageError:
+    if not copy.source.exists():
+        return BadInput(
+            f"cannot read {str(copy.source)!r}: no such file; expected a readable file; copy it back from the"
+            " destination, or roll the night back to raw and advance it again"
+        )
+    return BadInput(f"'{final}': the copy did not arrive right {proof.ATTEMPTS} times; check the disk there")
+
+
+def _digest(text: str) -> Digest:
+    """Return what `prove` answered: the hash, the name of standard input as the tool has it, and the size."""
+    words = text.split()
+    return Digest(words[0], int(words[-1]))

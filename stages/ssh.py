@@ -1,0 +1,253 @@
+"""A shell on another host: one connection, one ``sh``, and answers that are counted.
+
+Nothing of ours need be installed there: ``sh``, coreutils (or what a Mac has of them), and rsync. What is asked for is
+a line a call, and each call answers by its number, so no name of a file is ever read back from a text. The user's own
+shell there may be any: it only starts ``sh``.
+"""
+
+import os
+import secrets
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import IO, NamedTuple, Self, cast
+
+from stages.base import Host, Retry
+
+#: Of every connection, and before the user's own options, as the first value of an option is the one that ssh takes:
+#: nothing asks for a password, host keys are verified, and a peer that is gone is noticed within a minute.
+ALWAYS = (
+    "BatchMode=yes",
+    "StrictHostKeyChecking=yes",
+    "NoHostAuthenticationForLocalhost=no",
+    "ServerAliveInterval=15",
+    "ServerAliveCountMax=4",
+)
+
+#: Calls in one round: what they answer must fit into a pipe while they are still being written.
+ROUND = 100
+
+#: Seconds that a connection has to close by itself.
+CLOSING_S = 10
+
+#: Functions that calls name; each answers one line: its number, a word, and what else there is to say.
+#: ``openssl`` hashes several times as fast as Debian's ``sha256sum`` (BUDGETS, "Proven copy").
+FUNCTIONS = r"""
+LC_ALL=C; export LC_ALL
+empty=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+sum_openssl() { openssl dgst -sha256 -r; }
+sum_coreutils() { sha256sum; }
+sum_perl() { shasum -a 256; }
+sum_none() { echo 'no openssl, sha256sum or shasum on this host' >&2; return 1; }
+sum=none
+for each in perl coreutils openssl; do
+    case $(sum_$each </dev/null 2>/dev/null) in $empty*) sum=$each ;; esac
+done
+one_line() { printf '%s' "$1" | tr '\n' ' ' | cut -c 1-500; }
+failed() { printf '%s error %s\n' "$1" "$(one_line "$2")"; }
+is_there() { [ -e "$1" ] || [ -h "$1" ]; }
+tool() { printf '%s done %s\n' "$1" "$sum"; }
+look() {
+    if [ -h "$2" ]; then echo "$1 other"
+    elif [ -d "$2" ]; then echo "$1 folder"
+    elif [ -f "$2" ]; then
+        if out=$(wc -c < "$2" 2>&1); then echo "$1 file" $out; else failed "$1" "$out"; fi
+    elif [ -e "$2" ]; then echo "$1 other"
+    elif out=$(ls -d "$2" 2>&1); then failed "$1" 'appeared while it was looked at'
+    else
+        case $out in
+            *'No such file'* | *'Not a directory'*) echo "$1 nothing" ;;
+            *) failed "$1" "$out" ;;
+        esac
+    fi
+}
+prove() {
+    if [ -h "$2" ] || [ ! -f "$2" ]; then look "$1" "$2"; return; fi
+    sync "$2" 2>/dev/null || sync
+    dd if="$2" iflag=nocache count=0 2>/dev/null || :
+    if out=$( { sum_$sum < "$2" && wc -c < "$2"; } 2>&1 ); then printf '%s hash %s\n' "$1" "$(one_line "$out")"
+    else failed "$1" "$out"; fi
+}
+folder() {
+    if [ -d "$2" ] || out=$(mkdir "$2" 2>&1) || [ -d "$2" ]; then echo "$1 done"; else failed "$1" "$out"; fi
+}
+adopt() {
+    for each in "$2"/"$3"*; do
+        if [ "$each" != "$2/$4" ] && [ -f "$each/$5" ]; then mv -f "$each/$5" "$2/$4/$5"; fi
+    done
+    echo "$1 done"
+}
+discard() {
+    for each in "$2"/"$3"*; do
+        if [ "$each" != "$2/$4" ] && is_there "$each"; then rm -rf "$each"; fi
+    done
+    echo "$1 done"
+}
+place() {
+    if [ -d "$3" ]; then failed "$1" 'a folder has the name'
+    elif [ "$4" = once ] && is_there "$3"; then failed "$1" 'another file has the name'
+    elif out=$(mv -f "$2" "$3" 2>&1); then echo "$1 done"; else failed "$1" "$out"; fi
+}
+drop() { if out=$(rm -f "$2" 2>&1); then echo "$1 done"; else failed "$1" "$out"; fi; }
+prune() { if [ -d "$2" ]; then rmdir "$2" 2>/dev/null || :; fi; echo "$1 done"; }
+flush() { if sync -f "$2" 2>/dev/null || sync; then echo "$1 done"; else failed "$1" 'sync failed'; fi; }
+names() {
+    if out=$(cd "$2" 2>&1 && find . ! -name . -prune -print0 | od -An -v -tx1 | tr -d ' \n'); then
+        printf '%s done %s\n' "$1" "$out"
+    else failed "$1" "$out"; fi
+}
+free() {
+    if out=$(df -Pk "$2" 2>&1); then printf '%s done %s\n' "$1" "$(one_line "$out")"; else failed "$1" "$out"; fi
+}
+numbers() {
+    if out=$({ find "$2" -name "$3[0-9]*" && find "$2" -type f -name "$4" -exec cut -d '|' -f 1 {} +; } 2>&1); then
+        printf '%s done %s\n' "$1" "$(printf '%s\n' "$out" | sed 's|.*/||' | cut -c "1-$5" | sort -u | tr '\n' ' ')"
+    else failed "$1" "$out"; fi
+}
+"""
+
+
+class Answer(NamedTuple):
+    """What a call answered: a word, and what else there was to say."""
+
+    word: str
+    text: str
+
+
+class Shell(AbstractContextManager["Shell"]):
+    """A shell on another host.
+
+    Parameters
+    ----------
+    host : Host
+        Which.
+
+    Raises
+    ------
+    Retry
+        If it cannot be reached, or the connection breaks: the network may be back later.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def __enter__(self) -> Self:
+        self._folder = tempfile.TemporaryDirectory(prefix="ledger-ssh-")  # the path of a socket may have 107 bytes
+        self.control = Path(self._folder.name) / "s"
+        self._errors: IO[bytes] = tempfile.TemporaryFile()
+        try:
+            self._process: subprocess.Popen[bytes] = subprocess.Popen(
+                [*self.command("-M"), "--", self.target, "sh"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                start_new_session=True,  # a Ctrl-C at the terminal is this process's to obey
+            )
+        except OSError as exc:
+            self._errors.close()
+            self._folder.cleanup()
+            raise Retry(f"ssh cannot be run ({exc}); expected OpenSSH's client on PATH; install it") from exc
+        try:
+            self._write(FUNCTIONS)
+            (answer,) = self.ask([("tool",)])
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        self.tool = {"openssl": "openssl dgst", "coreutils": "sha256sum", "perl": "shasum"}.get(answer.text, "none")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                try:
+                    stream.close()
+                except OSError:  # what was not written yet has no reader any more
+                    continue
+        try:
+            self._process.wait(CLOSING_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._errors.close()
+        self._folder.cleanup()
+
+    @property
+    def target(self) -> str:
+        """Return the host as ssh takes it."""
+        return f"{self.host.user}@{self.host.name}" if self.host.user else self.host.name
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the ssh command up to the host, sharing this connection."""
+        host = self.host
+        files = [("IdentityFile", host.identity_file), ("UserKnownHostsFile", host.known_hosts)]
+        options = [*ALWAYS, f"ControlPath={self.control}"]
+        options += [f"{name}={_quoted(path)}" for name, path in files if path is not None]
+        options += ["IdentitiesOnly=yes"] if host.identity_file is not None else []
+        port = ["-p", str(host.port)] if host.port is not None else []
+        return ["ssh", *(word for option in options for word in ("-o", option)), *port, *arguments, *host.options]
+
+    def ask(self, calls: Sequence[Sequence[str]]) -> list[Answer]:
+        """Make calls of :data:`FUNCTIONS`, each with its arguments; return their answers.
+
+        Raises
+        ------
+        Retry
+            If not all of them answered.
+        """
+        answers: list[Answer] = []
+        for start in range(0, len(calls), ROUND):
+            answers += self._ask(calls[start : start + ROUND])
+        return answers
+
+    def _ask(self, calls: Sequence[Sequence[str]]) -> list[Answer]:
+        end = secrets.token_hex(16)
+        lines = [shlex.join([name, str(n), *arguments]) for n, (name, *arguments) in enumerate(calls)]
+        self._write("".join(f"{line}\n" for line in [*lines, f"echo {end}"]))
+        found: dict[int, Answer] = {}
+        while (line := self._read()) != end:
+            number, _, rest = line.partition(" ")
+            if number.isdecimal() and rest:  # anything else is a greeting of somebody's profile
+                word, _, text = rest.partition(" ")
+                found[int(number)] = Answer(word, text)
+        if set(found) != set(range(len(calls))):
+            raise Retry(f"{self.target}: {len(found)} answers to {len(calls)} questions; tried again later")
+        return [found[n] for n in range(len(calls))]
+
+    def _write(self, text: str) -> None:
+        stdin = cast("IO[bytes]", self._process.stdin)
+        try:
+            stdin.write(os.fsencode(text))
+            stdin.flush()
+        except OSError as exc:
+            raise self._lost() from exc
+
+    def _read(self) -> str:
+        line = cast("IO[bytes]", self._process.stdout).readline()
+        if not line.endswith(b"\n"):
+            raise self._lost()
+        return os.fsdecode(line[:-1])
+
+    def _lost(self) -> Retry:
+        """Return what to say of a connection that is gone, in ssh's own words."""
+        self._process.kill()
+        self._process.wait()
+        return Retry(f"{self.target}: no connection ({last_line(self._errors)}); see whether `ssh` gets there by hand")
+
+
+def last_line(errors: IO[bytes]) -> str:
+    """Return the last line that a program wrote to a file of errors."""
+    errors.seek(0)
+    lines = errors.read().decode(errors="backslashreplace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1] if said else "nothing was said"
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as ssh takes it in an option."""
+    return f'"{path}"' if any(character.isspace() for character in str(path)) else str(path)

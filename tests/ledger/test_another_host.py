@@ -1,0 +1,124 @@
+"""A whole night whose destination is on another host: a real sshd and rsync."""
+
+import shutil
+
+import pytest
+
+from ledger import backup, doctor
+from ledger.deep_audit import audit_deeply
+from ledger.numbers import numbers_on_disk
+from ledger.rebuild import rebuild
+from tests.ledger.test_audit import violations
+from tests.ledger.test_backup import fresh, other_url
+from tests.world import DATE
+
+__all__ = ["other_url"]  # a fixture
+
+
+@pytest.fixture
+def afar(sqlite_world, sshd):
+    """A world whose archive is sent to another host."""
+    return made_afar(sqlite_world, sshd)
+
+
+def made_afar(world, sshd):
+    world.send_afar(sshd)
+    world.simulate(scale=0.02, scenario=("pdi",))
+    return world
+
+
+def test_a_night_goes_there_and_comes_back(world, sshd):
+    afar = made_afar(world, sshd)
+    before = afar.tree()
+    assert afar.advance().succeeded
+    copies = afar.query("SELECT host, path, tool FROM copy WHERE withdrawn_us IS NULL")
+    assert len(copies) == afar.query("SELECT count(*) FROM file WHERE kind = 'product'")[0][0] > 0
+    assert {host for host, _, _ in copies} == {"127.0.0.1"}
+    assert {path for _, path, _ in copies} == {str(path) for path in afar.destination.rglob("*.fz")}
+    assert (afar.destination / DATE / f"manifest_VMP_{DATE}.csv").is_file()
+    assert (afar.destination / DATE / "SHA256SUMS").is_file()
+    assert not list(afar.destination.rglob(".ledger-*"))
+    assert violations(afar) == []
+    report = audit_deeply(afar.store(), afar.config)
+    assert report.violations == []
+    assert [explained.kind for explained in report.explained] == ["afar"]
+    assert afar.rollback().succeeded
+    assert afar.tree() == before
+    assert list(afar.destination.iterdir()) == []
+
+
+def test_a_host_that_is_down_is_waited_for(afar):
+    port = afar.data["transfer"]["ssh"]["port"]
+    assert afar.advance(to="compressed").succeeded
+    afar.data["transfer"]["ssh"]["port"] = 1
+    result = afar.advance()
+    assert not result.succeeded
+    assert set(result.states) == {"compressed"}
+    assert all("refused" in error for _, error in result.failed)
+    assert afar.query("SELECT count(*) FROM copy") == [(0,)]
+    assert afar.query("SELECT count(*) FROM file WHERE quarantine_reason IS NOT NULL") == [(0,)]
+    afar.data["transfer"]["ssh"]["port"] = port
+    assert afar.advance().succeeded
+
+
+def test_copies_on_this_machine_are_not_taken_for_those_there(afar):
+    assert afar.advance().succeeded
+    afar.data["transfer"]["destination"] = str(afar.destination)
+    done = afar.run("advance", "--date", DATE)
+    assert done.returncode == 2
+    assert "127.0.0.1:" in done.stderr
+
+
+def test_numbers_in_use_there_are_seen(afar):
+    strange = afar.destination / "20250101/vgen2"
+    strange.mkdir(parents=True)
+    (strange / "VMPA00000500.fits.fz").write_bytes(b"of another ledger")
+    (strange.parent / "manifest_VMP_20250101.csv").write_bytes(b"VMPA00000777|/x/VMPA00000777.fits.fz|5\r\n")
+    assert {500, 777} <= {first for first, _, _ in numbers_on_disk(afar.store(), afar.config).runs}
+    result = afar.advance()
+    assert "VMPA00000" in (result.stopped or "")
+    assert "identified" not in result.states
+
+
+def test_numbers_that_cannot_be_seen_are_not_given(afar):
+    afar.data["transfer"]["ssh"]["port"] = 1
+    result = afar.advance()
+    assert "could not be seen" in (result.stopped or "")
+    assert afar.query("SELECT count(*) FROM frame_id") == [(0,)]
+
+
+def test_backups_go_there(afar):
+    afar.advance()
+    here, there = backup.make(afar.store(), afar.config)
+    found = afar.destination / ".ledger" / here.name
+    assert str(there) == f"127.0.0.1:{found}"
+    assert found.read_bytes() == here.read_bytes()
+
+
+def test_the_oldest_backups_there_go(afar):
+    afar.data["backup"] |= {"keep": 1, "keep_days": 1}
+    afar.advance(to="synced")
+    backup.make(afar.store(), afar.config)
+    afar.now_us += 1_000_000
+    afar.advance()
+    here, _ = backup.make(afar.store(), afar.config)
+    assert [path.name for path in (afar.destination / ".ledger").iterdir()] == [here.name]
+
+
+def test_a_database_that_is_lost_is_made_anew_of_what_is_here_and_there(afar, other_url):
+    afar.advance()
+    before = afar.query("SELECT identity, state, sha256 FROM file WHERE kind = 'product' ORDER BY identity")
+    proofs = afar.query("SELECT host, path, sha256 FROM copy ORDER BY path")
+    fresh(afar, other_url)
+    assert rebuild(afar.config, clock=lambda: afar.now_us).succeeded
+    assert afar.query("SELECT identity, state, sha256 FROM file WHERE kind = 'product' ORDER BY identity") == before
+    assert afar.query("SELECT host, path, sha256 FROM copy ORDER BY path") == proofs
+
+
+def test_doctor_looks_there(afar):
+    (found,) = [f for f in doctor.examine(afar.config) if f.subject == "destination of archive"]
+    assert found.verdict == "ok"
+    assert "hashed by" in found.text
+    shutil.rmtree(afar.destination)
+    (found,) = [f for f in doctor.examine(afar.config) if f.subject == "destination of archive"]
+    assert found.verdict == "problem"

@@ -1,0 +1,154 @@
+"""`ledger verify`: copies are read again where they lie, and copied again where they are not right."""
+
+import json
+import os
+import shutil
+
+import pytest
+
+from ledger.errors import BadInput, NotReady
+from ledger.verify import verify
+from tests.ledger.test_audit import violations
+from tests.stages.test_remote import DAMAGES
+from tests.world import DATE
+
+
+@pytest.fixture(params=["here", "afar"])
+def sent(request, sqlite_world):
+    """A world with a night that was sent, to this machine or to another one."""
+    world = sqlite_world
+    if request.param == "afar":
+        world.send_afar(request.getfixturevalue("sshd"))
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    world.now_us += 1_000_000
+    return world
+
+
+def look(world, **options):
+    return verify(world.machine(), world.night(), **options)
+
+
+def cubes(world):
+    return sorted((world.destination / DATE / "vgen2").glob("*.fz"))
+
+
+def proofs(world):
+    return world.query("SELECT identity, max(proven_us), count(*) FROM copy GROUP BY identity ORDER BY identity")
+
+
+def test_each_look_is_a_fresh_proof(sent):
+    n_products = len(cubes(sent))
+    found = look(sent)
+    assert (found.proven, found.bad, found.extra, found.repaired) == (n_products, [], [], [])
+    assert found.succeeded
+    assert {(proven_us, n) for _, proven_us, n in proofs(sent)} == {(sent.now_us, 2)}
+    assert sent.query("SELECT count(*) FROM entry WHERE event = 'verified'") != [(0,)]
+    assert violations(sent) == []
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_bad_copy_is_told_and_copied_again(sent, damage):
+    path = cubes(sent)[1]
+    content = path.read_bytes()
+    DAMAGES[damage](path)
+    found = look(sent)
+    assert [name for name, _ in found.bad] == [path.name.removesuffix(".fits.fz")]
+    assert found.proven == len(cubes(sent)) - (damage != "missing")
+    assert sent.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(1,)]
+    assert set(sent.query("SELECT state FROM file WHERE kind = 'product'")) == {("manifested",)}
+    found = look(sent, repairs=True)
+    assert found.succeeded
+    assert found.repaired == [path.name.removesuffix(".fits.fz")]
+    assert path.read_bytes() == content
+    assert sent.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(0,)]
+    assert look(sent).repaired == []
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "vgen2/lineage.tsv", f"manifest_VMP_{DATE}.csv"])
+@pytest.mark.parametrize("damage", ["corrupt", "missing"])
+def test_the_nights_own_files_are_looked_at_too(sent, name, damage):
+    path = sent.destination / DATE / name
+    content = path.read_bytes()
+    DAMAGES[damage](path)
+    assert [bad for bad, _ in look(sent).bad] == [name]
+    found = look(sent, repairs=True)
+    assert (found.bad, found.repaired) == ([], [name])
+    assert path.read_bytes() == content
+
+
+def test_what_was_not_sent_is_told_and_left(sent):
+    for name in ("notes", "vgen2/VMPA99999999.fits.fz"):
+        (sent.destination / DATE / name).write_text("not ours")
+    found = look(sent, repairs=True)
+    assert found.extra == ["notes", "vgen2/VMPA99999999.fits.fz"]
+    assert not found.succeeded
+    assert (sent.destination / DATE / "notes").read_text() == "not ours"
+
+
+def test_a_copy_cannot_be_repaired_from_a_bad_file(sent):
+    path = cubes(sent)[0]
+    ours = sent.folder / "archive" / DATE / "vgen2" / path.name
+    DAMAGES["same size and time"](ours)
+    path.unlink()
+    found = look(sent, repairs=True)
+    assert "changed since it was compressed" in found.bad[0][1]
+    assert not path.exists()
+
+
+def test_a_destination_that_is_gone_says_nothing_of_copies(sent):
+    before = proofs(sent)
+    shutil.move(sent.destination, sent.folder / "away")
+    with pytest.raises(BadInput, match="expected an existing one"):
+        look(sent)
+    assert proofs(sent) == before
+    assert sent.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(0,)]
+
+
+def test_a_host_that_is_down_says_nothing_of_copies(sqlite_world, sshd):
+    world = sqlite_world
+    world.send_afar(sshd)
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.advance()
+    world.data["transfer"]["ssh"]["port"] = 1
+    with pytest.raises(NotReady, match="refused"):
+        look(world)
+    assert world.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(0,)]
+
+
+def test_a_proof_is_on_record(world):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.advance()
+    cubes(world)[0].unlink()
+    assert look(world).bad
+    assert world.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(1,)]
+    assert look(world, repairs=True).succeeded
+    assert world.query("SELECT count(*) FROM entry WHERE event = 'unproven'") == [(1,)]
+    assert {n for _, _, n in proofs(world)} == {2, 3}
+    assert world.rollback().succeeded
+    assert list(world.destination.iterdir()) == []
+
+
+def test_a_night_of_which_nothing_was_sent_is_refused(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    with pytest.raises(BadInput, match="nothing of it was sent"):
+        look(sqlite_world)
+    sqlite_world.advance(to="compressed")
+    with pytest.raises(BadInput, match="no product was sent"):
+        look(sqlite_world)
+
+
+def test_the_command(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    sqlite_world.advance()
+    assert sqlite_world.run("verify", "--date", DATE).returncode == 0
+    os.truncate(cubes(sqlite_world)[0], 100)
+    done = sqlite_world.run("verify", "--date", DATE)
+    assert done.returncode == 1
+    assert "BAD" in done.stdout
+    assert f"ledger verify --date {DATE} --repair" in done.stdout
+    done = sqlite_world.run("verify", "--date", DATE, "--repair", "--json")
+    assert done.returncode == 0
+    facts = json.loads(done.stdout)
+    assert len(facts["repaired"]) == 1
+    assert facts["proven"] == len(cubes(sqlite_world))
