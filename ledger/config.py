@@ -5,8 +5,10 @@
 
 import difflib
 import grp
+import ipaddress
 import os
 import re
+import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +26,7 @@ from stages.base import Host, Instrument, Stage
 
 ENVIRONMENT_PREFIX = "LEDGER_"
 #: Variables with the prefix that are not keys of the configuration.
-NOT_KEYS = frozenset({"LEDGER_CONFIG"})
+NOT_KEYS = frozenset({"LEDGER_CONFIG", "LEDGER_SMTP_PASSWORD"})
 PIPELINES = ("archive", "engineering")
 #: Blocks of parameters that several states may share by name.
 SHARED_PARAMETERS = ("header",)
@@ -34,6 +36,9 @@ _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError,
 
 #: ``[user@]host:/folder``; neither name may begin as an option of ssh does.
 _REMOTE = re.compile(r"(?:([\w.][\w.-]*)@)?([\w.][\w.-]*|\[[0-9A-Fa-f:.%\w]+\]):(/.*)", re.ASCII)
+
+#: What the templates of a mail may name.
+MAIL_FIELDS = frozenset({"instrument", "date", "dates", "host", "ip", "count", "bytes", "name", "missing"})
 
 #: Workers, whatever the machine.
 MOST_WORKERS = 4096
@@ -93,6 +98,57 @@ class Transfer(_Block):
 
     destination: Path
     ssh: Ssh = Ssh()
+
+
+class Smtp(_Block):
+    """A server that takes mails. The password is not kept here: `ledger.mail` says where."""
+
+    server: str = "localhost"
+    port: int = Field(default=587, ge=1, le=65535)
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    user: str | None = None
+    ca_file: Path | None = None
+
+
+class Mail(_Block):
+    """How manifests are mailed."""
+
+    transport: Literal["smtp", "sendmail", "eml"] = "eml"
+    folder: Path = Path("manifests")
+    sender: str | None = None
+    recipients: tuple[str, ...] = ()
+    subject: str = "{instrument}: manifest of {dates}"
+    text: str = "{count} files, {bytes} bytes, of {dates} on {host}.\n{missing}\n"
+    host: str | None = None
+    ip: str | None = None
+    sendmail: Path = Path("/usr/sbin/sendmail")
+    smtp: Smtp = Smtp()
+
+    @field_validator("sender", "recipients")
+    @classmethod
+    def _addresses(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        for address in (value,) if isinstance(value, str) else value or ():
+            if not re.fullmatch(r"[^\s@<>,;:]+@[^\s@<>,;:]+", address) or not address.isprintable():
+                raise ValueError(f"not an address: {address!r}; expected name@host")
+        return value
+
+    @field_validator("subject", "text")
+    @classmethod
+    def _template(cls, value: str) -> str:
+        try:
+            fields = [field for _, field, _, _ in string.Formatter().parse(value) if field is not None]
+        except ValueError as exc:
+            raise ValueError(f"not a template: {exc}; a brace itself is written twice") from exc
+        if unknown := sorted(set(fields) - MAIL_FIELDS):
+            raise ValueError(f"unknown field {unknown[0]!r}; expected of {', '.join(sorted(MAIL_FIELDS))}")
+        return value
+
+    @field_validator("ip")
+    @classmethod
+    def _outside(cls, value: str | None) -> str | None:
+        if value is not None and ipaddress.ip_address(value).is_loopback:
+            raise ValueError("a loopback address; expected the one by which others reach the host")
+        return value
 
 
 class Engine(_Block):
@@ -179,6 +235,7 @@ class Config(_Block):
     archive: Pipeline
     engineering: Pipeline | None = None
     transfer: Transfer
+    mail: Mail = Mail()
     ids: Ids = Ids()
     engine: Engine = Engine()
     settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
@@ -576,8 +633,12 @@ def _absolute(config: Config, base: Path) -> Config:
         url = url.set(database=str(place(Path(str(url.database)))))
     files = {name: getattr(config.transfer.ssh, name) for name in ("identity_file", "known_hosts")}
     ssh = config.transfer.ssh.model_copy(update={name: path and place(path) for name, path in files.items()})
+    smtp, mail = config.mail.smtp, config.mail
+    smtp = smtp.model_copy(update={"ca_file": smtp.ca_file and place(smtp.ca_file)})
+    mail = mail.model_copy(update={"folder": place(mail.folder), "sendmail": place(mail.sendmail), "smtp": smtp})
     return config.model_copy(
         update={
+            "mail": mail,
             "database": Database(url=url.render_as_string(hide_password=False)),
             "archive": pipeline(config.archive),
             "engineering": pipeline(config.engineering),

@@ -14,6 +14,7 @@ from ledger.config import Config, load_stages
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
+from ledger.mailed import refuse_mailed, tell, withdraw
 from ledger.models import Night
 from ledger.numbers import numbers_on_disk
 from ledger.report import Reporter, Result, Silent, Stop, counted
@@ -133,23 +134,56 @@ class Machine:
                     )
         return result
 
-    def rollback(self, folder: NightFolder, *, to: str = "raw") -> Result:
+    def rollback(self, folder: NightFolder, *, to: str = "raw", withdraws: bool = False) -> Result:
         """Take a night back to an earlier state; ``raw`` leaves its folder as it was.
+
+        Parameters
+        ----------
+        folder : NightFolder
+            The night.
+        to : str
+            The state.
+        withdraws : bool
+            Take it back although its manifest was mailed, and write what has to be told to whom.
 
         Raises
         ------
         BadInput, Busy, Interrupted
             Before anything is changed, or (interrupted) between two files.
         """
-        flow = self.flows[folder.pipeline]
-        target = flow.resolve(to)
-        if self.store.find_night(folder.pipeline, folder.date) is None:
-            raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+        target = self.check_rollback(folder, to, withdraws=withdraws)
         with self.holding(folder, "rollback", {"to": target}) as (steps, result):
             self.check_copies(steps)
+            if self._unlists(folder, target):
+                if not withdraws:
+                    refuse_mailed(self.store, steps.book.night)
+                elif told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
+                    result.remarks[tell(*told)] = 1
             settle(steps, self.store.works(steps.book.night), rolls_back=True)
             self._revert(steps, target)
         return result
+
+    def check_rollback(self, folder: NightFolder, to: str, *, withdraws: bool) -> str:
+        """Refuse a way back that cannot be gone, before anything is changed; return the state by its whole name.
+
+        Raises
+        ------
+        BadInput
+            If there is no such night or state, or the night's manifest was mailed and `withdraws` is false.
+        """
+        target = self.flows[folder.pipeline].resolve(to)
+        night = self.store.find_night(folder.pipeline, folder.date)
+        if night is None:
+            raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+        if not withdraws and self._unlists(folder, target):
+            refuse_mailed(self.store, night)
+        return target
+
+    def _unlists(self, folder: NightFolder, target: str) -> bool:
+        """Whether a way back to `target` takes products out of their manifest."""
+        flow = self.flows[folder.pipeline]
+        listing = [s for s in flow.steps[1:] if hasattr(self.stages[s.state].stage, "manifest_lines")]
+        return any(flow.position(target) < flow.position(step.state) for step in listing)
 
     # a run's hold
 

@@ -259,6 +259,35 @@ class ManifestLine(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInteger)
 
 
+class Mail(SQLModel, table=True):
+    """A manifest that was mailed, or was about to be."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    begun_us: int = Field(sa_type=BigInteger)
+    sent_us: int | None = Field(default=None, sa_type=BigInteger)  # the transport took it
+    error: str | None = None  # it was not sent, for sure; with neither, nobody knows
+    message_id: str = Field(unique=True)
+    transport: str  # smtp, sendmail or eml
+    recipients: list[str] = Field(sa_type=JSON)
+    dates: list[str] = Field(sa_type=JSON)  # YYYYMMDD
+    name: str  # of the manifest
+    sha256: str  # of the manifest
+    is_partial: bool = False  # products of these nights are not in it
+
+
+class MailLine(SQLModel, table=True):
+    """One line of a manifest that was mailed."""
+
+    __tablename__ = "mail_line"
+    mail_id: int = Field(primary_key=True, foreign_key="mail.id")
+    position: int = Field(primary_key=True)
+    frame_id: str = Field(index=True)
+    identity: str
+    path: str
+    size_bytes: int = Field(sa_type=BigInteger)
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # the night was taken back after it was mailed
+
+
 class Lease(SQLModel, table=True):
     """Who works on a night. The fence grows with every holder and is checked at every commit."""
 

@@ -499,6 +499,8 @@ class Stage(Protocol):
     ``LEVEL``
         of the header that its products have (:data:`stages.header.Level`): so a product's state is known by its
         cube, should the database be lost;
+    ``manifest_lines(*, job, params) -> tuple[ManifestLine, ...]``
+        the job's products as a manifest lists them;
     ``read_manifests(*, job, params) -> tuple[Manifest, ...]``
         the manifests of the job's products that stand in the night's folder, for the same case;
     ``verify_copies(*, job, params) -> Outcome``

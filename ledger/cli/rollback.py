@@ -28,6 +28,9 @@ def rollback(
     jobs: Jobs = None,
     *,
     dry_run: DryRun = False,
+    withdraw: Annotated[
+        bool, typer.Option("--withdraw", help="Although the manifest was mailed: write what is withdrawn.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -44,11 +47,12 @@ def rollback(
         if dry_run:
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
             return
+        machine.check_rollback(night, to, withdraws=withdraw)
         if not yes:
             typer.echo("\n".join(plan.in_words(planned)), err=True)
             if not sys.stdin.isatty():
                 raise BadInput("rollback was not confirmed: expected a terminal to ask on, or --yes")
             typer.confirm("Roll back?", abort=True, err=True)
-        result = machine.rollback(night, to=to)
+        result = machine.rollback(night, to=to, withdraws=withdraw)
     show_result(result, as_json=as_json)
     raise typer.Exit(0 if result.succeeded else 1)

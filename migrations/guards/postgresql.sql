@@ -137,7 +137,8 @@ FOR EACH STATEMENT EXECUTE FUNCTION guard_frame_id_insert()
 -- end
 CREATE FUNCTION guard_frame_id_delete() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
-    IF OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id = OLD.frame_id) THEN
+    IF OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id = OLD.frame_id)
+       OR EXISTS (SELECT 1 FROM mail_line WHERE frame_id = OLD.frame_id) THEN
         RAISE EXCEPTION 'guard: only a withdrawn, never manifested frame ID is reclaimed';
     END IF;
     RETURN OLD;
@@ -213,6 +214,40 @@ CREATE TRIGGER guard_frame_id_truncate BEFORE TRUNCATE ON frame_id EXECUTE FUNCT
 CREATE TRIGGER guard_lineage_truncate BEFORE TRUNCATE ON lineage EXECUTE FUNCTION guard_append_only()
 -- end
 CREATE TRIGGER guard_manifest_line_truncate BEFORE TRUNCATE ON manifest_line EXECUTE FUNCTION guard_append_only()
+-- end
+
+-- What was mailed stays on record; how it went is said once.
+CREATE FUNCTION guard_mail_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+BEGIN
+    IF NEW.id <> OLD.id OR NEW.begun_us <> OLD.begun_us OR NEW.message_id <> OLD.message_id
+       OR NEW.dates::text <> OLD.dates::text OR NEW.recipients::text <> OLD.recipients::text
+       OR NEW.sha256 <> OLD.sha256 OR NEW.name <> OLD.name
+       OR OLD.sent_us IS NOT NULL OR OLD.error IS NOT NULL THEN
+        RAISE EXCEPTION 'guard: a mail on record does not change';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_mail_update BEFORE UPDATE ON mail FOR EACH ROW EXECUTE FUNCTION guard_mail_update()
+-- end
+CREATE TRIGGER guard_mail_delete BEFORE DELETE ON mail FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE FUNCTION guard_mail_line_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+BEGIN
+    IF NEW.mail_id <> OLD.mail_id OR NEW.position <> OLD.position OR NEW.frame_id <> OLD.frame_id
+       OR NEW.identity <> OLD.identity OR NEW.path <> OLD.path OR NEW.size_bytes <> OLD.size_bytes
+       OR OLD.withdrawn_us IS NOT NULL THEN
+        RAISE EXCEPTION 'guard: a mail on record does not change';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_mail_line_update BEFORE UPDATE ON mail_line
+FOR EACH ROW EXECUTE FUNCTION guard_mail_line_update()
+-- end
+CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_mail_line_truncate BEFORE TRUNCATE ON mail_line EXECUTE FUNCTION guard_append_only()
 -- end
 
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.

@@ -85,6 +85,7 @@ END
 -- end
 CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id
 WHEN OLD.status = 'live' OR EXISTS (SELECT 1 FROM manifest_line WHERE frame_id = OLD.frame_id)
+  OR EXISTS (SELECT 1 FROM mail_line WHERE frame_id = OLD.frame_id)
 BEGIN SELECT RAISE(ABORT, 'guard: only a withdrawn, never manifested frame ID is reclaimed'); END
 -- end
 CREATE TRIGGER guard_frame_id_insert BEFORE INSERT ON frame_id
@@ -159,6 +160,26 @@ BEGIN SELECT RAISE(ABORT, 'guard: a manifest on record does not change'); END
 -- end
 CREATE TRIGGER guard_manifest_line_delete BEFORE DELETE ON manifest_line
 BEGIN SELECT RAISE(ABORT, 'guard: a manifest on record does not change'); END
+-- end
+
+-- What was mailed stays on record; how it went is said once.
+CREATE TRIGGER guard_mail_update BEFORE UPDATE ON mail
+WHEN NEW.id <> OLD.id OR NEW.begun_us <> OLD.begun_us OR NEW.message_id <> OLD.message_id OR NEW.dates <> OLD.dates
+  OR NEW.recipients <> OLD.recipients OR NEW.sha256 <> OLD.sha256 OR NEW.name <> OLD.name
+  OR OLD.sent_us IS NOT NULL OR OLD.error IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
+-- end
+CREATE TRIGGER guard_mail_delete BEFORE DELETE ON mail
+BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
+-- end
+CREATE TRIGGER guard_mail_line_update BEFORE UPDATE ON mail_line
+WHEN NEW.mail_id <> OLD.mail_id OR NEW.position <> OLD.position OR NEW.frame_id <> OLD.frame_id
+  OR NEW.identity <> OLD.identity OR NEW.path <> OLD.path OR NEW.size_bytes <> OLD.size_bytes
+  OR OLD.withdrawn_us IS NOT NULL
+BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
+-- end
+CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line
+BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
 -- end
 
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.

@@ -1,0 +1,110 @@
+"""What was mailed of nights, and that it is taken back with a word to whom it was sent."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlmodel import col
+
+from ledger import durable
+from ledger.clock import show_us
+from ledger.config import Config
+from ledger.errors import BadInput, NotReady
+from ledger.lease import Lease
+from ledger.models import Entry, FrameId, Mail, MailLine, Night
+from ledger.store import Store
+from stages.base import TEMPORARY_PREFIX
+from stages.base import ManifestLine as Line
+from stages.manifested import encode
+
+#: What the name of a manifest of withdrawn products begins with.
+WITHDRAWN = "withdrawn_"
+
+
+def standing() -> Any:
+    """Return the query of mails and their lines that went out, or perhaps did, and were not withdrawn."""
+    query = select(Mail, MailLine).join(MailLine, col(MailLine.mail_id) == col(Mail.id))
+    return query.where(col(Mail.error).is_(None), col(MailLine.withdrawn_us).is_(None))
+
+
+def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
+    """Return what of a night was mailed, or perhaps was, and not withdrawn since, in ID order."""
+    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
+    of_night = query.where(col(FrameId.night_id) == night.id).order_by(col(MailLine.frame_id), col(Mail.id))
+    with store.read() as session:
+        return [(found, line) for found, line in session.execute(of_night)]
+
+
+def refuse_mailed(store: Store, night: Night) -> None:
+    """Refuse to take back what somebody was told of.
+
+    Raises
+    ------
+    BadInput
+        With when it was mailed, and to whom.
+    """
+    if found := mailed(store, night):
+        last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
+        raise BadInput(
+            f"night {night.date}: its manifest was mailed on {show_us(last.begun_us)} UT to"
+            f" {_named(last.recipients)}; --withdraw takes it back all the same, and writes a manifest of what they"
+            " have to forget"
+        )
+
+
+def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[Path, tuple[str, ...]] | None:
+    """Write the manifest of what was mailed and is taken back, and put it on record.
+
+    Returns
+    -------
+    (Path, tuple of str) or None
+        The file, and whom to tell; None if nothing was mailed.
+
+    Raises
+    ------
+    NotReady
+        If the file cannot be written; then nothing is on record.
+    """
+    found = mailed(store, night)
+    if not found:
+        return None
+    lines = {line.frame_id: Line(line.identity, line.frame_id, line.path, line.size_bytes) for _, line in found}
+    folder = config.mail.folder
+    at_us = store.clock()
+    path = folder / f"{WITHDRAWN}{night.date}_{at_us // 10**6}.csv"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.write_file(path, encode(tuple(lines.values())), folder / f"{TEMPORARY_PREFIX}{path.name}")
+    except OSError as exc:
+        raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
+    recipients = tuple(dict.fromkeys(address for mail, _ in found for address in mail.recipients))
+    detail = {"file": str(path), "recipients": list(recipients), "lines": len(lines)}
+    with store.write(lease.check) as session:
+        for mail_id in {int(mail.id or 0) for mail, _ in found}:
+            session.execute(
+                update(MailLine)
+                .where(col(MailLine.mail_id) == mail_id, col(MailLine.withdrawn_us).is_(None))
+                .where(col(MailLine.position).in_([line.position for _, line in found if line.mail_id == mail_id]))
+                .values(withdrawn_us=at_us)
+            )
+        session.add(
+            Entry(
+                at_us=at_us,
+                run_id=lease.run_id,
+                night_id=night.id,
+                name=night.date,
+                event="unmailed",
+                detail=detail,
+            )
+        )
+    return path, recipients
+
+
+def tell(path: Path, recipients: Sequence[str]) -> str:
+    """Return what is to be done once something that was mailed is withdrawn."""
+    return f"{path} lists what was mailed and is withdrawn: send it to {_named(recipients)}"
+
+
+def _named(recipients: Sequence[str]) -> str:
+    return ", ".join(recipients) or "whoever was sent the file"
