@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlmodel import Session, col
 
 from ledger import gate
@@ -14,7 +14,7 @@ from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Lineage, Night
+from ledger.models import Entry, File, FrameId, Lineage, Night, ReceiptLine
 from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, reading, streams_ns
 from ledger.sequence import LENGTH, newest_night
 from ledger.store import Store
@@ -41,6 +41,8 @@ class NightStatus:
         Products in each state.
     frame_ids : int
         Live frame IDs of the night.
+    confirmed : int
+        Products that the archive says it has.
     stands : str
         In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
         went since), ``excluded``, ``foreign``, ``empty``.
@@ -57,6 +59,7 @@ class NightStatus:
     failed: int = 0
     states: dict[str, int] = field(default_factory=dict)
     frame_ids: int = 0
+    confirmed: int = 0
     stands: str = "on disk"
     next_command: str = ""
 
@@ -155,12 +158,16 @@ def _status(
     left_out = [c for c in products if c.discarded or (c.quarantined and skips)]
     going_on = {count.state for count in products if count not in left_out}
     is_held = any(c.quarantined for c in products if c not in left_out)
-    ids = lost = 0
+    ids = lost = confirmed = 0
     if row is not None:
         summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
         lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
+        received = select(func.count(func.distinct(ReceiptLine.frame_id))).join(
+            FrameId, and_(col(FrameId.frame_id) == col(ReceiptLine.frame_id), col(FrameId.status) == "live")
+        )
+        confirmed = int(session.execute(received.where(col(FrameId.night_id) == row.id)).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, going_on)
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None
@@ -176,6 +183,7 @@ def _status(
         failed=sum(c.files for c in products if c.failed),
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
         frame_ids=ids,
+        confirmed=confirmed,
         stands=stands,
         next_command="" if is_done else f"ledger {command}",
     )

@@ -288,6 +288,26 @@ class MailLine(SQLModel, table=True):
     withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # the night was taken back after it was mailed
 
 
+class Receipt(SQLModel, table=True):
+    """A list of what the archive confirms to have."""
+
+    id: int | None = Field(default=None, primary_key=True)
+    read_us: int = Field(sa_type=BigInteger)
+    name: str  # of the file
+    sha256: str = Field(unique=True)  # of the file: it is read once
+
+
+class ReceiptLine(SQLModel, table=True):
+    """A product that the archive confirms to have, as it is on record here."""
+
+    __tablename__ = "receipt_line"
+    receipt_id: int = Field(primary_key=True, foreign_key="receipt.id")
+    frame_id: str = Field(primary_key=True, index=True)
+    identity: str
+    size_bytes: int = Field(sa_type=BigInteger)
+    sha256: str | None = None  # as the archive has it, if it says
+
+
 class Lease(SQLModel, table=True):
     """Who works on a night. The fence grows with every holder and is checked at every commit."""
 

@@ -33,7 +33,7 @@ LOST = (
     "the history: when and by which run anything was done, and earlier failures",
     "frame IDs that no file has: of products that were rolled back, or not identified yet; they get new ones",
     "why nights were excluded, frame IDs are late, products were discarded or their IDs withdrawn",
-    "which manifests were mailed: `ledger manifest --send` would mail them again",
+    "which manifests were mailed (`ledger manifest --send` would mail them again), and what the archive confirmed",
     "where `ledger ids start --from` began, and what is left of blocks that were handed out",
 )
 

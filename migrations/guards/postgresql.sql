@@ -250,6 +250,15 @@ CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line FOR EACH ROW EX
 CREATE TRIGGER guard_mail_line_truncate BEFORE TRUNCATE ON mail_line EXECUTE FUNCTION guard_append_only()
 -- end
 
+-- What the archive confirmed stays on record.
+CREATE TRIGGER guard_receipt BEFORE UPDATE OR DELETE ON receipt FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_receipt_line BEFORE UPDATE OR DELETE ON receipt_line
+FOR EACH ROW EXECUTE FUNCTION guard_append_only()
+-- end
+CREATE TRIGGER guard_receipt_line_truncate BEFORE TRUNCATE ON receipt_line EXECUTE FUNCTION guard_append_only()
+-- end
+
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
 CREATE FUNCTION guard_frame_sequence_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN

@@ -182,6 +182,20 @@ CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line
 BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
 -- end
 
+-- What the archive confirmed stays on record.
+CREATE TRIGGER guard_receipt_update BEFORE UPDATE ON receipt
+BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
+-- end
+CREATE TRIGGER guard_receipt_delete BEFORE DELETE ON receipt
+BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
+-- end
+CREATE TRIGGER guard_receipt_line_update BEFORE UPDATE ON receipt_line
+BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
+-- end
+CREATE TRIGGER guard_receipt_line_delete BEFORE DELETE ON receipt_line
+BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
+-- end
+
 -- The counter skips ahead or gives back its own tail; it never meets a number that is taken.
 CREATE TRIGGER guard_frame_sequence_update BEFORE UPDATE ON frame_sequence
 WHEN EXISTS (SELECT 1 FROM frame_id WHERE prefix = NEW.prefix AND number >= NEW.next_number)

@@ -1,4 +1,6 @@
-"""Manifests that were mailed, line by line, so that none is sent twice and nobody takes back what was given out.
+"""Manifests that were mailed, line by line, and what the archive confirms to have.
+
+So none is sent twice, and nobody takes back what was given out.
 
 Revision ID: 0005
 Revises: 0004
@@ -45,9 +47,31 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("mail_id", "position", name=op.f("pk_mail_line")),
     )
     op.create_index(op.f("ix_mail_line_frame_id"), "mail_line", ["frame_id"])
+    op.create_table(
+        "receipt",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("read_us", sa.BigInteger(), nullable=False),
+        sa.Column("name", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("sha256", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_receipt")),
+        sa.UniqueConstraint("sha256", name=op.f("uq_receipt_sha256")),
+    )
+    op.create_table(
+        "receipt_line",
+        sa.Column("receipt_id", sa.Integer(), nullable=False),
+        sa.Column("frame_id", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("identity", sqlmodel.sql.sqltypes.AutoString(), nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.Column("sha256", sqlmodel.sql.sqltypes.AutoString(), nullable=True),
+        sa.ForeignKeyConstraint(["receipt_id"], ["receipt.id"], name=op.f("fk_receipt_line_receipt_id_receipt")),
+        sa.PrimaryKeyConstraint("receipt_id", "frame_id", name=op.f("pk_receipt_line")),
+    )
+    op.create_index(op.f("ix_receipt_line_frame_id"), "receipt_line", ["frame_id"])
 
 
 def downgrade() -> None:
     """Take the schema back to the revision before."""
+    op.drop_table("receipt_line")
+    op.drop_table("receipt")
     op.drop_table("mail_line")
     op.drop_table("mail")

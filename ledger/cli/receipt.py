@@ -1,0 +1,38 @@
+"""``ledger receipt``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ledger.cli.common import AsJson, app, open_store, read_config, show_json
+from ledger.report import counted, printable
+
+
+@app.command(epilog="Example: ledger receipt confirmed_20260102.csv")
+def receipt(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What the archive confirms: frame IDs, sizes, SHA-256.")],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Compare what the archive says that it has with what was sent; what agrees is confirmed, on record.
+
+    Lines of frame ID (or file name), size in bytes and, if the archive says, SHA-256, separated by | , ; or tabs. Exit
+    1 if a frame is unknown, differs, or was mailed and is not confirmed.
+    """
+    from ledger.receipt import receive
+
+    config = read_config()
+    with open_store(config, changes=True) as store:
+        found = receive(store, config, file)
+    if as_json:
+        show_json(found.as_json())
+    else:
+        typer.echo(f"confirmed: {counted(len(found.confirmed), 'product')}")
+        for frame_id in found.unknown:
+            typer.echo(f"  unknown      {frame_id}: no product was sent under this frame ID")
+        for frame_id, what in found.differing:
+            typer.echo(printable(f"  DIFFERING    {frame_id}: {what}"))
+        for frame_id in found.missing:
+            typer.echo(f"  missing      {frame_id}: mailed, and not confirmed yet")
+    raise typer.Exit(0 if found.succeeded else 1)

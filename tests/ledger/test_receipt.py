@@ -1,0 +1,168 @@
+"""`ledger receipt`: what the archive confirms is compared with what was sent, and put on record."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+
+from ledger import inquiry, mailing
+from ledger.errors import BadInput, StateError
+from ledger.flow import flows
+from ledger.receipt import read_receipt, receive
+
+HASH = "0123456789abcdef" * 4
+
+
+@pytest.fixture
+def sent(sqlite_world):
+    return prepare(sqlite_world)
+
+
+def prepare(world):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    mailing.send(world.machine(), [world.night()])
+    return world
+
+
+def products(world):
+    return world.query(
+        "SELECT frame_id, size_bytes, sha256 FROM frame_id"
+        " JOIN file ON file.identity = frame_id.identity ORDER BY frame_id"
+    )
+
+
+def take(world, *lines):
+    path = world.folder / "receipt.csv"
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return receive(world.store(), world.config, path)
+
+
+# a receipt, read
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"VMPA00000001|123|{HASH}\n",
+        f"VMPA00000001,123,{HASH}\r\n",
+        f"VMPA00000001;123;{HASH}",
+        f"VMPA00000001\t123\t{HASH.upper()}\n",
+        f"FRAMEID|SIZE|SHA256\nVMPA00000001|123|{HASH}\n",
+        f"\ufeffid,bytes,sum\n\n{HASH},123,/archive/a/VMPA00000001.fits.fz\n",
+        f'"VMPA00000001" , "123" , "{HASH}", "2026-01-02"\n',
+    ],
+)
+def test_forms_of_a_receipt(content):
+    (line,) = read_receipt(content.encode(), "VMPA")
+    assert line[1:] == ("VMPA00000001", 123, HASH)
+
+
+def test_sizes_and_hashes_may_be_missing():
+    lines = read_receipt(f"VMPA00000001\nVMPA00000002|5\nVMPA00000003|{HASH}\n".encode(), "VMPA")
+    assert [line[2:] for line in lines] == [(None, None), (5, None), (None, HASH)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "no line"),
+        (b"\n\n", "no line"),
+        (b"frame|size\n", "no line"),
+        (b"\xff\xfe", "not text"),
+        (b"VMPA00000001|1\nVMPB00000002|2\n", "line 2"),
+        (b"VMPA00000001|1|2\n", "line 1"),
+        (b"VMPA00000001|VMPA00000002|2\n", "line 1"),
+        (b"VMPA00000001|1\nVMPA00000001|1\n", "line 1 too"),
+        (b"VMPA00000001|1111111111111111111111\n", "line 1"),
+        (b"VMPA000000011|1\nVMPA00000001|1\nrest\n", "line 3"),
+    ],
+)
+def test_what_is_no_receipt(content, message):
+    with pytest.raises(BadInput, match=message):
+        read_receipt(content, "VMPA")
+
+
+@given(st.binary(max_size=300) | st.text('VMPA0123456789|,;\t\n\r\0"x.', max_size=300).map(str.encode))
+def test_whatever_comes_is_read_or_refused(content):
+    refused = ""
+    try:
+        lines = read_receipt(content, "VMPA")
+    except BadInput as exc:
+        refused = str(exc)
+    assert refused.isprintable()
+    assert refused or len({line.frame_id for line in lines}) == len(lines) > 0
+
+
+# and compared
+
+
+def test_all_of_it_is_confirmed(sent):
+    rows = products(sent)
+    found = take(sent, *(f"{frame_id}|{size}|{sha256}" for frame_id, size, sha256 in rows))
+    assert found.confirmed == [frame_id for frame_id, _, _ in rows]
+    assert found.succeeded
+    (night,) = inquiry.status(sent.store(), sent.config, flows(sent.config))
+    assert night.confirmed == len(rows) > 1
+
+
+def test_what_is_unknown_differs_or_is_missing_is_told(sent):
+    rows = products(sent)
+    found = take(
+        sent, f"{rows[0][0]}|{rows[0][1]}", f"{rows[1][0]}|{rows[1][1] + 1}", f"{rows[2][0]}|{HASH}", "VMPA00099999|5"
+    )
+    assert found.confirmed == [rows[0][0]]
+    assert found.unknown == ["VMPA00099999"]
+    assert [frame_id for frame_id, _ in found.differing] == [rows[1][0], rows[2][0]]
+    assert found.missing == [frame_id for frame_id, _, _ in rows[1:]]
+    assert not found.succeeded
+    rest = take(sent, *(f"{frame_id}|{size}" for frame_id, size, _ in rows[1:]))
+    assert rest.missing == []
+    assert rest.succeeded
+
+
+def test_a_frame_id_alone_confirms_nothing(sent):
+    found = take(sent, products(sent)[0][0])
+    assert found.confirmed == []
+    assert "neither" in found.differing[0][1]
+
+
+def test_what_was_not_sent_is_unknown(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    sqlite_world.advance(to="identified")
+    assert take(sqlite_world, "VMPA00000001|5").unknown == ["VMPA00000001"]
+
+
+def test_a_receipt_is_read_once(sent):
+    line = "{}|{}".format(*products(sent)[0])
+    take(sent, line)
+    with pytest.raises(BadInput, match="on record"):
+        take(sent, line)
+    assert sent.query("SELECT count(*) FROM receipt_line") == [(1,)]
+
+
+def test_of_a_bad_receipt_nothing_is_taken(sent):
+    with pytest.raises(BadInput, match="line 2"):
+        take(sent, "{}|{}".format(*products(sent)[0]), "nonsense")
+    assert sent.query("SELECT count(*) FROM receipt") == [(0,)]
+
+
+def test_what_is_confirmed_does_not_change(world):
+    prepare(world)
+    take(world, "{}|{}".format(*products(world)[0]))
+    for statement in ("DELETE FROM receipt", "DELETE FROM receipt_line", "UPDATE receipt_line SET size_bytes = 1"):
+        with pytest.raises(StateError, match=r"receipt on record|append-only"), world.store().write() as session:
+            session.execute(text(statement))
+
+
+def test_the_command(sent):
+    path = sent.folder / "confirmed.csv"
+    path.write_text("".join(f"{frame_id},{size}\n" for frame_id, size, _ in products(sent)[:-1]))
+    done = sent.run("receipt", str(path), "--json")
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["missing"] == [products(sent)[-1][0]]
+    assert sent.run("receipt", str(path)).returncode == 2
+    assert sent.run("receipt", "nowhere.csv").returncode == 2
+    assert "confirmed" in sent.run("status").stdout
