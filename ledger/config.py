@@ -11,6 +11,7 @@ import re
 import string
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -36,6 +37,9 @@ _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError,
 
 #: ``[user@]host:/folder``; neither name may begin as an option of ssh does.
 _REMOTE = re.compile(r"(?:([\w.][\w.-]*)@)?([\w.][\w.-]*|\[[0-9A-Fa-f:.%\w]+\]):(/.*)", re.ASCII)
+
+#: Two times of day.
+_WINDOW = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
 
 #: What the templates of a mail may name.
 MAIL_FIELDS = frozenset({"instrument", "date", "dates", "host", "ip", "count", "bytes", "name", "missing"})
@@ -97,7 +101,23 @@ class Transfer(_Block):
     """Where products go."""
 
     destination: Path
+    window: str | None = None
     ssh: Ssh = Ssh()
+
+    @field_validator("window")
+    @classmethod
+    def _times(cls, value: str | None) -> str | None:
+        if value is not None and (not (match := _WINDOW.fullmatch(value)) or match[1] == match[2]):
+            raise ValueError('expected two times of day, UT, in quotes, such as "18:00-06:00"')
+        return value
+
+    def is_open(self, now_us: int) -> bool:
+        """Whether products may be sent at a time (UNIX, microseconds)."""
+        if self.window is None:
+            return True
+        begin, _, end = self.window.partition("-")
+        now = datetime.fromtimestamp(now_us / 1e6, tz=UTC).strftime("%H:%M")
+        return begin <= now < end if begin < end else now >= begin or now < end
 
 
 class Smtp(_Block):
@@ -633,6 +653,8 @@ def _absolute(config: Config, base: Path) -> Config:
         url = url.set(database=str(place(Path(str(url.database)))))
     files = {name: getattr(config.transfer.ssh, name) for name in ("identity_file", "known_hosts")}
     ssh = config.transfer.ssh.model_copy(update={name: path and place(path) for name, path in files.items()})
+    sent_to = destination(config.transfer.destination)
+    transfer = config.transfer.model_copy(update={"destination": sent_to, "ssh": ssh})
     smtp, mail = config.mail.smtp, config.mail
     smtp = smtp.model_copy(update={"ca_file": smtp.ca_file and place(smtp.ca_file)})
     mail = mail.model_copy(update={"folder": place(mail.folder), "sendmail": place(mail.sendmail), "smtp": smtp})
@@ -642,7 +664,7 @@ def _absolute(config: Config, base: Path) -> Config:
             "database": Database(url=url.render_as_string(hide_password=False)),
             "archive": pipeline(config.archive),
             "engineering": pipeline(config.engineering),
-            "transfer": Transfer(destination=destination(config.transfer.destination), ssh=ssh),
+            "transfer": transfer,
             "log": place(config.log),
             "backup": config.backup.model_copy(update={"folder": place(config.backup.folder)}),
             "instrument": replace(config.instrument, dictionary=dictionary),

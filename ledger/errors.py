@@ -80,6 +80,10 @@ class NotReady(LedgerError):
     """Something else has to happen first."""
 
 
+class NotNow(NotReady):
+    """Nothing is wrong: it is not the time of day."""
+
+
 class Irreversible(LedgerError):
     """Undoing would destroy what is not ours or cannot be made again."""
 

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.config import Config, load_stages
-from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.errors import BadInput, LedgerError, NotNow, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
@@ -383,6 +383,7 @@ class Machine:
             now_us = self.store.clock() if is_patient else None
             self._move(steps, segment, works, now_us)
         except NotReady as exc:
+            steps.result.is_waiting = isinstance(exc, NotNow)
             return str(exc)
         return None
 

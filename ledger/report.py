@@ -95,6 +95,8 @@ class Result:
         Things worth telling, summed over the night.
     stopped : str or None
         Why the run ended before its goal.
+    is_waiting : bool
+        Whether that is only because it is not the time of day.
     states : Counter
         Products in each state at the end.
     """
@@ -109,6 +111,7 @@ class Result:
     settled: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
     stopped: str | None = None
+    is_waiting: bool = False
     states: Counter[str] = field(default_factory=Counter)
 
     @property

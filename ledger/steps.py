@@ -16,9 +16,10 @@ from pathlib import Path
 
 from ledger import durable
 from ledger.book import Book, Failure, Move
+from ledger.clock import show_us
 from ledger.config import Config, LoadedStage
 from ledger.engine import Timed, timed
-from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotReady
+from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
 from ledger.flow import Direction, Step
 from ledger.report import Reporter, Result, Stop
 from ledger.rows import Work
@@ -278,7 +279,18 @@ class Steps:
         for batch in _batches(ready, step):
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
+            if direction == "forward" and step.needs_copy:
+                self._keep_window()
             self._batch(step, direction, batch, placed)
+
+    def _keep_window(self) -> None:
+        """Refuse to send products at another time of day than they may be sent at."""
+        now_us = self.book.store.clock()
+        if not self.config.transfer.is_open(now_us):
+            raise NotNow(
+                f"products are sent from {self.config.transfer.window} UT (transfer.window), and it is"
+                f" {show_us(now_us)[11:16]}; `ledger catch-up` goes on then"
+            )
 
     def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str]) -> None:
         verb, was_torn = step.verb(direction), self.is_torn

@@ -5,7 +5,9 @@ import shutil
 import pytest
 
 from ledger import backup, doctor
+from ledger.catch_up import catch_up
 from ledger.deep_audit import audit_deeply
+from ledger.errors import ConfigError
 from ledger.numbers import numbers_on_disk
 from ledger.rebuild import rebuild
 from tests.ledger.test_audit import violations
@@ -67,6 +69,39 @@ def test_copies_on_this_machine_are_not_taken_for_those_there(afar):
     done = afar.run("advance", "--date", DATE)
     assert done.returncode == 2
     assert "127.0.0.1:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("window", "is_open"),
+    [("07:00-09:00", True), ("09:00-07:00", False), ("08:01-10:00", False), ("22:00-08:01", True)],
+)
+def test_products_are_sent_within_the_window(sqlite_world, window, is_open):
+    sqlite_world.data["transfer"]["window"] = window
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))  # it is 08:00
+    result = sqlite_world.advance()
+    assert result.succeeded is is_open
+    assert set(result.states) == {"manifested" if is_open else "compressed"}
+    sqlite_world.data["transfer"]["window"] = None
+    assert sqlite_world.advance().succeeded
+
+
+def test_catch_up_waits_for_the_window_in_silence(sqlite_world):
+    sqlite_world.data["transfer"]["window"] = "08:01-10:00"
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    ((_, result),) = catch_up(sqlite_world.machine())
+    assert result.is_waiting
+    assert list(catch_up(sqlite_world.machine())) == []
+    sqlite_world.now_us += 60_000_000
+    ((_, result),) = catch_up(sqlite_world.machine())
+    assert result.succeeded
+    assert set(result.states) == {"manifested"}
+
+
+@pytest.mark.parametrize("window", ["8-9", "08:00-24:00", "08:00-08:00", "night"])
+def test_a_window_is_two_times(sqlite_world, window):
+    sqlite_world.data["transfer"]["window"] = window
+    with pytest.raises(ConfigError, match=r"transfer\.window"):
+        _ = sqlite_world.config
 
 
 def test_numbers_in_use_there_are_seen(afar):
