@@ -402,6 +402,22 @@ class Book:
                 + [{"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}],
             )
 
+    def recalled(self, works: Sequence[Work], failures: Mapping[str, str]) -> None:
+        """Record that files of products were brought back from the destination, or why not, by identity."""
+        with self.store.write(self.lease.check) as session:
+            self.entry(
+                session,
+                [
+                    {
+                        "identity": work.product.identity,
+                        "name": work.product.frame_id or work.product.name,
+                        "event": "unrecalled" if work.product.identity in failures else "recalled",
+                        "detail": {"error": reason} if (reason := failures.get(work.product.identity)) else {},
+                    }
+                    for work in works
+                ],
+            )
+
     def found(self, names: Mapping[int, Sequence[str]]) -> None:
         """Record which files products were found to have, by row, in a state that has none."""
         with self.store.write(self.lease.check) as session:

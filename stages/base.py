@@ -507,7 +507,9 @@ class Stage(Protocol):
         fresh evidence of the products' copies at the destination, and the failures; nothing is written;
     ``verify_night(*, job, params)`` and ``repair(*, job, params) -> Outcome``
         the same for what a night has there beside its products, and copying again what is not proven
-        (:mod:`stages.transferred`).
+        (:mod:`stages.transferred`);
+    ``recall(*, job, params) -> Outcome``
+        the files of the job's products, brought back from the destination.
     """
 
     def forward(self, *, job: Job, params: Any) -> Outcome:

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from stages import proof
-from stages.base import BadInput, Irreversible, Job, Retry, StageError
+from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry, StageError
 from stages.transport import Copy, Group, Proven
 
 #: What the system refuses for one file and may grant for the next.
@@ -58,6 +58,10 @@ class Local:
     def withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:
         """Remove copies that are provably ours."""
         return self._each(groups, _withdraw, gives_up=False)
+
+    def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
+        """Bring copies back as temporaries, and prove them."""
+        return self._each(groups, partial(_fetch, folder))
 
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
         """Return the sizes of files there, in bytes."""
@@ -128,6 +132,21 @@ def _prove(group: Group) -> Proven:
         for copy in group
         if copy.sha256 or copy.source.exists()
     )
+
+
+def _fetch(folder: Path, group: Group) -> list[Path]:
+    temporaries = []
+    for copy in group:
+        with proof.or_retry(copy.final):
+            if not copy.final.is_file():
+                raise BadInput(f"{str(copy.final)!r}: found no file, expected a copy; it cannot be brought back")
+        temporary = folder / f"{TEMPORARY_PREFIX}{copy.source.name}"
+        try:
+            proof.copy_proven(copy.final, temporary, sha256=copy.sha256)
+        except BadInput as exc:
+            raise BadInput(f"{str(copy.final)!r}: not brought back: {exc}") from exc
+        temporaries.append(temporary)
+    return temporaries
 
 
 def _withdraw(group: Group) -> str | None:

@@ -130,6 +130,34 @@ class Remote:
         except Retry as exc:
             return [exc for _ in groups]
 
+    def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
+        """Bring copies back as temporaries, and prove them."""
+        results = _Results(groups)
+        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as name:
+            relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
+            at = {copy: Path(name) / path for copy, path in relative.items()}
+            self._rsync(list(relative.values()), f"{self._target}:{self._destination}/", f"{name}/")
+            for copy in results.copies:
+                if not at[copy].is_file():
+                    results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
+                    continue
+                with proof.or_retry(at[copy]):
+                    found = proof.digest(at[copy], from_disk=True)
+                if found.sha256 != copy.sha256:
+                    what = f"'{self._at(copy.final)}': found SHA-256 {found.sha256}, expected {copy.sha256}"
+                    results.fail(copy, BadInput(f"{what}; not brought back"))
+            fetched: list[list[Path] | StageError] = []
+            for group, result in zip(groups, results.of_groups(), strict=True):
+                if isinstance(result, StageError):
+                    fetched.append(result)
+                    continue
+                final = [folder / f"{TEMPORARY_PREFIX}{copy.source.name}" for copy in group]
+                for copy, temporary in zip(group, final, strict=True):
+                    with proof.or_retry(temporary):
+                        at[copy].replace(temporary)
+                fetched.append(final)
+        return fetched
+
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
         """Return the sizes of files there, in bytes."""
         answers = self._ask([("look", path) for path in paths])
@@ -221,7 +249,8 @@ class Remote:
         at = {copy: incoming / path for copy, path in relative.items()}
         for attempt in range(proof.ATTEMPTS):
             wanted = [copy for copy in results.missing() if copy.source.exists()]
-            self._rsync([relative[copy] for copy in wanted], incoming, is_forced=attempt > 0)
+            ours, theirs = f"{self._night}/", f"{self._target}:{incoming}/"
+            self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
             for copy in self._proven(results, wanted, at):
                 if results.found[copy].sha256 != (copy.sha256 or _expected(copy)):
                     self._refuse_changed(results, copy)
@@ -247,19 +276,25 @@ class Remote:
             )
         results.arrived[copy] = arrived
 
-    def _rsync(self, names: Sequence[Path], incoming: Path, *, is_forced: bool) -> None:
+    @property
+    def _target(self) -> str:
+        """Return the host as rsync takes it."""
+        host = self._shell.host
+        name = f"[{host.name}]" if ":" in host.name else host.name
+        return f"{host.user}@{name}" if host.user else name
+
+    def _rsync(self, names: Sequence[Path], source: str, target: str, *, is_forced: bool = False) -> None:
+        """Bring files, named from `source`, to the same names from `target`."""
         if not names:
             return
         shell = self._shell
         limit = [f"--bwlimit={shell.host.limit_kib_s}"] if shell.host.limit_kib_s else []
         forced = ["--ignore-times", "--whole-file"] if is_forced else []
         remote = " ".join(f"'{word.replace(chr(39), chr(39) * 2)}'" for word in shell.command())
-        name = f"[{shell.host.name}]" if ":" in shell.host.name else shell.host.name
-        target = f"{shell.host.user}@{name}" if shell.host.user else name
         with tempfile.TemporaryFile() as errors:
             try:
                 done = subprocess.run(
-                    [*RSYNC, *limit, *forced, f"--rsh={remote}", "--", f"{self._night}/", f"{target}:{incoming}/"],
+                    [*RSYNC, *limit, *forced, f"--rsh={remote}", "--", source, target],
                     input=b"".join(bytes(name) + b"\0" for name in names),
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
@@ -270,7 +305,7 @@ class Remote:
                 raise Retry(f"rsync cannot be run ({exc}); expected it on PATH; install it") from exc
             if done.returncode not in {0, *_IN_PART}:
                 raise Retry(
-                    f"'{self._at(incoming.parent)}': rsync ended with {done.returncode} ({last_line(errors)}); what"
+                    f"'{self._at(self._destination)}': rsync ended with {done.returncode} ({last_line(errors)}); what"
                     " arrived is kept, and it is tried again"
                 )
 

@@ -229,6 +229,36 @@ def repair(*, job: Job, params: Parameters) -> Outcome:
     return Outcome()
 
 
+def recall(*, job: Job, params: Parameters) -> Outcome:
+    """Bring the files of the job's products back from the destination, proven on arrival.
+
+    A product that cannot be proven is in the outcome's failures.
+
+    Raises
+    ------
+    BadInput
+        If there is no destination.
+    Retry
+        If it cannot be read, or the night's folder not be written.
+    """
+    groups, failures = _groups(job, _destination(job) / job.folder.name)
+    outputs: dict[Path, Path] = {}
+    whole = []
+    for product, group in groups:
+        if all(copy.sha256 for copy in group):
+            whole.append((product, group))
+        else:
+            failures[product.identity] = f"{product.name}: of one of its files no SHA-256 is on record to prove it by"
+    with transport_of(job, in_flight=params.in_flight) as there:
+        results = there.fetch([group for _, group in whole], job.folder)
+    for (product, group), result in zip(whole, results, strict=True):
+        if isinstance(result, StageError):
+            failures[product.identity] = str(result)
+        else:
+            outputs.update((copy.source, temporary) for copy, temporary in zip(group, result, strict=True))
+    return Outcome(outputs=outputs, failures=failures)
+
+
 def _night_names(job: Job, params: Parameters) -> list[PurePath]:
     """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
     names = (*_own(job), *_also(job, params), *map(PurePath, job.manifests))

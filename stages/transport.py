@@ -62,6 +62,9 @@ class Transport(AbstractContextManager["Transport"], Protocol):
         Nothing is raised: what is gone must be told.
         """
 
+    def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
+        """Bring copies back into a folder here, as temporaries, and prove them; each must have a hash on record."""
+
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
         """Return the sizes of files there, in bytes; None for what is no file."""
 

@@ -1,0 +1,124 @@
+"""Products whose files here are missing or damaged are brought back from the destination, proven."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ledger import durable
+from ledger.errors import BadInput, Interrupted, NotReady
+from ledger.flow import Step
+from ledger.machine import Machine
+from ledger.rows import Work
+from ledger.scan import NightFolder, reading
+from ledger.steps import Steps, translated
+from stages import proof
+
+#: Products that are brought back between two looks at whether to stop.
+BATCH = 64
+
+
+@dataclass(slots=True)
+class Recalled:
+    """What was brought back of one night.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    whole : int
+        Products whose files are here, with the bytes that are on record.
+    brought : list of str
+        Those whose files were brought back.
+    failed : list
+        Those whose files could not be: name and reason.
+    """
+
+    pipeline: str
+    date: str
+    whole: int = 0
+    brought: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "pipeline": self.pipeline,
+            "date": self.date,
+            "whole": self.whole,
+            "brought": self.brought,
+            "failed": [{"file": name, "reason": reason} for name, reason in self.failed],
+        }
+
+
+def recall(machine: Machine, folder: NightFolder) -> Recalled:
+    """Bring back what is missing or damaged of a night's products; what is whole is not touched.
+
+    Parameters
+    ----------
+    machine : Machine
+        The ledger.
+    folder : NightFolder
+        The night.
+
+    Raises
+    ------
+    BadInput
+        If no product of the night has been sent, or the destination is not there.
+    NotReady
+        If the destination cannot be read, or the night not be written.
+    Busy, Interrupted
+        Before the next batch.
+    """
+    flow = machine.flows[folder.pipeline]
+    step = next((s for s in flow.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, "recall")), None)
+    if step is None or machine.store.find_night(folder.pipeline, folder.date) is None:
+        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
+    found = Recalled(folder.pipeline, folder.date)
+    with machine.holding(folder, "recall", {}) as (steps, result):
+        machine.check_copies(steps)
+        works = machine.store.works(steps.book.night)
+        sent = [work for work in works if flow.position(work.state) >= flow.position(step.state)]
+        if not sent:
+            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+        steps.make_folder()
+        steps.reporter.phase("recall", len(sent))
+        for start in range(0, len(sent), BATCH):
+            if steps.stop.signal_number is not None:
+                raise Interrupted(steps.stop.signal_number)
+            batch = sent[start : start + BATCH]
+            _bring_back(steps, step, [work for work in batch if not _is_whole(steps, work)], found)
+            steps.reporter.advance(len(batch))
+        found.whole = len(sent) - len(found.brought) - len(found.failed)
+        result.failed = list(found.failed)
+    return found
+
+
+def _is_whole(steps: Steps, work: Work) -> bool:
+    """Whether the files of a product are here, with the bytes that are on record."""
+    product = work.product
+    for name, sha256 in zip(product.files, (product.sha256, product.timing_sha256), strict=False):
+        path = steps.product_folder / name
+        with reading(path):
+            if not path.is_file() or path.is_symlink() or proof.digest(path).sha256 != sha256:
+                return False
+    return True
+
+
+def _bring_back(steps: Steps, step: Step, works: Sequence[Work], found: Recalled) -> None:
+    if not works:
+        return
+    loaded = steps.stages[step.state]
+    with translated():
+        outcome = loaded.stage.recall(job=steps.job(works), params=loaded.params)  # type: ignore[attr-defined]
+    steps.book.lease.confirm()
+    try:
+        durable.put_in_place(outcome, steps.config.permissions.group)
+    except OSError as exc:
+        raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
+    steps.book.recalled(works, outcome.failures)
+    for work in works:
+        name = work.product.frame_id or work.product.name
+        if reason := outcome.failures.get(work.product.identity):
+            found.failed.append((name, reason))
+        else:
+            found.brought.append(name)
