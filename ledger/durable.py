@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stages.base import BadInput, Outcome, Rewrite
+from stages.base import TEMPORARY_PREFIX, BadInput, Outcome, Rewrite
 
 
 def put_in_place(outcome: Outcome, group: str | None = None) -> None:
@@ -68,10 +68,13 @@ def _rewrite(rewrite: Rewrite) -> None:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove files that are superseded; what is gone already is fine."""
+    """Remove files that are superseded, and temporary folders; what is gone already is fine."""
     folders = set()
     for path in paths:
-        path.unlink(missing_ok=True)
+        if path.name.startswith(TEMPORARY_PREFIX) and path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
         folders.add(path.parent)
     for folder in folders:
         if folder.is_dir():

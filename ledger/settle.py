@@ -19,6 +19,7 @@ from ledger.flow import Direction, Step
 from ledger.rows import Work
 from ledger.steps import Steps
 from stages import base
+from stages.remote import RECALLED
 
 
 class Remedy(StrEnum):
@@ -204,7 +205,7 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
             is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
             is_stray = folder == steps.product_folder and path.name in possible - expected
             is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
-            if (is_temporary or is_stray) and (is_link or not path.is_dir()):
+            if (is_temporary or is_stray) and (is_link or not path.is_dir() or path.name == RECALLED):
                 strays.append(path)
     return strays
 

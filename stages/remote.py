@@ -7,9 +7,11 @@ earlier calls brought, whole or in part, is taken over, so a broken connection c
 
 import re
 import secrets
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +24,9 @@ from stages.transport import Copy, Group, Proven
 
 #: Folders in the night's folder there into which rsync writes.
 INCOMING = f"{TEMPORARY_PREFIX}incoming-"
+
+#: Folder in a product folder here into which rsync brings files back.
+RECALLED = f"{TEMPORARY_PREFIX}recalled"
 
 #: As a plain copy of what is listed, of content and not of links; resumable; quiet for five minutes at most.
 RSYNC = (
@@ -133,9 +138,9 @@ class Remote:
     def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
         """Bring copies back as temporaries, and prove them."""
         results = _Results(groups)
-        with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as name:
+        with _new_folder(folder / RECALLED) as name:
             relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
-            at = {copy: Path(name) / path for copy, path in relative.items()}
+            at = {copy: name / path for copy, path in relative.items()}
             self._rsync(list(relative.values()), f"{self._target}:{self._destination}/", f"{name}/")
             for copy in results.copies:
                 if not at[copy].is_file():
@@ -346,6 +351,19 @@ class Remote:
                 f" copy, left alone; copy it back over {str(copy.source)!r} first"
             )
         return None
+
+
+@contextmanager
+def _new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder for a while; what a killed call left of it goes first."""
+    with proof.or_retry(folder):
+        if folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
 
 
 def names_at(host: Host, folder: Path) -> set[str]:

@@ -7,6 +7,7 @@ import pytest
 
 from ledger.errors import BadInput, NotReady
 from ledger.recall import recall
+from stages.remote import RECALLED
 from tests.ledger.test_audit import violations
 from tests.ledger.test_verify import cubes, sent
 from tests.stages.test_remote import DAMAGES, replace_bytes
@@ -65,6 +66,22 @@ def test_a_damaged_file_stays_where_there_is_no_better(sent):
     content = (here(sent) / path.name).read_bytes()
     assert bring_back(sent).failed
     assert (here(sent) / path.name).read_bytes() == content
+
+
+def test_what_a_killed_recall_left_goes(sent):
+    before = sent.tree()
+    (here(sent) / cubes(sent)[0].name).unlink()
+    left = here(sent) / RECALLED / "vgen2"
+    left.mkdir(parents=True)
+    (left / cubes(sent)[0].name).write_bytes(b"half")
+    (here(sent) / f".ledger-{cubes(sent)[0].name}").write_bytes(b"half")
+    assert bring_back(sent).failed == []
+    shutil.rmtree(left.parent, ignore_errors=True)
+    assert sent.tree() == before
+    left.mkdir(parents=True)
+    (left / "any").write_bytes(b"half")
+    assert sent.rollback().succeeded
+    assert not here(sent).exists()
 
 
 def test_a_destination_that_is_gone_is_told(sent):
