@@ -120,6 +120,18 @@ class Transfer(_Block):
         return begin <= now < end if begin < end else now >= begin or now < end
 
 
+def refuse_address(address: str) -> None:
+    """Refuse what is no mail address.
+
+    Raises
+    ------
+    ValueError
+        If it is none, or more than one.
+    """
+    if not re.fullmatch(r"[^\s@<>,;:]+@[^\s@<>,;:]+", address) or not address.isprintable():
+        raise ValueError(f"not an address: {address!r}; expected name@host")
+
+
 class Smtp(_Block):
     """A server that takes mails. The password is not kept here: `ledger.mail` says where."""
 
@@ -148,8 +160,7 @@ class Mail(_Block):
     @classmethod
     def _addresses(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
         for address in (value,) if isinstance(value, str) else value or ():
-            if not re.fullmatch(r"[^\s@<>,;:]+@[^\s@<>,;:]+", address) or not address.isprintable():
-                raise ValueError(f"not an address: {address!r}; expected name@host")
+            refuse_address(address)
         return value
 
     @field_validator("subject", "text")
@@ -168,6 +179,27 @@ class Mail(_Block):
     def _outside(cls, value: str | None) -> str | None:
         if value is not None and ipaddress.ip_address(value).is_loopback:
             raise ValueError("a loopback address; expected the one by which others reach the host")
+        return value
+
+
+class Notify(_Block):
+    """Who is told of trouble, and how."""
+
+    command: tuple[str, ...] = ()
+    recipients: tuple[str, ...] = ()
+    kinds: tuple[Literal["failed", "quarantined", "space", "mismatch"], ...] = (
+        "failed",
+        "quarantined",
+        "space",
+        "mismatch",
+    )
+    hours: float = Field(default=6, ge=0, strict=True, allow_inf_nan=False)
+
+    @field_validator("recipients")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for address in value:
+            refuse_address(address)
         return value
 
 
@@ -256,6 +288,7 @@ class Config(_Block):
     engineering: Pipeline | None = None
     transfer: Transfer
     mail: Mail = Mail()
+    notify: Notify = Notify()
     ids: Ids = Ids()
     engine: Engine = Engine()
     settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
@@ -515,6 +548,11 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
     roots = [str(_mapping(data.get(name)).get("root")) for name in PIPELINES if data.get(name)]
     if len(set(roots)) != len(roots):
         yield Fault("engineering.root", f"the same root as archive: {roots[0]!r}", "give each pipeline its own")
+    notify, mail = _mapping(data.get("notify")), _mapping(data.get("mail"))
+    if notify.get("recipients") and (mail.get("transport", "eml") == "eml" or not mail.get("sender")):
+        yield Fault(
+            "notify.recipients", "nobody sends them mail", "set mail.transport to smtp or sendmail, and mail.sender"
+        )
     prefix = _mapping(data.get("instrument")).get("prefix", "VMPA")
     if not re.fullmatch(r"[A-Z]{3}[A-DF-Z]", str(prefix)):  # E marks exposure IDs
         yield Fault("instrument.prefix", f"expected four capital letters, the last not E: found {prefix!r}")

@@ -62,6 +62,7 @@ class Machine:
         self.stop = stop or Stop()
         self.flows = flows(config)
         self.stages = load_stages(config)
+        self.results: list[Result] = []  # of all runs, for who is to be told of trouble
         store.open()
         store.check_declared(self.flows.values())
 
@@ -206,7 +207,8 @@ class Machine:
             If another run holds it.
         """
         flow = self.flows[folder.pipeline]
-        result = Result(folder.pipeline, folder.date)
+        result = Result(folder.pipeline, folder.date, command=command)
+        self.results.append(result)
         night = self.store.night(folder.pipeline, folder.root, folder.date)
         run_id = self.store.begin_run(command, {"date": folder.date, "pipeline": folder.pipeline, **arguments})
         status, in_order = 3, True  # a bug, unless it turns out otherwise
@@ -376,6 +378,7 @@ class Machine:
             if first is flow.steps[1] and flow.numbering is not None:
                 self.look(steps.folder, steps.book.night, works, final=final, late_reason=late_reason)
             if short := space.shortfall(self.config, steps.folder, self.need(flow, works, target)):
+                steps.result.is_short = True
                 return short
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)

@@ -9,7 +9,7 @@ import smtplib
 import socket
 import ssl
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
@@ -18,6 +18,7 @@ from ledger import durable
 from ledger.config import Config
 from ledger.config import Mail as MailConfig
 from ledger.errors import BadInput, NotReady
+from ledger.report import printable
 from stages.base import TEMPORARY_PREFIX
 
 #: Seconds that a server may be silent.
@@ -88,10 +89,31 @@ def send(config: Config, message: EmailMessage, name: str) -> Path | None:
     if mail.transport == "smtp":
         _by_smtp(mail, message)
     elif mail.transport == "sendmail":
-        _by_sendmail(mail, message)
+        _by_sendmail(mail, message, mail.recipients)
     else:
         return _as_file(mail, message, name)
     return None
+
+
+def send_text(config: Config, recipients: Sequence[str], subject: str, text: str) -> None:
+    """Send a plain text.
+
+    Raises
+    ------
+    NotSent, Unknown
+        As `send`.
+    """
+    message = EmailMessage()
+    message["Subject"] = printable(subject)
+    message["From"] = str(config.mail.sender)
+    message["To"] = ", ".join(recipients)
+    message["Date"] = formatdate()
+    message["Message-ID"] = make_msgid(domain=str(config.mail.sender).rpartition("@")[2])
+    message.set_content(text)
+    if config.mail.transport == "smtp":
+        _by_smtp(config.mail, message)
+    else:
+        _by_sendmail(config.mail, message, recipients)
 
 
 def _by_smtp(mail: MailConfig, message: EmailMessage) -> None:
@@ -165,8 +187,8 @@ def _password(server: str, user: str) -> str:
     return known[2]
 
 
-def _by_sendmail(mail: MailConfig, message: EmailMessage) -> None:
-    command = [str(mail.sendmail), "-i", "-f", str(mail.sender), "--", *mail.recipients]
+def _by_sendmail(mail: MailConfig, message: EmailMessage, recipients: Sequence[str]) -> None:
+    command = [str(mail.sendmail), "-i", "-f", str(mail.sender), "--", *recipients]
     try:
         done = subprocess.run(command, input=message.as_bytes(), capture_output=True, check=False, timeout=TIMEOUT_S)
     except subprocess.TimeoutExpired as exc:

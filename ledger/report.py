@@ -95,6 +95,10 @@ class Result:
         Things worth telling, summed over the night.
     stopped : str or None
         Why the run ended before its goal.
+    command : str
+        That the run was of.
+    is_short : bool
+        Whether it ended because there is too little room.
     is_waiting : bool
         Whether that is only because it is not the time of day.
     states : Counter
@@ -111,6 +115,8 @@ class Result:
     settled: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
     stopped: str | None = None
+    command: str = ""
+    is_short: bool = False
     is_waiting: bool = False
     states: Counter[str] = field(default_factory=Counter)
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.errors import BadInput
+from ledger.errors import BadInput, LedgerError
 from ledger.report import Reporter, Result, Stop, counted, printable
 
 if TYPE_CHECKING:
@@ -110,7 +110,15 @@ def open_machine(jobs: int | None = None, *, quiet: bool = False) -> Iterator["M
 
     config = read_config()
     with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
-        yield Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
+        machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
+        yield machine
+        if config.notify.command or config.notify.recipients:
+            from ledger.notify import notify
+
+            try:
+                notify(store, config, machine.results)
+            except LedgerError as exc:  # the work is done
+                reporter.say(f"ledger: {exc}")
 
 
 @contextmanager
