@@ -94,7 +94,7 @@ place() {
 }
 drop() { if out=$(rm -f "$2" 2>&1); then echo "$1 done"; else failed "$1" "$out"; fi; }
 prune() { if [ -d "$2" ]; then rmdir "$2" 2>/dev/null || :; fi; echo "$1 done"; }
-flush() { if sync -f "$2" 2>/dev/null || sync; then echo "$1 done"; else failed "$1" 'sync failed'; fi; }
+flush() { if sync "$2" 2>/dev/null || sync; then echo "$1 done"; else failed "$1" 'sync failed'; fi; }
 names() {
     if out=$(cd "$2" 2>&1 && find . ! -name . -prune -print0 | od -An -v -tx1 | tr -d ' \n'); then
         printf '%s done %s\n' "$1" "$out"

@@ -9,7 +9,7 @@ from ledger.errors import BadInput, NotReady
 from ledger.recall import recall
 from stages.remote import RECALLED
 from tests.ledger.test_audit import violations
-from tests.ledger.test_verify import cubes, sent
+from tests.ledger.test_verify import cubes, everywhere, sent
 from tests.stages.test_remote import DAMAGES, replace_bytes
 from tests.world import DATE
 
@@ -24,8 +24,7 @@ def here(world):
     return world.folder / "archive" / DATE / "vgen2"
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("ending", [".fits.fz", ".txt"])
+@pytest.mark.parametrize(("ending", "damage"), [*((".fits.fz", damage) for damage in DAMAGES), (".txt", "corrupt")])
 def test_what_is_damaged_comes_back(sent, damage, ending):
     before = sent.tree()
     stem = cubes(sent)[1].name.removesuffix(".fits.fz")
@@ -38,6 +37,7 @@ def test_what_is_damaged_comes_back(sent, damage, ending):
     assert bring_back(sent).brought == []
 
 
+@everywhere
 def test_a_whole_folder_comes_back_and_the_night_can_be_rolled_back(sent):
     before = sent.tree()
     for path in here(sent).glob("VMPA*"):
@@ -48,6 +48,7 @@ def test_a_whole_folder_comes_back_and_the_night_can_be_rolled_back(sent):
     assert sent.rollback().succeeded
 
 
+@everywhere
 @pytest.mark.parametrize("damage", ["missing", "same size and time"])
 def test_bytes_that_are_not_right_do_not_come_back(sent, damage):
     path = cubes(sent)[0]
@@ -68,6 +69,7 @@ def test_a_damaged_file_stays_where_there_is_no_better(sent):
     assert (here(sent) / path.name).read_bytes() == content
 
 
+@everywhere
 def test_what_a_killed_recall_left_goes(sent):
     before = sent.tree()
     (here(sent) / cubes(sent)[0].name).unlink()

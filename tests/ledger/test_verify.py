@@ -12,12 +12,14 @@ from tests.ledger.test_audit import violations
 from tests.stages.test_remote import DAMAGES
 from tests.world import DATE
 
+everywhere = pytest.mark.parametrize("sent", ["here", "afar"], indirect=True)
 
-@pytest.fixture(params=["here", "afar"])
+
+@pytest.fixture
 def sent(request, sqlite_world):
     """A world with a night that was sent, to this machine or to another one."""
     world = sqlite_world
-    if request.param == "afar":
+    if getattr(request, "param", "here") == "afar":
         world.send_afar(request.getfixturevalue("sshd"))
     world.simulate(scale=0.02, scenario=("pdi",))
     assert world.advance().succeeded
@@ -37,6 +39,7 @@ def proofs(world):
     return world.query("SELECT identity, max(proven_us), count(*) FROM copy GROUP BY identity ORDER BY identity")
 
 
+@everywhere
 def test_each_look_is_a_fresh_proof(sent):
     n_products = len(cubes(sent))
     found = look(sent)
@@ -47,7 +50,9 @@ def test_each_look_is_a_fresh_proof(sent):
     assert violations(sent) == []
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    ("sent", "damage"), [*(("here", damage) for damage in DAMAGES), ("afar", "same size and time")], indirect=["sent"]
+)
 def test_a_bad_copy_is_told_and_copied_again(sent, damage):
     path = cubes(sent)[1]
     content = path.read_bytes()
@@ -65,8 +70,16 @@ def test_a_bad_copy_is_told_and_copied_again(sent, damage):
     assert look(sent).repaired == []
 
 
-@pytest.mark.parametrize("name", ["SHA256SUMS", "vgen2/lineage.tsv", f"manifest_VMP_{DATE}.csv"])
-@pytest.mark.parametrize("damage", ["corrupt", "missing"])
+@pytest.mark.parametrize(
+    ("sent", "name", "damage"),
+    [
+        ("here", "SHA256SUMS", "corrupt"),
+        ("here", "vgen2/lineage.tsv", "missing"),
+        ("here", f"manifest_VMP_{DATE}.csv", "corrupt"),
+        ("afar", f"manifest_VMP_{DATE}.csv", "missing"),
+    ],
+    indirect=["sent"],
+)
 def test_the_nights_own_files_are_looked_at_too(sent, name, damage):
     path = sent.destination / DATE / name
     content = path.read_bytes()
@@ -77,6 +90,7 @@ def test_the_nights_own_files_are_looked_at_too(sent, name, damage):
     assert path.read_bytes() == content
 
 
+@everywhere
 def test_what_was_not_sent_is_told_and_left(sent):
     for name in ("notes", "vgen2/VMPA99999999.fits.fz"):
         (sent.destination / DATE / name).write_text("not ours")
@@ -86,6 +100,7 @@ def test_what_was_not_sent_is_told_and_left(sent):
     assert (sent.destination / DATE / "notes").read_text() == "not ours"
 
 
+@everywhere
 def test_a_copy_cannot_be_repaired_from_a_bad_file(sent):
     path = cubes(sent)[0]
     ours = sent.folder / "archive" / DATE / "vgen2" / path.name
@@ -96,6 +111,7 @@ def test_a_copy_cannot_be_repaired_from_a_bad_file(sent):
     assert not path.exists()
 
 
+@everywhere
 def test_a_destination_that_is_gone_says_nothing_of_copies(sent):
     before = proofs(sent)
     shutil.move(sent.destination, sent.folder / "away")
