@@ -15,7 +15,7 @@ from ledger import durable, mail
 from ledger.clock import show_us
 from ledger.errors import BadInput, NotReady
 from ledger.machine import Machine
-from ledger.mailed import standing
+from ledger.mailed import mailed
 from ledger.models import Entry, Mail, MailLine, Manifest, ManifestLine, Night
 from ledger.report import counted
 from ledger.scan import NightFolder
@@ -115,7 +115,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
     with _holding(machine, folders) as nights:
         listing = _listing(machine, nights, is_partial=is_partial)
         if not is_again:
-            listing = _not_mailed(machine, listing)
+            listing = _not_mailed(machine, nights, listing)
         content = listing.content
         message = mail.compose(config, _values(machine, listing, nights), listing.name, content)
         if listing.missing and "{missing" not in config.mail.text + config.mail.subject:
@@ -240,7 +240,7 @@ def _recorded(store: Store, night: Night) -> dict[str, Line]:
         return {row.identity: Line(row.identity, row.frame_id, row.path, row.size_bytes) for row in rows}
 
 
-def _not_mailed(machine: Machine, listing: Listing) -> Listing:
+def _not_mailed(machine: Machine, nights: Sequence[Steps], listing: Listing) -> Listing:
     """Return what of a listing was not mailed yet.
 
     Raises
@@ -248,8 +248,7 @@ def _not_mailed(machine: Machine, listing: Listing) -> Listing:
     BadInput
         If all of it was.
     """
-    with machine.store.read() as session:
-        known = {line.frame_id: found for found, line in session.execute(standing())}
+    known = {line.frame_id: found for steps in nights for found, line in mailed(machine.store, steps.book.night)}
     new = tuple(line for line in listing.lines if line.frame_id not in known)
     before = {known[line.frame_id].id: known[line.frame_id] for line in listing.lines if line.frame_id in known}
     if not before:

@@ -92,7 +92,7 @@ class Remote:
         lying = dict(zip(results.copies, self._look(results.copies), strict=True))
         may_replace = {copy: may for group, may in zip(groups, replaceable, strict=True) for copy in group}
         for copy in self._proven(results, [copy for copy in results.copies if _looks_copied(copy, lying[copy])]):
-            if results.found[copy].sha256 != _expected(copy):
+            if results.found[copy].sha256 != results.expected(copy):
                 del results.found[copy]  # to be copied again
         for copy in results.missing():
             if lying[copy].word == "folder":
@@ -115,13 +115,13 @@ class Remote:
         known = [[copy for copy in group if copy.sha256 or copy.source.exists()] for group in groups]
         results = _Results(known)
         for copy in self._proven(results, results.copies):
-            found = results.found[copy]
-            if found.sha256 != _expected(copy):
+            found, expected = results.found[copy].sha256, results.expected(copy)
+            if found != expected:
                 results.fail(
                     copy,
                     BadInput(
-                        f"'{self._at(copy.final)}': found SHA-256 {found.sha256}, expected {_expected(copy)}; the copy"
-                        " is damaged; copy it again (`ledger verify --repair`)"
+                        f"'{self._at(copy.final)}': found SHA-256 {found}, expected {expected}; the copy is damaged;"
+                        " copy it again (`ledger verify --repair`)"
                     ),
                 )
         for copy in results.missing():
@@ -257,10 +257,10 @@ class Remote:
             ours, theirs = f"{self._night}/", f"{self._target}:{incoming}/"
             self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
             for copy in self._proven(results, wanted, at):
-                if results.found[copy].sha256 != (copy.sha256 or _expected(copy)):
+                if results.found[copy].sha256 != results.expected(copy):
                     self._refuse_changed(results, copy)
         for copy in results.missing():
-            results.fail(copy, _not_brought(copy, self._at(copy.final)))
+            results.fail(copy, _not_brought(copy, self._at(copy.final), results.arrived.get(copy)))
         arrived = [copy for copy in copies if copy in results.found and not results.is_failed(copy)]
         calls = [("place", at[copy], copy.final, "" if may_replace[copy] else "once") for copy in arrived]
         self._ask(calls)
@@ -269,9 +269,9 @@ class Remote:
 
     def _refuse_changed(self, results: "_Results", copy: Copy) -> None:
         """Deal with a file that did not arrive as it should be: because it is another one here, or on the way."""
-        arrived = results.found.pop(copy)
-        here = proof.source_digest(copy.source)
-        if copy.sha256 not in (None, here.sha256):
+        results.arrived[copy] = results.found.pop(copy)
+        here = results.source(copy)
+        if here is not None and copy.sha256 not in (None, here.sha256):
             results.fail(
                 copy,
                 BadInput(
@@ -279,7 +279,6 @@ class Remote:
                     " it was compressed: not copied; roll it back and advance it again"
                 ),
             )
-        results.arrived[copy] = arrived
 
     @property
     def _target(self) -> str:
@@ -420,6 +419,21 @@ class _Results:
         """Let the group of a copy fail; its first error is told."""
         self._failures.setdefault(self._group_of[copy], error)
 
+    def source(self, copy: Copy) -> Digest | None:
+        """Return the digest of a file here; None if it cannot be read, which is its group's failure."""
+        try:
+            return proof.source_digest(copy.source)
+        except BadInput as exc:
+            self.fail(copy, exc)
+            return None
+
+    def expected(self, copy: Copy) -> str | None:
+        """Return what a copy must hash to: what is on record, else what its source has."""
+        if copy.sha256 is not None:
+            return copy.sha256
+        here = self.source(copy)
+        return None if here is None else here.sha256
+
     def is_failed(self, copy: Copy) -> bool:
         """Whether its group has failed."""
         return self._group_of[copy] in self._failures
@@ -436,23 +450,19 @@ class _Results:
         ]
 
 
-def _expected(copy: Copy) -> str:
-    """Return what a copy must hash to: what is on record, else what its source has."""
-    return copy.sha256 or proof.source_digest(copy.source).sha256
-
-
 def _looks_copied(copy: Copy, there: Answer) -> bool:
     with proof.or_bad_input(copy.source):
         return there.word == "file" and copy.source.exists() and int(there.text) == copy.source.stat().st_size
 
 
-def _not_brought(copy: Copy, final: str) -> StageError:
+def _not_brought(copy: Copy, final: str, arrived: Digest | None) -> StageError:
     if not copy.source.exists():
         return BadInput(
             f"cannot read {str(copy.source)!r}: no such file; expected a readable file; copy it back from the"
             " destination, or roll the night back to raw and advance it again"
         )
-    return BadInput(f"'{final}': the copy did not arrive right {proof.ATTEMPTS} times; check the disk there")
+    what = "nothing" if arrived is None else f"SHA-256 {arrived.sha256} ({arrived.size_bytes} bytes)"
+    return BadInput(f"'{final}': {what} arrived, {proof.ATTEMPTS} times; check the disk there")
 
 
 def _digest(text: str) -> Digest:

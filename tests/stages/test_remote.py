@@ -184,6 +184,15 @@ def test_source_of_other_bytes_is_not_given_a_name(there, base):
     assert not list((base / DATE).glob(f"{TEMPORARY_PREFIX}*"))
 
 
+def test_a_further_file_that_cannot_be_read_fails_its_product_alone(there):
+    further = there.folder / f"{there.products[0].name}.png"
+    further.mkdir()  # in place of a file
+    products = (dataclasses.replace(there.products[0], files=(*there.products[0].files, further.name)),)
+    outcome = forward(dataclasses.replace(there, products=(*products, *there.products[1:])))
+    assert list(outcome.failures) == [there.products[0].identity]
+    assert len(outcome.evidence) == 2
+
+
 def test_missing_source_fails_alone(there):
     (there.folder / there.products[0].files[0]).unlink()
     assert list(forward(there).failures) == [there.products[0].identity]
