@@ -260,5 +260,7 @@ def _astropy_value(image: bytes) -> Any:
     try:
         value = Card.fromstring(image).value
     except (VerifyError, ValueError) as exc:
-        raise BadInput(f"card {image.rstrip().decode()!r} has no value that FITS knows: {exc}") from exc
+        raise BadInput(
+            f"card {image.rstrip().decode(errors='backslashreplace')!r} has no value that FITS knows: {exc}"
+        ) from exc
     return None if isinstance(value, Undefined) else value

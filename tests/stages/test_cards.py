@@ -77,3 +77,9 @@ def test_what_cannot_be_read_may_be_tried_again(tmp_path):
         read_header(tmp_path / "gone.fits")
     with pytest.raises(BadInput, match=f"{tmp_path}: not a file"):
         read_header(tmp_path)
+
+
+def test_bytes_that_are_no_text_are_told():
+    header = make_header("WRONG   = 1").replace(b"WRONG   = 1", b"WRONG   = \xff")
+    with pytest.raises(BadInput, match=r"\\xff"):
+        values(header, ["WRONG"])
