@@ -7,6 +7,7 @@ that can be looked at as it is, and is put back by `restore` into SQLite or Post
 import re
 import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -22,12 +23,12 @@ from ledger import durable, schema
 from ledger.config import Config
 from ledger.database import connect, parse_url
 from ledger.errors import BadInput, LedgerError, NotReady
-from ledger.models import Entry, Run
+from ledger.models import Entry
 from ledger.numbers import numbers_on_disk
 from ledger.scan import reading
 from ledger.sequence import standing
 from ledger.store import Store
-from ledger.tables import copy_rows, set_counters
+from ledger.tables import REVISION_TABLE, copy_rows, set_counters
 from stages import proof
 from stages.base import TEMPORARY_PREFIX, Host, StageError
 from stages.remote import Remote
@@ -41,6 +42,10 @@ FOLDER_AT_DESTINATION = ".ledger"
 
 _NAME = re.compile(r"ledger-(\d{12})-(\d{8}T\d{6}Z)\.db")
 _TIME = "%Y%m%dT%H%M%SZ"
+_COUNT_RUNS = text("SELECT count(*) FROM run")
+
+#: How long a restoration waits for others to close the database, seconds.
+ALONE_TIMEOUT_S = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -146,6 +151,11 @@ def _send(config: Config, host: Host, home: Path, name: str) -> None:
         there.sync_folder(folder)
         backups = sorted(found for each in there.names(folder) if (found := _read_name(folder / each)) is not None)
         there.remove([backup.path for backup in _outlived(config, backups)])
+
+
+def _remove_database(path: Path) -> None:
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
 @contextmanager
@@ -286,60 +296,109 @@ def replacing(config: Config) -> Iterator[Path]:
     Raises
     ------
     BadInput
-        If that database has rows.
+        If that database has rows, or is no ledger's.
     NotReady
-        If it cannot be written.
+        If somebody has it open, or it cannot be written.
     """
     url = parse_url(config.database.url)
-    _refuse_rows(url)
     is_sqlite = url.get_backend_name() == "sqlite"
     home = Path(str(url.database)).parent if is_sqlite else config.backup.folder
-    temporary = home / f"{TEMPORARY_PREFIX}restore.db"
     with _told(home):
         home.mkdir(parents=True, exist_ok=True)
-        _remove_database(temporary)  # of one that was killed
+    _refuse_rows(url)
+    with _told(home):
+        folder = Path(tempfile.mkdtemp(prefix=f"{TEMPORARY_PREFIX}restore-", dir=home))
     try:
-        yield temporary
-        _refuse_rows(url)  # somebody may have begun a ledger meanwhile
+        made = folder / "ledger.db"
+        yield made
+        with closing(sqlite3.connect(made)) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")  # one file, whole by itself
         with _told(home):
-            with closing(sqlite3.connect(temporary)) as made:
-                made.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            if is_sqlite:
-                durable.sync_file(temporary)
-                durable.replace(temporary, Path(str(url.database)))
-            else:
-                _load(temporary, url)
+            _load(made, url)
     finally:
-        _remove_database(temporary)
-
-
-def _remove_database(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
+        shutil.rmtree(folder)
 
 
 def _refuse_rows(url: URL) -> None:
     """Refuse to put a backup over a database that has anything in it."""
     if url.get_backend_name() == "sqlite":
         path = Path(str(url.database))
-        there = [p for p in (path, path.with_name(path.name + "-wal")) if p.exists()]
-        if not there:
-            return
-        if not path.exists():
-            raise BadInput(f"{there[0]}: the journal of a database that is gone; expected none; move it away")
+        if path.exists() or _journals(path):
+            with _alone(path):
+                return
+        return
     engine = connect(url)
     try:
-        if schema.revision(engine) is None:
-            return
-        with Session(engine) as session:
-            n_runs = session.execute(select(func.count()).select_from(Run)).scalar()
+        if schema.revision(engine) is not None:
+            with engine.connect() as connection:
+                _refuse_runs(connection.execute(_COUNT_RUNS).scalar(), url.render_as_string(hide_password=True))
     finally:
         engine.dispose()
+
+
+def _refuse_runs(n_runs: int | None, shown: str) -> None:
     if n_runs:
-        shown = url.render_as_string(hide_password=True)
         raise BadInput(
             f"database {shown} has {n_runs} runs on record: expected none, as it would be replaced; move it away first"
         )
+
+
+def _journals(path: Path) -> list[Path]:
+    """Return the files of an SQLite database beside it that would be played into one of its name."""
+    journals = (path.with_name(path.name + suffix) for suffix in ("-wal", "-journal"))
+    return [journal for journal in journals if journal.exists()]
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection to an SQLite file without rows, made if it is not there, that nobody else may open meanwhile.
+
+    Raises
+    ------
+    BadInput
+        If it has rows, or is no ledger's.
+    NotReady
+        If somebody has it open.
+    """
+    if not path.exists() and (journals := _journals(path)):
+        raise BadInput(f"{journals[0]}: the journal of a database that is gone; expected none; move it away")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"database {str(path)!r} is no file; expected one, or none; check database.url")
+    with closing(sqlite3.connect(path, timeout=ALONE_TIMEOUT_S, isolation_level=None)) as connection:
+        _lock(connection, path)
+        yield connection
+
+
+def _lock(connection: sqlite3.Connection, path: Path) -> None:
+    """Lock an SQLite file without rows until its connection is closed."""
+    try:
+        _refuse_tables(connection, path)
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = DELETE")  # plays a journal in, and needs to be alone
+        connection.execute("BEGIN EXCLUSIVE")
+        _refuse_tables(connection, path)
+        connection.execute("COMMIT")
+    except sqlite3.OperationalError as exc:
+        raise NotReady(
+            f"database {str(path)!r}: {exc}; expected that nobody has it open; end what uses it, and run the same"
+            " command again"
+        ) from exc
+    except sqlite3.DatabaseError as exc:
+        raise BadInput(
+            f"database {str(path)!r} is damaged, or no database ({exc}): it is left alone; move it away, and run the"
+            " same command again"
+        ) from exc
+
+
+def _refuse_tables(connection: sqlite3.Connection, path: Path) -> None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and REVISION_TABLE not in tables:
+        raise BadInput(
+            f"database {str(path)!r} has tables, and is no ledger's ({min(tables)!r} is one): it is left alone;"
+            " expected none; check database.url"
+        )
+    if "run" in tables:
+        _refuse_runs(connection.execute(_COUNT_RUNS.text).fetchone()[0], str(path))
 
 
 def _bring_up(file: Path, path: Path) -> None:
@@ -356,11 +415,22 @@ def _bring_up(file: Path, path: Path) -> None:
         schema.upgrade(engine)
 
 
-def _load(path: Path, url: URL) -> None:
+def _load(made: Path, url: URL) -> None:
+    """Put all of a ledger into the configured database in one transaction, unless somebody began one meanwhile."""
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database))
+        with _alone(path) as target:
+            with closing(sqlite3.connect(made)) as source:
+                source.backup(target)
+            _check(target, path)
+        durable.sync_folder(path.parent)
+        return
     engine = connect(url)
     try:
         schema.upgrade(engine)
-        with _engine_of(path) as ours, ours.connect() as source, engine.connect() as target:
+        with _engine_of(made) as ours, ours.connect() as source, engine.connect() as target:
+            target.execute(text("LOCK TABLE run IN ACCESS EXCLUSIVE MODE"))
+            _refuse_runs(target.execute(_COUNT_RUNS).scalar(), url.render_as_string(hide_password=True))
             for table in ("edge", "state"):  # declared by `ledger init`; they come with the backup
                 target.execute(text(f"DELETE FROM {table}"))  # noqa: S608  names of ours
             copy_rows(source, target)
@@ -401,17 +471,18 @@ def note_beyond(session: Session, store: Store, config: Config, entry: Entry) ->
     return newest
 
 
-def next_number(config: Config, prefix: str) -> int:
-    """Return the next number as of the newest backup that can be read; 1 without any."""
-    for backup in reversed(found(config)):
+def next_number(config: Config, prefix: str) -> int | None:
+    """Return the highest next number of all backups that can be read; None if none can."""
+    known = []
+    for backup in found(config):
         try:
             with closing(sqlite3.connect(f"{backup.path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
                 query = "SELECT next_number FROM frame_sequence WHERE prefix = ?"
                 row = connection.execute(query, (prefix,)).fetchone()
         except sqlite3.Error:
-            continue  # damaged: an older one says less, and is still true
-        return int(row[0]) if row else 1
-    return 1
+            continue  # damaged: the others say less, and are still true
+        known.append(int(row[0]) if row else 1)
+    return max(known, default=None)
 
 
 def why_outdated(store: Store, config: Config) -> str | None:

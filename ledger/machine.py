@@ -1,5 +1,6 @@
 """The machine: takes a night forward to a state, or back to one, and settles what dead runs left."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -502,6 +503,13 @@ class Machine:
     def _revert(self, steps: Steps, target: str) -> None:
         """Take all products back to `target`, quarantined ones too."""
         flow = steps.book.flow
+        if unproven := _unproven(steps, target):
+            steps.result.stopped = (
+                f"{str(steps.product_folder / unproven[0])!r} is of a product whose files are not proven, and left"
+                f" alone ({counted(len(unproven), 'file')} of such products): expected none on the way to {target}; see"
+                " `ledger quarantine list`, and move them away"
+            )
+            return
         for segment in reversed(flow.segments(flow.last)):
             undone = [s for s in segment if flow.position(s.state) > flow.position(target)]
             works = self.store.works(steps.book.night)
@@ -529,6 +537,16 @@ class Machine:
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
         if not any(work.product.files for work in self.store.works(steps.book.night)):
             steps.remove_folder()
+
+
+def _unproven(steps: Steps, target: str) -> list[str]:
+    """Return the files of products that have none by their state: `ledger rebuild` leaves what it cannot prove."""
+    flow = steps.book.flow
+    if flow.position(target) >= flow.position(flow.born):
+        return []
+    works = (work for work in steps.book.store.works(steps.book.night) if work.state == flow.born)
+    names = (name for work in works for name in work.product.files)
+    return [name for name in names if os.path.lexists(steps.product_folder / name)]
 
 
 def _at(host: str, path: str | Path) -> str:

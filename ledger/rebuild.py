@@ -5,8 +5,7 @@ what its own files prove (`stages.recognition`), and its copy at the destination
 database of its own, which takes its place at the end as a whole.
 """
 
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.engine import URL
@@ -18,21 +17,22 @@ from ledger.errors import BadInput
 from ledger.flow import Flow, flows
 from ledger.machine import Machine
 from ledger.models import Entry
-from ledger.numbers import DIGITS
-from ledger.rebuild_files import names_at, names_in, read_night
+from ledger.rebuild_files import dates_at, names_at, names_in, numbered, read_night
 from ledger.rebuild_ids import restore_ids
 from ledger.rebuild_states import restore_states
 from ledger.report import Reporter, Result, Stop, counted
 from ledger.reservation import refuse_unmounted
 from ledger.scan import NightFolder, has_raws, nights_on_disk
-from ledger.sequence import standing
+from ledger.sequence import LAST_NUMBER, frame_id_of, standing
 from ledger.store import Store
 
 #: What no file tells.
 LOST = (
     "the history: when and by which run anything was done, and earlier failures",
     "frame IDs that no file has: of products that were rolled back, or not identified yet; they get new ones",
-    "why nights were excluded, frame IDs are late, products were discarded or their IDs withdrawn",
+    "which nights were excluded, and why: exclude them again before anything is numbered (`ledger exclude`)",
+    "which products were discarded: of a numbered night, those without a number are in quarantine now",
+    "which frame IDs were withdrawn, and why others are late",
     "which manifests were mailed (`ledger manifest --send` would mail them again), and what the archive confirmed",
     "where `ledger ids start --from` began, and what is left of blocks that were handed out",
 )
@@ -48,13 +48,13 @@ class Rebuilt:
         Of each night; ``stopped`` says why its products are not in the ledger.
     frame_ids : int
         How many products have theirs.
-    next_id : str or None
-        The frame ID that is given next; None if there is none to give.
+    lowest_id : str or None
+        The lowest that may be given next, for all that is on disk and in backups; None if there is none.
     """
 
     nights: list[Result]
     frame_ids: int
-    next_id: str | None
+    lowest_id: str | None
 
     @property
     def succeeded(self) -> bool:
@@ -82,8 +82,8 @@ def rebuild(
     Raises
     ------
     BadInput
-        If the database has rows, a root or destination is missing, products are at the destination only, or two files
-        carry the same frame ID; then there is no database, as before.
+        If the database has rows, a root or destination is missing, products of a night that is here are at the
+        destination only, or two files carry the same frame ID; then there is no database, as before.
     NotReady
         If something cannot be read, or the database not be written.
     Interrupted
@@ -98,23 +98,40 @@ def rebuild(
             folders = list(_folders(machine))
             for folder in folders:
                 _refuse_missing(config, machine.flows[folder.pipeline], folder)
+            gone = list(_gone(machine, folders))
             nights = [read_night(machine, folder) for folder in folders]
-            n_ids = restore_ids(machine, nights)
+            left = [night.folder for night in nights if night.told.stopped and _is_numbered(machine, night.folder)]
+            n_ids = restore_ids(machine, nights, [folder.date for folder in (*left, *gone)])
             results = [restore_states(machine, night) for night in nights]
+            results += [_hold(machine, folder) for folder in gone]
             with store.recorded("rebuild", {}) as (session, run_id):
                 entry = Entry(run_id=run_id, name="ledger", event="rebuilt", at_us=0, detail={"nights": len(nights)})
                 backup.note_beyond(session, store, config, entry)
-                next_id = standing(session, config).next_id
+                counter = standing(session, config).counter
         finally:
             store.close()
-    return Rebuilt(results, n_ids, next_id)
+    lowest_id = frame_id_of(config.instrument.prefix, counter) if counter <= LAST_NUMBER else None
+    return Rebuilt(sorted(results, key=lambda night: night.date), n_ids, lowest_id)
+
+
+def way_on(config: Config, made: Rebuilt) -> str:
+    """Return the command by which numbering goes on."""
+    if config.ids.authority == "blocks":
+        return "ledger ids reserve --from-file FILE"
+    number = str(made.lowest_id).removeprefix(config.instrument.prefix).lstrip("0")
+    return f"ledger ids start {config.instrument.prefix} {number}"
 
 
 def _refuse_unmounted(config: Config) -> None:
     """Refuse to judge what is on disk where it cannot be seen."""
     refuse_unmounted(config)
     for name, pipeline in config.pipelines.items():
-        if pipeline.root.is_dir() and config.host(name) is None and not config.destination(name).is_dir():
+        if not pipeline.root.is_dir():
+            raise BadInput(
+                f"{name}.root {str(pipeline.root)!r}: no such folder; nights there could not be seen; expected it to be"
+                " there (is the disk mounted?); if there are none, create it"
+            )
+        if config.host(name) is None and not config.destination(name).is_dir():
             raise BadInput(
                 f"{name}.destination {str(config.destination(name))!r}: no such folder; copies there could not be seen;"
                 " expected it to be there (is the disk mounted?)"
@@ -124,9 +141,9 @@ def _refuse_unmounted(config: Config) -> None:
 def _folders(machine: Machine) -> Iterator[NightFolder]:
     """Yield the nights on disk that have raw files or products, oldest first."""
     instrument = machine.config.instrument
-    for name, pipeline in machine.config.pipelines.items():
-        for folder in nights_on_disk(machine.config, name) if pipeline.root.is_dir() else ():
-            if has_raws(folder, instrument) or (folder.path / instrument.product_folder).is_dir():
+    for name in machine.config.pipelines:
+        for folder in nights_on_disk(machine.config, name):
+            if has_raws(folder, instrument) or names_in(folder.path / instrument.product_folder):
                 yield folder
 
 
@@ -136,11 +153,41 @@ def _refuse_missing(config: Config, flow: Flow, folder: NightFolder) -> None:
         return
     here = folder.path / config.instrument.product_folder
     there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
-    numbers = re.compile(rf"{config.instrument.prefix}\d{{{DIGITS}}}\..*")
-    missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbers.fullmatch(name))
+    missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbered(config, [name]))
     if missing:
         raise BadInput(
             f"night {folder.date}: {counted(len(missing), 'file')} of {str(there)!r} ({missing[0]} is one) expected in"
             f" {str(here)!r} too, or their frames would get other frame IDs; copy the folder back (`cp -Rp`), and"
             " rebuild"
         )
+
+
+def _gone(machine: Machine, folders: Sequence[NightFolder]) -> Iterator[NightFolder]:
+    """Yield the nights that have numbered products at the destination, and nothing here."""
+    here = {(folder.pipeline, folder.date) for folder in folders}
+    for name, flow in machine.flows.items():
+        for date in sorted(dates_at(machine.config, name)) if flow.numbering is not None else ():
+            folder = NightFolder(name, machine.config.pipelines[name].root, date)
+            if (name, date) not in here and numbered(machine.config, names_at(machine.config, folder)):
+                yield folder
+
+
+def _is_numbered(machine: Machine, folder: NightFolder) -> bool:
+    """Whether files of a night that is left alone have frame IDs."""
+    if machine.flows[folder.pipeline].numbering is None:
+        return False
+    names = names_in(folder.path / machine.config.instrument.product_folder) | names_at(machine.config, folder)
+    return bool(numbered(machine.config, names))
+
+
+def _hold(machine: Machine, folder: NightFolder) -> Result:
+    """Exclude a night that is at the destination only: its frames would get other frame IDs if they came back."""
+    there = machine.config.destination(folder.pipeline) / folder.date
+    reason = f"its products are at {str(there)!r} only, and not in this ledger since `ledger rebuild`"
+    machine.store.exclude(folder.pipeline, folder.root, folder.date, reason)
+    told = Result(folder.pipeline, folder.date)
+    told.stopped = (
+        f"excluded, as its products are at {str(there)!r} only: its frames keep their IDs there, and get no others; to"
+        f" have it in the ledger, bring raw files and products back to {str(folder.path)!r}, and rebuild"
+    )
+    return told

@@ -1,8 +1,8 @@
 """What the files of a night tell of it, for a ledger that is made anew: its products, their states and numbers."""
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,15 +14,15 @@ from ledger.errors import BadInput, Interrupted, NotReady
 from ledger.machine import Machine
 from ledger.numbers import DIGITS
 from ledger.report import Result, counted
-from ledger.rows import order_key, to_raw
-from ledger.scan import NightFolder, reading
+from ledger.rows import to_raw
+from ledger.scan import NightFolder, is_date, reading
 from ledger.sequence import frame_id_of
 from ledger.steps import Steps, translated
 from stages import base, proof, remote
 from stages.base import Product
 from stages.consolidated import read_lineage, timing_sha256
 from stages.files import read_small
-from stages.recognition import Mark, Recognised, recognise
+from stages.recognition import Mark, Recognised, is_numbered, recognise
 from stages.synced import identity_of
 from stages.transferred import LINEAGE, SUMS
 
@@ -54,6 +54,8 @@ class NightFiles:
 def names_in(folder: Path) -> set[str]:
     """Return the names of a folder, without temporaries; none if it is not there."""
     with reading(folder):
+        if folder.is_symlink():
+            folder.stat()  # a link to nothing is a disk that is not there, not a night without products
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     return {name for name in found if not name.startswith(".")}
 
@@ -66,6 +68,17 @@ def names_at(config: Config, folder: NightFolder) -> set[str]:
         return names_in(there)
     with translated():
         return {name for name in remote.names_at(host, there) if not name.startswith(".")}
+
+
+def dates_at(config: Config, pipeline: str) -> set[str]:
+    """Return the dates that a destination has folders of."""
+    there, host = config.destination(pipeline), config.host(pipeline)
+    if host is None:
+        names = names_in(there)
+    else:
+        with translated():
+            names = remote.names_at(host, there)
+    return {name for name in names if len(name) == 8 and is_date(name)}
 
 
 def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
@@ -127,8 +140,8 @@ def _recognise(steps: Steps, products: Sequence[Product]) -> dict[str, Found]:
     """Return what is found of each product, by identity."""
     files = names_in(steps.product_folder)
     hashes = _each(steps, "timing", [(timing_sha256, {"product": product}) for product in products])
-    named = _numbers(steps, products, hashes, files)
     marks, sums = _marks(steps), _sums(steps)
+    named = _numbers(steps, products, hashes, files, marks)
     job = steps.job()
     calls = []
     for product, sha256 in zip(products, hashes, strict=True):
@@ -189,13 +202,23 @@ def _sums(steps: Steps) -> dict[str, str]:
     return {Path(name).name: sha256 for sha256, name in lines}
 
 
+def numbered(config: Config, names: Iterable[str]) -> set[int]:
+    """Return the numbers of frame IDs that files are named by."""
+    pattern = re.compile(rf"{config.instrument.prefix}(\d{{{DIGITS}}})\..*")
+    return {int(match[1]) for name in names if (match := pattern.fullmatch(name))}
+
+
 def _numbers(
-    steps: Steps, products: Sequence[Product], hashes: Sequence[str | base.BadInput], files: set[str]
+    steps: Steps,
+    products: Sequence[Product],
+    hashes: Sequence[str | base.BadInput],
+    files: set[str],
+    marks: Sequence[Mark],
 ) -> dict[str, int]:
     """Return the numbers that files of the night have, by the identity of the product that they belong to.
 
-    A txt is the product's own wherever it lies. A number whose txt is gone or damaged belongs to the product that
-    its place in the order says, if that is beyond doubt.
+    A txt is the product's own wherever it lies. A number whose txt is gone or damaged belongs to the product whose
+    header its cube has.
 
     Raises
     ------
@@ -205,40 +228,32 @@ def _numbers(
     if steps.book.flow.numbering is None:
         return {}
     prefix = steps.config.instrument.prefix
-    numbers = re.compile(rf"{prefix}(\d{{{DIGITS}}})\..*")
-    on_disk = {int(match[1]) for name in files if (match := numbers.fullmatch(name))}
+    on_disk = numbered(steps.config, files)
     of_hash = defaultdict(list)
     for number in sorted(on_disk):
         path = steps.product_folder / f"{frame_id_of(prefix, number)}.txt"
         if path.is_file():
             with reading(path):
                 of_hash[proof.digest(path).sha256].append(number)
+    n_products = Counter(sha256 for sha256 in hashes if isinstance(sha256, str))
     found: dict[str, int] = {}
     for product, sha256 in zip(products, hashes, strict=True):
-        if isinstance(sha256, str) and len(of_hash[sha256]) == 1:
+        if isinstance(sha256, str) and len(of_hash[sha256]) == n_products[sha256] == 1:
             found[product.identity] = of_hash[sha256][0]
-    left = on_disk - set(found.values())
-    found |= _inferred(products, found, left)
+    job = steps.job()
+    for number in sorted(on_disk - set(found.values())):
+        frame_id = frame_id_of(prefix, number)
+        for product in (product for product in products if product.identity not in found):
+            with translated():
+                is_its = is_numbered(replace(job, products=(replace(product, frame_id=frame_id),)), marks)
+            if is_its:
+                found[product.identity] = number
+                break
     if unclaimed := on_disk - set(found.values()):
         first = frame_id_of(prefix, min(unclaimed))
         raise BadInput(
             f"night {steps.folder.date}: {counted(len(unclaimed), 'frame ID')} ({first} is one) in"
-            f" {str(steps.product_folder)!r} expected to belong to one product each, by txt or by place in the order;"
-            " bring their files back from the destination, or move them away, and rebuild"
+            f" {str(steps.product_folder)!r} expected to belong to one product each, by txt or by header; bring their"
+            " files back from the destination, or move them away, and rebuild"
         )
-    return found
-
-
-def _inferred(products: Sequence[Product], numbers: Mapping[str, int], left: set[int]) -> dict[str, int]:
-    """Return which of the numbers that are left are whose: products of one pairing were numbered in a row."""
-    together = defaultdict(list)
-    for product in sorted(products, key=order_key):
-        together[product.parts[0].raw.supplement].append(product.identity)
-    found: dict[str, int] = {}
-    for identities in together.values():
-        offsets = {numbers[identity] - rank for rank, identity in enumerate(identities) if identity in numbers}
-        if len(offsets) == 1:
-            offset = offsets.pop()
-            ranks = {identity: offset + rank for rank, identity in enumerate(identities) if identity not in numbers}
-            found |= {identity: number for identity, number in ranks.items() if number in left}
     return found

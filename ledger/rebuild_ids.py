@@ -20,8 +20,22 @@ from stages.base import Product
 LATE = "`ledger rebuild` found it out of order; the reason was lost with the database"
 
 
-def restore_ids(machine: Machine, nights: Sequence[NightFiles]) -> int:
-    """Give products their frame IDs back, and the sequence its place; return how many IDs there are."""
+def restore_ids(machine: Machine, nights: Sequence[NightFiles], left: Sequence[str]) -> int:
+    """Give products their frame IDs back, and the sequence its place; return how many IDs there are.
+
+    The sequence yields none until ``ledger ids start``: what it gave to frames that are rolled back, which nights were
+    excluded and which products discarded is on no disk, so somebody has to look first.
+
+    Parameters
+    ----------
+    machine : Machine
+        The ledger.
+    nights : sequence of NightFiles
+        That are in it.
+    left : sequence of str
+        Dates of numbered nights that are not: earlier ones without numbers are left alone too, as their frame IDs
+        would be out of order.
+    """
     config, store = machine.config, machine.store
     prefix = config.instrument.prefix
     owners: dict[int, tuple[NightFiles, Product]] = {}
@@ -35,10 +49,10 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles]) -> int:
                     " expected in one place; find out which is right, move the other away, and rebuild"
                 )
     disk = numbers_on_disk(store, config, remembers=False).within([(1, LAST_NUMBER)])
-    counter = max(disk[0] + 1 if disk else 1, backup.next_number(config, prefix), max(owners, default=0) + 1)
-    if counter > 1:
-        with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
-            _write_ids(session, config, store.clock(), run_id, owners, counter)
+    counter = max(disk[0] + 1 if disk else 1, backup.next_number(config, prefix) or 1, max(owners, default=0) + 1)
+    with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
+        session.add(FrameSequence(prefix=prefix, next_number=counter, from_date=max(left, default=None)))
+        _write_ids(session, config, store.clock(), run_id, owners)
     return len(owners)
 
 
@@ -48,15 +62,13 @@ def _write_ids(
     at_us: int,
     run_id: int,
     owners: Mapping[int, tuple[NightFiles, Product]],
-    counter: int,
 ) -> None:
     prefix = config.instrument.prefix
-    session.add(FrameSequence(prefix=prefix, next_number=counter))
     session.add_all(
         FrameBlock(
             prefix=prefix, first_number=first, last_number=last, authority=config.ids.authority, created_us=at_us
         )
-        for first, last in _blocks(config, runs_of(sorted(owners)), counter)
+        for first, last in runs_of(owners)  # what lies between them is gone, as if it had been skipped
     )
     session.flush()
     known = session.execute(select(col(Night.id), col(Night.pipeline), col(Night.date)))
@@ -99,12 +111,3 @@ def _write_ids(
     insert_many(session, Entry, entries)
     numbered = update(Night).where(col(Night.id).in_({row["night_id"] for row in ids}))
     session.execute(numbered.values(numbered_us=at_us).execution_options(synchronize_session=False))
-
-
-def _blocks(config: Config, known: Sequence[tuple[int, int]], counter: int) -> list[tuple[int, int]]:
-    """Return the blocks of numbers that go on record: what lies between them is gone, as if it had been skipped."""
-    blocks = list(known)
-    if config.ids.authority == "own" and counter <= LAST_NUMBER:
-        begin = blocks.pop()[0] if blocks and blocks[-1][1] == counter - 1 else counter
-        blocks.append((begin, LAST_NUMBER))
-    return blocks

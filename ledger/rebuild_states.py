@@ -14,6 +14,12 @@ from stages import base
 
 #: Products whose copies are read between two looks at whether to stop.
 COPIES = 64
+#: Why a product is put into quarantine that has no frame ID, though others of its night have theirs.
+UNDECIDED = (
+    "it has no frame ID, and others of its night have: it may have been discarded when the database was lost; expected"
+    " a decision: `ledger quarantine release` lets it go on, `ledger quarantine discard` gives it up"
+)
+
 #: Ending of a compressed cube.
 PACKED = ".fz"
 
@@ -90,6 +96,19 @@ def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
             if reason := outcome.failures.get(work.product.identity):
                 steps.result.failed.append((work.product.frame_id or work.product.name, reason))
         steps.reporter.advance(len(batch))
+    if any(work.state == step.state for work in sent):
+        _check_night(steps, step, sent)
+
+
+def _check_night(steps: Steps, step: Step, sent: Sequence[Work]) -> None:
+    """Tell what the night has at the destination beside its products, and is not right."""
+    loaded = steps.stages[step.state]
+    if not hasattr(loaded.stage, "verify_night"):
+        return
+    with translated():
+        check = loaded.stage.verify_night(job=steps.job(sent), params=loaded.params)
+    cure = f"`ledger verify --date {steps.folder.date} --repair` copies it again"
+    steps.result.failed += [(name, f"{reason}; {cure}") for name, reason in check.damaged.items()]
 
 
 def _restore_manifests(steps: Steps, step: Step, works: Sequence[Work]) -> None:
@@ -115,15 +134,18 @@ def _put_aside(steps: Steps, works: Sequence[Work], found: Mapping[str, Found]) 
     """
     files, flow = names_in(steps.product_folder), steps.book.flow
     expected = {name for work in works for name in work.product.files}
+    is_numbered = any(each.number is not None for each in found.values())
     kept: dict[int, list[str]] = {}
-    failures = []
+    failures, undecided = [], []
     for work in works:
         unproven = found[work.product.identity]
         names = sorted(files & steps.names_of(work.product), key=lambda name: (not name.endswith(PACKED), name))
-        if unproven.recognised is not None or not names:
-            continue
-        if not names[0].endswith(PACKED):
-            steps.result.remarks["products to be made anew of raw, as their files prove no state"] += 1
+        is_left = unproven.recognised is None and bool(names)
+        if not (is_left and names[0].endswith(PACKED)):
+            if unproven.number is None and is_numbered:
+                undecided.append(Failure(work, UNDECIDED, is_final=True))
+            elif is_left:
+                steps.result.remarks["products to be made anew of raw, as their files prove no state"] += 1
             continue
         kept[work.row_id] = names
         failures.append(
@@ -136,8 +158,11 @@ def _put_aside(steps: Steps, works: Sequence[Work], found: Mapping[str, Found]) 
         )
     if kept:
         steps.book.found(kept)
-        steps.book.failed(failures, flow.steps[1].forward, steps.config.failures)
-        steps.result.failed += [(f.work.product.frame_id or f.work.product.name, f.error) for f in failures]
+    for step in flow.steps[1:]:
+        held = [failure for failure in (*failures, *undecided) if failure.work.state == step.before]
+        if held:
+            steps.book.failed(held, step.forward, steps.config.failures)
+            steps.result.failed += [(f.work.product.frame_id or f.work.product.name, f.error) for f in held]
     expected.update(*kept.values())
     possible = {name for work in works for name in steps.names_of(work.product)}
     steps.is_torn = bool(files & possible - expected)  # the next run removes what a product's state does not have

@@ -49,6 +49,9 @@ _LINEAGE = (
 #: Whole numbers of a lineage have no more digits: they are 64 bits wide.
 _MOST_DIGITS = 18
 
+#: Groups and supplements are 32 bits wide in the database.
+_MOST = 2**31 - 1
+
 #: What a product may be called in it, so that a name leads nowhere else.
 _NAME = re.compile(r"[^\W_][\w:.-]{0,199}")
 
@@ -230,7 +233,7 @@ def _read_product(rows: Sequence[Mapping[str, str]], raws: Mapping[str, Raw]) ->
         camera=_number(first["camera"]),
         flc=first["flc"] or None,
         synchronised=_number(first["synchronised"]) == 1,
-        group=_number(first["group"]),
+        group=_number(first["group"], _MOST),
         parts=tuple(_read_part(row, raws) for row in rows),
         sibling_parts=(),
         first_us=first_us,
@@ -247,7 +250,7 @@ def _read_part(row: Mapping[str, str], raws: Mapping[str, Raw]) -> Part:
     if raw.identity != row["raw_identity"]:
         raise ValueError(f"{row['raw']!r} is another file than the one that a product was made of; put that back")
     runs = tuple(_read_run(run) for run in row["runs"].split(","))
-    part = Part(replace(raw, supplement=_number(row["supplement"])), runs)
+    part = Part(replace(raw, supplement=_number(row["supplement"], _MOST)), runs)
     if part.n_frames != _number(row["n_frames"]) or any(
         first + step * (n - 1) >= raw.n_frames for first, step, n in runs
     ):
@@ -265,8 +268,8 @@ def _read_run(text: str) -> base.Run:
     return first, step, n
 
 
-def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS):
+def _number(text: str, most: int = 10**_MOST_DIGITS) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS and int(text) <= most):
         raise ValueError(f"found {text[:40]!r}, expected a whole number")
     return int(text)
 

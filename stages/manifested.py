@@ -6,7 +6,7 @@ absolute path of the compressed cube, size in bytes (DESIGN section 11).
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -138,31 +138,45 @@ def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
     Raises
     ------
     BadInput
-        If one is not as a manifest of these products is: then nothing can be said of what was listed.
+        If one is not as a manifest of these products is, here or at the destination: then nothing can be said of
+        what was listed.
     Retry
         If one could not be read.
     """
-    products = {str(product.frame_id): product for product in job.products}
+    expected = {line.frame_id: line for line in manifest_lines(job=job, params=params)}
     found: list[Manifest] = []
     while (path := job.night / manifest_name(job.instrument.manifest, date=job.date, serial=len(found))).is_file():
         content = read_small(path)
-        lines = tuple(_read_line(path, line, products) for line in os.fsdecode(content).split(LINE_END)[:-1])
+        lines = tuple(_read_line(path, line, expected) for line in os.fsdecode(content).split(LINE_END)[:-1])
         if not lines or encode(lines) != content:
             raise BadInput(f"{str(path)!r}: expected lines of frame ID, path and size, each ended by CR and LF")
+        if len({line.frame_id for line in lines}) < len(lines):
+            raise BadInput(f"{str(path)!r}: expected each product once")
+        for line in lines:
+            del expected[line.frame_id]
         found.append(Manifest(name=path.name, sha256=hashlib.sha256(content).hexdigest(), lines=lines))
+    _prove(job, found)
     return tuple(found)
 
 
-def _read_line(path: Path, line: str, products: Mapping[str, Product]) -> ManifestLine:
-    frame_id, *fields = line.split(DELIMITER)
-    product = products.get(frame_id)
-    is_line = len(fields) == 2 and fields[0].isprintable() and fields[0].startswith("/")
-    if product is None or not is_line or fields[1] != str(product.size_bytes):
+def _read_line(path: Path, line: str, expected: Mapping[str, ManifestLine]) -> ManifestLine:
+    """Return the line of a manifest that this is, of a product that is not listed yet."""
+    known = expected.get(line.partition(DELIMITER)[0])
+    if known is None or encode((known,)) != os.fsencode(line + LINE_END):
         raise BadInput(
-            f"{str(path)!r}: line {line[:300]!r} is of no product as it is here and at the destination; expected frame"
-            " ID, path and size of one"
+            f"{str(path)!r}: line {line[:300]!r} is of no product as it is here and at the destination, or listed"
+            " twice; expected frame ID, path and size of one"
         )
-    return ManifestLine(product.identity, frame_id, fields[0], int(fields[1]))
+    return known
+
+
+def _prove(job: Job, manifests: Sequence[Manifest]) -> None:
+    """Refuse manifests that are not at the destination as they are here."""
+    copies = [Copy(job.night / m.name, _destination(job) / m.name, m.sha256) for m in manifests]
+    with transport_of(job) as there:
+        for result in there.prove([[copy] for copy in copies]):
+            if isinstance(result, StageError):
+                raise result
 
 
 def encode(lines: tuple[ManifestLine, ...]) -> bytes:

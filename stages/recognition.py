@@ -1,7 +1,7 @@
 """Which state a product is in, from its own files alone: for a ledger whose database is lost.
 
 A header is a pure function of the raw file's and the product, so the cube whose header it is can be of no other product
-and of no other state. Nothing is written.
+and of no other state. Its frames are compared with those of the raw files. Nothing is written.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from stages import proof
-from stages.base import BadInput, Fact, Job
+from stages.base import BadInput, Fact, Job, Product
 from stages.compressed import SUFFIX, plain_pieces
 from stages.cubes import read_cube_layout
 from stages.files import opened, retry_on_os_error
 from stages.header import Level, product_header
+from stages.reread import reread
 
 CUBE, TIMING = ".fits", ".txt"
 
@@ -78,10 +79,43 @@ def recognise(job: Job, marks: Sequence[Mark], sums: Mapping[str, str]) -> Recog
     """
     product = job.product
     stems = [stem for stem in (product.frame_id, product.name) if stem]
-    places = [job.folder / f"{stem}{suffix}" for stem in stems for suffix in (CUBE + SUFFIX, CUBE)]
-    cube = next((path for path in places if path.is_file()), None)
-    if cube is None:
-        raise BadInput(f"{' or '.join(map(str, places))}: expected a cube")
+    places = [place for stem in stems for place in _places(job, stem)]
+    reasons = []
+    for cube in filter(Path.is_file, places):
+        try:
+            return _recognise(job, cube, marks, sums)
+        except BadInput as exc:
+            reasons.append(exc)  # of two cubes one may be whole: a run that was killed leaves both
+    raise reasons[0] if reasons else BadInput(f"{' or '.join(map(str, places))}: expected a cube")
+
+
+def is_numbered(job: Job, marks: Sequence[Mark]) -> bool:
+    """Whether a cube under the frame ID of a job's one product has the header that this product has.
+
+    Raises
+    ------
+    Retry
+        If one could not be read.
+    """
+    stem = str(job.product.frame_id)
+    for cube in filter(Path.is_file, _places(job, stem)):
+        try:
+            header = _header_of(cube)
+        except BadInput:
+            continue
+        if any(_is_of(header, job, mark, stem) for mark in marks):
+            return True
+    return False
+
+
+def _places(job: Job, stem: str) -> list[Path]:
+    """Return where the cube of a product may be, compressed and plain."""
+    return [job.folder / f"{stem}{suffix}" for suffix in (CUBE + SUFFIX, CUBE)]
+
+
+def _recognise(job: Job, cube: Path, marks: Sequence[Mark], sums: Mapping[str, str]) -> Recognised:
+    """Return the state that one cube and the files beside it prove."""
+    product = job.product
     stem = cube.name.removesuffix(SUFFIX).removesuffix(CUBE)
     _check_timing(job, cube.with_name(stem + TIMING))
     header = _header_of(cube)
@@ -91,13 +125,15 @@ def recognise(job: Job, marks: Sequence[Mark], sums: Mapping[str, str]) -> Recog
             f"{cube}: its header is not what {product.name} has in any state under that name; expected one that the raw"
             " file, the lineage and the configuration give"
         )
+    if cube.name not in sums:
+        _check_frames(cube, product)
     files = [cube.name, stem + TIMING]
     facts: dict[str, Fact] = {"timing_sha256": product.timing_sha256}
     if cube.name.endswith(SUFFIX):
         facts |= _of_compressed(cube, sums)
     for place, mark in enumerate(marks[reached + 1 :], start=reached + 1):
-        if mark.level is not None:
-            break  # its header would be another
+        if mark.level is not None or (CUBE + SUFFIX in mark.suffixes and not cube.name.endswith(SUFFIX)):
+            break  # its header would be another, or it is the cube that is not proven
         if mark.suffixes and all((job.folder / (stem + suffix)).is_file() for suffix in mark.suffixes):
             reached = place  # and with it those before, which may leave no file
     for mark in marks[: reached + 1]:
@@ -128,6 +164,13 @@ def _is_of(header: bytes, job: Job, mark: Mark, stem: str) -> bool:
     if mark.level is None or stem != (job.product.frame_id if mark.level == "identified" else job.product.name):
         return False
     return product_header(job, mark.level, mark.params)[0] == header
+
+
+def _check_frames(cube: Path, product: Product) -> None:
+    """Refuse a cube whose frames are not those of its raw files, or whose own sums do not hold."""
+    for fault in reread(files=(), cube=cube, parts=product.parts).faults:
+        of_raw = "; the raw file itself is damaged, by its DATASUM" if fault.raw_is_sound is False else ""
+        raise BadInput(f"{fault.what}{of_raw}")
 
 
 def _of_compressed(cube: Path, sums: Mapping[str, str]) -> dict[str, Fact]:

@@ -73,6 +73,11 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
             )
 
 
+def _shown(exc: LedgerError) -> str:
+    """Return an error in lines that any terminal takes, whatever is in the names that it has."""
+    return "\n".join(map(printable, str(exc).split("\n")))
+
+
 def main() -> None:
     """Run the command line and exit with its status."""
     for stream in (sys.stdout, sys.stderr):
@@ -82,7 +87,7 @@ def main() -> None:
         _refuse_bytes(sys.argv[1:])
         app()
     except LedgerError as exc:
-        print(f"ledger: {exc}", file=sys.stderr)  # noqa: T201  the command line speaks here
+        print(f"ledger: {_shown(exc)}", file=sys.stderr)  # noqa: T201  the command line speaks here
         sys.exit(exc.exit_status)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left: nothing more to say

@@ -26,13 +26,18 @@ def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
         pass  # backed up at the end
     if as_json:
         nights = [night.as_json() for night in made.nights]
-        show_json({"nights": nights, "frame_ids": made.frame_ids, "next_id": made.next_id, "lost": rebuilding.LOST})
+        show_json({"nights": nights, "frame_ids": made.frame_ids, "lowest_id": made.lowest_id, "lost": rebuilding.LOST})
     else:
         for night in made.nights:
             show_result(night, as_json=False)
-        typer.echo(f"{made.frame_ids} frame IDs; next is {made.next_id or 'none: none is left to give'}")
+        typer.echo(f"{made.frame_ids} frame IDs")
         for text in rebuilding.LOST:
             typer.echo(f"  lost         {text}")
         typer.echo("`ledger audit --deep` reads everything again, and compares it")
+        if made.lowest_id is not None:
+            typer.echo(
+                "no frame ID is given until you have excluded again what was, looked up the last one that the archive"
+                f" has, and said where to go on: `{rebuilding.way_on(config, made)}`"
+            )
     if not made.succeeded:
         raise typer.Exit(1)
