@@ -127,11 +127,12 @@ def _refuse_unmounted(config: Config) -> None:
     refuse_unmounted(config)
     for name, pipeline in config.pipelines.items():
         if not pipeline.root.is_dir():
-            raise BadInput(
-                f"{name}.root {str(pipeline.root)!r}: no such folder; nights there could not be seen; expected it to be"
-                " there (is the disk mounted?); if there are none, create it"
-            )
-        if config.host(name) is None and not config.destination(name).is_dir():
+            if sent := dates_at(config, name):
+                raise BadInput(
+                    f"{name}.root {str(pipeline.root)!r}: no such folder, and {counted(len(sent), 'night')} of it at"
+                    f" {str(config.destination(name))!r}; expected it to be there (is the disk mounted?)"
+                )
+        elif config.host(name) is None and not config.destination(name).is_dir():
             raise BadInput(
                 f"{name}.destination {str(config.destination(name))!r}: no such folder; copies there could not be seen;"
                 " expected it to be there (is the disk mounted?)"
@@ -141,8 +142,8 @@ def _refuse_unmounted(config: Config) -> None:
 def _folders(machine: Machine) -> Iterator[NightFolder]:
     """Yield the nights on disk that have raw files or products, oldest first."""
     instrument = machine.config.instrument
-    for name in machine.config.pipelines:
-        for folder in nights_on_disk(machine.config, name):
+    for name, pipeline in machine.config.pipelines.items():
+        for folder in nights_on_disk(machine.config, name) if pipeline.root.is_dir() else ():
             if has_raws(folder, instrument) or names_in(folder.path / instrument.product_folder):
                 yield folder
 

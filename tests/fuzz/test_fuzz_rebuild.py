@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.rows import to_raw
-from stages.base import BadInput, frames_of
+from stages.base import BadInput, Job, frames_of
 from stages.consolidated import read_lineage
 from stages.manifested import Parameters, read_manifests
 from tests.fuzz.complaints import is_one_clear_line, little_memory
@@ -62,8 +62,16 @@ def done(tmp_path_factory, sqlite_template):
     world.close()
     path = world.folder / "archive" / DATE
     lineage, manifest = path / "vgen2/lineage.tsv", path / f"manifest_VMP_{DATE}.csv"
+    job = Job(
+        night=path,
+        date=DATE,
+        folder=path / "vgen2",
+        instrument=world.config.instrument,
+        products=products,
+        destination=world.config.destination("archive") / DATE,
+    )
     return SimpleNamespace(
-        raws=raws, products=products, path=path, lineage=lineage.read_bytes(), manifest=manifest.read_bytes()
+        raws=raws, products=products, path=path, lineage=lineage.read_bytes(), manifest=manifest.read_bytes(), job=job
     )
 
 
@@ -90,15 +98,10 @@ def test_any_lineage_has_each_frame_once_or_is_refused(done, data):
 def test_any_manifest_lists_the_products_as_they_are_or_is_refused(done, data):
     path = done.path / f"manifest_VMP_{DATE}.csv"
     path.write_bytes(data.draw(changed(done.manifest, b"|")))
-    job = SimpleNamespace(
-        products=done.products,
-        night=done.path,
-        date=DATE,
-        instrument=SimpleNamespace(manifest="manifest_VMP_{date}.csv"),
-    )
+    (done.job.destination / path.name).write_bytes(path.read_bytes())
     try:
         with little_memory():
-            manifests = read_manifests(job=job, params=Parameters())
+            manifests = read_manifests(job=done.job, params=Parameters())
     except BadInput as exc:
         assert is_one_clear_line(str(exc), path)
         return

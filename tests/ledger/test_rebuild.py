@@ -766,6 +766,7 @@ def test_places_of_every_pipeline_must_be_there(night, new_url):
     world = night
     assert world.advance().succeeded
     engineering = world.folder / "engineering"
+    (world.config.destination("engineering") / SECOND).mkdir()
     away = engineering.rename(world.folder / "away")
     with pytest.raises(BadInput, match=r"engineering\.root"):
         lose(world, new_url)
