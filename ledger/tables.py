@@ -1,9 +1,10 @@
 """All rows of one ledger copied into another, SQLite or PostgreSQL: backups, and ways from one to the other."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-from sqlalchemy import Connection, MetaData, func, insert, inspect, select, text
+from sqlalchemy import JSON, Column, Connection, MetaData, Table, Text, cast, func, insert, inspect, select, text
 
 #: Rows in hand at a time.
 ROWS = 5000
@@ -31,11 +32,32 @@ def copy_rows(source: Connection, target: Connection) -> int:
     with _without_guards(target, theirs):
         streamed = source.execution_options(stream_results=True)
         for table in theirs.sorted_tables:
-            rows = streamed.execute(select(ours.tables[table.name]))
-            for chunk in rows.mappings().partitions(ROWS):
-                target.execute(insert(table), [dict(row) for row in chunk])
-                n_rows += len(chunk)
+            columns = [ours.tables[table.name].columns[column.name] for column in table.columns]
+            put = _put_plain if target.dialect.name == "sqlite" else _put
+            n_rows += put(streamed, target, table, columns)
         set_counters(target, theirs)
+    return n_rows
+
+
+def _put(source: Connection, target: Connection, table: Table, columns: Sequence[Column[Any]]) -> int:
+    """Copy the rows of a table, each value by its type."""
+    n_rows = 0
+    for chunk in source.execute(select(*columns)).mappings().partitions(ROWS):
+        target.execute(insert(table), [dict(row) for row in chunk])
+        n_rows += len(chunk)
+    return n_rows
+
+
+def _put_plain(source: Connection, target: Connection, table: Table, columns: Sequence[Column[Any]]) -> int:
+    """Copy the rows of a table into SQLite, values as they are: a third of the time, and JSON keeps its text."""
+    names = ", ".join(f'"{column.name}"' for column in table.columns)
+    marks = ", ".join("?" for _ in table.columns)
+    statement = f'INSERT INTO "{table.name}" ({names}) VALUES ({marks})'  # noqa: S608  names of ours
+    plain = [cast(c, Text).label(c.name) if isinstance(c.type, JSON) else c for c in columns]
+    n_rows = 0
+    for chunk in source.execute(select(*plain)).partitions(ROWS):
+        target.exec_driver_sql(statement, [tuple(row) for row in chunk])
+        n_rows += len(chunk)
     return n_rows
 
 
