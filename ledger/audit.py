@@ -148,8 +148,8 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
 def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
     folder = Path(night.root) / night.date
     for file in files:
-        if file.kind == "raw" and file.quarantine_reason:
-            continue  # nothing stands on it
+        if (file.kind == "raw" and file.quarantine_reason) or file.pruned_us is not None:
+            continue  # nothing stands on it, or it was removed on purpose
         names = [file.name, Path(file.name).with_suffix(".txt").name] if file.kind == "raw" else file.files
         gone = [folder / file.folder / name for name in names if not (folder / file.folder / name).is_file()]
         for path in gone:

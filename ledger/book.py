@@ -93,6 +93,29 @@ class Failure:
     counts: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Files of a raw file or a product that are removed on purpose.
+
+    Attributes
+    ----------
+    row_id : int
+        Whose.
+    identity, name : str
+        Its identity, and the name of its cube.
+    sha256 : mapping
+        Name to SHA-256, hex, of each file, as they were just before.
+    size_bytes : int
+        Of all of them.
+    """
+
+    row_id: int
+    identity: str
+    name: str
+    sha256: Mapping[str, str]
+    size_bytes: int
+
+
 class Book:
     """One run's hold on one night.
 
@@ -404,7 +427,10 @@ class Book:
 
     def recalled(self, works: Sequence[Work], failures: Mapping[str, str]) -> None:
         """Record that files of products were brought back from the destination, or why not, by identity."""
+        here = [work.row_id for work in works if work.product.identity not in failures]
         with self.store.write(self.lease.check) as session:
+            for chunk in _chunks(here):
+                session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
             self.entry(
                 session,
                 [
@@ -417,6 +443,23 @@ class Book:
                     for work in works
                 ],
             )
+
+    def pruned(self, removal: Removal) -> None:
+        """Record that files go, before they do."""
+        with self.store.write(self.lease.check) as session:
+            values = {"pruned_us": self.store.clock()}
+            session.execute(update(File).where(col(File.id) == removal.row_id).values(**values))
+            entry = {"identity": removal.identity, "name": removal.name, "event": "pruned"}
+            detail = {"sha256": dict(removal.sha256)}
+            self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
+
+    def returned(self, rows: Sequence[File]) -> None:
+        """Record that raw files which had been removed are there again."""
+        with self.store.write(self.lease.check) as session:
+            for chunk in _chunks([row.id for row in rows]):
+                session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
+            names = [(row.identity, f"{row.folder}/{row.name}") for row in rows]
+            self.entry(session, [{"identity": i, "name": name, "event": "returned"} for i, name in names])
 
     def found(self, names: Mapping[int, Sequence[str]]) -> None:
         """Record which files products were found to have, by row, in a state that has none."""

@@ -259,6 +259,15 @@ class Space(_Block):
     keep_free_mb: float | None = Field(default=100, ge=0, strict=True, allow_inf_nan=False)
 
 
+class Prune(_Block):
+    """What `ledger prune` may remove."""
+
+    products_days: int = Field(default=0, ge=0, strict=True)
+    raw_days: int = Field(default=30, ge=0, strict=True)
+    copies: int = Field(default=1, ge=1, strict=True)
+    most_gb: float = Field(default=1000, ge=0)
+
+
 class Backup(_Block):
     """Copies of the database."""
 
@@ -297,6 +306,7 @@ class Config(_Block):
     failures: Failures = Failures()
     space: Space = Space()
     backup: Backup = Backup()
+    prune: Prune = Prune()
     permissions: Permissions = Permissions()
     instrument: Instrument
     header: dict[str, Any] = Field(default_factory=dict)

@@ -83,8 +83,8 @@ def afar(store: Store, night: Night) -> Iterator[Explained]:
 
 def _of_raws(store: Store, night: Night, folder: Path) -> Iterator[Task]:
     for row in store.raws(night):
-        if row.quarantine_reason:
-            continue  # nothing stands on it
+        if row.quarantine_reason or row.pruned_us is not None:
+            continue  # nothing stands on it, or it was removed on purpose
         cube = folder / row.folder / row.name
         timing = Recorded(cube.with_suffix(".txt"), row.timing_sha256, row.timing_size_bytes, "raw_bytes")
         yield Task(cube, partial(reread_raw, cube=cube, header_sha256=row.header_sha256, timing=timing))
@@ -103,7 +103,11 @@ def _of_products(
         elsewhere = _elsewhere(own, copies_of.pop(product.identity, []), lines_of.pop(product.identity, []))
         files = [*own, *elsewhere]
         cube = own[0].path if own else None
-        call = partial(reread, files=files, cube=cube, parts=product.parts if own else ())
+        if work.is_pruned:
+            files = elsewhere
+            cube = next((file.path for file in elsewhere if file.copy_of == cube), None)
+        is_raw_here = not any(part.raw.is_pruned for part in product.parts)
+        call = partial(reread, files=files, cube=cube, parts=product.parts if own and is_raw_here else ())
         yield Task(cube or folder / product.name, call, files, product)
     for identity in {**copies_of, **lines_of}:  # of products that are no more
         files = _elsewhere([], copies_of.get(identity, []), lines_of.get(identity, []))

@@ -517,6 +517,7 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         "size_bytes": row.size_bytes,
         "attempts": row.attempts or None,
         "next_retry": show_us(row.next_retry_us) if row.next_retry_us else None,
+        "pruned": show_us(row.pruned_us) if row.pruned_us else None,
         "identity": row.identity,
     }
     known = {key: value for key, value in facts.items() if value is not None}
@@ -535,4 +536,7 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"
     elif row.state == flow.last:
         command = ""
+    if row.pruned_us:
+        because += f"; its files here were removed by `ledger prune` at {show_us(row.pruned_us)} UT"
+        command = f"ledger recall --date {date}" if row.kind == "product" else command
     return Explanation(row.name, state, because, row.error, command, known)

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.config import Config, load_stages
-from ledger.errors import BadInput, LedgerError, NotNow, NotReady
+from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
@@ -179,7 +179,27 @@ class Machine:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
         if not withdraws and self._unlists(folder, target):
             refuse_mailed(self.store, night)
+        self._refuse_pruned(folder, night, target)
         return target
+
+    def _refuse_pruned(self, folder: NightFolder, night: Night, target: str) -> None:
+        """Refuse a way back that would need files which were removed on purpose."""
+        flow = self.flows[folder.pipeline]
+        sending = next((step for step in flow.steps if step.needs_copy), None)
+        if sending is None or target == flow.last:
+            return
+        gone = [row for row in self.store.raws(night) if row.pruned_us is not None]
+        if gone and flow.position(target) < flow.position(sending.before):
+            raise Irreversible(
+                f"night {night.date}: {counted(len(gone), 'raw file')} ({gone[0].folder}/{gone[0].name} is one) removed"
+                f" by `ledger prune`, and before {sending.before} products are made of them; expected them here: put"
+                f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
+            )
+        if pruned := [work for work in self.store.works(night) if work.is_pruned]:
+            raise BadInput(
+                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`, and"
+                f" are at the destination only; `ledger recall --date {night.date}` brings them back first"
+            )
 
     def _unlists(self, folder: NightFolder, target: str) -> bool:
         """Whether a way back to `target` takes products out of their manifest."""

@@ -120,6 +120,7 @@ class File(SQLModel, table=True):
     next_retry_us: int | None = Field(default=None, sa_type=BigInteger)  # product that failed: when it is tried again
     # product in quarantine that was given up: nothing waits for it
     is_discarded: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    pruned_us: int | None = Field(default=None, sa_type=BigInteger)  # when its files here were removed on purpose
 
 
 class Lineage(SQLModel, table=True):

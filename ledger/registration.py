@@ -62,14 +62,19 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
     rows = {(row.folder, row.name): row for row in steps.book.store.raws(steps.book.night)}
     todo = []
+    returned = []
     for raw in raws_on_disk(steps.folder, steps.config.instrument):
         row = rows.pop((raw.stream.name, raw.cube.name), None)
         if row is None or (row.state == first_state and is_due(raw, row, steps.config)):
             todo.append((raw, row))
-        elif not raw.is_as_registered(row):
+        elif raw.is_as_registered(row):
+            returned += [row] if row.pruned_us is not None else []
+        else:
             reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
             steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    gone = [row for row in rows.values() if not row.quarantine_reason]
+    if returned:
+        steps.book.returned(returned)
+    gone = [row for row in rows.values() if not row.quarantine_reason and row.pruned_us is None]
     for row in gone:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
         steps.result.failed.append((f"{row.folder}/{row.name}", reason))

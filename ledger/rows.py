@@ -24,6 +24,7 @@ class Work:
     attempts: int = 0
     next_retry_us: int | None = None
     is_discarded: bool = False
+    is_pruned: bool = False
 
 
 def to_works(
@@ -88,6 +89,7 @@ def to_works(
                 row.attempts,
                 row.next_retry_us,
                 row.is_discarded,
+                row.pruned_us is not None,
             )
         )
     return sorted(works, key=lambda work: order_key(work.product))
@@ -117,6 +119,7 @@ def to_raw(night: Night, row: File) -> Raw:
         timing_size_bytes=int(row.timing_size_bytes or 0),
         timing_mtime_ns=row.timing_mtime_ns,
         supplement=row.supplement or 0,
+        is_pruned=row.pruned_us is not None,
     )
 
 

@@ -160,6 +160,8 @@ class Raw:
         The same; None if the txt is not to be compared with what it was.
     supplement : int
         Which pairing of its night made products of it, from 0.
+    is_pruned : bool
+        Whether it was removed on purpose: its frames are in the archive.
     """
 
     cube: Path
@@ -177,6 +179,7 @@ class Raw:
     timing_size_bytes: int = 0
     timing_mtime_ns: int | None = None
     supplement: int = 0
+    is_pruned: bool = False
 
     @property
     def is_there(self) -> bool:

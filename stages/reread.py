@@ -139,7 +139,7 @@ def reread(*, files: Sequence[Recorded], cube: Path | None = None, parts: Sequen
         One of them: the product's cube, plain or compressed. Its frames are not looked at if its bytes are not
         those on record.
     parts : sequence of Part
-        The cube's lineage.
+        The cube's lineage; empty if its raw files are not there any more.
 
     Returns
     -------
@@ -153,7 +153,8 @@ def reread(*, files: Sequence[Recorded], cube: Path | None = None, parts: Sequen
             _check_bytes(file, digests, found)
         if cube is not None and cube not in {fault.path for fault in found.faults}:
             _check_sums(cube, found, is_whole=True)
-            _check_frames(cube, parts, found)
+            if parts:
+                _check_frames(cube, parts, found)
     return found
 
 

@@ -68,6 +68,40 @@ END $guard$
 -- end
 CREATE TRIGGER guard_file_update BEFORE UPDATE ON file FOR EACH ROW EXECUTE FUNCTION guard_file_update()
 -- end
+-- What is removed on purpose is in the archive: each product of it is where a proven copy is needed.
+CREATE FUNCTION guard_file_pruned() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+BEGIN
+    IF NEW.pruned_us IS NULL THEN
+        RETURN NEW;
+    END IF;
+    IF NEW.quarantine_reason IS NOT NULL
+       OR (NEW.kind = 'product' AND NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
+                                                AND needs_copy))
+       OR (NEW.kind = 'raw' AND (
+           NOT EXISTS (SELECT 1 FROM lineage WHERE raw_id = NEW.id)
+           OR EXISTS (SELECT 1 FROM lineage JOIN file AS made ON made.id = lineage.product_id
+                      JOIN state ON state.pipeline = made.pipeline AND state.name = made.state
+                      WHERE lineage.raw_id = NEW.id AND NOT state.needs_copy))) THEN
+        RAISE EXCEPTION 'guard: only what is in the archive is pruned';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_file_pruned BEFORE UPDATE OF pruned_us ON file FOR EACH ROW EXECUTE FUNCTION guard_file_pruned()
+-- end
+CREATE FUNCTION guard_file_pruned_state() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+BEGIN
+    IF NEW.state <> OLD.state AND NEW.pruned_us IS NOT NULL AND (
+        NEW.kind = 'raw' OR NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
+                                        AND needs_copy)) THEN
+        RAISE EXCEPTION 'guard: a pruned file does not go back';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_file_pruned_state BEFORE UPDATE OF state ON file
+FOR EACH ROW EXECUTE FUNCTION guard_file_pruned_state()
+-- end
 CREATE FUNCTION guard_file_delete() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OLD.state

@@ -61,6 +61,29 @@ BEGIN
                       AND sha256 = NEW.sha256 AND withdrawn_us IS NULL);
 END
 -- end
+-- What is removed on purpose is in the archive: each product of it is where a proven copy is needed.
+CREATE TRIGGER guard_file_pruned BEFORE UPDATE OF pruned_us ON file
+WHEN NEW.pruned_us IS NOT NULL
+BEGIN
+    SELECT RAISE(ABORT, 'guard: only what is in the archive is pruned')
+    WHERE NEW.quarantine_reason IS NOT NULL
+       OR (NEW.kind = 'product' AND NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
+                                                AND needs_copy))
+       OR (NEW.kind = 'raw' AND (
+           NOT EXISTS (SELECT 1 FROM lineage WHERE raw_id = NEW.id)
+           OR EXISTS (SELECT 1 FROM lineage JOIN file AS made ON made.id = lineage.product_id
+                      JOIN state ON state.pipeline = made.pipeline AND state.name = made.state
+                      WHERE lineage.raw_id = NEW.id AND NOT state.needs_copy)));
+END
+-- end
+CREATE TRIGGER guard_file_pruned_state BEFORE UPDATE OF state ON file
+WHEN NEW.state <> OLD.state AND NEW.pruned_us IS NOT NULL
+BEGIN
+    SELECT RAISE(ABORT, 'guard: a pruned file does not go back')
+    WHERE NEW.kind = 'raw' OR NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
+                                          AND needs_copy);
+END
+-- end
 CREATE TRIGGER guard_file_delete BEFORE DELETE ON file
 WHEN NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OLD.state
                  AND CASE OLD.kind WHEN 'raw' THEN position = 0 ELSE makes_products END)

@@ -1,0 +1,43 @@
+"""``ledger prune``."""
+
+from typing import Annotated
+
+import typer
+
+from ledger.cli.common import AsJson, Date, app, open_machine, show_json
+from ledger.report import counted, printable
+
+
+@app.command(epilog="Example: ledger prune --yes")
+def prune(
+    date: Date = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove the files; without it they are only counted.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make room: remove files here that are proven at the destination, and old raw files of which all frames are.
+
+    Which may go is set under `prune` in config.yaml. Each is proven again before it goes. Products come back with
+    `ledger recall`; raw files do not: keep a copy elsewhere, if they may ever be wanted.
+    """
+    from ledger.prune import prune as make_room
+    from ledger.scan import parse_date
+
+    with open_machine() as machine:
+        nights = list(make_room(machine, date=parse_date(date) if date else None, removes=yes))
+    if as_json:
+        show_json([night.as_json() for night in nights])
+    else:
+        done = "removed" if yes else "could be removed"
+        for night in nights:
+            if not (night.products or night.raws or night.kept or night.failed):
+                continue
+            what = f"{counted(night.products, 'product')} and {counted(night.raws, 'raw file')}"
+            typer.echo(f"night {night.date} ({night.pipeline}): {what} {done}, {night.size_bytes / 1e9:.3f} GB")
+            for reason, n in sorted(night.kept.items()):
+                typer.echo(printable(f"  kept         {n} {reason}"))
+            for name, reason in night.failed:
+                typer.echo(printable(f"  FAILED       {name}: {reason}"))
+        if not yes and any(night.products or night.raws for night in nights):
+            typer.echo("nothing was removed; --yes does it")
+    raise typer.Exit(1 if any(night.failed for night in nights) else 0)

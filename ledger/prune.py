@@ -1,0 +1,373 @@
+"""Files here that are not needed any more: products that are proven at the destination, and old raw files of such.
+
+What may go is decided by the configuration; what goes is proven again at the moment of its removal: the copy is read
+at the destination, the file here is hashed, and a product's frames are compared with raw while both are here. First
+the removal is on record, then the file goes; a run that is killed in between leaves files for the next one to remove.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select
+from sqlmodel import col
+
+from ledger import durable
+from ledger.book import Failure, Removal
+from ledger.errors import Busy, Interrupted, LedgerError, NotReady
+from ledger.flow import Flow, Step
+from ledger.machine import Machine
+from ledger.mailed import standing
+from ledger.models import File, Lineage, Manifest, ManifestLine, Night, ReceiptLine
+from ledger.report import counted
+from ledger.rows import Work
+from ledger.scan import NightFolder, reading, streams_ns
+from ledger.steps import Steps, translated
+from stages import proof
+from stages.reread import reread
+
+#: Products that are proven between two looks at whether to stop.
+BATCH = 64
+DAY_US = 86_400_000_000
+#: Files of a product whose SHA-256 is on record: the cube and its txt.
+HASHED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A raw file or a product that may go.
+
+    Attributes
+    ----------
+    row : File
+        Its row.
+    paths : tuple of Path
+        Its files here, the cube first.
+    size_bytes : int
+        Of those that are there.
+    """
+
+    row: File
+    paths: tuple[Path, ...]
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Pruned:
+    """What may go of one night, or went.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    products, raws : int
+        How many.
+    size_bytes : int
+        Of their files.
+    kept : Counter
+        How many files stay, by the reason.
+    failed : list
+        What was to go, and could not be proven or removed: name and reason.
+    """
+
+    pipeline: str
+    date: str
+    products: int = 0
+    raws: int = 0
+    size_bytes: int = 0
+    kept: Counter[str] = field(default_factory=Counter)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "pipeline": self.pipeline,
+            "date": self.date,
+            "products": self.products,
+            "raws": self.raws,
+            "bytes": self.size_bytes,
+            "kept": dict(sorted(self.kept.items())),
+            "failed": [{"file": name, "reason": reason} for name, reason in self.failed],
+        }
+
+
+def prune(machine: Machine, *, date: str | None = None, removes: bool = False) -> Iterator[Pruned]:
+    """Yield what may go of each night, oldest first; with `removes` it goes.
+
+    Parameters
+    ----------
+    machine : Machine
+        The ledger.
+    date : str, optional
+        Only the nights of this date.
+    removes : bool
+        Remove it, up to ``prune.most_gb``; a night that another run holds is left out.
+
+    Raises
+    ------
+    Interrupted
+        Between two files.
+    """
+    with machine.store.read() as session:
+        nights = session.execute(select(Night).order_by(col(Night.date), col(Night.pipeline))).scalars().all()
+    left_bytes = int(machine.config.prune.most_gb * 1e9)
+    for night in nights:
+        if date not in (None, night.date) or night.pipeline not in machine.flows:
+            continue
+        found = Pruned(night.pipeline, night.date)
+        if not removes:
+            for candidates in _candidates(machine, night, found):
+                _count(found, candidates)
+        else:
+            try:
+                left_bytes = _remove(machine, night, found, left_bytes)
+            except Busy as exc:
+                found.kept[str(exc)] += 1
+            except NotReady as exc:
+                found.failed.append((night.date, str(exc)))
+        yield found
+
+
+def _count(found: Pruned, candidates: Sequence[Candidate]) -> None:
+    found.products += sum(candidate.row.kind == "product" for candidate in candidates)
+    found.raws += sum(candidate.row.kind == "raw" for candidate in candidates)
+    found.size_bytes += sum(candidate.size_bytes for candidate in candidates)
+
+
+# what may go
+
+
+def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Candidate], list[Candidate]]:
+    """Return the products and raw files of a night that may go; what stays, and why, is counted in `found`."""
+    store, rules = machine.store, machine.config.prune
+    flow = machine.flows[night.pipeline]
+    now_us = store.clock()
+    with store.read() as session:
+        of_night = select(File).where(col(File.night_id) == night.id)
+        rows = list(session.execute(of_night.order_by(col(File.folder), col(File.name))).scalars())
+        lines = session.execute(
+            select(col(Lineage.raw_id), col(Lineage.product_id))
+            .join(File, col(File.id) == col(Lineage.raw_id))
+            .where(col(File.night_id) == night.id)
+            .distinct()
+        ).all()
+    copies: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    sent_us: dict[str, int] = {}
+    for copy in store.copies(night):
+        if copy.withdrawn_us is None:
+            copies[copy.identity].add((copy.host, copy.path))
+            sent_us[copy.identity] = min(copy.proven_us, sent_us.get(copy.identity, copy.proven_us))
+    named = _named_here(machine, night)
+    proven = {}
+    products: list[Candidate] = []
+    raws: list[Candidate] = []
+    folder = Path(night.root) / night.date
+    for row in (row for row in rows if row.kind == "product"):
+        candidate = _on_disk(row, [folder / row.folder / name for name in row.files])
+        n_copies = len(copies[row.identity])
+        reason: str | None = _why_not_sent(row, flow, n_copies, rules.copies)
+        proven[row.id] = reason is None
+        if reason is None and named & {str(path) for path in candidate.paths}:
+            reason = "products that a manifest names here, and the archive has not confirmed"
+        if reason is None and len(row.files) > HASHED:
+            reason = "products with files of which no SHA-256 is on record"
+        if reason is None and rules.products_days and now_us - sent_us[row.identity] < rules.products_days * DAY_US:
+            reason = f"products that were proven less than {rules.products_days} days ago"
+        if candidate.size_bytes:
+            _sort(products, candidate, reason, found)
+    made_of: dict[int | None, list[int]] = defaultdict(list)
+    for raw_id, product_id in lines:
+        made_of[raw_id].append(product_id)
+    for row in (row for row in rows if row.kind == "raw"):
+        cube = folder / row.folder / row.name
+        candidate = _on_disk(row, [cube, cube.with_suffix(".txt")])
+        reason = None
+        if row.quarantine_reason:
+            reason = "raw files in quarantine"
+        elif not made_of[row.id] or not all(proven[product] for product in made_of[row.id]):
+            reason = "raw files with frames that are not in the archive"
+        elif now_us - int(row.last_us or now_us) < rules.raw_days * DAY_US:
+            reason = f"raw files that are younger than {rules.raw_days} days"
+        if candidate.size_bytes:
+            _sort(raws, candidate, reason, found)
+    return products, raws
+
+
+def _sort(candidates: list[Candidate], candidate: Candidate, reason: str | None, found: Pruned) -> None:
+    if reason is None:
+        candidates.append(candidate)
+    else:
+        found.kept[reason] += 1
+
+
+def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
+    """Return a row's files with how large they are here; links are nobody's to remove."""
+    size_bytes = 0
+    for path in paths:
+        with reading(path):
+            size_bytes += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
+    return Candidate(row, tuple(paths), size_bytes)
+
+
+def _why_not_sent(row: File, flow: Flow, n_copies: int, wanted: int) -> str | None:
+    """Return why a product does not count as archived, or None."""
+    if row.quarantine_reason or row.error:
+        return "products in quarantine, or with an error"
+    if row.state != flow.last or not any(step.needs_copy for step in flow.steps):
+        return f"products that are not {flow.last}"
+    if n_copies < wanted:
+        return f"products with fewer than {counted(wanted, 'proven copy').replace('copys', 'copies')}"
+    return None
+
+
+def _named_here(machine: Machine, night: Night) -> set[str]:
+    """Return the paths that a manifest gave out, and the archive has not confirmed to have."""
+    with machine.store.read() as session:
+        confirmed = set(session.execute(select(col(ReceiptLine.frame_id))).scalars())
+        lines = session.execute(
+            select(col(ManifestLine.frame_id), col(ManifestLine.path))
+            .join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
+            .where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
+        ).all()
+        mailed = [(line.frame_id, line.path) for _, line in session.execute(standing())]
+    return {path for frame_id, path in (*lines, *mailed) if frame_id not in confirmed}
+
+
+# what goes
+
+
+def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> int:
+    """Remove what may go of a night, as far as `left_bytes` allow; return what is left of them."""
+    if not any(_candidates(machine, night, Pruned(night.pipeline, night.date))):
+        _candidates(machine, night, found)
+        return left_bytes
+    folder = NightFolder(night.pipeline, Path(night.root), night.date)
+    with machine.holding(folder, "prune", {}) as (steps, result):
+        machine.check_copies(steps)
+        products, raws = _candidates(machine, steps.book.night, found)  # as they are now that the night is held
+        products, left_bytes = _up_to(products, left_bytes, found)
+        raws, left_bytes = _up_to(raws, left_bytes, found)
+        works = {work.product.identity: work for work in machine.store.works(steps.book.night)}
+        step = next(step for step in steps.book.flow.steps if step.needs_copy)
+        made_of = _made_of(works.values(), raws)
+        wanted = {row.row.identity for row in products} | {p for made in made_of.values() for p in made}
+        sound = _proven(steps, step, [work for work in works.values() if work.product.identity in wanted], found)
+        _remove_all(steps, [c for c in products if c.row.identity in sound], found)
+        _remove_all(steps, [c for c in raws if made_of[c.row.identity] <= sound], found)
+        result.failed = list(found.failed)
+    return left_bytes
+
+
+def _up_to(candidates: Sequence[Candidate], left_bytes: int, found: Pruned) -> tuple[list[Candidate], int]:
+    """Return the first candidates that the rest of the cap allows, and what is left of it."""
+    taken = []
+    for candidate in candidates:
+        if candidate.size_bytes > left_bytes:
+            found.kept["files beyond prune.most_gb, for another run"] += 1
+            continue
+        left_bytes -= candidate.size_bytes
+        taken.append(candidate)
+    return taken, left_bytes
+
+
+def _made_of(works: Collection[Work], raws: Sequence[Candidate]) -> Mapping[str, set[str]]:
+    """Return the products that each raw file is in, by identity."""
+    made: dict[str, set[str]] = {raw.row.identity: set() for raw in raws}
+    for work in works:
+        for part in work.product.parts:
+            if part.raw.identity in made:
+                made[part.raw.identity].add(work.product.identity)
+    return made
+
+
+def _proven(steps: Steps, step: Step, works: Sequence[Work], found: Pruned) -> set[str]:
+    """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
+    loaded = steps.stages[step.state]
+    sound: set[str] = set()
+    steps.reporter.phase(f"prune {steps.folder.date}: prove", len(works))
+    for start in range(0, len(works), BATCH):
+        if steps.stop.signal_number is not None:
+            raise Interrupted(steps.stop.signal_number)
+        batch = works[start : start + BATCH]
+        with translated():
+            outcome = loaded.stage.verify_copies(job=steps.job(batch), params=loaded.params)  # type: ignore[attr-defined]
+        unproven = outcome.failures
+        failures = [Failure(w, unproven[w.product.identity]) for w in batch if w.product.identity in unproven]
+        steps.book.verified(outcome.evidence, failures, {"prune": 1})
+        proven = {evidence.identity for evidence in outcome.evidence}
+        differing = _compared([work for work in batch if work.product.identity in proven], steps)
+        sound |= proven - differing.keys()
+        names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
+        found.failed += [(names[identity], reason) for identity, reason in (outcome.failures | differing).items()]
+        steps.reporter.advance(len(batch))
+    return sound
+
+
+def _compared(works: Sequence[Work], steps: Steps) -> dict[str, str]:
+    """Return the products whose frames here are not those of raw, and why; one of both may be gone already."""
+    futures = {}
+    for work in works:
+        product = work.product
+        cube = steps.product_folder / product.files[0]
+        if cube.is_file() and not any(part.raw.is_pruned for part in product.parts):
+            futures[product.identity] = steps.executor.submit(reread, files=(), cube=cube, parts=product.parts)
+    differing = {}
+    for identity, future in futures.items():
+        if faults := future.result().faults:
+            differing[identity] = f"{faults[0].what}; nothing of it is removed; see `ledger audit --deep`"
+    return differing
+
+
+def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) -> None:
+    """Remove files that are as they are on record, one product or raw file after the other."""
+    steps.reporter.phase(f"prune {steps.folder.date}: remove", len(candidates))
+    instrument = steps.config.instrument
+    with reading(steps.folder.path):
+        was_seen = steps.book.night.streams_ns == streams_ns(steps.folder, instrument)
+    for candidate in candidates:
+        if steps.stop.signal_number is not None:
+            raise Interrupted(steps.stop.signal_number)
+        row = candidate.row
+        name = candidate.paths[0].name
+        try:
+            removal = Removal(int(row.id or 0), row.identity, name, _hashes(candidate), candidate.size_bytes)
+            steps.book.pruned(removal)
+            durable.remove(path for path in candidate.paths if path.name in removal.sha256)
+        except (LedgerError, OSError) as exc:
+            found.failed.append((name, str(exc)))
+        else:
+            _count(found, [candidate])
+        steps.reporter.advance()
+    if was_seen:
+        steps.book.looked_at(streams_ns(steps.folder, instrument))
+
+
+def _hashes(candidate: Candidate) -> dict[str, str]:
+    """Return the SHA-256, hex, of each file that is there, by name, all as on record.
+
+    Raises
+    ------
+    NotReady
+        If one is not.
+    """
+    row = candidate.row
+    cube, timing = candidate.paths
+    found = {}
+    for path in (path for path in candidate.paths if path.is_file() and not path.is_symlink()):
+        with reading(path):
+            found[path.name] = proof.digest(path).sha256
+    expected: dict[str, str | None] = {timing.name: row.timing_sha256}
+    is_same = True
+    if row.kind == "product":
+        expected[cube.name] = row.sha256
+    elif cube.name in found:
+        with reading(cube):
+            info = cube.stat()
+        is_same = (info.st_size, info.st_mtime_ns) == (row.size_bytes, row.mtime_ns)
+    if not is_same or any(found.get(name, sha256) != sha256 for name, sha256 in expected.items()):
+        raise NotReady(
+            f"{str(cube)!r}, or the txt beside it, is not as on record: left alone; see `ledger audit --deep`"
+        )
+    return found
