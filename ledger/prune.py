@@ -125,7 +125,9 @@ def prune(machine: Machine, *, date: str | None = None, removes: bool = False) -
                 left_bytes = _remove(machine, night, found, left_bytes)
             except Busy as exc:
                 found.kept[str(exc)] += 1
-            except NotReady as exc:
+            except Interrupted:
+                raise
+            except LedgerError as exc:  # what keeps this night from being looked at need not keep others
                 found.failed.append((night.date, str(exc)))
         yield found
 
@@ -186,6 +188,8 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
         reason = None
         if row.quarantine_reason:
             reason = "raw files in quarantine"
+        elif row.lost_frames:
+            reason = "raw files that were cut off: not each of their frames is in the archive"
         elif not made_of[row.id] or not all(proven[product] for product in made_of[row.id]):
             reason = "raw files with frames that are not in the archive"
         elif now_us - int(row.last_us or now_us) < rules.raw_days * DAY_US:

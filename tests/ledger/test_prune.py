@@ -221,6 +221,28 @@ def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     assert go(world).products == n
 
 
+def test_a_raw_file_that_was_cut_off_stays(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.data["salvage"] = True
+    cube = max((world.folder / "archive" / DATE / "vcam1").glob("*.fits"))
+    os.truncate(cube, cube.stat().st_size - 2880 + 300)
+    assert world.machine().advance(world.night(), final=True).stopped is None
+    age(world, 31)
+    found = go(world)
+    assert found.raws
+    assert [path for path in raws(world) if path.suffix == ".fits"] == [cube]
+
+
+def test_a_destination_that_is_not_there_keeps_everything(sent):
+    world = sent
+    before = world.tree()
+    world.destination.rename(world.folder / "away")
+    found = go(world)
+    assert [name for name, _ in found.failed] == [DATE]
+    assert world.tree() == before
+
+
 def test_the_cap_holds(sent):
     world = sent
     age(world, 31)
