@@ -70,6 +70,10 @@ class Stop:
 
     signal_number: int | None = None
 
+    def is_asked(self) -> bool:
+        """Whether a signal asked to stop."""
+        return self.signal_number is not None
+
 
 @dataclass(slots=True)
 class Result:

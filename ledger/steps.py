@@ -104,6 +104,7 @@ class Steps:
             host=self.config.host(self.folder.pipeline),
             manifests=manifests,
             serial=len(manifests) + one_more,
+            is_stopped=self.stop.is_asked,
             **more,  # type: ignore[arg-type]
         )
 
@@ -282,6 +283,8 @@ class Steps:
             if direction == "forward" and step.needs_copy:
                 self._keep_window()
             self._batch(step, direction, batch, placed)
+        if self.stop.signal_number is not None and self.result.failed:
+            raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
 
     def _keep_window(self) -> None:
         """Refuse to send products at another time of day than they may be sent at."""

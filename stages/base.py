@@ -334,6 +334,8 @@ class Job:
         The night's folder at the destination, ``<destination>/<date>``.
     host : Host or None
         Where that is; None: here.
+    is_stopped : callable or None
+        Tells whether somebody asks to stop; for what waits long in the ledger's own process.
     """
 
     night: Path
@@ -348,6 +350,7 @@ class Job:
     placed: frozenset[str] = frozenset()
     destination: Path | None = None
     host: Host | None = None
+    is_stopped: Callable[[], bool] | None = None
 
     @property
     def product(self) -> Product:

@@ -10,8 +10,8 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,9 @@ INCOMING = f"{TEMPORARY_PREFIX}incoming-"
 
 #: Folder in a product folder here into which rsync brings files back.
 RECALLED = f"{TEMPORARY_PREFIX}recalled"
+
+#: How soon it is seen that somebody asks to stop, seconds.
+POLL_S = 0.2
 
 #: As a plain copy of what is listed, of content and not of links; resumable; quiet for five minutes at most.
 RSYNC = (
@@ -60,13 +63,18 @@ class Remote:
         The night's folder here: what is sent lies in it.
     destination : Path
         The night's folder there; the one above it must exist.
+    is_stopped : callable, optional
+        Tells whether somebody asks to stop: then what is being brought ends, and its call fails.
     """
 
-    def __init__(self, host: Host, night: Path, destination: Path) -> None:
+    def __init__(
+        self, host: Host, night: Path, destination: Path, is_stopped: Callable[[], bool] | None = None
+    ) -> None:
         self.host = host.name
         self._shell = Shell(host)
         self._night = night
         self._destination = destination
+        self._is_stopped = is_stopped or (lambda: False)
 
     def __enter__(self) -> Self:
         self._shell.__enter__()
@@ -295,23 +303,38 @@ class Remote:
         limit = [f"--bwlimit={shell.host.limit_kib_s}"] if shell.host.limit_kib_s else []
         forced = ["--ignore-times", "--whole-file"] if is_forced else []
         remote = " ".join(f"'{word.replace(chr(39), chr(39) * 2)}'" for word in shell.command())
-        with tempfile.TemporaryFile() as errors:
+        with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as listed:
+            listed.write(b"".join(bytes(name) + b"\0" for name in names))
+            listed.seek(0)
             try:
-                done = subprocess.run(
+                rsync = subprocess.Popen(
                     [*RSYNC, *limit, *forced, f"--rsh={remote}", "--", source, target],
-                    input=b"".join(bytes(name) + b"\0" for name in names),
+                    stdin=listed,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
                     start_new_session=True,  # a Ctrl-C at the terminal is this process's to obey
-                    check=False,
                 )
             except OSError as exc:
                 raise Retry(f"rsync cannot be run ({exc}); expected it on PATH; install it") from exc
-            if done.returncode not in {0, *_IN_PART}:
+            with rsync:
+                self._wait(rsync)
+            if rsync.returncode not in {0, *_IN_PART}:
                 raise Retry(
-                    f"'{self._at(self._destination)}': rsync ended with {done.returncode} ({last_line(errors)}); what"
+                    f"'{self._at(self._destination)}': rsync ended with {rsync.returncode} ({last_line(errors)}); what"
                     " arrived is kept, and it is tried again"
                 )
+
+    def _wait(self, rsync: "subprocess.Popen[bytes]") -> None:
+        """Wait for rsync, or end it if somebody asks to stop."""
+        try:
+            while rsync.poll() is None:
+                if self._is_stopped():
+                    rsync.terminate()  # it ends what it started, here and there
+                with suppress(subprocess.TimeoutExpired):
+                    rsync.wait(POLL_S)
+        finally:
+            if rsync.poll() is None:
+                rsync.kill()
 
     def _withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:
         results = _Results(groups)

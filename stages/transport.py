@@ -110,4 +110,4 @@ def transport_of(job: Job, *, in_flight: int = 1) -> Transport:
             f"night {job.date}: no destination; expected the path of an existing folder; "
             "set transfer.destination in the configuration"
         )
-    return Local(job, in_flight) if job.host is None else Remote(job.host, job.night, job.destination)
+    return Local(job, in_flight) if job.host is None else Remote(job.host, job.night, job.destination, job.is_stopped)

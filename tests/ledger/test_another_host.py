@@ -1,6 +1,10 @@
 """A whole night whose destination is on another host: a real sshd and rsync."""
 
+import os
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -157,3 +161,24 @@ def test_doctor_looks_there(afar):
     shutil.rmtree(afar.destination)
     (found,) = [f for f in doctor.examine(afar.config) if f.subject == "destination of archive"]
     assert found.verdict == "problem"
+
+
+def test_a_signal_ends_what_is_being_sent(sqlite_world, sshd):
+    """Sent to the command alone, while rsync brings a batch that would take minutes."""
+    world = sqlite_world
+    world.send_afar(sshd)
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.001
+    assert world.advance(to="compressed").succeeded
+    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), "advance", "--date", DATE]
+    with subprocess.Popen(command, cwd=world.folder, stderr=subprocess.PIPE, text=True) as process:
+        while not list(world.destination.glob(f"{DATE}/.ledger-incoming-*")):
+            assert process.poll() is None
+            os.sched_yield()
+        process.send_signal(signal.SIGTERM)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 143, told
+    assert not list(world.destination.glob(f"{DATE}/vgen2/*.fz"))
+    world.data["transfer"]["ssh"]["limit_mb_s"] = None
+    assert world.advance().succeeded
+    assert not list(world.destination.glob(f"{DATE}/.ledger-incoming-*"))
