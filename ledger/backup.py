@@ -325,7 +325,7 @@ def _refuse_rows(url: URL) -> None:
         path = Path(str(url.database))
         if path.exists() or _journals(path):
             with _alone(path):
-                return
+                pass
         return
     engine = connect(url)
     try:

@@ -34,7 +34,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         except LedgerError as exc:
             yield night, exc
             continue
-        if result.changed or not (result.succeeded or (result.is_waiting and not result.failed)):
+        if result.changed or not result.is_in_order:
             yield night, result
 
 

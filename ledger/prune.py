@@ -15,21 +15,19 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from ledger import durable
-from ledger.book import Failure, Removal
+from ledger.book import Removal
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.flow import Flow, Step
 from ledger.machine import Machine
 from ledger.mailed import standing
 from ledger.models import File, Lineage, Manifest, ManifestLine, Night, ReceiptLine
-from ledger.report import counted
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading, streams_ns
-from ledger.steps import Steps, translated
+from ledger.steps import Steps
+from ledger.verify import call, record
 from stages import proof
 from stages.reread import reread
 
-#: Products that are proven between two looks at whether to stop.
-BATCH = 64
 DAY_US = 86_400_000_000
 #: Files of a product whose SHA-256 is on record: the cube and its txt.
 HASHED = 2
@@ -222,7 +220,7 @@ def _why_not_sent(row: File, flow: Flow, n_copies: int, wanted: int) -> str | No
     if row.state != flow.last or not any(step.needs_copy for step in flow.steps):
         return f"products that are not {flow.last}"
     if n_copies < wanted:
-        return f"products with fewer than {counted(wanted, 'proven copy').replace('copys', 'copies')}"
+        return f"products with fewer than {wanted} proven {'copy' if wanted == 1 else 'copies'}"
     return None
 
 
@@ -244,9 +242,9 @@ def _named_here(machine: Machine, night: Night) -> set[str]:
 
 def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> int:
     """Remove what may go of a night, as far as `left_bytes` allow; return what is left of them."""
-    if not any(_candidates(machine, night, Pruned(night.pipeline, night.date))):
-        _candidates(machine, night, found)
+    if not any(_candidates(machine, night, found)):
         return left_bytes
+    found.kept.clear()  # it is looked at again
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     with machine.holding(folder, "prune", {}) as (steps, result):
         machine.check_copies(steps)
@@ -288,24 +286,15 @@ def _made_of(works: Collection[Work], raws: Sequence[Candidate]) -> Mapping[str,
 
 def _proven(steps: Steps, step: Step, works: Sequence[Work], found: Pruned) -> set[str]:
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
-    loaded = steps.stages[step.state]
     sound: set[str] = set()
-    steps.reporter.phase(f"prune {steps.folder.date}: prove", len(works))
-    for start in range(0, len(works), BATCH):
-        if steps.stop.signal_number is not None:
-            raise Interrupted(steps.stop.signal_number)
-        batch = works[start : start + BATCH]
-        with translated():
-            outcome = loaded.stage.verify_copies(job=steps.job(batch), params=loaded.params)  # type: ignore[attr-defined]
-        unproven = outcome.failures
-        failures = [Failure(w, unproven[w.product.identity]) for w in batch if w.product.identity in unproven]
-        steps.book.verified(outcome.evidence, failures, {"prune": 1})
+    for batch in steps.portions(f"prune {steps.folder.date}: prove", works):
+        outcome = call(steps, step, "verify_copies", batch)
+        record(steps, batch, outcome.evidence, outcome.failures, {"prune": 1})
         proven = {evidence.identity for evidence in outcome.evidence}
         differing = _compared([work for work in batch if work.product.identity in proven], steps)
         sound |= proven - differing.keys()
         names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
-        found.failed += [(names[identity], reason) for identity, reason in (outcome.failures | differing).items()]
-        steps.reporter.advance(len(batch))
+        found.failed += [(names[identity], reason) for identity, reason in {**outcome.failures, **differing}.items()]
     return sound
 
 
@@ -326,13 +315,10 @@ def _compared(works: Sequence[Work], steps: Steps) -> dict[str, str]:
 
 def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) -> None:
     """Remove files that are as they are on record, one product or raw file after the other."""
-    steps.reporter.phase(f"prune {steps.folder.date}: remove", len(candidates))
     instrument = steps.config.instrument
     with reading(steps.folder.path):
         was_seen = steps.book.night.streams_ns == streams_ns(steps.folder, instrument)
-    for candidate in candidates:
-        if steps.stop.signal_number is not None:
-            raise Interrupted(steps.stop.signal_number)
+    for (candidate,) in steps.portions(f"prune {steps.folder.date}: remove", candidates, 1):
         row = candidate.row
         name = candidate.paths[0].name
         try:
@@ -343,7 +329,6 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
             found.failed.append((name, str(exc)))
         else:
             _count(found, [candidate])
-        steps.reporter.advance()
     if was_seen:
         steps.book.looked_at(streams_ns(steps.folder, instrument))
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from ledger import registration
 from ledger.config import Config
-from ledger.errors import BadInput, Interrupted, NotReady
+from ledger.errors import BadInput, NotReady
 from ledger.machine import Machine
 from ledger.numbers import DIGITS
 from ledger.report import Result, counted
@@ -161,14 +161,10 @@ def _recognise(steps: Steps, products: Sequence[Product]) -> dict[str, Found]:
 
 def _each(steps: Steps, what: str, calls: Sequence[tuple[Callable[..., T], dict[str, Any]]]) -> list[T | base.BadInput]:
     """Make calls, by many workers; return what each gave, or what is wrong with its input."""
-    steps.reporter.phase(f"rebuild {steps.folder.date}: {what}", len(calls))
     results: list[T | base.BadInput] = []
-    for start in range(0, len(calls), BATCH):
-        if steps.stop.signal_number is not None:
-            raise Interrupted(steps.stop.signal_number)
-        futures = [steps.executor.submit(call, **arguments) for call, arguments in calls[start : start + BATCH]]
+    for portion in steps.portions(f"rebuild {steps.folder.date}: {what}", calls, BATCH):
+        futures = [steps.executor.submit(call, **arguments) for call, arguments in portion]
         results += [_result(future) for future in futures]
-        steps.reporter.advance(len(futures))
     return results
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ledger.book import Failure, Move
-from ledger.errors import BadInput, Interrupted
+from ledger.errors import BadInput
 from ledger.flow import Step
 from ledger.machine import Machine
 from ledger.rebuild_files import Found, NightFiles, names_at, names_in
@@ -12,8 +12,6 @@ from ledger.rows import Work
 from ledger.steps import Steps, translated
 from stages import base
 
-#: Products whose copies are read between two looks at whether to stop.
-COPIES = 64
 #: Why a product is put into quarantine that has no frame ID, though others of its night have theirs.
 UNDECIDED = (
     "it has no frame ID, and others of its night have: it may have been discarded when the database was lost; expected"
@@ -78,11 +76,7 @@ def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
     loaded = steps.stages[step.state]
     there = names_at(steps.config, steps.folder)
     sent = [work for work in works if work.product.files[0] in there]
-    steps.reporter.phase(f"rebuild {steps.folder.date}: copies", len(sent))
-    for start in range(0, len(sent), COPIES):
-        if steps.stop.signal_number is not None:
-            raise Interrupted(steps.stop.signal_number)
-        batch = sent[start : start + COPIES]
+    for batch in steps.portions(f"rebuild {steps.folder.date}: copies", sent):
         with translated():
             outcome = loaded.stage.verify_copies(job=steps.job(batch), params=loaded.params)  # type: ignore[attr-defined]
         evidence = {e.identity: e for e in outcome.evidence}
@@ -95,7 +89,6 @@ def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
         for work in batch:
             if reason := outcome.failures.get(work.product.identity):
                 steps.result.failed.append((work.product.frame_id or work.product.name, reason))
-        steps.reporter.advance(len(batch))
     if any(work.state == step.state for work in sent):
         _check_night(steps, step, sent)
 

@@ -5,16 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger import durable
-from ledger.errors import BadInput, Interrupted, NotReady
+from ledger.errors import NotReady
 from ledger.flow import Step
 from ledger.machine import Machine
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading
+from ledger.sent import holding_sent
 from ledger.steps import Steps, translated
 from stages import proof
-
-#: Products that are brought back between two looks at whether to stop.
-BATCH = 64
 
 
 @dataclass(slots=True)
@@ -69,25 +67,11 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
     Busy, Interrupted
         Before the next batch.
     """
-    flow = machine.flows[folder.pipeline]
-    step = next((s for s in flow.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, "recall")), None)
-    if step is None or machine.store.find_night(folder.pipeline, folder.date) is None:
-        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     found = Recalled(folder.pipeline, folder.date)
-    with machine.holding(folder, "recall", {}) as (steps, result):
-        machine.check_copies(steps)
-        works = machine.store.works(steps.book.night)
-        sent = [work for work in works if flow.position(work.state) >= flow.position(step.state)]
-        if not sent:
-            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+    with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
         steps.make_folder()
-        steps.reporter.phase("recall", len(sent))
-        for start in range(0, len(sent), BATCH):
-            if steps.stop.signal_number is not None:
-                raise Interrupted(steps.stop.signal_number)
-            batch = sent[start : start + BATCH]
+        for batch in steps.portions("recall", sent):
             _bring_back(steps, step, [work for work in batch if not _is_whole(steps, work)], found)
-            steps.reporter.advance(len(batch))
         found.whole = len(sent) - len(found.brought) - len(found.failed)
         result.failed = list(found.failed)
     return found

@@ -134,6 +134,11 @@ class Result:
         """Whether the goal was reached without a failure; what is quarantined does not count as one."""
         return not self.failed and self.stopped is None
 
+    @property
+    def is_in_order(self) -> bool:
+        """Whether it succeeded, or only waits for its time of day."""
+        return self.succeeded or (self.is_waiting and not self.failed)
+
     def count_states(self, states: Iterable[str]) -> None:
         """Set `states` from the state of every product."""
         self.states = Counter(states)

@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ledger import durable
 from ledger.book import Book, Failure, Move
@@ -26,6 +27,8 @@ from ledger.rows import Work
 from ledger.scan import NightFolder
 from stages import base
 from stages.base import Job, Outcome, Product, Raw
+
+T = TypeVar("T")
 
 #: Products and bytes of one call of a stage of scope ``batch``: few enough that a stop is prompt.
 BATCH, BATCH_BYTES = 64, 2_000_000_000
@@ -126,6 +129,22 @@ class Steps:
     def _function(self, step: Step, direction: Direction) -> base.StageFunction:
         stage = self.stages[step.state].stage
         return stage.forward if direction == "forward" else stage.reverse
+
+    def portions(self, phase: str, items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
+        """Yield items in portions of a phase of the run, each of which is told once it is done.
+
+        Raises
+        ------
+        Interrupted
+            Before the next portion, if somebody asks to stop.
+        """
+        self.reporter.phase(phase, len(items))
+        for start in range(0, len(items), size):
+            if self.stop.signal_number is not None:
+                raise Interrupted(self.stop.signal_number)
+            portion = items[start : start + size]
+            yield portion
+            self.reporter.advance(len(portion))
 
     # one product at a time
 

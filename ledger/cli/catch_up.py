@@ -21,7 +21,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
                 if not as_json:
                     typer.echo(f"night {night.date} ({night.pipeline}): {outcome}", err=True)
                 continue
-            succeeded = succeeded and (outcome.succeeded or (outcome.is_waiting and not outcome.failed))
+            succeeded = succeeded and outcome.is_in_order
             shown.append(outcome.as_json())
             if not as_json:
                 show_result(outcome, as_json=False)

@@ -1,0 +1,55 @@
+"""A run's hold on a night of which products were sent: for what is done with their copies."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ledger.errors import BadInput
+from ledger.flow import Step
+from ledger.machine import Machine
+from ledger.report import Result
+from ledger.rows import Work
+from ledger.scan import NightFolder
+from ledger.steps import Steps
+
+
+@contextmanager
+def holding_sent(
+    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any], *, needs: str
+) -> Iterator[tuple[Steps, Result, Step, Sequence[Work]]]:
+    """Hold a night, as `Machine.holding` does, and look up what of it was sent.
+
+    Parameters
+    ----------
+    machine, folder, command, arguments
+        See `Machine.holding`.
+    needs : str
+        Function that the stage must have which sends products.
+
+    Yields
+    ------
+    Steps, Result
+        See `Machine.holding`.
+    Step
+        That sends products.
+    sequence of Work
+        Those that were sent; some.
+
+    Raises
+    ------
+    BadInput
+        If no product of the night has been sent, or its copies are elsewhere than the configuration says.
+    Busy
+        If another run holds it.
+    """
+    flow = machine.flows[folder.pipeline]
+    step = next((s for s in flow.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
+    if step is None or machine.store.find_night(folder.pipeline, folder.date) is None:
+        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
+    with machine.holding(folder, command, arguments) as (steps, result):
+        machine.check_copies(steps)
+        works = machine.store.works(steps.book.night)
+        sent = [work for work in works if flow.position(work.state) >= flow.position(step.state)]
+        if not sent:
+            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+        yield steps, result, step, sent
