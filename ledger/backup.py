@@ -132,7 +132,7 @@ def make(store: Store, config: Config) -> list[Path]:
             proof.copy_proven(home / name, folder / name)
             durable.sync_folder(folder)
         made.append(folder / name)
-    if (host := config.host(MAIN)) is not None:
+    if (host := config.host(MAIN)) is not None and not config.is_fetched_from:  # who fetches makes its own there
         with _told(Path(f"{host.name}:{_folder_there(config)}")):
             _send(config, host, home, name)
         made.append(Path(f"{host.name}:{_folder_there(config)}/{name}"))

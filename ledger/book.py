@@ -541,6 +541,16 @@ class Book:
         with self.store.read() as session:
             return {str(identity) for identity in session.execute(query.distinct()).scalars()}
 
+    def unsettled_edges(self) -> set[str]:
+        """Return the names of steps that a run was at which did not end in order."""
+        query = select(col(Entry.edge)).where(
+            col(Entry.night_id) == self.night.id,
+            col(Entry.run_id).in_(self._disordered()),
+            col(Entry.edge).is_not(None),
+        )
+        with self.store.read() as session:
+            return {str(edge) for edge in session.execute(query.distinct()).scalars()}
+
     def _disordered(self) -> Any:
         return select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
 

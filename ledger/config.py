@@ -23,7 +23,7 @@ from ledger.config_faults import faults_of_instrument, faults_of_values, is_day
 from ledger.database import parse_url
 from ledger.errors import BadInput, ConfigError, Fault
 from stages.base import BadInput as BadDictionary
-from stages.base import Host, Instrument, Stage
+from stages.base import Host, Instrument, Source, Stage
 
 ENVIRONMENT_PREFIX = "LEDGER_"
 #: Variables with the prefix that are not keys of the configuration.
@@ -101,8 +101,17 @@ class Transfer(_Block):
     """Where products go."""
 
     destination: Path
+    direction: Literal["push", "pull"] = "push"
+    source: str | None = None
     window: str | None = None
     ssh: Ssh = Ssh()
+
+    @field_validator("source")
+    @classmethod
+    def _host(cls, value: str | None) -> str | None:
+        if value is not None and (not (match := _REMOTE.fullmatch(f"{value}:/")) or match[3] != "/"):
+            raise ValueError("expected a host, [user@]host")
+        return value
 
     @field_validator("window")
     @classmethod
@@ -326,10 +335,32 @@ class Config(_Block):
     def host(self, pipeline: str) -> Host | None:
         """Return the host where that folder is; None: here."""
         user, name, _ = _read_place(self.place(pipeline))
+        return None if self.fetches or not name else self._host(user, name)
+
+    def host_name(self, pipeline: str) -> str:
+        """Return what the host of that folder is called, also there; empty: it is here, and has no name."""
+        return _read_place(self.place(pipeline))[1]
+
+    @property
+    def fetches(self) -> bool:
+        """Whether nights are on another host, and this one fetches their products."""
+        return self.transfer.direction == "pull" and self.transfer.source is not None
+
+    @property
+    def is_fetched_from(self) -> bool:
+        """Whether nights are here, and another host fetches their products."""
+        return self.transfer.direction == "pull" and self.transfer.source is None
+
+    def source_of(self, night: Path, pipeline: str) -> Source | None:
+        """Return where a night is (`night` is its folder there) that this host fetches; None: here."""
+        if not self.fetches:
+            return None
+        user, name, _ = _read_place(Path(f"{self.transfer.source}:/any"))
+        return Source(self._host(user, name), night, self.host_name(pipeline))
+
+    def _host(self, user: str, name: str) -> Host:
         ssh = self.transfer.ssh
         limit_kib_s = None if ssh.limit_mb_s is None else max(1, round(ssh.limit_mb_s * 1e6 / 1024))
-        if not name:
-            return None
         return Host(name, user, ssh.port, ssh.identity_file, ssh.known_hosts, ssh.options, limit_kib_s)
 
     def place(self, pipeline: str) -> Path:
@@ -558,6 +589,7 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
     roots = [str(_mapping(data.get(name)).get("root")) for name in PIPELINES if data.get(name)]
     if len(set(roots)) != len(roots):
         yield Fault("engineering.root", f"the same root as archive: {roots[0]!r}", "give each pipeline its own")
+    yield from _faults_of_direction(data)
     notify, mail = _mapping(data.get("notify")), _mapping(data.get("mail"))
     if notify.get("recipients") and (mail.get("transport", "eml") == "eml" or not mail.get("sender")):
         yield Fault(
@@ -573,6 +605,28 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
             f"frame IDs in {' and '.join(numbering)}: the sequence is one, and so is its chronology",
             f"leave states that require frame_id to {numbering[0]}",
         )
+
+
+def _faults_of_direction(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what keeps two hosts from sharing a ledger, of which one fetches what the other made."""
+    transfer = _mapping(data.get("transfer"))
+    if transfer.get("direction") != "pull":
+        if transfer.get("source") is not None:
+            yield Fault("transfer.source", "nothing is fetched", "set transfer.direction to pull, or this to null")
+        return
+    if str(_mapping(data.get("database")).get("url")).startswith("sqlite"):
+        yield Fault("transfer.direction", "pull is for two hosts with one database", "set database.url to PostgreSQL")
+    for name in PIPELINES:
+        if isinstance(data.get(name), Mapping):
+            key = f"{name}.destination" if data[name].get("destination") else "transfer.destination"
+            place = _mapping(data[name]).get("destination") or transfer.get("destination")
+            if not _REMOTE.fullmatch(str(place)):
+                hint = "name host and folder, user@host:/folder, the same on both hosts"
+                yield Fault(key, f"names no host, and products are fetched to one: {place!r}", hint)
+    for name, state in _mapping(data.get("states")).items():
+        if _mapping(_mapping(state).get("parameters")).get("also"):
+            hint = "set it to [], or transfer.direction to push"
+            yield Fault(f"states.{name}.parameters.also", "further files are not fetched", hint)
 
 
 def _numbers(pipeline: Mapping[str, Any], states: Mapping[str, Any]) -> bool:

@@ -96,7 +96,10 @@ def _software() -> Finding:
 
 def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
-        if name == "archive" or pipeline.root.exists():
+        if config.fetches:
+            yield _folder(config, f"destination of {name}", config.destination(name))
+            yield _source(config, name, pipeline.root)
+        elif name == "archive" or pipeline.root.exists():
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
             subject = f"destination of {name}"
@@ -133,6 +136,18 @@ def _afar(config: Config, pipeline: str, host: Host) -> Finding:
             return Finding(subject, "ok", f"{host.name}:{folder}: {room}, hashed by {there.tool}")
     except StageError as exc:
         return Finding(subject, "problem", str(exc), "correct transfer.destination or transfer.ssh, or the host's keys")
+
+
+def _source(config: Config, pipeline: str, root: Path) -> Finding:
+    """Look whether the host can be reached from which products are fetched, and has the nights."""
+    subject, source = f"source of {pipeline}", config.source_of(root / "any", pipeline)
+    if source is None:
+        raise AssertionError("asked of a host that fetches")
+    try:
+        with Remote(source.host, root, source.night, key="transfer.source") as there:
+            return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
+    except StageError as exc:
+        return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")
 
 
 def _file(path: Path, subject: str) -> Finding:

@@ -125,6 +125,11 @@ class Flow:
         """Return the step that needs frame IDs first, or None."""
         return next((step for step in self.steps if step.needs_frame_id), None)
 
+    @property
+    def sending(self) -> Step | None:
+        """Return the step that sends products to the destination; None if there is none."""
+        return next((step for step in self.steps if step.needs_copy), None)
+
     def position(self, state: str) -> int:
         """Return the place of `state` in the order, from 0."""
         return self._positions[state]

@@ -15,7 +15,7 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Night, ReceiptLine
-from ledger.scan import NightFolder, has_raws, look_at, nights_on_disk, reading, streams_ns
+from ledger.scan import NightFolder, has_raws, look_at, night_of, nights_on_disk, reading, streams_ns
 from ledger.sequence import LENGTH, newest_night
 from ledger.store import Store
 from stages.base import frames_of
@@ -173,6 +173,9 @@ def _status(
     was_numbered = row is not None and row.numbered_us is not None
     late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
     command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
+    where = ""
+    if not is_held and _is_elsewhere(config, flow, stands):
+        where = f" (on {config.transfer.source if config.fetches else config.host_name(flow.name)})"
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -185,8 +188,16 @@ def _status(
         frame_ids=ids,
         confirmed=confirmed,
         stands=stands,
-        next_command="" if is_done else f"ledger {command}",
+        next_command="" if is_done else f"ledger {command}{where}",
     )
+
+
+def _is_elsewhere(config: Config, flow: Flow, stands: str) -> bool:
+    """Whether what comes next for products, or a night, in a state is the part of another host."""
+    if flow.sending is None or stands not in flow.states:
+        return False
+    is_made = flow.position(stands) >= flow.position(flow.sending.before)
+    return (config.fetches and not is_made) or (config.is_fetched_from and is_made)
 
 
 def _stands(
@@ -235,11 +246,18 @@ def _is_mended(session: Session, config: Config, row: Night, folder: NightFolder
 def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[NightFolder]:
     """Return the nights on disk that are not finished, excluded, foreign or empty; oldest first."""
     waiting = [
-        NightFolder(s.pipeline, config.pipelines[s.pipeline].root, s.date)
+        night_of(config, s.pipeline, s.date)
         for s in status(store, config, flows)
-        if not s.is_finished and (config.pipelines[s.pipeline].root / s.date).is_dir()
+        if not s.is_finished and _has_work_here(config, flows[s.pipeline], s)
     ]
     return sorted(waiting, key=lambda night: (night.date, night.pipeline))
+
+
+def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
+    """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
+    if config.fetches:
+        return any(not _is_elsewhere(config, flow, state) for state in night.states)
+    return (config.pipelines[night.pipeline].root / night.date).is_dir()
 
 
 @dataclass(frozen=True, slots=True)

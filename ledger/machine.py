@@ -16,6 +16,7 @@ from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
+from ledger.mirror import mirrored
 from ledger.models import Night
 from ledger.numbers import numbers_on_disk
 from ledger.report import Reporter, Result, Silent, Stop, counted
@@ -119,22 +120,55 @@ class Machine:
             Before anything is changed, or (interrupted) between two files.
         """
         flow = self.flows[folder.pipeline]
-        target = flow.resolve(to) if to else flow.last
+        target = self.target(folder, to)
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
         with self.holding(folder, "advance", arguments) as (steps, result):
             self.check_copies(steps)
             settle(steps, self.store.works(steps.book.night), rolls_back=False)
-            self._tell_outside(steps)
-            result.stopped = registration.register(steps, final=final)
-            if result.stopped is None and flow.position(target) >= flow.position(flow.born):
-                self._pair(steps)
-            for segment in flow.segments(target):
+            if not self.config.fetches:
+                self._tell_outside(steps)
+                result.stopped = registration.register(steps, final=final)
+                if result.stopped is None and flow.position(target) >= flow.position(flow.born):
+                    self._pair(steps)
+            for segment in self.segments(flow, target):
                 if result.stopped is None:
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
         return result
+
+    def target(self, folder: NightFolder, to: str | None) -> str:
+        """Return the state that an advance is to reach: `to` by its whole name, or the last that is this host's.
+
+        Raises
+        ------
+        BadInput
+            If there is no such state, or to take products there is another host's part.
+        """
+        flow, sending = self.flows[folder.pipeline], self.flows[folder.pipeline].sending
+        target = flow.resolve(to) if to else flow.last
+        if sending is None or not (self.config.fetches or self.config.is_fetched_from):
+            return target
+        is_sent = flow.position(target) >= flow.position(sending.state)
+        if self.config.fetches and not is_sent:
+            raise BadInput(
+                f"{target} is reached on {self.config.transfer.source} (transfer.source): this host fetches what is"
+                f" {sending.before}; expected {sending.state} or later"
+            )
+        if self.config.is_fetched_from and is_sent:
+            if to:
+                raise BadInput(
+                    f"{target} is reached on {self.config.host_name(folder.pipeline)}, which fetches products from here"
+                    f" (transfer.direction: pull); expected {sending.before} or earlier"
+                )
+            return sending.before
+        return target
+
+    def segments(self, flow: Flow, target: str) -> list[tuple[Step, ...]]:
+        """Return the steps up to `target` that are this host's part."""
+        segments = flow.segments(target)
+        return [s for s in segments if s[0].needs_copy] if self.config.fetches else segments
 
     def rollback(self, folder: NightFolder, *, to: str = "raw", withdraws: bool = False) -> Result:
         """Take a night back to an earlier state; ``raw`` leaves its folder as it was.
@@ -177,6 +211,13 @@ class Machine:
         night = self.store.find_night(folder.pipeline, folder.date)
         if night is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+        flow, sending = self.flows[folder.pipeline], self.flows[folder.pipeline].sending
+        if self.config.fetches and sending and flow.position(target) < flow.position(sending.before):
+            raise BadInput(
+                f"{target} is reached on {self.config.transfer.source} (transfer.source), once products are"
+                f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
+                " rest there"
+            )
         if not withdraws and self._unlists(folder, target):
             refuse_mailed(self.store, night)
         self._refuse_pruned(folder, night, target)
@@ -185,7 +226,7 @@ class Machine:
     def _refuse_pruned(self, folder: NightFolder, night: Night, target: str) -> None:
         """Refuse a way back that would need files which were removed on purpose."""
         flow = self.flows[folder.pipeline]
-        sending = next((step for step in flow.steps if step.needs_copy), None)
+        sending = flow.sending
         if sending is None or target == flow.last:
             return
         gone = [row for row in self.store.raws(night) if row.pruned_us is not None]
@@ -239,7 +280,10 @@ class Machine:
                 book = Book(self.store, flow, night, lease, self.config.instrument.prefix)
                 in_order = False
                 steps = self._steps(book, folder, pool, result)
-                yield steps, result
+                if self.config.fetches:
+                    self._refuse_unsettled(book)
+                with mirrored(steps):
+                    yield steps, result
                 result.count_states(work.state for work in self.store.works(night))
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
         except LedgerError as exc:
@@ -248,6 +292,16 @@ class Machine:
             raise
         finally:
             self.store.end_run(run_id, status, in_order=in_order)
+
+    def _refuse_unsettled(self, book: Book) -> None:
+        """Refuse a night of which a run on the other host left something: only there it can be put in order."""
+        left = book.unsettled_edges()
+        others = [s for s in book.flow.steps if not s.needs_copy and {s.forward, s.reverse} & left]
+        if others:
+            raise NotReady(
+                f"night {book.night.date}: a run died on the way to or from {others[0].state}; expected it to be put in"
+                f" order first: `ledger advance --date {book.night.date}` on {self.config.transfer.source}"
+            )
 
     def _steps(self, book: Book, folder: NightFolder, pool: Executor, result: Result) -> Steps:
         return Steps(
@@ -282,6 +336,11 @@ class Machine:
         if outdated := backup.why_outdated(self.store, self.config):
             raise NotReady(outdated)
         flow = self.flows[folder.pipeline]
+        if self.config.fetches and self.store.find_night(folder.pipeline, folder.date) is None:
+            raise BadInput(
+                f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that"
+                f" {self.config.transfer.source} (transfer.source) has advanced; see `ledger status`"
+            )
         with self.store.read() as session:
             gate.refuse_outside(session, self.config, flow, folder)
         self._check_destination(folder, flow, target)
@@ -307,8 +366,7 @@ class Machine:
             With both places.
         """
         expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
-        host = self.config.host(steps.folder.pipeline)
-        name = host.name if host else ""
+        name = self.config.host_name(steps.folder.pipeline)
         for copy in self.store.copies(steps.book.night):
             if copy.withdrawn_us is None and (copy.host != name or not Path(copy.path).is_relative_to(expected)):
                 raise BadInput(
@@ -412,7 +470,10 @@ class Machine:
         return None
 
     def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
-        """Return how much room products need to reach `target`."""
+        """Return how much room products need to reach `target` by what this host does."""
+        if self.config.fetches and flow.sending:
+            first = flow.position(flow.sending.before)
+            works = [work for work in works if flow.position(work.state) >= first]
         return space.needed(flow, works, target, self.store.compression_ratio())
 
     def held_up(self, flow: Flow, step: Step, folder: NightFolder, works: Sequence[Work]) -> str | None:

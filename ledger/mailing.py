@@ -267,12 +267,12 @@ def _not_mailed(machine: Machine, nights: Sequence[Steps], listing: Listing) -> 
 def _values(machine: Machine, listing: Listing, nights: Sequence[Steps]) -> Mapping[str, object]:
     """Return the fields of the templates."""
     config = machine.config
-    host = config.host(nights[0].folder.pipeline)
+    host = config.host_name(nights[0].folder.pipeline)
     return {
         "instrument": config.instrument.name,
         "date": listing.dates[0],
         "dates": ", ".join(listing.dates),
-        "host": config.mail.host or (host.name if host else socket.gethostname()),
+        "host": config.mail.host or (host or socket.gethostname()),
         "ip": config.mail.ip,
         "count": len(listing.lines),
         "bytes": listing.size_bytes,

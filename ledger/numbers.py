@@ -158,6 +158,8 @@ def joined(runs: Iterable[Run]) -> list[Run]:
 def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> Numbers:
     """Return every frame number under the roots, at the destinations and in manifests there.
 
+    A destination to which another host fetches is not looked at: it may not be reached from here.
+
     Raw streams are left out: raw files have names of their own.
 
     Parameters
@@ -185,7 +187,7 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> 
         SKIPPED | {stream.name for stream in instrument.streams},
         known,
     )
-    places = [pipeline.root for pipeline in config.pipelines.values()]
+    places = [] if config.fetches else [pipeline.root for pipeline in config.pipelines.values()]
     places += [config.destination(name) for name in config.pipelines if config.host(name) is None]
     for place in places:
         with reading(place):
@@ -209,7 +211,7 @@ def _numbers_afar(config: Config) -> Iterator[tuple[int, int, Path]]:
     stem, dot, suffix = manifests.rpartition(".")
     for name in config.pipelines:
         host, folder = config.host(name), config.destination(name)
-        if host is None:
+        if host is None or config.is_fetched_from:  # it may not be reached from here
             continue
         try:
             found = remote.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")

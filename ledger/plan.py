@@ -92,15 +92,16 @@ def plan_advance(
         What `Machine.advance` would refuse.
     """
     flow = machine.flows[folder.pipeline]
-    target = flow.resolve(to) if to else flow.last
+    target = machine.target(folder, to)
     machine.check_advance(folder, target)
     night = machine.store.find_night(folder.pipeline, folder.date)
-    raws, new, quarantined = _raws(machine, flow, folder, night, final=final)
+    is_here = not machine.config.fetches
+    raws, new, quarantined = _raws(machine, flow, folder, night, final=final) if is_here else ([], 0, ())
     works = machine.store.works(night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None
     unsynced = [(raw, row) for raw, row in raws if row is None or row.state == flow.states[0]]
     fresh = sum(raw.size_bytes for raw, row in raws if row is None)
-    steps = [PlanStep("register", flow.states[0], new, fresh, None)]
+    steps = [PlanStep("register", flow.states[0], new, fresh, None)] if is_here else []
     if unsynced and flow.position(target) >= flow.position(flow.born):
         if works and not is_numbered:  # all of it is paired anew
             steps += _steps_back(machine, flow, works, flow.states[0])
@@ -126,11 +127,13 @@ def plan_advance(
     need = machine.need(flow, works, flow.born if stopped else target)
     stopped = stopped or space.shortfall(machine.config, folder, need)
     reached = flow.position(flow.born if stopped else target)
-    for step in flow.steps[1:reached]:
+    mine = [step for segment in machine.segments(flow, target) for step in segment]
+    for step in mine:
         if stopped is None and (stopped := machine.held_up(flow, step, folder, works)):
             reached = flow.position(step.before)
-    for step in flow.steps[1:reached]:
-        moving = [w.product for w in inside if flow.position(w.state) < flow.position(step.state)]
+    for step in (step for step in mine if flow.position(step.state) <= reached):
+        waiting = (w for w in inside if is_here or not flow.position(w.state) < flow.position(mine[0].before))
+        moving = [w.product for w in waiting if flow.position(w.state) < flow.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
     return Plan(
         folder.pipeline,
@@ -154,7 +157,12 @@ def _refusal(
     late_reason: str | None,
 ) -> str | None:
     """Return why the night would stop before it is written, or None."""
-    if flow.numbering is None or flow.position(target) <= flow.position(flow.born) or not works:
+    if (
+        machine.config.fetches
+        or flow.numbering is None
+        or flow.position(target) <= flow.position(flow.born)
+        or not works
+    ):
         return None
     row = machine.store.find_night(folder.pipeline, folder.date)
     night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)

@@ -41,11 +41,14 @@ def _escaped(character: str) -> str:
 class Reporter(Protocol):
     """Who is told of progress: a terminal, a log, or nobody."""
 
-    def phase(self, name: str, total: int) -> None:
-        """Begin a phase of `total` items."""
+    def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
+        """Begin a phase of `total` items; of so many bytes, if it is they that take the time."""
 
     def advance(self, n: int = 1) -> None:
         """Count `n` items of the phase as done."""
+
+    def carry(self, size_bytes: int) -> None:
+        """Count bytes of a phase of bytes as done."""
 
     def say(self, text: str) -> None:
         """Tell one thing."""
@@ -54,10 +57,13 @@ class Reporter(Protocol):
 class Silent:
     """Tells nobody."""
 
-    def phase(self, name: str, total: int) -> None:
+    def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Do nothing."""
 
     def advance(self, n: int = 1) -> None:
+        """Do nothing."""
+
+    def carry(self, size_bytes: int) -> None:
         """Do nothing."""
 
     def say(self, text: str) -> None:

@@ -14,24 +14,31 @@ from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.models import File
 from ledger.report import printable
-from stages.base import Instrument, Stream
+from stages.base import TEMPORARY_PREFIX, Instrument, Stream
 from stages.cards import padded
+
+#: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
+WORK = f"{TEMPORARY_PREFIX}nights"
 
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 
 
 @dataclass(frozen=True, slots=True)
 class NightFolder:
-    """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD)."""
+    """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD).
+
+    On a host that fetches, its root is on another one, and `work` the folder to work in instead.
+    """
 
     pipeline: str
     root: Path
     date: str
+    work: Path | None = None
 
     @property
     def path(self) -> Path:
         """Return the folder."""
-        return self.root / self.date
+        return (self.work or self.root) / self.date
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +171,15 @@ def also_in(config: Config, night: NightFolder) -> list[str]:
     return [name for name, p in config.pipelines.items() if name != night.pipeline and (p.root / night.date).is_dir()]
 
 
+def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
+    """Return the night of a date, whether it is there or not."""
+    work = config.destination(pipeline) / WORK if config.fetches else None
+    return NightFolder(pipeline, config.pipelines[pipeline].root, date, work)
+
+
 def _night_of_date(config: Config, date: str) -> NightFolder:
+    if config.fetches:  # whether there is one is for the database to say
+        return night_of(config, "archive", date)
     for name, pipeline in config.pipelines.items():
         if (pipeline.root / date).is_dir():
             return NightFolder(name, pipeline.root, date)
@@ -175,13 +190,13 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
 def _night_of_folder(config: Config, folder: Path) -> NightFolder:
     named = Path(os.path.normpath(folder.absolute()))
     path = named.parent.resolve() / named.name  # a night may be a link
-    if not path.is_dir():
+    if not path.is_dir() and not config.fetches:
         raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
     for name, pipeline in config.pipelines.items():
         if path.parent == pipeline.root.resolve():
             if len(path.name) != 8 or not is_date(path.name):
                 raise BadInput(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
-            return NightFolder(name, pipeline.root, parse_date(path.name))
+            return night_of(config, name, parse_date(path.name))
     roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
     raise BadInput(f"{str(folder)!r} is not a night: expected a direct child of {roots}; check archive.root")
 
@@ -189,12 +204,16 @@ def _night_of_folder(config: Config, folder: Path) -> NightFolder:
 def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     """Return the nights under the root of `pipeline`, oldest first, from its ``first_night`` on.
 
+    On a host that fetches there are none: its nights are on another one.
+
     Raises
     ------
     BadInput
         If the root is not there.
     """
     settings = config.pipelines[pipeline]
+    if config.fetches:
+        return []
     if not settings.root.is_dir():
         raise BadInput(
             f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"

@@ -93,6 +93,7 @@ class Steps:
         self.result = result
         self.product_folder = folder.path / config.instrument.product_folder
         self.is_torn = False
+        self._carried_bytes = 0
 
     def job(self, works: Sequence[Work] = (), *, one_more: bool = False, **more: object) -> Job:
         """Return the job for `works`; `one_more` if there may be a manifest that is not on record."""
@@ -105,11 +106,16 @@ class Steps:
             products=tuple(work.product for work in works),
             destination=self.config.destination(self.folder.pipeline) / self.folder.date,
             host=self.config.host(self.folder.pipeline),
+            source=self.config.source_of(self.folder.root / self.folder.date, self.folder.pipeline),
             manifests=manifests,
             serial=len(manifests) + one_more,
             is_stopped=self.stop.is_asked,
             **more,  # type: ignore[arg-type]
         )
+
+    def _carry(self, size_bytes: int) -> None:
+        self._carried_bytes += size_bytes
+        self.reporter.carry(size_bytes)
 
     def manifests(self) -> tuple[str, ...]:
         """Return the names of the night's manifests that stand."""
@@ -294,14 +300,18 @@ class Steps:
             ready = [w for w in ready if not w.quarantine_reason]
         if not ready:
             return
-        self.reporter.phase(step.target(direction), len(ready))
+        is_sending = direction == "forward" and step == self.book.flow.sending
+        self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
         placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
         for batch in _batches(ready, step):
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
             if direction == "forward" and step.needs_copy:
                 self._keep_window()
+            self._carried_bytes = 0
             self._batch(step, direction, batch, placed)
+            if is_sending:  # what lay there already, less what is sent beside products
+                self.reporter.carry(_size_of(batch) - self._carried_bytes)
         if self.stop.signal_number is not None and self.result.failed:
             raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
 
@@ -317,8 +327,9 @@ class Steps:
     def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str]) -> None:
         verb, was_torn = step.verb(direction), self.is_torn
         self.book.started(batch, verb)
+        job = self.job(batch, placed=placed, carried=self._carry)  # called here, and not in a worker
         try:
-            outcome = timed(self.call, step=step, direction=direction, job=self.job(batch, placed=placed))
+            outcome = timed(self.call, step=step, direction=direction, job=job)
         except LedgerError as exc:
             # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
             self.is_torn |= direction == "reverse" and isinstance(exc, NotReady)
@@ -499,6 +510,10 @@ def _reason(exc: BaseException) -> str:
         return f"{exc}; check permissions, free space and the disk, then run the same command again"
     expected = isinstance(exc, base.StageError | LedgerError)
     return str(exc) if expected else f"{type(exc).__name__}: {exc}"
+
+
+def _size_of(works: Sequence[Work]) -> int:
+    return sum(work.product.size_bytes or 0 for work in works)
 
 
 def _steps_left(work: Work, segment: Sequence[Step], direction: Direction) -> int:

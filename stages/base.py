@@ -303,6 +303,25 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """Where a night is that is fetched from another host.
+
+    Attributes
+    ----------
+    host : Host
+        The other one.
+    night : Path
+        The night's folder there.
+    name_here : str
+        What the other one calls this host, for the evidence.
+    """
+
+    host: Host
+    night: Path
+    name_here: str
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """What one call of a stage works on.
 
@@ -334,8 +353,13 @@ class Job:
         The night's folder at the destination, ``<destination>/<date>``.
     host : Host or None
         Where that is; None: here.
+    source : Source or None
+        Where the products are; None: in `folder`, as ever. If they are on another host, `night` and `folder` hold the
+        night's own files only, for as long as they are worked with.
     is_stopped : callable or None
         Tells whether somebody asks to stop; for what waits long in the ledger's own process.
+    carried : callable or None
+        Is told of bytes that arrived at the destination, from any thread; for who shows it.
     """
 
     night: Path
@@ -350,7 +374,9 @@ class Job:
     placed: frozenset[str] = frozenset()
     destination: Path | None = None
     host: Host | None = None
+    source: Source | None = None
     is_stopped: Callable[[], bool] | None = None
+    carried: Callable[[int], None] | None = None
 
     @property
     def product(self) -> Product:

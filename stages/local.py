@@ -49,7 +49,7 @@ class Local:
 
     def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
         """Bring files there and prove them."""
-        return self._each(list(zip(groups, replaceable, strict=True)), _put)
+        return self._each(list(zip(groups, replaceable, strict=True)), self._put)
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie."""
@@ -67,6 +67,10 @@ class Local:
         """Return the sizes of files there, in bytes."""
         with proof.or_retry(self._base):
             return [path.stat().st_size if path.exists() else None for path in paths]
+
+    def source_sizes(self, paths: Sequence[Path]) -> list[int | None]:
+        """Return the sizes of files here, in bytes."""
+        return proof.sizes(paths)
 
     def names(self, folder: Path) -> set[str]:
         """Return the names in a folder there."""
@@ -97,6 +101,15 @@ class Local:
         with proof.or_retry(self._base):
             return shutil.disk_usage(self._base).free
 
+    def _put(self, argument: tuple[Group, bool]) -> Proven:
+        group, may_replace = argument
+        found = []
+        for copy in group:
+            found.append(proof.copy_proven(copy.source, copy.final, sha256=copy.sha256, may_replace=may_replace))
+            if self._job.carried is not None:
+                self._job.carried(found[-1].size_bytes)
+        return tuple(found)
+
     def _each(self, arguments: Sequence[A], work: Callable[[A], T], *, gives_up: bool = True) -> list[T | StageError]:
         """Work on groups, some at once; what ails the destination as a whole is raised, unless it may not give up."""
         results: list[T | StageError] = []
@@ -117,13 +130,6 @@ class Local:
 def _ails_one_file(exc: Retry) -> bool:
     """Tell a bad spot or a wrong mode from a disk that is full, read-only or gone."""
     return isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _OF_ONE_FILE
-
-
-def _put(argument: tuple[Group, bool]) -> Proven:
-    group, may_replace = argument
-    return tuple(
-        proof.copy_proven(copy.source, copy.final, sha256=copy.sha256, may_replace=may_replace) for copy in group
-    )
 
 
 def _prove(group: Group) -> Proven:

@@ -127,7 +127,10 @@ def manifest_lines(*, job: Job, params: Parameters) -> tuple[ManifestLine, ...]:
         If a product has no frame ID or no size, its file is missing or not of its size, or there is
         no destination and its paths are asked for.
     """
-    folder = job.folder if params.path == "source" else _destination(job) / job.folder.name
+    if params.path == "destination":
+        folder = _destination(job) / job.folder.name
+    else:
+        folder = job.folder if job.source is None else job.source.night / job.folder.name
     lines = [_line(job, product, folder.absolute()) for product in job.products]
     return tuple(sorted(lines, key=lambda line: line.frame_id))
 
@@ -239,7 +242,7 @@ def _line(job: Job, product: Product, folder: Path) -> ManifestLine:
             f"{product.files!r}, expected both; a product is identified before it is listed"
         )
     name = product.files[0]
-    local = job.folder / name
+    local = (job.folder if job.source is None else _destination(job) / job.folder.name) / name
     with proof.or_bad_input(local):
         size_bytes = local.stat().st_size
     if size_bytes != product.size_bytes:

@@ -12,7 +12,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,21 @@ def source_digest(path: Path) -> Digest:
     """
     with or_bad_input(path):
         return digest(path)
+
+
+def sizes(paths: Sequence[Path]) -> list[int | None]:
+    """Return the sizes of files of ours, in bytes; None for what is not there.
+
+    Raises
+    ------
+    BadInput
+        If that cannot be told.
+    """
+    found: list[int | None] = []
+    for path in paths:
+        with or_bad_input(path):
+            found.append(path.stat().st_size if path.exists() else None)
+    return found
 
 
 def sync_folder(folder: Path) -> None:

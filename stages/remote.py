@@ -5,6 +5,7 @@ lies there is right: what an rsync that nobody waits for any more still writes i
 earlier calls brought, whole or in part, is taken over, so a broken connection costs what it had in hand.
 """
 
+import os
 import re
 import secrets
 import shutil
@@ -14,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
 
 from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError
@@ -44,7 +45,14 @@ RSYNC = (
     "--from0",
     "--partial",
     "--timeout=300",
+    "--out-format=%l %b %n",  # with %b, what is sent is told of once it has arrived
 )
+
+#: Size and name of a file, not a folder, in what rsync says.
+_ARRIVED = re.compile(rb"^(\d+) \d+ [^\n]*[^/\n]$", re.MULTILINE)
+
+#: Read of it at once.
+SAID_BYTES = 1_000_000
 
 #: A file that vanished or could not be read here; the rest was brought. Its own proof says so.
 _IN_PART = frozenset({23, 24})
@@ -65,16 +73,29 @@ class Remote:
         The night's folder there; the one above it must exist.
     is_stopped : callable, optional
         Tells whether somebody asks to stop: then what is being brought ends, and its call fails.
+    carried : callable, optional
+        Is told how many bytes a file has that has arrived.
+    key : str
+        Of the configuration, which says where that folder is.
     """
 
     def __init__(
-        self, host: Host, night: Path, destination: Path, is_stopped: Callable[[], bool] | None = None
+        self,
+        host: Host,
+        night: Path,
+        destination: Path,
+        *,
+        is_stopped: Callable[[], bool] | None = None,
+        carried: Callable[[int], None] | None = None,
+        key: str = "transfer.destination",
     ) -> None:
         self.host = host.name
         self._shell = Shell(host)
         self._night = night
         self._destination = destination
+        self._key = key
         self._is_stopped = is_stopped or (lambda: False)
+        self._carried = carried or (lambda _: None)
 
     def __enter__(self) -> Self:
         self._shell.__enter__()
@@ -84,8 +105,8 @@ class Remote:
         if answer.word != "folder":
             self._shell.__exit__(None, None, None)
             raise BadInput(
-                f"destination '{self._at(base)}': found no folder there, expected an existing one; "
-                "mount it, create it, or set transfer.destination"
+                f"{self._key.partition('.')[2]} '{self._at(base)}': found no folder there, expected an existing one; "
+                f"mount it, create it, or set {self._key}"
             )
         return self
 
@@ -149,16 +170,15 @@ class Remote:
         with _new_folder(folder / RECALLED) as name:
             relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
             at = {copy: name / path for copy, path in relative.items()}
-            self._rsync(list(relative.values()), f"{self._target}:{self._destination}/", f"{name}/")
-            for copy in results.copies:
-                if not at[copy].is_file():
-                    results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
-                    continue
-                with proof.or_retry(at[copy]):
-                    found = proof.digest(at[copy], from_disk=True)
-                if found.sha256 != copy.sha256:
-                    what = f"'{self._at(copy.final)}': found SHA-256 {found.sha256}, expected {copy.sha256}"
-                    results.fail(copy, BadInput(f"{what}; not brought back"))
+            for attempt in range(proof.ATTEMPTS):
+                wanted = [relative[copy] for copy in results.missing()]
+                theirs, ours = f"{self._target}:{self._destination}/", f"{name}/"
+                self._rsync(wanted, theirs, ours, is_forced=attempt > 0)
+                for copy in results.missing():
+                    self._look_at_fetched(results, copy, at[copy])
+            for copy in results.missing():
+                what = f"'{self._at(copy.final)}': found SHA-256 {results.arrived[copy].sha256}"
+                results.fail(copy, BadInput(f"{what}, expected {copy.sha256}; not brought here"))
             fetched: list[list[Path] | StageError] = []
             for group, result in zip(groups, results.of_groups(), strict=True):
                 if isinstance(result, StageError):
@@ -171,10 +191,31 @@ class Remote:
                 fetched.append(final)
         return fetched
 
+    def _look_at_fetched(self, results: "_Results", copy: Copy, path: Path) -> None:
+        """Hash what was brought here; what is not right yet is brought again."""
+        with proof.or_retry(path):
+            if not path.is_file():
+                results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
+                return
+            found = proof.digest(path, from_disk=True)
+        if found.sha256 == copy.sha256:
+            results.found[copy] = found
+        else:
+            results.arrived[copy] = found
+
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
         """Return the sizes of files there, in bytes."""
         answers = self._ask([("look", path) for path in paths])
         return [int(answer.text) if answer.word == "file" else None for answer in answers]
+
+    def source_sizes(self, paths: Sequence[Path]) -> list[int | None]:
+        """Return the sizes of files here, in bytes."""
+        return proof.sizes(paths)
+
+    def digests(self, paths: Sequence[Path]) -> list[str | None]:
+        """Return the SHA-256 (hex) of files there; None for what is no file."""
+        answers = self._ask([("prove", path) for path in paths])
+        return [_digest(answer.text).sha256 if answer.word == "hash" else None for answer in answers]
 
     def names(self, folder: Path) -> set[str]:
         """Return the names in a folder there."""
@@ -303,35 +344,42 @@ class Remote:
         limit = [f"--bwlimit={shell.host.limit_kib_s}"] if shell.host.limit_kib_s else []
         forced = ["--ignore-times", "--whole-file"] if is_forced else []
         remote = " ".join(f"'{word.replace(chr(39), chr(39) * 2)}'" for word in shell.command())
-        with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as listed:
+        with tempfile.TemporaryFile() as errors, tempfile.TemporaryFile() as listed, tempfile.TemporaryFile() as done:
             listed.write(b"".join(bytes(name) + b"\0" for name in names))
             listed.seek(0)
             try:
                 rsync = subprocess.Popen(
                     [*RSYNC, *limit, *forced, f"--rsh={remote}", "--", source, target],
                     stdin=listed,
-                    stdout=subprocess.DEVNULL,
+                    stdout=done,
                     stderr=errors,
                     start_new_session=True,  # a Ctrl-C at the terminal is this process's to obey
                 )
             except OSError as exc:
                 raise Retry(f"rsync cannot be run ({exc}); expected it on PATH; install it") from exc
             with rsync:
-                self._wait(rsync)
+                self._wait(rsync, done)
             if rsync.returncode not in {0, *_IN_PART}:
                 raise Retry(
                     f"'{self._at(self._destination)}': rsync ended with {rsync.returncode} ({last_line(errors)}); what"
                     " arrived is kept, and it is tried again"
                 )
 
-    def _wait(self, rsync: "subprocess.Popen[bytes]") -> None:
-        """Wait for rsync, or end it if somebody asks to stop."""
+    def _wait(self, rsync: "subprocess.Popen[bytes]", done: IO[bytes]) -> None:
+        """Wait for rsync, or end it if somebody asks to stop; tell of each file that it says has arrived."""
+        place = 0
         try:
-            while rsync.poll() is None:
+            is_over = False
+            while not is_over:
                 if self._is_stopped():
                     rsync.terminate()  # it ends what it started, here and there
                 with suppress(subprocess.TimeoutExpired):
                     rsync.wait(POLL_S)
+                is_over = rsync.poll() is not None  # before the last look at what it said
+                said = os.pread(done.fileno(), SAID_BYTES, place)
+                said = said[: said.rfind(b"\n") + 1]
+                place += len(said)
+                self._carried(sum(int(size) for size in _ARRIVED.findall(said)))
         finally:
             if rsync.poll() is None:
                 rsync.kill()
@@ -377,14 +425,24 @@ class Remote:
 
 @contextmanager
 def _new_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder for a while; what a killed call left of it goes first."""
+    """Make a folder for a while; what calls that broke off had brought is in it, to be hashed like the rest."""
     with proof.or_retry(folder):
-        if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
-    try:
-        yield folder
-    finally:
+        if folder.is_symlink():
+            raise BadInput(f"{str(folder)!r}: a link, expected a folder of the ledger's; remove it")
+        folder.mkdir(exist_ok=True)
+    yield folder
+    remove_recalled(folder)
+
+
+def remove_recalled(folder: Path) -> None:
+    """Remove a folder into which rsync brought files, with all that is in it.
+
+    Raises
+    ------
+    Retry
+        If it cannot be removed.
+    """
+    with proof.or_retry(folder):
         shutil.rmtree(folder)
 
 

@@ -261,7 +261,7 @@ def recall(*, job: Job, params: Parameters) -> Outcome:
 
 def _night_names(job: Job, params: Parameters) -> list[PurePath]:
     """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
-    names = (*_own(job), *_also(job, params), *map(PurePath, job.manifests))
+    names = (*own_files(job), *_also(job, params), *map(PurePath, job.manifests))
     return [name for name in dict.fromkeys(names) if (job.night / name).exists()]
 
 
@@ -342,19 +342,13 @@ def _send_night_files(there: Transport, job: Job, params: Parameters) -> None:
 
 def _require_space(there: Transport, job: Job, copies: Sequence[Copy]) -> None:
     """Raise Retry unless the destination has room for what has to be copied."""
-    sizes = there.sizes([copy.final for copy in copies])
-    needed = sum(_bytes_to_copy(copy.source, size) for copy, size in zip(copies, sizes, strict=True))
+    lying = there.sizes([copy.final for copy in copies])
+    sizes = there.source_sizes([copy.source for copy in copies])
+    needed = sum(size or 0 for size, there_bytes in zip(sizes, lying, strict=True) if size != there_bytes)
     free = there.free_bytes()
     if needed > free:
         base = str(_destination(job).parent)
         raise Retry(f"destination {base!r}: {needed} bytes needed, {free} free; make room and it is tried again")
-
-
-def _bytes_to_copy(source: Path, there_bytes: int | None) -> int:
-    """Return the size of `source`, or 0 if it is missing or something of its size is there."""
-    with proof.or_bad_input(source):
-        size = source.stat().st_size if source.exists() else 0
-    return 0 if there_bytes == size else size
 
 
 def _tidy(there: Transport, job: Job, params: Parameters) -> int:
@@ -374,13 +368,13 @@ def _tidy(there: Transport, job: Job, params: Parameters) -> int:
     if any(_is_product(Path(name)) for name in names):
         return 0
     there.remove([folder / name for name in names if name.startswith(TEMPORARY_PREFIX)])
-    there.remove([destination / name for name in _own(job)])
+    there.remove([destination / name for name in own_files(job)])
     also = _also(job, params)
     results = there.withdraw([[Copy(job.night / name, destination / name)] for name in also])
     for result in results:
         if isinstance(result, Retry):
             raise result
-    parents = {parent for name in (*_own(job), *also) for parent in name.parents}
+    parents = {parent for name in (*own_files(job), *also) for parent in name.parents}
     there.remove_if_empty(
         [destination / parent for parent in sorted(parents, key=lambda parent: len(parent.parts), reverse=True)]
     )
@@ -392,7 +386,7 @@ def _is_product(path: Path) -> bool:
     return path.suffix == ".fz" and not path.name.startswith(TEMPORARY_PREFIX)
 
 
-def _own(job: Job) -> tuple[PurePath, PurePath]:
+def own_files(job: Job) -> tuple[PurePath, PurePath]:
     """Return the files that the ledger writes for a night as a whole, relative to its folder."""
     return PurePath(job.folder.name, LINEAGE), PurePath(SUMS)
 

@@ -1,8 +1,9 @@
 """How files get to a destination and are proven there: what a way to do it offers, and which one a job asks for.
 
-`stages.local` is one, for a folder that is mounted here; `stages.remote` another, by ssh and rsync. Both keep the same
-promises: a name appears at the destination once the bytes behind it were read there and proven, and nothing is
-replaced or removed that is not provably the ledger's.
+`stages.local` is one, for a folder that is mounted here; `stages.remote` another, by ssh and rsync; `stages.pull` is
+for a folder here and products that are on another host. All keep the same promises: a name appears at the destination
+once the bytes behind it were read there and proven, and nothing is replaced or removed that is not provably the
+ledger's.
 """
 
 from collections.abc import Sequence
@@ -68,6 +69,9 @@ class Transport(AbstractContextManager["Transport"], Protocol):
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
         """Return the sizes of files there, in bytes; None for what is no file."""
 
+    def source_sizes(self, paths: Sequence[Path]) -> list[int | None]:
+        """Return the sizes of files of the night, as they are to be copied, in bytes; None for what is no file."""
+
     def names(self, folder: Path) -> set[str]:
         """Return the names in a folder there; none if it is not there."""
 
@@ -102,7 +106,8 @@ def transport_of(job: Job, *, in_flight: int = 1) -> Transport:
     BadInput
         If the job has no destination.
     """
-    from stages.local import Local  # noqa: PLC0415  both need what is above
+    from stages.local import Local  # noqa: PLC0415  all need what is above
+    from stages.pull import Pull  # noqa: PLC0415
     from stages.remote import Remote  # noqa: PLC0415
 
     if job.destination is None:
@@ -110,4 +115,8 @@ def transport_of(job: Job, *, in_flight: int = 1) -> Transport:
             f"night {job.date}: no destination; expected the path of an existing folder; "
             "set transfer.destination in the configuration"
         )
-    return Local(job, in_flight) if job.host is None else Remote(job.host, job.night, job.destination, job.is_stopped)
+    if job.source is not None:
+        return Pull(job, in_flight, job.source)
+    if job.host is None:
+        return Local(job, in_flight)
+    return Remote(job.host, job.night, job.destination, is_stopped=job.is_stopped, carried=job.carried)

@@ -38,7 +38,7 @@ def audit(
 
     if jobs is not None and not deep:
         raise BadInput("--jobs is for --deep: expected both, or no --jobs")
-    config = read_config()
+    config = read_config(needs_nights=True)
     wanted = parse_date(date) if date else None
     report: Report | None = None
     checked, violations = [], []

@@ -19,8 +19,6 @@ from ledger.errors import BadInput, LedgerError
 from ledger.report import Reporter, Result, Stop, counted, printable
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
     from ledger.config import Config
     from ledger.machine import Machine
     from ledger.scan import NightFolder
@@ -77,11 +75,22 @@ def config_file() -> Path:
     return find_config(_chosen["config"], os.environ)
 
 
-def read_config() -> "Config":
-    """Return the configuration that the command line and the environment name."""
+def read_config(*, needs_nights: bool = False) -> "Config":
+    """Return the configuration that the command line and the environment name.
+
+    Raises
+    ------
+    BadInput
+        If the command `needs_nights`, and this host fetches from another one that has them.
+    """
     from ledger import config as configuration
 
     config = configuration.read_config(_chosen["config"])
+    if needs_nights and config.fetches:
+        raise BadInput(
+            f"this command reads raw files and products, and they are on {config.transfer.source} (transfer.source):"
+            " expected it to be run there"
+        )
     if config.permissions.umask:
         os.umask(int(config.permissions.umask, 8))
     return config
@@ -104,11 +113,11 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
 
 
 @contextmanager
-def open_machine(jobs: int | None = None, *, quiet: bool = False) -> Iterator["Machine"]:
+def open_machine(jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False) -> Iterator["Machine"]:
     """Open the ledger for work: reporter, log, and signals that stop it between two files."""
     from ledger.machine import Machine
 
-    config = read_config()
+    config = read_config(needs_nights=needs_nights)
     with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
         yield machine
@@ -148,6 +157,8 @@ def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
     log = _open_log(config.log)
     try:
         if sys.stderr.isatty() and not quiet:
+            from ledger.cli.bars import Bars
+
             with Bars(log) as bars:
                 yield bars
         else:
@@ -185,13 +196,17 @@ class Lines:
         self.log = log
         self.quiet = quiet
 
-    def phase(self, name: str, total: int) -> None:
+    def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Say what begins."""
         if total:
-            self.say(f"{name}: {counted(total, 'file')}")
+            size = "" if size_bytes is None else f", {size_bytes / 1e6:,.1f} MB"
+            self.say(f"{name}: {counted(total, 'file')}{size}")
 
     def advance(self, n: int = 1) -> None:
         """Say nothing of single files."""
+
+    def carry(self, size_bytes: int) -> None:
+        """Say nothing of bytes on their way."""
 
     def say(self, text: str) -> None:
         """Say one thing."""
@@ -199,46 +214,6 @@ class Lines:
         self.log.info("%s", text)
         if not self.quiet:
             print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
-
-
-class Bars:
-    """Progress bars on a terminal, and the log."""
-
-    def __init__(self, log: logging.Logger) -> None:
-        self.log = log
-        self.task: TaskID | None = None
-        self._progress: Progress | None = None
-
-    def __enter__(self) -> "Bars":  # noqa: PYI034
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-
-    def phase(self, name: str, total: int) -> None:
-        """Begin a bar."""
-        if total and self._progress is not None:
-            self.log.info("%s: %s", name, counted(total, "file"))
-            self._progress.start()  # not before there is something to show: a question may be asked first
-            self.task = self._progress.add_task(name, total=total)
-
-    def advance(self, n: int = 1) -> None:
-        """Move the bar."""
-        if self.task is not None and self._progress is not None:
-            self._progress.advance(self.task, n)
-
-    def say(self, text: str) -> None:
-        """Say one thing above the bars."""
-        text = printable(text)
-        self.log.info("%s", text)
-        if self._progress is not None:
-            self._progress.console.print(text, highlight=False, markup=False)
 
 
 def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -> None:

@@ -47,7 +47,7 @@ def start(
     from ledger import reservation
     from ledger.scan import parse_date
 
-    config = read_config()
+    config = read_config(needs_nights=True)
     date = parse_date(from_date) if from_date else None
     with open_store(config, changes=True) as store:
         now, given_up = reservation.start(store, config, prefix, number, from_date=date)
@@ -72,7 +72,7 @@ def reserve(
     from ledger import reservation
     from ledger.sequence import frame_id_of
 
-    config = read_config()
+    config = read_config(needs_nights=True)
     try:
         text = from_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
@@ -97,7 +97,7 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
     from ledger import id_check
     from ledger.scan import parse_date
 
-    config = read_config()
+    config = read_config(needs_nights=True)
     with open_store(config) as store:
         report = id_check.check(store, config, date=parse_date(date) if date else None)
     if as_json:

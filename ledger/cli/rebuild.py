@@ -15,7 +15,7 @@ def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
     from ledger import backup
     from ledger import rebuild as rebuilding
 
-    config = read_config()
+    config = read_config(needs_nights=True)
     if not as_json and (found := backup.found(config)):
         typer.echo(
             f"ledger: {found[-1].path} is a backup, and has the history too: `ledger backup --restore`", err=True

@@ -15,7 +15,7 @@ def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False)
     from ledger.recall import recall as bring_back
     from ledger.scan import find_night
 
-    with open_machine() as machine:
+    with open_machine(needs_nights=True) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
         found = bring_back(machine, night)

@@ -10,7 +10,7 @@ def scan(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -
     """Register a night's raw files; put aside, with the reason, those that cannot be used."""
     from ledger.scan import find_night
 
-    with open_machine() as machine:
+    with open_machine(needs_nights=True) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
         result = machine.scan(night)

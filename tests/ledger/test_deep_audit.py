@@ -636,7 +636,7 @@ def test_a_night_that_a_run_works_on_is_not_judged(manifested):
     run_id = store.begin_run("advance", {})
 
     class Unexpected(Silent):
-        def phase(self, *_: object) -> None:
+        def phase(self, *_: object, **__: object) -> None:
             raise AssertionError("files are not read in vain")
 
     with Lease(store, night, run_id):
@@ -656,7 +656,7 @@ def test_a_night_that_a_run_has_had_meanwhile_is_not_judged(manifested):
     run_id = store.begin_run("advance", {})
 
     class Visitor(Silent):
-        def phase(self, *_: object) -> None:
+        def phase(self, *_: object, **__: object) -> None:
             with Lease(store, night, run_id):
                 pass
 

@@ -1,0 +1,76 @@
+"""Progress bars on a terminal: imported only where there is one, as rich takes its time."""
+
+import logging
+from typing import Self
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from ledger.report import counted, printable
+
+
+class Amount(ProgressColumn):
+    """Files done, or bytes and their rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._files, self._bytes, self._rate = MofNCompleteColumn(), DownloadColumn(), TransferSpeedColumn()
+
+    def render(self, task: Task) -> Text:
+        """Return what is shown of a phase."""
+        if not task.fields["in_bytes"]:
+            return self._files.render(task)
+        return Text.assemble(self._bytes.render(task), " ", self._rate.render(task))
+
+
+class Bars:
+    """Progress bars on standard error, and the log."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self.log = log
+        self._task: TaskID | None = None
+        self._in_bytes = False
+        columns = (TextColumn("{task.description:<28}"), BarColumn(), Amount(), TimeRemainingColumn())
+        self._progress = Progress(*columns, console=Console(stderr=True))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
+        """Begin a bar."""
+        if total:
+            self.log.info("%s: %s", name, counted(total, "file"))
+            self._progress.start()  # not before there is something to show: a question may be asked first
+            self._in_bytes = size_bytes is not None
+            self._task = self._progress.add_task(name, total=size_bytes or total, in_bytes=self._in_bytes)
+
+    def advance(self, n: int = 1) -> None:
+        """Move a bar of files."""
+        if self._task is not None and not self._in_bytes:
+            self._progress.advance(self._task, n)
+
+    def carry(self, size_bytes: int) -> None:
+        """Move a bar of bytes."""
+        if self._task is not None and self._in_bytes:
+            self._progress.advance(self._task, size_bytes)
+
+    def say(self, text: str) -> None:
+        """Say one thing above the bars."""
+        text = printable(text)
+        self.log.info("%s", text)
+        self._progress.console.print(text, highlight=False, markup=False)

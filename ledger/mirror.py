@@ -1,0 +1,68 @@
+"""A night that is on another host: its own small files are here for as long as a run holds it.
+
+The host that fetches works in a folder at the destination (:func:`ledger.scan.NightFolder`). What the run writes there
+goes to the night as well before it counts (:mod:`stages.pull`); what it removes goes there at the end.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+
+from ledger.errors import LedgerError, NotReady
+from ledger.steps import Steps, translated
+from stages import pull
+
+
+@contextmanager
+def mirrored(steps: Steps) -> Iterator[None]:
+    """Keep the night's own files as they are on the other host, and there as they are here afterwards.
+
+    Parameters
+    ----------
+    steps : Steps
+        Of the night, held. If it is on this host nothing is done.
+
+    Raises
+    ------
+    BadInput
+        If the night is not there.
+    NotReady
+        If the other host cannot be reached, or the folder to work in not be written.
+    """
+    job = steps.job()
+    if job.source is None:
+        yield
+        return
+    try:
+        steps.product_folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise NotReady(
+            f"{steps.product_folder}: cannot be made ({exc}); expected a destination that may be written"
+        ) from exc
+    try:
+        with translated():
+            pull.bring(job, job.source, _names(steps))
+    except LedgerError:
+        _clear(steps.folder.path)
+        raise
+    brought = [name for name in _names(steps) if (steps.folder.path / name).exists()]
+    yield
+    with translated():
+        pull.drop(job, job.source, brought)
+    _clear(steps.folder.path)
+
+
+def _clear(work: Path) -> None:
+    """Remove a folder to work in: all that was in it is on the other host."""
+    shutil.rmtree(work)
+    with suppress(OSError):  # another night may be at work beside it
+        work.parent.rmdir()
+
+
+def _names(steps: Steps) -> list[PurePath]:
+    """Return the night's own files, from its folder: those that stages write, and manifests that stand."""
+    job = steps.job()
+    stages = [loaded.stage for loaded in steps.stages.values() if hasattr(loaded.stage, "own_files")]
+    own = [name for stage in stages for name in stage.own_files(job)]
+    return [*own, *map(PurePath, steps.manifests())]

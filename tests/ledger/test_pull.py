@@ -1,0 +1,297 @@
+"""Products that the host of the destination fetches: two configurations, one ledger, a real sshd and rsync between."""
+
+import getpass
+import os
+import sys
+
+import pytest
+
+from ledger.book import Book
+from ledger.catch_up import catch_up
+from ledger.doctor import examine
+from ledger.errors import BadInput, ConfigError, NotReady
+from ledger.inquiry import status
+from ledger.verify import verify
+from tests.conftest import make_database
+from tests.ledger.test_audit import violations
+from tests.world import DATE, World
+
+ROWS = (
+    "SELECT name, state, sha256, timing_sha256, size_bytes, quarantine_reason FROM file ORDER BY name",
+    "SELECT host, path, sha256, size_bytes FROM copy WHERE withdrawn_us IS NULL ORDER BY path",
+    "SELECT name, sha256 FROM manifest WHERE withdrawn_us IS NULL ORDER BY name",
+    "SELECT frame_id, status FROM frame_id ORDER BY frame_id",
+)
+#: Paths under which a process may open nothing, while a test says so.
+watched: list[str] = []
+touched: list[str] = []
+
+
+def _watch(event, arguments):
+    if watched and event in ("open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir", "os.rmdir"):
+        touched.extend(
+            str(path)
+            for path in arguments[:2]
+            if isinstance(path, str | os.PathLike) and str(path).startswith(watched[0])
+        )
+
+
+sys.addaudithook(_watch)
+
+
+class Pair:
+    """The world where nights are, and that of the host that fetches from it."""
+
+    def __init__(self, folder, url, server):
+        self.here = World(folder / "source", url)
+        self.here.send_afar(server)
+        user = getpass.getuser()
+        self.here.data["engineering"]["destination"] = f"{user}@127.0.0.1:{folder}/source/destination/engineering"
+        self.there = World(folder / "archive", url)
+        for name in ("archive", "engineering"):
+            self.there.data[name] |= {
+                "root": str(self.here.folder / name),
+                "destination": self.here.data[name]["destination"],
+            }
+        self.there.data["transfer"] = {**self.here.data["transfer"]}
+        self.pull()
+
+    def pull(self):
+        self.here.data["transfer"]["direction"] = "pull"
+        self.there.data["transfer"] |= {"direction": "pull", "source": f"{getpass.getuser()}@127.0.0.1"}
+
+    def fetch(self, **options):
+        """Advance the night on the host that fetches, and see that it keeps its hands off the nights."""
+        watched.append(str(self.here.folder / "archive"))
+        try:
+            return self.there.advance(**options)
+        finally:
+            watched.clear()
+            assert not touched, touched
+            touched.clear()
+
+    def copies(self):
+        """Return what lies at the destination."""
+        return self.here.tree(self.here.destination)
+
+    def rows(self):
+        return [self.here.query(sql) for sql in ROWS]
+
+    def close(self):
+        self.here.close()
+        self.there.close()
+
+
+@pytest.fixture
+def pair(request, tmp_path, sshd):
+    made = Pair(tmp_path, make_database(request, tmp_path, "postgresql"), sshd)
+    made.here.simulate(scale=0.02, scenario=("pdi",))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def fetched(pair):
+    assert pair.here.advance().succeeded
+    assert pair.fetch().succeeded
+    return pair
+
+
+def test_a_night_that_is_fetched_is_as_one_that_was_sent(pair):
+    raw = pair.here.tree()
+    pair.here.data["transfer"]["direction"] = "push"
+    assert pair.here.advance().succeeded
+    sent = pair.here.tree(), pair.copies(), pair.rows()
+    assert pair.here.rollback().succeeded
+    assert pair.here.tree() == raw
+    pair.pull()
+    assert pair.here.advance().states.keys() == {"compressed"}
+    made = pair.here.tree()
+    assert pair.fetch().states.keys() == {"manifested"}
+    assert (pair.here.tree(), pair.copies(), pair.rows()) == sent
+    assert violations(pair.here) == []
+    for world in (pair.here, pair.there):
+        assert verify(world.machine(), world.night()).succeeded
+        (night,) = status(world.store(), world.config, world.machine().flows)
+        assert night.stands == "finished"
+    assert pair.there.rollback(to="compressed").succeeded
+    assert (pair.here.tree(), pair.copies()) == (made, {})
+    assert pair.fetch().succeeded
+    assert (pair.here.tree(), pair.copies(), pair.rows()) == sent
+    assert pair.here.rollback().succeeded  # by ssh, as it may reach the other here
+    assert (pair.here.tree(), pair.copies()) == (raw, {})
+
+
+def test_each_host_does_its_part(pair):
+    with pytest.raises(BadInput, match=r"20200101 .* is not in the ledger"):
+        pair.there.advance("20200101")
+    with pytest.raises(BadInput, match="not in the ledger"):
+        pair.fetch()
+    assert pair.here.advance(to="fixed").succeeded
+    assert pair.fetch().states.keys() == {"fixed"}
+    assert pair.copies() == {}
+    with pytest.raises(BadInput, match=r"transferred is reached on 127\.0\.0\.1, which fetches"):
+        pair.here.advance(to="transferred")
+    with pytest.raises(BadInput, match=r"compressed is reached on .*@127.0.0.1 \(transfer.source\)"):
+        pair.there.advance(to="compressed")
+    with pytest.raises(BadInput, match="--to compressed` here first"):
+        pair.there.rollback()
+    for command in (["scan", "--date", DATE], ["audit"], ["ids", "check"], ["prune"], ["recall", "--date", DATE]):
+        done = pair.there.run(*command)
+        assert done.returncode == 2
+        assert "expected it to be run there" in done.stderr
+    assert pair.copies() == {}
+
+
+def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
+    assert list(catch_up(pair.there.machine())) == []
+    ((_, made),) = catch_up(pair.here.machine())
+    assert made.states.keys() == {"compressed"}
+    (night,) = status(pair.here.store(), pair.here.config, pair.here.machine().flows)
+    assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
+    assert list(catch_up(pair.here.machine())) == []
+    planned = pair.there.run("advance", "--date", DATE, "--dry-run")
+    assert "transfer" in planned.stdout
+    assert "synced" not in planned.stdout
+    ((_, result),) = catch_up(pair.there.machine())
+    assert result.states.keys() == {"manifested"}
+    assert list(catch_up(pair.there.machine())) == list(catch_up(pair.here.machine())) == []
+
+
+def test_the_doctor_looks_at_the_source(pair):
+    assert pair.here.advance().succeeded
+    said = {finding.subject: finding for finding in examine(pair.there.config)}
+    assert said["source of archive"].verdict == "ok"
+    assert "archive.root" not in said
+    pair.there.data["transfer"]["ssh"]["port"] = 1
+    said = {finding.subject: finding for finding in examine(pair.there.config)}
+    assert said["source of archive"].verdict == "problem"
+
+
+def test_damage_is_found_and_brought_again(fetched):
+    before = fetched.copies()
+    cube, other = sorted(fetched.here.destination.rglob("*.fz"))[:2]
+    cube.write_bytes(cube.read_bytes()[:-1] + b"?")
+    other.unlink()
+    (fetched.here.destination / DATE / "SHA256SUMS").write_text("wrong")
+    found = verify(fetched.there.machine(), fetched.there.night())
+    assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
+    repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
+    assert repaired.succeeded
+    assert fetched.copies() == before
+
+
+def test_a_file_that_changed_at_the_source_is_not_fetched(pair):
+    assert pair.here.advance().succeeded
+    cube = min((pair.here.folder / "archive" / DATE).rglob("*.fz"))
+    right, times = cube.read_bytes(), (cube.stat().st_atime_ns, cube.stat().st_mtime_ns)
+    cube.write_bytes(right[:-1] + b"?")
+    os.utime(cube, ns=times)
+    result = pair.fetch()
+    assert [name for name, _ in result.failed] == [cube.name.split(".")[0]]
+    assert result.states["compressed"] == 1
+    assert not (pair.here.destination / DATE / "vgen2" / cube.name).exists()
+    assert not list(pair.here.destination.rglob("manifest*"))
+    cube.write_bytes(right)
+    assert pair.fetch().states.keys() == {"manifested"}
+
+
+def test_what_somebody_else_put_there_is_left_alone(pair):
+    assert pair.here.advance().succeeded
+    name = min((pair.here.folder / "archive" / DATE).rglob("*.fz")).name
+    strange = pair.here.destination / DATE / "vgen2" / name
+    strange.parent.mkdir(parents=True)
+    strange.write_bytes(b"an archived one")
+    manifest = pair.here.folder / "archive" / DATE / f"manifest_VMP_{DATE}.csv"
+    manifest.write_bytes(b"somebody's own")
+    result = pair.fetch()
+    assert [told for _, told in result.failed if "find out whose" in told]
+    assert strange.read_bytes() == b"an archived one"
+    strange.unlink()
+    result = pair.fetch()
+    assert [told for _, told in result.failed if manifest.name in told]
+    assert manifest.read_bytes() == b"somebody's own"
+    manifest.unlink()
+    assert pair.fetch().succeeded
+
+
+def test_the_only_good_copy_is_not_withdrawn(fetched):
+    cube = min((fetched.here.folder / "archive" / DATE).rglob("*.fz"))
+    kept = cube.read_bytes()
+    cube.unlink()
+    result = fetched.there.rollback(to="compressed")
+    assert not result.succeeded
+    assert any("may be the only copy" in told for _, told in result.failed)
+    assert (fetched.here.destination / DATE / "vgen2" / cube.name).read_bytes() == kept
+    cube.write_bytes(kept)
+    assert fetched.there.rollback(to="compressed").succeeded
+    assert fetched.copies() == {}
+
+
+def test_a_source_that_is_down_is_waited_for(pair):
+    assert pair.here.advance().succeeded
+    port = pair.there.data["transfer"]["ssh"]["port"]
+    pair.there.data["transfer"]["ssh"]["port"] = 1
+    with pytest.raises(NotReady, match="refused"):
+        pair.fetch()
+    assert pair.copies() == {}
+    pair.there.data["transfer"]["ssh"]["port"] = port
+    assert pair.fetch().succeeded
+
+
+def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair):
+    assert pair.here.advance().succeeded
+    with pair.here.store().write() as session:
+        session.connection().exec_driver_sql("UPDATE run SET ended_us = NULL WHERE command = 'advance'")
+    with pytest.raises(NotReady, match="a run died on the way to or from"):
+        pair.fetch()
+    assert pair.here.advance().succeeded
+    assert pair.fetch().succeeded
+
+
+@pytest.mark.parametrize("is_repeated", [True, False])
+@pytest.mark.parametrize("verb", ["transfer", "list", "unlist", "withdraw"])
+def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_repeated):
+    assert pair.here.advance().succeeded
+    made = pair.here.tree()
+    commit = Book.commit
+
+    def dying(book, moves, *arguments, **named):
+        if any(move.verb == verb for move in moves):
+            raise KeyboardInterrupt
+        commit(book, moves, *arguments, **named)
+
+    if verb in ("unlist", "withdraw"):
+        assert pair.fetch().succeeded
+    with monkeypatch.context() as patch:
+        patch.setattr(Book, "commit", dying)
+        with pytest.raises(KeyboardInterrupt):
+            pair.fetch() if verb in ("transfer", "list") else pair.there.rollback(to="compressed")
+    if is_repeated:
+        assert pair.fetch().succeeded
+        assert verify(pair.there.machine(), pair.there.night()).succeeded
+    assert pair.there.rollback(to="compressed").succeeded
+    assert (pair.here.tree(), pair.copies()) == (made, {})
+    assert pair.fetch().succeeded
+    assert violations(pair.here) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"direction": "push", "source": "sc6"}, "nothing is fetched"),
+        ({"source": "sc6:/data"}, r"expected a host, \[user@\]host"),
+        ({"destination": "/archive"}, "names no host"),
+    ],
+)
+def test_the_configuration_of_a_host_that_fetches_is_checked(pair, changes, told):
+    del pair.there.data["archive"]["destination"]
+    pair.there.data["transfer"] |= changes
+    with pytest.raises(ConfigError, match=told):
+        _ = pair.there.config
+
+
+def test_one_database_on_two_hosts_is_no_file(sqlite_world):
+    sqlite_world.data["transfer"] = {"destination": "archive:/data", "direction": "pull"}
+    with pytest.raises(ConfigError, match="two hosts with one database"):
+        _ = sqlite_world.config
