@@ -338,10 +338,12 @@ class Machine:
         flow = self.flows[folder.pipeline]
         if self.config.fetches and self.store.find_night(folder.pipeline, folder.date) is None:
             raise BadInput(
-                f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that"
-                f" {self.config.transfer.source} (transfer.source) has advanced; see `ledger status`"
+                f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that was advanced on"
+                f" {self.config.transfer.source} (transfer.source); one of another pipeline is named by its folder"
             )
         with self.store.read() as session:
+            if self.config.fetches:
+                gate.refuse_excluded(session, folder)
             gate.refuse_outside(session, self.config, flow, folder)
         self._check_destination(folder, flow, target)
         self._refuse_foreign(flow, folder)

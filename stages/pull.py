@@ -94,12 +94,23 @@ class Pull(Local):
                 )
                 continue
             if is_own:
-                given = [Copy(copy.source, self._at_source(copy), copy.sha256) for copy in group]
-                (gone,) = self._source.withdraw([given])
-                results += [gone] if gone is not None else super().withdraw([group])
+                results.append(self._withdraw_own(group))
             else:
                 results += super().withdraw([[Copy(copy.final, copy.final, copy.sha256) for copy in lying]])
         return results
+
+    def _withdraw_own(self, group: Group) -> str | StageError | None:
+        """Remove the night's own files here and at the source, or none of them."""
+        try:
+            for copy in group:
+                proof.is_ours(copy.source, copy.final, sha256=copy.sha256)
+        except StageError as exc:
+            return exc
+        (left,) = self._source.withdraw([[Copy(copy.source, self._at_source(copy), copy.sha256) for copy in group]])
+        if left is not None:
+            return left
+        (result,) = super().withdraw([group])
+        return result
 
     def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
         """Refuse: what is here is the copy."""

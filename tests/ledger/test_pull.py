@@ -215,6 +215,48 @@ def test_what_somebody_else_put_there_is_left_alone(pair):
     assert pair.fetch().succeeded
 
 
+def test_a_manifest_that_is_not_ours_any_more_is_left_on_both_sides(fetched):
+    name = f"manifest_VMP_{DATE}.csv"
+    here, there = fetched.here.folder / "archive" / DATE / name, fetched.here.destination / DATE / name
+    right = there.read_bytes()
+    for changed, other in ((there, here), (here, there)):
+        changed.write_bytes(b"somebody's own")
+        if changed is here:  # what the night's folder has is what is to be taken back
+            assert not verify(fetched.there.machine(), fetched.there.night()).succeeded
+        assert not fetched.there.rollback(to="compressed").succeeded
+        assert changed.read_bytes() == b"somebody's own"
+        assert other.read_bytes() == right
+        changed.write_bytes(right)
+    assert fetched.there.rollback(to="compressed").succeeded
+    assert fetched.copies() == {}
+
+
+def test_an_excluded_night_is_not_fetched(pair):
+    assert pair.here.advance().succeeded
+    assert pair.here.run("exclude", DATE, "--reason", "dome").returncode == 0
+    with pytest.raises(NotReady, match="is excluded"):
+        pair.fetch()
+    assert pair.copies() == {}
+    assert list(catch_up(pair.there.machine())) == []
+    assert pair.here.run("include", DATE).returncode == 0
+    assert pair.fetch().succeeded
+
+
+def test_engineering_nights_are_fetched_too(pair):
+    pair.here.simulate("20260103", pipeline="engineering", scale=0.02, scenario=("pdi",))
+    for world in (pair.here, pair.there):
+        for _, result in catch_up(world.machine()):
+            assert result.succeeded
+    assert {night.stands for night in status(pair.there.store(), pair.there.config, pair.there.machine().flows)} == {
+        "finished"
+    }
+    folder = pair.here.folder / "engineering/20260103"
+    done = pair.there.run("verify", str(folder))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert pair.there.run("rollback", str(folder), "--to", "compressed", "--yes").returncode == 0
+    assert not list((pair.here.folder / "destination/engineering").iterdir())
+
+
 def test_the_only_good_copy_is_not_withdrawn(fetched):
     cube = min((fetched.here.folder / "archive" / DATE).rglob("*.fz"))
     kept = cube.read_bytes()
