@@ -1,7 +1,8 @@
 """A night that is on another host: its own small files are here for as long as a run holds it.
 
 The host that fetches works in a folder at the destination (:func:`ledger.scan.NightFolder`). What the run writes there
-goes to the night as well before it counts (:mod:`stages.pull`); what it removes goes there at the end.
+goes to the night as well before it counts (:mod:`stages.pull`); what it removes, of the night's folder itself, goes at
+the end. What is in the product folder was made where the night is, and stays.
 """
 
 import shutil
@@ -46,16 +47,17 @@ def mirrored(steps: Steps) -> Iterator[None]:
     except LedgerError:
         _clear(steps.folder.path)
         raise
-    brought = [name for name in _names(steps) if (steps.folder.path / name).exists()]
+    brought = [name for name in _names(steps) if len(name.parts) == 1 and (steps.folder.path / name).exists()]
     yield
+    standing = set(steps.manifests())
     with translated():
-        pull.drop(job, job.source, brought)
+        pull.drop(job, job.source, [name for name in brought if name.name not in standing])
     _clear(steps.folder.path)
 
 
 def _clear(work: Path) -> None:
     """Remove a folder to work in: all that was in it is on the other host."""
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)  # what stays is compared with what is there by the next run
     with suppress(OSError):  # another night may be at work beside it
         work.parent.rmdir()
 

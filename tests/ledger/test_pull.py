@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import shutil
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from ledger.catch_up import catch_up
 from ledger.doctor import examine
 from ledger.errors import BadInput, ConfigError, NotReady
 from ledger.inquiry import status
+from ledger.steps import Steps
 from ledger.verify import verify
 from tests.conftest import make_database
 from tests.ledger.test_audit import violations
@@ -255,6 +257,38 @@ def test_engineering_nights_are_fetched_too(pair):
     assert done.returncode == 0, done.stdout + done.stderr
     assert pair.there.run("rollback", str(folder), "--to", "compressed", "--yes").returncode == 0
     assert not list((pair.here.folder / "destination/engineering").iterdir())
+
+
+def test_what_a_broken_connection_left_is_taken_over_and_proven(pair):
+    assert pair.here.advance().succeeded
+    night = pair.here.folder / "archive" / DATE
+    cube, other = sorted(night.rglob("*.fz"))[:2]
+    left = pair.here.destination / DATE / "vgen2/.ledger-recalled/vgen2"
+    left.mkdir(parents=True)
+    shutil.copy2(cube, left / cube.name)
+    garbage = left / other.name
+    garbage.write_bytes(b"?" * other.stat().st_size)  # as long and as old as what is to come
+    os.utime(garbage, ns=(other.stat().st_atime_ns, other.stat().st_mtime_ns))
+    assert pair.fetch().succeeded
+    assert verify(pair.there.machine(), pair.there.night()).succeeded
+    assert not list(pair.here.destination.rglob(".ledger-*"))
+
+
+def test_a_work_folder_that_somebody_empties_costs_the_source_nothing(pair, monkeypatch):
+    assert pair.here.advance().succeeded
+    together = Steps.together
+
+    def emptied(steps, *arguments):
+        together(steps, *arguments)
+        shutil.rmtree(steps.folder.path)
+        steps.folder.path.mkdir()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "together", emptied)
+        assert pair.fetch(to="transferred").succeeded
+    assert (pair.here.folder / "archive" / DATE / "vgen2/lineage.tsv").is_file()
+    assert pair.fetch().succeeded
+    assert verify(pair.here.machine(), pair.here.night()).succeeded
 
 
 def test_the_only_good_copy_is_not_withdrawn(fetched):
