@@ -33,6 +33,7 @@ fuzz: $(VENV)/.installed-dev
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/syncing.py
+	$(BIN)/python benchmarks/compressing.py
 	$(BIN)/python benchmarks/numbering.py
 
 lint: $(VENV)/.installed-dev
@@ -59,11 +60,11 @@ $(VENV)/.python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml
+$(VENV)/.installed: $(VENV)/.python pyproject.toml hatch_build.py stages/_rice.c
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml
+$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml hatch_build.py stages/_rice.c
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 

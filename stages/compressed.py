@@ -280,7 +280,7 @@ def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
 
 
 def _tiles(source: BinaryIO, cube: CubeLayout, tile_shape: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
-    """Yield the tiles of a cube in order, native byte order.
+    """Yield the tiles of a cube in order, as stored.
 
     Raises
     ------
@@ -292,8 +292,7 @@ def _tiles(source: BinaryIO, cube: CubeLayout, tile_shape: tuple[int, int]) -> I
         frame = source.read(cube.frame_bytes)
         if len(frame) != cube.frame_bytes:
             raise BadInput(f"{cube.path}: ends within frame {number}: truncated since; make the cube again")
-        pixels = np.frombuffer(frame, dtype=stored).astype(stored.newbyteorder("="))
-        yield from pixels.reshape(-1, *tile_shape)
+        yield from np.frombuffer(frame, dtype=stored).reshape(-1, *tile_shape)
 
 
 def _rows_per_tile(table: bytes, cube: CubeLayout, path: Path) -> int:

@@ -65,7 +65,11 @@ def test_what_nothing_could_label():
 
 @pytest.mark.parametrize(
     ("name", "options", "said"),
-    [("accuracy", ["--triggers", "1"], "| block |"), ("syncing", ["--rows", "1", "--triggers", "2000"], "budget 10")],
+    [
+        ("accuracy", ["--triggers", "1"], "| block |"),
+        ("syncing", ["--rows", "1", "--triggers", "2000"], "budget 10"),
+        ("compressing", ["--frames", "2", "--repeats", "1"], "budget 1.5"),
+    ],
 )
 def test_the_command_runs(name, options, said):
     done = subprocess.run(

@@ -1,0 +1,101 @@
+/* RICE_1 streams of tiles of 16-bit pixels, as cfitsio's ricecomp.c makes them (FITS 4.0 sec. 10.4.1), byte for byte.
+ *
+ * A stream is the first pixel, then blocks of differences between neighbours, folded so that small ones of either sign
+ * are small numbers. A block says how many low bits of its numbers are written as they are (4 bits); what is above them
+ * is written in unary. Blocks of zeros, and blocks that no such code suits, have marks of their own.
+ */
+
+#include <stdint.h>
+
+enum {
+    BLOCK = 32,      /* pixels; cfitsio writes no other number */
+    MARK_BITS = 4,   /* of what a block says of itself, for 16-bit pixels */
+    LARGEST = 14,    /* low bits from which on a block is stored as it is */
+    PIXEL_BITS = 16,
+    MOST_BYTES = 4 * BLOCK + 16 /* more than one block can become */
+};
+
+typedef struct {
+    uint64_t bits; /* those not written yet, at the low end */
+    int n;         /* how many: below 32 between calls */
+    uint8_t *to;
+} Writer;
+
+static inline void put(Writer *w, uint32_t value, int n) /* n of 0 to 32 bits */
+{
+    w->bits = (w->bits << n) | value;
+    w->n += n;
+    if (w->n >= 32) {
+        w->n -= 32;
+        uint32_t word = (uint32_t)(w->bits >> w->n);
+        *w->to++ = (uint8_t)(word >> 24);
+        *w->to++ = (uint8_t)(word >> 16);
+        *w->to++ = (uint8_t)(word >> 8);
+        *w->to++ = (uint8_t)word;
+    }
+}
+
+/* Writes the stream of `n_pixels` big-endian pixels, at least one; returns its length in bytes, or -1 if `size` bytes
+ * might be too few. */
+long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stream, long long size)
+{
+    Writer w = {0, 0, stream};
+    uint16_t last = (uint16_t)(pixels[0] << 8 | pixels[1]);
+    uint16_t values[BLOCK + 1];
+    uint32_t folded[BLOCK];
+
+    if (size < MOST_BYTES)
+        return -1;
+    put(&w, last, PIXEL_BITS);
+    for (long long start = 0; start < n_pixels; start += BLOCK) {
+        const int n = n_pixels - start < BLOCK ? (int)(n_pixels - start) : BLOCK;
+        const uint8_t *from = pixels + 2 * start;
+        uint32_t sum = 0;
+
+        if (stream + size - w.to < MOST_BYTES)
+            return -1;
+        values[0] = last;
+        for (int i = 0; i < n; i++)
+            values[i + 1] = (uint16_t)(from[2 * i] << 8 | from[2 * i + 1]);
+        last = values[n];
+        for (int i = 0; i < n; i++) {
+            const int16_t difference = (int16_t)(uint16_t)(values[i + 1] - values[i]);
+            folded[i] = (uint16_t)((difference << 1) ^ (difference >> 15));
+            sum += folded[i];
+        }
+        /* how many low bits: cfitsio takes the mean for it, computed as a floating-point number and cut off */
+        const int half = n / 2;
+        uint32_t mean = sum > (uint32_t)(half + 1) ? (sum - half - 1) / n : 0;
+        int low = 0;
+        for (mean = (uint16_t)mean >> 1; mean > 0; mean >>= 1)
+            low++;
+        if (low >= LARGEST) {
+            put(&w, LARGEST + 1, MARK_BITS);
+            for (int i = 0; i < n; i++)
+                put(&w, folded[i], PIXEL_BITS);
+        } else if (low == 0 && sum == 0) {
+            put(&w, 0, MARK_BITS);
+        } else {
+            const uint32_t mask = (1u << low) - 1;
+            put(&w, low + 1, MARK_BITS);
+            for (int i = 0; i < n; i++) {
+                uint32_t high = folded[i] >> low;
+                int bits = (int)high + 1 + low;
+                for (; bits > 32 && high >= 32; high -= 32, bits -= 32)
+                    put(&w, 0, 32);
+                if (bits > 32) {
+                    put(&w, 0, (int)high);
+                    bits -= (int)high;
+                }
+                put(&w, (folded[i] & mask) | 1u << low, bits);
+            }
+        }
+    }
+    if (w.n > 0) { /* the last byte is filled with zeros */
+        const int n_bytes = (w.n + 7) / 8;
+        const uint32_t rest = (uint32_t)(w.bits << (32 - w.n));
+        for (int i = 0; i < n_bytes; i++)
+            *w.to++ = (uint8_t)(rest >> (24 - 8 * i));
+    }
+    return w.to - stream;
+}
