@@ -64,11 +64,11 @@ def ours(folder: Path, *, prove: bool) -> None:
 
 def without_c(folder: Path) -> None:
     """Compress as where there is no compiler."""
-    function, rice._rice16 = rice._rice16, None  # noqa: SLF001
+    compiled, rice._compiled = rice._compiled, None  # noqa: SLF001
     try:
         ours(folder, prove=True)
     finally:
-        rice._rice16 = function  # noqa: SLF001
+        rice._compiled = compiled  # noqa: SLF001
 
 
 def fpack(folder: Path) -> None:

@@ -99,3 +99,97 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
     }
     return w.to - stream;
 }
+
+typedef struct {
+    uint64_t bits; /* the next ones, at the high end; below the first `n` there are none, or some of those to come */
+    int n;         /* how many are known */
+    const uint8_t *from, *end;
+} Reader;
+
+static inline void fill(Reader *r) /* to at least 56 bits, as far as there are any */
+{
+    if (r->end - r->from >= 8) {
+        uint64_t word = 0;
+        for (int i = 0; i < 8; i++) /* one load and one swap, to a compiler */
+            word = word << 8 | r->from[i];
+        r->bits |= word >> r->n;
+        r->from += (63 - r->n) >> 3;
+        r->n |= 56;
+    } else {
+        while (r->n <= 56 && r->from < r->end) {
+            r->bits |= (uint64_t)*r->from++ << (56 - r->n);
+            r->n += 8;
+        }
+    }
+}
+
+static inline int get(Reader *r, int n, uint32_t *value) /* n of 0 to 16 bits; 0 if there are fewer */
+{
+    if (r->n < n) {
+        fill(r);
+        if (r->n < n)
+            return 0;
+    }
+    *value = n ? (uint32_t)(r->bits >> (64 - n)) : 0;
+    r->bits <<= n;
+    r->n -= n;
+    return 1;
+}
+
+static inline int count(Reader *r, uint32_t *zeros) /* those before the next one, which is taken too */
+{
+    *zeros = 0;
+    for (;;) {
+        if (r->n < 32)
+            fill(r);
+        if (r->n == 0)
+            return 0;
+        const int found = r->bits ? __builtin_clzll(r->bits) : 64;
+        if (found < r->n) {
+            *zeros += (uint32_t)found;
+            r->bits = r->bits << found << 1;
+            r->n -= found + 1;
+            return 1;
+        }
+        *zeros += (uint32_t)r->n;
+        r->bits <<= r->n; /* below 64 */
+        r->n = 0;
+    }
+}
+
+/* Reads `n_pixels` pixels, at least one, in the byte order of this machine, from a stream of `size` bytes; returns 0, or
+ * -1 if it ends before. */
+int ledger_rice16_read(const uint8_t *stream, long long size, int16_t *pixels, long long n_pixels)
+{
+    Reader r = {0, 0, stream, stream + size};
+    uint32_t last, mark, value, zeros;
+
+    if (!get(&r, PIXEL_BITS, &last))
+        return -1;
+    for (long long start = 0; start < n_pixels; start += BLOCK) {
+        const int n = n_pixels - start < BLOCK ? (int)(n_pixels - start) : BLOCK;
+        int16_t *to = pixels + start;
+
+        if (!get(&r, MARK_BITS, &mark))
+            return -1;
+        if (mark == 0) {
+            for (int i = 0; i < n; i++)
+                to[i] = (int16_t)(uint16_t)last;
+            continue;
+        }
+        const int low = (int)mark - 1;
+        for (int i = 0; i < n; i++) {
+            if (low == LARGEST) {
+                if (!get(&r, PIXEL_BITS, &value))
+                    return -1;
+            } else {
+                if (!count(&r, &zeros) || !get(&r, low, &value))
+                    return -1;
+                value |= zeros << low;
+            }
+            last += value >> 1 ^ -(value & 1);
+            to[i] = (int16_t)(uint16_t)last;
+        }
+    }
+    return 0;
+}

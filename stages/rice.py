@@ -4,9 +4,9 @@ Everything is laid out as cfitsio's fpack does it, because the archive's users u
 header of the table is the cube's own, with structural cards renamed and the table's put before them
 (FITS 4.0 sec. 10.1).
 
-:func:`encode` and :func:`decode` are the one place that knows a codec. Pixels of 16 bits are encoded by ``_rice.c``
-where that was compiled (no wrapper of cfitsio's encoder is fast enough: BUDGETS), all else by imagecodecs, with the
-same bytes. Decoded are all by imagecodecs, so that what one code wrote another reads.
+:func:`encode` and :func:`decode` are the one place that knows a codec. Pixels of 16 bits go through ``_rice.c``
+where that was compiled (no wrapper of cfitsio's encoder is fast enough: BUDGETS), all else through imagecodecs, with
+the same bytes.
 """
 
 import ctypes
@@ -68,23 +68,25 @@ _ALL_ONES = 0xFFFFFFFF
 _SPARE_BYTES = 1024
 
 
-def _load() -> Any:
-    """Return the function of ``_rice.c``, or None: it is compiled on installation where there is a compiler."""
+def _load() -> ctypes.CDLL | None:
+    """Return what is in ``_rice.c``, or None: it is compiled on installation where there is a compiler."""
     try:
-        function = ctypes.CDLL(str(Path(__file__).with_name("_rice.so"))).ledger_rice16
-    except OSError:
+        library = ctypes.CDLL(str(Path(__file__).with_name("_rice.so")))
+        functions = (library.ledger_rice16, library.ledger_rice16_read)
+    except (OSError, AttributeError):
         return None
-    function.restype = ctypes.c_longlong
-    function.argtypes = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_longlong]
-    return function
+    for function, result in zip(functions, (ctypes.c_longlong, ctypes.c_int), strict=True):
+        function.restype = result
+        function.argtypes = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_longlong]
+    return library
 
 
-_rice16 = _load()
+_compiled = _load()
 
 
 def encoder() -> str:
     """Return what encodes pixels of 16 bits: all make the same bytes, but not in the same time."""
-    return "the ledger's own code" if _rice16 else f"imagecodecs {imagecodecs.__version__}"
+    return "the ledger's own code" if _compiled else f"imagecodecs {imagecodecs.__version__}"
 
 
 def encode(tile: npt.NDArray[Any]) -> bytes:
@@ -101,12 +103,12 @@ def encode(tile: npt.NDArray[Any]) -> bytes:
         The bytes that cfitsio makes of it (ricecomp.c).  A block that no Rice code suits is stored as it
         is, so a tile of pure noise grows by 2 % at most and is not written in any other way.
     """
-    if _rice16 is None or tile.dtype.kind != "i" or tile.itemsize != 2:
+    if _compiled is None or tile.dtype.kind != "i" or tile.itemsize != 2:
         native = np.ascontiguousarray(tile, dtype=tile.dtype.newbyteorder("="))
         return bytes(imagecodecs.rcomp_encode(native, nblock=BLOCK_SIZE))
     stored = np.ascontiguousarray(tile, dtype=PIXELS[16])
     stream = np.empty(stored.nbytes + stored.size // 4 + _SPARE_BYTES, np.uint8)  # 17 bits a pixel are the most
-    length = _rice16(stored.ctypes.data, stored.size, stream.ctypes.data, stream.size)
+    length = _compiled.ledger_rice16(stored.ctypes.data, stored.size, stream.ctypes.data, stream.size)
     if length < 0:
         raise AssertionError(f"a stream of {stored.size} pixels is longer than any can be")
     return stream[:length].tobytes()
@@ -127,6 +129,11 @@ def decode(stream: bytes, tile: npt.NDArray[Any]) -> None:
     ValueError
         If the stream ends before the tile is full.
     """
+    if _compiled is not None and tile.dtype == np.int16:
+        data = np.frombuffer(stream, np.uint8)
+        if _compiled.ledger_rice16_read(data.ctypes.data, data.size, tile.ctypes.data, tile.size) != 0:
+            raise ValueError(f"not a Rice stream of {tile.size} pixels (it ends before)")
+        return
     try:
         imagecodecs.rcomp_decode(stream, shape=tile.shape, dtype=tile.dtype, nblock=BLOCK_SIZE, out=tile)
     except imagecodecs.RcompError as exc:

@@ -478,7 +478,7 @@ def test_system_failure_may_pass(tmp_path):
 
 @pytest.mark.parametrize("prove", [True, False])
 def test_faulty_codec_is_found_by_the_proof(tmp_path, monkeypatch, prove):
-    monkeypatch.setattr(rice, "_rice16", None)
+    monkeypatch.setattr(rice, "_compiled", None)
     encode = imagecodecs.rcomp_encode
     monkeypatch.setattr(imagecodecs, "rcomp_encode", lambda tile, **options: encode(tile ^ 1, **options))
     (tmp_path / NAME).write_bytes(good_cube())

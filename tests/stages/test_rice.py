@@ -39,7 +39,7 @@ def two_levels(rng, n):
 
 @pytest.fixture
 def compiled():
-    if rice._rice16 is None:
+    if rice._compiled is None:
         missing("stages/_rice.so (a C compiler)")
 
 
@@ -50,11 +50,14 @@ def test_the_streams_are_those_of_cfitsio(compiled, rng, monkeypatch, pixels_of,
         tile = np.clip(pixels_of(rng, n), -(2**15), 2**15 - 1).astype(">i2")
         ours = rice.encode(tile)
         with monkeypatch.context() as without:
-            without.setattr(rice, "_rice16", None)
+            without.setattr(rice, "_compiled", None)
             assert ours == rice.encode(tile)
+            theirs = np.empty(n, np.int16)
+            rice.decode(ours, theirs)
         back = np.empty(n, np.int16)
         rice.decode(ours, back)
         assert np.array_equal(back, tile)
+        assert np.array_equal(theirs, tile)
         assert ours == rice.encode(tile.astype("<i2"))
 
 
@@ -69,8 +72,32 @@ def test_too_small_a_buffer_is_not_written_beyond(compiled):
     tile = np.arange(4096, dtype=">i2")[::-1].copy() * 7919
     for size in (0, 100, 150, 1000, 5000):
         stream = np.full(size + 64, 0xAA, np.uint8)
-        assert rice._rice16(tile.ctypes.data, tile.size, stream.ctypes.data, size) == -1
+        assert rice._compiled.ledger_rice16(tile.ctypes.data, tile.size, stream.ctypes.data, size) == -1
         assert (stream[size:] == 0xAA).all()
+
+
+@pytest.mark.parametrize("pixels_of", [noise, sky, cosmic_rays, ramp])
+def test_a_stream_that_is_cut_off_is_refused(compiled, rng, pixels_of):
+    tile = np.clip(pixels_of(rng, 200), -(2**15), 2**15 - 1).astype(">i2")
+    stream = rice.encode(tile)
+    for length in range(len(stream)):
+        with pytest.raises(ValueError, match="not a Rice stream of 200 pixels"):
+            rice.decode(stream[:length], np.empty(200, np.int16))
+
+
+def test_garbage_is_read_within_its_bounds(compiled, rng):
+    """What lies behind a stream does not change what is read of it."""
+    for _ in range(2000):
+        garbage = (rng.random(rng.integers(2, 200)) < rng.uniform(0, 0.3)) * rng.integers(0, 256)
+        stream = garbage.astype(np.uint8).tobytes()
+        found = []
+        for behind in (b"\0" * 16, b"\xff" * 16):
+            held = np.frombuffer(stream + behind, np.uint8)
+            pixels = np.zeros(64 + 8, np.int16)
+            status = rice._compiled.ledger_rice16_read(held.ctypes.data, len(stream), pixels.ctypes.data, 64)
+            assert not pixels[64:].any()
+            found.append((status, pixels.tobytes()))
+        assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("dtype", ["u1", ">i4"])
@@ -82,6 +109,6 @@ def test_other_pixels_are_taken_too(rng, dtype):
 
 
 def test_it_is_said_what_encodes(monkeypatch):
-    assert rice.encoder() == "the ledger's own code" or rice._rice16 is None
-    monkeypatch.setattr(rice, "_rice16", None)
+    assert rice.encoder() == "the ledger's own code" or rice._compiled is None
+    monkeypatch.setattr(rice, "_compiled", None)
     assert rice.encoder().startswith("imagecodecs 2")
