@@ -81,13 +81,23 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
             for (int i = 0; i < n; i++) {
                 uint32_t high = folded[i] >> low;
                 int bits = (int)high + 1 + low;
+                uint32_t code = (folded[i] & mask) | 1u << low;
+
+                if (i + 1 < n) { /* two at once, as most are short */
+                    const int more = (int)(folded[i + 1] >> low) + 1 + low;
+                    if (bits + more <= 32) {
+                        put(&w, code << more | (folded[i + 1] & mask) | 1u << low, bits + more);
+                        i++;
+                        continue;
+                    }
+                }
                 for (; bits > 32 && high >= 32; high -= 32, bits -= 32)
                     put(&w, 0, 32);
                 if (bits > 32) {
                     put(&w, 0, (int)high);
                     bits -= (int)high;
                 }
-                put(&w, (folded[i] & mask) | 1u << low, bits);
+                put(&w, code, bits);
             }
         }
     }
