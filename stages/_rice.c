@@ -60,7 +60,7 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
         last = values[n];
         for (int i = 0; i < n; i++) {
             const int16_t difference = (int16_t)(uint16_t)(values[i + 1] - values[i]);
-            folded[i] = (uint16_t)((difference << 1) ^ (difference >> 15));
+            folded[i] = (uint16_t)((uint32_t)(uint16_t)difference << 1 ^ (uint32_t)(difference >> 15));
             sum += folded[i];
         }
         /* how many low bits: cfitsio takes the mean for it, computed as a floating-point number and cut off */
