@@ -1,6 +1,5 @@
 """Timing files: exact, fast, and clear about what is wrong with a row."""
 
-import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -189,22 +188,6 @@ def test_the_time_of_a_pair_is_the_mean_rounded_down():
     first, second = np.array([10, 11, 1_767_333_600_000_001]), np.array([12, 12, 1_767_333_600_000_002])
     assert paired_time_us(first, second).tolist() == [11, 11, 1_767_333_600_000_001]
     assert np.array_equal(paired_time_us(first, second), paired_time_us(second, first))
-
-
-def test_it_is_much_faster_than_loadtxt(tmp_path):
-    """The budget is 10 times; less is asked of a busy machine."""
-    path = tmp_path / "cube.txt"
-    path.write_bytes(format_timing(make_timing(5000)))
-
-    def best(read):
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            read(path)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert best(np.loadtxt) > 4 * best(read_timing)
 
 
 @pytest.mark.skipif(not TELEMETRY.is_dir(), reason="the real telemetry is not beside this checkout")
