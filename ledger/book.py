@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -139,6 +139,7 @@ class Book:
         self.flow = flow
         self.night = night
         self.lease = lease
+        self._done: set[str] = set()  # steps that are known to have been done on this night
 
     def entry(self, session: Session, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append entries; each needs at least ``name`` and ``event``."""
@@ -364,6 +365,7 @@ class Book:
                     for m, state in zip(moves, states, strict=True)
                 ],
             )
+        self._done.update(move.verb for move in moves)
         for move, state in zip(moves, states, strict=True):
             move.work.state, move.work.error, move.work.attempts, move.work.next_retry_us = state, None, 0, None
             facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
@@ -453,7 +455,7 @@ class Book:
             detail = {"sha256": dict(removal.sha256)}
             self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
 
-    def returned(self, rows: Sequence[File]) -> None:
+    def returned(self, rows: Sequence[Row[Any]]) -> None:
         """Record that raw files which had been removed are there again."""
         with self.store.write(self.lease.check) as session:
             for chunk in _chunks([row.id for row in rows]):
@@ -505,7 +507,9 @@ class Book:
         A step of one product is open if a run that did not end in order began it. A step of many products
         acts outside of the night's folder, so it stays open until it is done, or undone, even if it failed.
         """
-        lasting = [step.forward for step in self.flow.steps[1:] if step.scope != "file"]
+        lasting = [step for step in self.flow.steps[1:] if step.scope != "file"]
+        verbs = [step.forward for step in lasting]
+        disordered = self._disordered()
         begun, end = aliased(Entry), aliased(Entry)
         ended = exists().where(
             col(end.night_id) == col(begun.night_id),
@@ -515,15 +519,21 @@ class Book:
                 col(end.event).in_(("done", "settled")),
                 and_(
                     col(end.event) == "failed",
-                    col(begun.edge).not_in(lasting),
-                    col(begun.run_id).not_in(self._disordered()),
+                    col(begun.edge).not_in(verbs),
+                    col(begun.run_id).not_in(disordered),
                 ),
             ),
         )
+        # A product that is beyond them has an entry `done` that is newer: of a finished night nothing is looked up.
+        before = {s for step in lasting for s in self.flow.states[: self.flow.position(step.state)]}
+        behind = select(col(File.identity)).where(
+            col(File.night_id) == self.night.id, col(File.kind) == "product", col(File.state).in_(before)
+        )
+        is_lasting = and_(col(begun.edge).in_(verbs), col(begun.identity).in_(behind))
         query = select(begun).where(
             col(begun.night_id) == self.night.id,
             col(begun.event) == "started",
-            or_(col(begun.run_id).in_(self._disordered()), col(begun.edge).in_(lasting)),
+            or_(col(begun.run_id).in_(disordered), is_lasting) if disordered else is_lasting,
             ~ended,
         )
         with self.store.read() as session:
@@ -533,26 +543,28 @@ class Book:
 
     def suspects(self) -> set[str]:
         """Return the identities of products that a run worked on which did not end in order."""
-        query = select(col(Entry.identity)).where(
-            col(Entry.night_id) == self.night.id,
-            col(Entry.run_id).in_(self._disordered()),
-            col(Entry.identity).is_not(None),
-        )
-        with self.store.read() as session:
-            return {str(identity) for identity in session.execute(query.distinct()).scalars()}
+        return self._of_disordered(col(Entry.identity))
 
     def unsettled_edges(self) -> set[str]:
         """Return the names of steps that a run was at which did not end in order."""
-        query = select(col(Entry.edge)).where(
-            col(Entry.night_id) == self.night.id,
-            col(Entry.run_id).in_(self._disordered()),
-            col(Entry.edge).is_not(None),
+        return self._of_disordered(col(Entry.edge))
+
+    def _of_disordered(self, column: Any) -> set[str]:
+        """Return what a column says in entries of this night by runs that did not end in order."""
+        disordered = self._disordered()
+        if not disordered:
+            return set()
+        query = select(column).where(
+            col(Entry.night_id) == self.night.id, col(Entry.run_id).in_(disordered), column.is_not(None)
         )
         with self.store.read() as session:
-            return {str(edge) for edge in session.execute(query.distinct()).scalars()}
+            return {str(value) for value in session.execute(query.distinct()).scalars()}
 
-    def _disordered(self) -> Any:
-        return select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
+    def _disordered(self) -> list[int]:
+        """Return the runs that did not end in order, this one aside; few, and mostly none."""
+        query = select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
+        with self.store.read() as session:
+            return [int(run_id) for run_id in session.execute(query).scalars()]
 
     def is_in_order(self) -> bool:
         """Whether every step that this run began has ended."""
@@ -571,13 +583,18 @@ class Book:
 
     def is_first(self, verb: str) -> bool:
         """Whether the step `verb` was never done on this night."""
+        if verb in self._done:
+            return False
         query = select(col(Entry.id)).where(
             col(Entry.night_id) == self.night.id,
             col(Entry.edge) == verb,
             col(Entry.event) == "done",
         )
         with self.store.read() as session:
-            return session.execute(query.limit(1)).first() is None
+            if session.execute(query.limit(1)).first() is None:
+                return True
+        self._done.add(verb)
+        return False
 
     def not_begun(self, works: Sequence[Work], verb: str) -> None:
         """Record that steps which were announced were not begun after all."""

@@ -7,11 +7,17 @@ what is superseded.
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Outcome, Rewrite
+
+T = TypeVar("T")
+
+Error = BadInput | OSError
 
 
 def put_in_place(outcome: Outcome, group: str | None = None) -> None:
@@ -31,21 +37,54 @@ def put_in_place(outcome: Outcome, group: str | None = None) -> None:
     OSError
         As the system says; repeating the call is harmless.
     """
-    folders = set()
+    (error,) = put_all_in_place([outcome], group)
+    if error is not None:
+        raise error
+
+
+def put_all_in_place(outcomes: Sequence[Outcome], group: str | None = None) -> list[Error | None]:
+    """Put several outcomes in place, one after the other, and sync each folder once for all of them.
+
+    Returns
+    -------
+    list of BadInput or OSError or None
+        What :func:`put_in_place` would have raised for each; the others are in place.
+    """
+    return _each(outcomes, partial(_put, group=group))
+
+
+def _put(outcome: Outcome, group: str | None) -> set[Path]:
     for rewrite in outcome.rewrites:
         _rewrite(rewrite)
-        folders.add(rewrite.final.parent)
     for final, temporary in outcome.outputs.items():
         if group is not None:
             shutil.chown(temporary, group=group)
         temporary.replace(final)
-        folders.add(final.parent)
     for rename in outcome.renames:
         if rename.source != rename.final and (rename.source.exists() or not rename.final.exists()):
             rename.source.replace(rename.final)
-        folders.add(rename.final.parent)
-    for folder in folders:
-        sync_folder(folder)
+    finals = [*outcome.outputs, *(rewrite.final for rewrite in outcome.rewrites)]
+    finals += [rename.final for rename in outcome.renames]
+    return {final.parent for final in finals}
+
+
+def _each(items: Sequence[T], change: Callable[[T], set[Path]]) -> list[Error | None]:
+    """Make changes, which return the folders that they were made in; sync those; return the error of each, if any."""
+    errors: list[Error | None] = [None] * len(items)
+    changed: dict[Path, list[int]] = {}
+    for number, item in enumerate(items):
+        try:
+            for folder in change(item):
+                changed.setdefault(folder, []).append(number)
+        except (BadInput, OSError) as exc:
+            errors[number] = exc
+    for folder, numbers in changed.items():
+        try:
+            sync_folder(folder)
+        except OSError as exc:
+            for number in numbers:
+                errors[number] = exc
+    return errors
 
 
 def _rewrite(rewrite: Rewrite) -> None:
@@ -62,13 +101,25 @@ def _rewrite(rewrite: Rewrite) -> None:
         written = 0
         while written < len(rewrite.header):
             written += os.pwrite(descriptor, rewrite.header[written:], written)
-        os.fsync(descriptor)
+        # The size stays, so data are all that has to be on disk: it does not wait for what others write meanwhile.
+        getattr(os, "fdatasync", os.fsync)(descriptor)  # macOS has the second only
     if cube != rewrite.final:
         cube.replace(rewrite.final)
 
 
 def remove(paths: Iterable[Path]) -> None:
     """Remove files that are superseded, and temporary folders; what is gone already is fine."""
+    (error,) = remove_all([paths])
+    if error is not None:
+        raise error
+
+
+def remove_all(groups: Sequence[Iterable[Path]]) -> list[Error | None]:
+    """Remove several groups of files, as :func:`remove` does; return what it would have raised for each."""
+    return _each(groups, _unlink)
+
+
+def _unlink(paths: Iterable[Path]) -> set[Path]:
     folders = set()
     for path in paths:
         if path.name.startswith(TEMPORARY_PREFIX) and path.is_dir() and not path.is_symlink():
@@ -76,9 +127,7 @@ def remove(paths: Iterable[Path]) -> None:
         else:
             path.unlink(missing_ok=True)
         folders.add(path.parent)
-    for folder in folders:
-        if folder.is_dir():
-            sync_folder(folder)
+    return {folder for folder in folders if folder.is_dir()}
 
 
 def write_file(path: Path, data: bytes, temporary: Path, group: str | None = None) -> None:

@@ -87,6 +87,7 @@ class Flow:
         )
         for edge in self.edges():
             self._machine.add_transition(edge.name, edge.source, edge.destination, conditions=_only(edge.kind))
+        self._moves: dict[tuple[str, str, str], str] = {}  # what the machine decided: a night asks it 10^5 times
         self._modules = {state: config.states[state].stage for state in self.states}
 
     def _steps(self, config: Config) -> list[Step]:
@@ -203,6 +204,12 @@ class Flow:
         StateError
             If no declared edge of that name leaves `state`.
         """
+        known = self._moves.get((kind, state, verb))
+        if known is None:
+            known = self._moves[kind, state, verb] = self._decide(kind, state, verb)
+        return known
+
+    def _decide(self, kind: str, state: str, verb: str) -> str:
         if state not in self._positions:
             raise StateError(f"{kind} file in state {state!r}: {self.name} declares no such state")
         cursor = _Cursor(kind)

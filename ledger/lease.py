@@ -97,8 +97,11 @@ class Lease:
         Busy
             If the lease was lost.
         """
-        with self.store.write() as session:
-            self.check(session)
+        with self.store.read() as session:
+            fence = session.execute(
+                select(col(LeaseRow.fence)).where(col(LeaseRow.night_id) == self.night_id)
+            ).scalar_one()
+        self._refuse_lost(int(fence))
 
     def check(self, session: Session) -> None:
         """Refuse to commit if another run has taken over. Call inside the transaction that commits.
@@ -111,11 +114,14 @@ class Lease:
         row = session.execute(
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
         ).scalar_one()
-        if row.fence != self.fence:
+        self._refuse_lost(row.fence)
+        row.heartbeat_us = self.store.clock()  # while a long transaction lasts, the heartbeat's own must wait
+
+    def _refuse_lost(self, fence: int) -> None:
+        if fence != self.fence:
             raise Busy(
                 f"night {self.date}: another run has taken over while this one was suspended; nothing was written"
             )
-        row.heartbeat_us = self.store.clock()  # while a long transaction lasts, the heartbeat's own must wait
 
 
 def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:

@@ -1,6 +1,7 @@
 """The machine: takes a night forward to a state, or back to one, and settles what dead runs left."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -125,14 +126,15 @@ class Machine:
         arguments = {"to": target, "final": final, "late_reason": late_reason}
         with self.holding(folder, "advance", arguments) as (steps, result):
             self.check_copies(steps)
-            settle(steps, self.store.works(steps.book.night), rolls_back=False)
+            settle(steps, rolls_back=False)
             if not self.config.fetches:
                 self._tell_outside(steps)
                 result.stopped = registration.register(steps, final=final)
                 if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                     self._pair(steps)
+            slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
             for segment in self.segments(flow, target):
-                if result.stopped is None:
+                if result.stopped is None and slowest < flow.position(segment[-1].state):
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
@@ -195,7 +197,7 @@ class Machine:
                     refuse_mailed(self.store, steps.book.night)
                 elif told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
                     result.remarks[tell(*told)] = 1
-            settle(steps, self.store.works(steps.book.night), rolls_back=True)
+            settle(steps, rolls_back=True)
             self._revert(steps, target)
         return result
 
@@ -284,7 +286,8 @@ class Machine:
                     self._refuse_unsettled(book)
                 with mirrored(steps):
                     yield steps, result
-                result.count_states(work.state for work in self.store.works(night))
+                states = self.store.states(night)
+                result.states = Counter({state: states[state] for state in flow.states if states[state]})
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
         except LedgerError as exc:
             status = exc.exit_status
@@ -369,13 +372,12 @@ class Machine:
         """
         expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
         name = self.config.host_name(steps.folder.pipeline)
-        for copy in self.store.copies(steps.book.night):
-            if copy.withdrawn_us is None and (copy.host != name or not Path(copy.path).is_relative_to(expected)):
-                raise BadInput(
-                    f"night {steps.folder.date}: its copies are at {_at(copy.host, copy.path)!r}, and"
-                    f" transfer.destination says {_at(name, expected)!r}; set the destination back, or roll the night"
-                    " back there first"
-                )
+        if elsewhere := self.store.copy_elsewhere(steps.book.night, name, expected):
+            raise BadInput(
+                f"night {steps.folder.date}: its copies are at {_at(*elsewhere)!r}, and"
+                f" transfer.destination says {_at(name, expected)!r}; set the destination back, or roll the night"
+                " back there first"
+            )
 
     def _refuse_foreign(self, flow: Flow, folder: NightFolder) -> None:
         with self.store.read() as session:
@@ -396,11 +398,11 @@ class Machine:
     def _pair(self, steps: Steps) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
         book, flow = steps.book, steps.book.flow
+        if not self.store.unsynced(book.night, flow.states[0]):
+            return
         raws = [row for row in self.store.raws(book.night) if not row.quarantine_reason]
         new = [row for row in raws if row.state == flow.states[0]]
         works = self.store.works(book.night)
-        if not new:
-            return
         if works and not self._is_known_outside(book, works):  # products that nobody knows are made anew
             self._revert(steps, flow.states[0])
             if steps.result.stopped:

@@ -91,9 +91,11 @@ class File(SQLModel, table=True):
     pipeline: str
     kind: str  # raw or product
     state: str
-    identity: str  # hash: raw of name, size, header and timing; product of lineage, camera and state
+    identity: str = Field(
+        index=True
+    )  # hash: raw of name, size, header and timing; product of lineage, camera and state
     folder: str  # within the night: the stream, or the product folder
-    name: str  # raw: the file's name; product: the stem that it has until it is identified
+    name: str = Field(index=True)  # raw: the file's name; product: the stem that it has until it is identified
     camera: int
     flc: str | None = None  # A, B, D (dubious); none where the FLC was not switching
     synchronised: bool = False  # frame by frame with a sibling of the other camera
@@ -224,10 +226,13 @@ class FrameId(SQLModel, table=True):
 class Copy(SQLModel, table=True):
     """Proof that a product's bytes lay at a destination when they were read there."""
 
-    __table_args__ = (Index("ix_copy_identity_sha256", "identity", "sha256"),)
+    __table_args__ = (
+        Index("ix_copy_identity_sha256", "identity", "sha256"),
+        Index("ix_copy_night_id_identity", "night_id", "identity"),
+    )
     id: int | None = Field(default=None, primary_key=True)
     identity: str
-    night_id: int = Field(foreign_key="night.id", index=True)
+    night_id: int = Field(foreign_key="night.id")
     host: str  # empty: a local path
     path: str
     sha256: str  # computed from the destination's own bytes

@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Row
+
 from ledger.config import Config
 from ledger.errors import Interrupted
 from ledger.models import File
@@ -60,13 +62,14 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
     """
     first_state = steps.book.flow.states[0]
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
-    rows = {(row.folder, row.name): row for row in steps.book.store.raws(steps.book.night)}
-    todo = []
+    store = steps.book.store
+    rows = {(row.folder, row.name): row for row in store.seen(steps.book.night)}
+    due = []
     returned = []
     for raw in raws_on_disk(steps.folder, steps.config.instrument):
         row = rows.pop((raw.stream.name, raw.cube.name), None)
         if row is None or (row.state == first_state and is_due(raw, row, steps.config)):
-            todo.append((raw, row))
+            due.append((raw, row.id if row else None))
         elif raw.is_as_registered(row):
             returned += [row] if row.pruned_us is not None else []
         else:
@@ -79,6 +82,8 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
         steps.result.failed.append((f"{row.folder}/{row.name}", reason))
     missing = sum(row.state == first_state for row in gone)
+    known = store.raw_files([row_id for _, row_id in due if row_id is not None])
+    todo = [(raw, None if row_id is None else known[row_id]) for raw, row_id in due]
     steps.reporter.phase(first_state, len(todo))
     files = whole_first(_inspected(steps, todo))
     while batch := list(islice(files, BATCH)):
@@ -90,7 +95,7 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
     return None
 
 
-def is_due(raw: RawOnDisk, row: File, config: Config) -> bool:
+def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config) -> bool:
     """Whether a raw file of which nothing was made yet is to be inspected again.
 
     That is if it changed, or if `salvage` was switched since: what is in quarantine may be of use now, and
@@ -232,7 +237,7 @@ def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
     return {"identity": identity, "quarantine_reason": reason, "n_frames": 0, "lost_frames": 0}
 
 
-def is_salvaged(facts: RawFacts | File) -> bool:
+def is_salvaged(facts: RawFacts | File | Row[Any]) -> bool:
     """Whether the end of a file is missing, be it padding alone: a whole one ends with a whole block."""
     size_bytes = int(facts.size_bytes or 0)
     return facts.lost_frames > 0 or size_bytes != padded(size_bytes)

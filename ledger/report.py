@@ -1,7 +1,6 @@
 """What a run says while it works, and what it found when it ends."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -144,10 +143,6 @@ class Result:
     def is_in_order(self) -> bool:
         """Whether it succeeded, or only waits for its time of day."""
         return self.succeeded or (self.is_waiting and not self.failed)
-
-    def count_states(self, states: Iterable[str]) -> None:
-        """Set `states` from the state of every product."""
-        self.states = Counter(states)
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as plain values."""

@@ -6,10 +6,57 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger.models import File, Lineage, Night
+from sqlalchemy import Row
+
+from ledger.models import File, Night
 from stages.base import Outcome, Part, Product, Raw
 
 T = TypeVar("T")
+
+#: Columns of `File` that a product, and a raw file, is made of here.
+PRODUCT_COLUMNS = (
+    "id",
+    "state",
+    "identity",
+    "name",
+    "camera",
+    "flc",
+    "synchronised",
+    "solo",
+    "group_number",
+    "first_us",
+    "last_us",
+    "exposure_us",
+    "files",
+    "sha256",
+    "timing_sha256",
+    "size_bytes",
+    "quarantine_reason",
+    "error",
+    "attempts",
+    "next_retry_us",
+    "is_discarded",
+    "pruned_us",
+)
+RAW_COLUMNS = (
+    "id",
+    "folder",
+    "name",
+    "identity",
+    "camera",
+    "n_frames",
+    "lost_frames",
+    "size_bytes",
+    "mtime_ns",
+    "first_us",
+    "last_us",
+    "exposure_us",
+    "cards",
+    "timing_size_bytes",
+    "timing_mtime_ns",
+    "supplement",
+    "pruned_us",
+)
 
 
 @dataclass(slots=True)
@@ -29,9 +76,9 @@ class Work:
 
 def to_works(
     night: Night,
-    products: Iterable[File],
-    raws: Iterable[File],
-    lines: Iterable[Lineage],
+    products: Iterable[Row[Any]],
+    raws: Iterable[Row[Any]],
+    lines: Iterable[Row[Any]],
     frame_ids: Mapping[str, str],
 ) -> list[Work]:
     """Return the products of a night with lineage, siblings and frame IDs, in ID order.
@@ -40,10 +87,11 @@ def to_works(
     ----------
     night : Night
         Theirs.
-    products, raws : iterable of File
-        All product rows of the night, and the raw rows that they are made of.
-    lines : iterable of Lineage
-        In order of product and position.
+    products, raws : iterable of rows
+        :data:`PRODUCT_COLUMNS` of all products of the night, and :data:`RAW_COLUMNS` of the raw files that they are
+        made of.
+    lines : iterable of rows
+        ``product_id``, ``raw_id`` and ``runs`` of the lineage, in order of product and position.
     frame_ids : mapping
         Identity to live frame ID.
     """
@@ -53,7 +101,7 @@ def to_works(
     for line in lines:
         runs = tuple((int(first), int(step), int(n)) for first, step, n in line.runs)
         parts[line.product_id].append(Part(raw=as_raw[line.raw_id], runs=runs))
-    siblings: dict[tuple[int | None, str | None], list[File]] = defaultdict(list)
+    siblings: dict[tuple[int | None, str | None], list[Row[Any]]] = defaultdict(list)
     for row in rows:
         if row.synchronised:
             siblings[row.group_number, row.flc].append(row)
@@ -100,12 +148,12 @@ def order_key(product: Product) -> tuple[int, int, str, str]:
     return (product.start_us, product.camera, product.flc or "", product.name)
 
 
-def to_raw(night: Night, row: File) -> Raw:
+def to_raw(night: Night, row: File | Row[Any]) -> Raw:
     """Return a registered raw file as stages know it."""
-    cube = Path(night.root) / night.date / row.folder / row.name
+    folder, name = Path(night.root, night.date, row.folder), str(row.name)
     return Raw(
-        cube=cube,
-        timing=cube.with_suffix(".txt"),
+        cube=folder / name,
+        timing=folder / f"{name.removesuffix('.fits')}.txt",
         identity=row.identity,
         camera=row.camera,
         n_frames=row.n_frames - row.lost_frames,

@@ -1,13 +1,18 @@
 """What is on disk: nights under the roots, raw files in a night. Reads folders only, never a file."""
 
+import errno
 import os
 import re
 import shlex
+import stat
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row
 
 from ledger.clock import show_us
 from ledger.config import Config
@@ -19,6 +24,9 @@ from stages.cards import padded
 
 #: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
 WORK = f"{TEMPORARY_PREFIX}nights"
+
+#: What the system says where there is no such file: not even the folder, or links that lead nowhere.
+_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 
@@ -57,7 +65,7 @@ class RawOnDisk:
     timing_mtime_ns: int | None
     fault: str | None = None
 
-    def is_as_registered(self, row: File) -> bool:
+    def is_as_registered(self, row: File | Row[Any]) -> bool:
         """Whether nothing has changed since `row` was written."""
         return (self.size_bytes, self.mtime_ns, self.timing_size_bytes, self.timing_mtime_ns) == (
             row.size_bytes,
@@ -66,7 +74,7 @@ class RawOnDisk:
             row.timing_mtime_ns,
         )
 
-    def differences(self, row: File) -> str:
+    def differences(self, row: File | Row[Any]) -> str:
         """Return what has changed since `row` was written, found and expected; empty if nothing has."""
         if self.fault:
             return self.fault
@@ -91,7 +99,7 @@ class RawOnDisk:
         return ", ".join(told)
 
 
-def ways_on(night: Path, row: File, raw: RawOnDisk) -> str:
+def ways_on(night: Path, row: File | Row[Any], raw: RawOnDisk) -> str:
     """Return what to do about a raw file that changed after products were made of it.
 
     Parameters
@@ -302,7 +310,7 @@ def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
     cubes = [p for p in _entries(folder) if p.suffix == ".fits"]
     raws = {shown(p): look_at(p, stream) for p in cubes if not is_text(p)}
     raws |= {p.name: look_at(p, stream) for p in cubes if is_text(p)}  # last: an escaped name gives way
-    return sorted(raws.values(), key=lambda raw: raw.cube)
+    return [raws[name] for name in sorted(raws)]
 
 
 def cubes_outside(night: NightFolder, instrument: Instrument) -> dict[str, int]:
@@ -340,12 +348,10 @@ def look_at(cube: Path, stream: Stream) -> RawOnDisk:
         where = cube.with_name(shown(cube))
         fault = f"{where}: its name is not UTF-8, or cannot be printed; rename it, and its txt"
         return RawOnDisk(stream, where, 0, 0, None, None, fault)
-    timing = cube.with_suffix(".txt")
     with reading(cube):
-        if not cube.is_file():
-            return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
-        info = cube.stat()
-        timing_info = timing.stat() if timing.is_file() else None
+        info, timing_info = _stat_file(str(cube)), _stat_file(f"{str(cube).removesuffix('.fits')}.txt")
+    if info is None:
+        return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
     return RawOnDisk(
         stream=stream,
         cube=cube,
@@ -354,6 +360,17 @@ def look_at(cube: Path, stream: Stream) -> RawOnDisk:
         timing_size_bytes=timing_info and timing_info.st_size,
         timing_mtime_ns=timing_info and timing_info.st_mtime_ns,
     )
+
+
+def _stat_file(path: str) -> os.stat_result | None:
+    """Return what `stat` says of a file, or None if there is none of that name."""
+    try:
+        info = os.stat(path)  # noqa: PTH116  of each file of a night, where pathlib takes longer than the system
+    except OSError as exc:
+        if exc.errno in _NO_FILE:
+            return None
+        raise
+    return info if stat.S_ISREG(info.st_mode) else None
 
 
 def is_being_written(night: NightFolder, config: Config, now_us: int) -> bool:

@@ -60,20 +60,19 @@ def find_leftovers(steps: Steps, works: Sequence[Work]) -> Leftovers:
     return Leftovers(open_steps, files)
 
 
-def settle(steps: Steps, works: Sequence[Work], *, rolls_back: bool) -> None:
+def settle(steps: Steps, *, rolls_back: bool) -> None:
     """Finish or undo what dead runs of this night left.
 
     Parameters
     ----------
     steps : Steps
         Of the night, held.
-    works : sequence of Work
-        Its products.
     rolls_back : bool
         Whether the run is going to roll back: then what a dead run may have done outside of the
         night's folder (copies, manifests) is undone; otherwise the run is going to repeat it.
     """
     pending, suspects = steps.book.pending(), steps.book.suspects()
+    works = steps.book.store.works(steps.book.night) if pending or suspects else []  # else no product is concerned
     repeated: list[Pending] = []
     torn: list[tuple[str, list[Work]]] = []
     for found in _open_steps(steps, works, pending, rolls_back=rolls_back):

@@ -33,7 +33,7 @@ T = TypeVar("T")
 #: Products and bytes of one call of a stage of scope ``batch``: few enough that a stop is prompt.
 BATCH, BATCH_BYTES = 64, 2_000_000_000
 #: Steps in hand a worker: enough to keep it busy while finished ones are committed together.
-IN_HAND_PER_WORKER = 8
+IN_HAND_PER_WORKER = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,16 +220,13 @@ class Steps:
                 failures.append((call, exc))
         self.book.lease.confirm()
         effective = []
-        for call, outcome in done:
-            try:
-                durable.put_in_place(outcome.value, self.config.permissions.group)
-            except base.BadInput as exc:  # found before anything was written
-                failures.append((call, exc))
-            except OSError as exc:
-                self.is_torn = True  # it may have taken effect in part: the next run settles it
-                failures.append((call, exc))
-            else:
+        placed = durable.put_all_in_place([outcome.value for _, outcome in done], self.config.permissions.group)
+        for (call, outcome), error in zip(done, placed, strict=True):
+            if error is None:
                 effective.append((call, outcome))
+                continue
+            failures.append((call, error))
+            self.is_torn |= isinstance(error, OSError)  # it may have taken effect in part: the next run settles it
         moves = [
             Move(
                 work=call.work,
@@ -242,8 +239,10 @@ class Steps:
             for call, outcome in effective
         ]
         self.book.commit(moves)
-        for call, outcome in effective:
-            self._remove(call.work.product.frame_id or call.work.product.name, outcome.value.superseded)
+        self._remove(
+            {call.work.product.frame_id or call.work.product.name: o.value.superseded for call, o in effective}
+        )
+        for _, outcome in effective:
             self.result.remarks.update(outcome.value.remarks)
         for step in {call.step for call, _ in failures}:
             failed = [
@@ -257,11 +256,11 @@ class Steps:
         self.reporter.advance(len(finished))
         return [move.work for move in moves]
 
-    def _remove(self, name: str, paths: Iterable[Path]) -> None:
-        """Remove what is superseded; what cannot be is told, and is a stray that the next run removes."""
-        try:
-            durable.remove(paths)
-        except OSError as exc:
+    def _remove(self, superseded: Mapping[str, Iterable[Path]]) -> None:
+        """Remove what is superseded, by product; what cannot be is told, and is a stray that the next run removes."""
+        for name, exc in zip(superseded, durable.remove_all(list(superseded.values())), strict=True):
+            if exc is None:
+                continue
             self.is_torn = True
             reason = f"{exc}; its step is done, and what it superseded could not be removed: run the same command again"
             self.result.failed.append((name, reason))
@@ -302,7 +301,7 @@ class Steps:
             return
         is_sending = direction == "forward" and step == self.book.flow.sending
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
-        placed = frozenset(copy.identity for copy in self.book.store.copies(self.book.night))
+        placed = self.book.store.copied(self.book.night)
         for batch in _batches(ready, step):
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
@@ -365,7 +364,7 @@ class Steps:
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
         self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
-        self._remove(self.folder.date, outcome.value.superseded)
+        self._remove({self.folder.date: outcome.value.superseded})
         failed = [work for work in batch if work.product.identity in failures]
         reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
         self._fail(reasons, step, direction)
@@ -407,7 +406,7 @@ class Steps:
             here = [work for work in works if work.state == step.state]
             empty: dict[str, base.Fact] = dict.fromkeys(("sha256", "size_bytes", "timing_sha256")) | {"files": []}
             self.book.commit([Move(work, step.reverse, facts=empty, remarks={"dropped": 1}) for work in here])
-        self._remove(self.folder.date, [self.product_folder / name for name in sorted(names)])
+        self._remove({self.folder.date: [self.product_folder / name for name in sorted(names)]})
         self.result.remarks["products dropped, as they could not be taken back"] += len(works)
 
     # the night as a whole

@@ -7,6 +7,7 @@ transaction, after it has checked its lease.
 import json
 import os
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -14,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Select, func, inspect, select, text, update
+from sqlalchemy import Row, Select, and_, func, inspect, not_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
@@ -27,7 +28,27 @@ from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput, Busy, LedgerError, StateError
 from ledger.flow import Flow
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
-from ledger.rows import Work, to_works
+from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
+
+#: Columns of `File` that a raw file on disk is compared with.
+SEEN_COLUMNS = (
+    "id",
+    "identity",
+    "folder",
+    "name",
+    "state",
+    "n_frames",
+    "lost_frames",
+    "size_bytes",
+    "mtime_ns",
+    "timing_size_bytes",
+    "timing_mtime_ns",
+    "quarantine_reason",
+    "pruned_us",
+)
+
+#: Numbers in one statement: databases limit its parameters.
+CHUNK = 500
 
 
 class Store:
@@ -245,6 +266,24 @@ class Store:
         with self.read() as session:
             return list(session.execute(query).scalars())
 
+    def seen(self, night: Night) -> list[Row[Any]]:
+        """Return what is on record of a night's raw files that a look at the disk is compared with.
+
+        Not whole rows: a night has up to 10^5, and a look at one that is finished is over within a second.
+        """
+        query = select(*(getattr(File, name) for name in SEEN_COLUMNS)).where(
+            col(File.night_id) == night.id, col(File.kind) == "raw"
+        )
+        with self.read() as session:
+            return list(session.execute(query.order_by(col(File.folder), col(File.name))))
+
+    def raw_files(self, ids: Sequence[int]) -> dict[int, File]:
+        """Return rows of raw files by their numbers."""
+        with self.read() as session:
+            chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
+            queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks]
+            return {int(row.id or 0): row for query in queries for row in session.execute(query).scalars()}
+
     def twins(self, pipeline: str, header_sha256: str) -> list[tuple[Night, File]]:
         """Return registered raw files of equal header."""
         query = (
@@ -265,18 +304,40 @@ class Store:
     def works(self, night: Night) -> list[Work]:
         """Return the products of a night, in ID order."""
         of_night = col(File.night_id) == night.id
-        lineage = select(Lineage).join(File, col(File.id) == col(Lineage.product_id)).where(of_night)
+        products, raws = (
+            select(*(getattr(File, name) for name in names)).where(of_night, col(File.kind) == kind)
+            for kind, names in (("product", PRODUCT_COLUMNS), ("raw", RAW_COLUMNS))
+        )
+        lineage = select(col(Lineage.product_id), col(Lineage.raw_id), col(Lineage.runs))
+        lineage = lineage.join(File, col(File.id) == col(Lineage.product_id)).where(of_night)
         ids = select(col(FrameId.identity), col(FrameId.frame_id)).where(
             col(FrameId.night_id) == night.id, col(FrameId.status) == "live"
         )
         with self.read() as session:
             return to_works(
                 night,
-                session.execute(select(File).where(of_night, col(File.kind) == "product")).scalars(),
-                session.execute(select(File).where(of_night, col(File.kind) == "raw")).scalars(),
-                session.execute(lineage.order_by(col(Lineage.product_id), col(Lineage.position))).scalars(),
+                session.execute(products),
+                session.execute(raws),
+                session.execute(lineage.order_by(col(Lineage.product_id), col(Lineage.position))),
                 {row.identity: row.frame_id for row in session.execute(ids)},
             )
+
+    def states(self, night: Night) -> Counter[str]:
+        """Return how many products of a night are in each state."""
+        query = select(col(File.state), func.count()).where(col(File.night_id) == night.id, col(File.kind) == "product")
+        with self.read() as session:
+            return Counter({state: int(n) for state, n in session.execute(query.group_by(col(File.state)))})
+
+    def unsynced(self, night: Night, first_state: str) -> int:
+        """Return how many raw files of a night have no product yet, and are not in quarantine."""
+        query = select(func.count()).where(
+            col(File.night_id) == night.id,
+            col(File.kind) == "raw",
+            col(File.state) == first_state,
+            col(File.quarantine_reason).is_(None),
+        )
+        with self.read() as session:
+            return int(session.execute(query).scalar_one())
 
     def manifests(self, night: Night) -> list[Manifest]:
         """Return the manifests of a night that stand."""
@@ -287,6 +348,23 @@ class Store:
         with self.read() as session:
             query = select(Manifest).where(col(Manifest.night_id) == night.id).order_by(col(Manifest.id))
             return list(session.execute(query).scalars())
+
+    def copied(self, night: Night) -> frozenset[str]:
+        """Return the identities of products of a night that were ever at a destination."""
+        with self.read() as session:
+            query = select(col(Copy.identity)).where(col(Copy.night_id) == night.id)
+            return frozenset(session.execute(query).scalars())
+
+    def copy_elsewhere(self, night: Night, host: str, folder: Path) -> tuple[str, str] | None:
+        """Return host and path of a copy of a product of the night that is not on `host` below `folder`; or None."""
+        prefix = f"{folder}/"
+        is_there = and_(col(Copy.host) == host, func.substr(col(Copy.path), 1, len(prefix)) == prefix)
+        query = select(col(Copy.host), col(Copy.path)).where(
+            col(Copy.night_id) == night.id, col(Copy.withdrawn_us).is_(None), not_(is_there)
+        )
+        with self.read() as session:
+            found = session.execute(query.order_by(col(Copy.id)).limit(1)).first()
+        return None if found is None else (str(found.host), str(found.path))
 
     def copies(self, night: Night) -> list[Copy]:
         """Return every proof of the night's products at a destination, withdrawn ones too."""

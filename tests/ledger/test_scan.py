@@ -373,14 +373,16 @@ def test_an_escaped_name_gives_way_to_a_file_that_is_called_so(sqlite_world):
 
 def forbid(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path) -> None:
     """Make a call on what lies in `folder`, or on itself, fail as it does for who may not look."""
-    really = getattr(Path, call)
+    place: Any = Path if call == "iterdir" else os
+    really = getattr(place, call)
 
-    def refused(self: Path, *arguments: Any, **options: Any) -> Any:
-        if (self if call == "iterdir" else self.parent) == folder:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
-        return really(self, *arguments, **options)
+    def refused(path: Any, *arguments: Any, **options: Any) -> Any:
+        named = None if isinstance(path, int) else Path(path)
+        if named is not None and (named if call == "iterdir" else named.parent) == folder:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really(path, *arguments, **options)
 
-    monkeypatch.setattr(Path, call, refused)
+    monkeypatch.setattr(place, call, refused)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,235 @@
+"""What the ledger itself costs, beside all that is done to files, in a night of many products.
+
+A night is taken from `synced` to `manifested` by the machine as it is, with stages that touch no file
+(`benchmarks/nothing.py`): what is left is the ledger's time for each change of a product's state. The database that
+this fills is then asked what people ask, each time by a new process, as they do.
+
+    a state       milliseconds for each product                          budget 0.5 ms
+    advance       of the night once it is finished                       budget 1 s
+    status        seconds                                                budget 0.3 s (of 10^6 entries: 0.5 s)
+    history       seconds, likewise explain                              budget 0.5 s
+    audit         seconds                                                budget 60 s
+
+    python benchmarks/bookkeeping.py [--products N]
+
+PostgreSQL is measured where its server is installed (the extra `dev` brings one).
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from filled import databases
+from nothing import CONTENT
+from sqlalchemy import func, select
+
+from ledger.book import Book
+from ledger.config import Config, packaged_config, read_config
+from ledger.flow import flows
+from ledger.lease import Lease
+from ledger.machine import Machine
+from ledger.models import Entry, File
+from ledger.rows import to_raw
+from ledger.scan import find_night, look_at, streams_ns
+from ledger.store import Store
+from stages.base import Part, Product
+
+DATE = "20260102"
+START_US = 1_767_333_600_000_000
+#: Products of a raw file: of both cameras, and of states A and B, two files make two products each, on the average.
+PRODUCTS_PER_RAW = 2
+N_FRAMES = 200
+REPEATS = 5
+
+#: Stages that touch no file, in place of those that do.
+WITHOUT_FILES = ("consolidated", "fixed", "identified", "compressed", "transferred")
+
+
+class Night:
+    """A night in a ledger of its own.
+
+    Parameters
+    ----------
+    folder : Path
+        For roots, destination and configuration.
+    url : str
+        Of an empty database.
+    """
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.environment = {
+            "LEDGER_DATABASE__URL": url,
+            "LEDGER_BACKUP__AUTOMATIC": "false",
+            "LEDGER_ENGINE__EXECUTOR": "inline",
+            "LEDGER_SPACE__KEEP_FREE_MB": "null",
+            "LEDGER_LOG": str(folder / "ledger.log"),
+            "LEDGER_TRANSFER__DESTINATION": str(folder / "destination"),
+            "PYTHONPATH": str(Path(__file__).parent),
+        }
+        for name in ("archive", "engineering"):
+            self.environment[f"LEDGER_{name.upper()}__ROOT"] = str(folder / name)
+        for name in ("destination", "archive", "engineering"):
+            (folder / name).mkdir()
+        for state in WITHOUT_FILES:
+            self.environment[f"LEDGER_STATES__{state.upper()}__STAGE"] = "nothing"
+            self.environment[f"LEDGER_STATES__{state.upper()}__PARAMETERS"] = "{}"
+        self.config: Config = read_config(packaged_config(), environment=self.environment)
+        self.store = Store(url)
+        self.store.init(flows(self.config).values())
+        self.path = self.config.archive.root / DATE
+
+    def fill(self, n_products: int) -> None:
+        """Write raw files of a byte, and register them, with products that their frames are in."""
+        n_raws = n_products // PRODUCTS_PER_RAW
+        flow, instrument = flows(self.config)["archive"], self.config.instrument
+        for stream in instrument.streams:
+            (self.path / stream.name).mkdir(parents=True)
+        night = self.store.night("archive", self.config.archive.root, DATE)
+        run_id = self.store.begin_run("benchmark", {})
+        rows = []
+        for number in range(n_raws):
+            stream = instrument.streams[number % 2]
+            cube = self.path / stream.name / f"{stream.name}_{number:09d}.fits"
+            for path in (cube, cube.with_suffix(".txt")):
+                path.write_bytes(b" ")
+            seen = look_at(cube, stream)
+            rows.append(
+                File(
+                    night_id=int(night.id or 0),
+                    pipeline="archive",
+                    kind="raw",
+                    state="raw",
+                    identity=f"raw{number:061d}",
+                    folder=stream.name,
+                    name=cube.name,
+                    camera=stream.camera,
+                    n_frames=N_FRAMES,
+                    first_us=START_US + number // 2 * 1_000_000,  # of both cameras
+                    last_us=START_US + number // 2 * 1_000_000 + 900_000,
+                    exposure_us=1000,
+                    size_bytes=seen.size_bytes,
+                    mtime_ns=seen.mtime_ns,
+                    timing_size_bytes=seen.timing_size_bytes,
+                    timing_mtime_ns=seen.timing_mtime_ns,
+                    header_sha256=f"{number:064d}",
+                    timing_sha256=f"{number:064d}",
+                    cards={"OBJECT": "HD 34700", "EXPTIME": 0.001, "FILTER01": "Open", "U_DETMOD": "FAST"},
+                )
+            )
+        with Lease(self.store, night, run_id) as lease:
+            book = Book(self.store, flow, night, lease, instrument.prefix)
+            for start in range(0, n_raws, 1000):
+                book.register(rows[start : start + 1000], {})
+            rows = self.store.raws(night)
+            products = [p for row in rows for p in products_of(row, to_raw(night, row))]
+            book.make_products(instrument.product_folder, products, {0: rows}, {})
+            book.looked_at(streams_ns(find_night(self.config, date=DATE), instrument))
+        self.store.end_run(run_id, 0, in_order=True)
+
+    def advance(self, state: str) -> float:
+        """Take the night to a state; return the seconds."""
+        machine = Machine(self.config, self.store)
+        start = time.perf_counter()
+        result = machine.advance(find_night(self.config, date=DATE), to=state)
+        if not result.succeeded:
+            raise RuntimeError(f"{state}: {result.stopped} {result.failed[:1]}")
+        return time.perf_counter() - start
+
+    def put_files(self) -> None:
+        """Write what products that are compressed have."""
+        for work in self.store.works(self.store.night("archive", self.config.archive.root, DATE)):
+            for name in (f"{work.product.frame_id}.fits.fz", f"{work.product.frame_id}.txt"):
+                (self.path / self.config.instrument.product_folder / name).write_bytes(CONTENT)
+
+    def entries(self) -> int:
+        """Return how many entries there are."""
+        with self.store.read() as session:
+            return int(session.execute(select(func.count()).select_from(Entry)).scalar() or 0)
+
+
+def products_of(row: File, raw: object) -> list[Product]:
+    """Return the products that the frames of a raw file are in."""
+    return [
+        Product(
+            identity=f"{row.id or 0:032d}{place:032d}",
+            name=f"vsync_{row.id}.cam{row.camera}.{flc}",
+            camera=row.camera,
+            flc=flc,
+            synchronised=True,
+            group=(int(row.first_us or 0) - START_US) // 1_000_000,
+            parts=(Part(raw, ((place, PRODUCTS_PER_RAW, N_FRAMES // PRODUCTS_PER_RAW),)),),  # type: ignore[arg-type]
+            sibling_parts=(),
+            first_us=int(row.first_us or 0),
+            last_us=int(row.last_us or 0),
+            exposure_us=1000,
+        )
+        for place, flc in enumerate("AB")
+    ]
+
+
+def ask(environment: Mapping[str, str], *words: str, repeats: int = REPEATS) -> float:
+    """Return the median seconds of a command, as a process of its own."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        done = subprocess.run(
+            [sys.executable, "-m", "ledger.cli", *words],
+            env={**os.environ, **environment},
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        seconds.append(time.perf_counter() - start)
+        if done.returncode != 0:
+            raise RuntimeError(f"ledger {' '.join(words)}: {done.stdout}{done.stderr}"[:2000])
+    return statistics.median(seconds)
+
+
+def measure(url: str, n_products: int) -> None:
+    """Measure on one database and print lines."""
+    kind = url.partition(":")[0]
+    with tempfile.TemporaryDirectory() as folder:
+        night = Night(Path(folder), url)
+        start = time.perf_counter()
+        night.fill(n_products)
+        print(f"{kind}: {n_products} products made in {time.perf_counter() - start:.1f} s", flush=True)
+        for state in night.config.archive.states[2:]:
+            if state == "compressed":
+                night.put_files()
+            seconds = night.advance(state)
+            print(f"  {state:<13} {seconds * 1000 / n_products:6.3f} ms a product  (budget 0.5)", flush=True)
+        print(f"  {night.entries()} entries", flush=True)
+        for words, budget in (
+            (("advance", "--date", DATE), 1),
+            (("status",), 0.3),
+            (("history", "VMPA00000001"), 0.5),
+            (("explain", "VMPA00000001"), 0.5),
+            (("audit",), 60),
+        ):
+            seconds = ask(night.environment, *words, repeats=1 if budget > 10 else REPEATS)
+            print(f"  {words[0]:<13} {seconds:6.2f} s  (budget {budget})", flush=True)
+        night.store.close()
+
+
+def main() -> int:
+    """Measure on every database."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--products", type=int, default=100_000)
+    parser.add_argument("--only", help="sqlite or postgresql")
+    given = parser.parse_args()
+    print(f"ledger --help {ask({}, '--help'):6.2f} s  (budget 0.3)", flush=True)
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        for url in databases(Path(folder)):
+            if given.only is None or url.startswith(given.only):
+                measure(url, given.products)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
