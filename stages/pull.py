@@ -235,7 +235,13 @@ def drop(job: Job, source: Source, names: Sequence[PurePath]) -> None:
 
 
 def _remote(job: Job, source: Source) -> Remote:
-    return Remote(source.host, job.night, source.night, is_stopped=job.is_stopped, carried=job.carried, key=KEY)
+    """Return the way to the source, where the night must be another folder than its copy here."""
+    copy = proof.destination_of(job)
+    pairs = (copy / job.folder.name, source.night / job.folder.name), (copy, source.night)
+    apart = next((pair for pair in pairs if pair[0].is_dir()), (copy.parent, source.night.parent))  # what is in it too
+    return Remote(
+        source.host, job.night, source.night, is_stopped=job.is_stopped, carried=job.carried, key=KEY, apart=apart
+    )
 
 
 def _is_taken(copy: Copy) -> bool:

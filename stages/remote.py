@@ -29,6 +29,9 @@ INCOMING = f"{TEMPORARY_PREFIX}incoming-"
 #: Folder in a product folder here into which rsync brings files back.
 RECALLED = f"{TEMPORARY_PREFIX}recalled"
 
+#: Files that are in a folder here for a moment, to see whether they are in one there as well.
+HERE = f"{TEMPORARY_PREFIX}here-"
+
 #: How soon it is seen that somebody asks to stop, seconds.
 POLL_S = 0.2
 
@@ -77,6 +80,15 @@ class Remote:
         Is told how many bytes a file has that has arrived.
     key : str
         Of the configuration, which says where that folder is.
+    apart : tuple of Path, optional
+        A folder here, and one there that must be another one: products are in one of them, and copies in the other.
+
+    Raises
+    ------
+    BadInput
+        On entry, if the folder above the night's is not there, or the two folders are the same.
+    Retry
+        Whatever fails there as a whole.
     """
 
     def __init__(
@@ -88,26 +100,27 @@ class Remote:
         is_stopped: Callable[[], bool] | None = None,
         carried: Callable[[int], None] | None = None,
         key: str = "transfer.destination",
+        apart: tuple[Path, Path] | None = None,
     ) -> None:
         self.host = host.name
         self._shell = Shell(host)
         self._night = night
         self._destination = destination
         self._key = key
+        self._apart = apart
         self._is_stopped = is_stopped or (lambda: False)
         self._carried = carried or (lambda _: None)
 
     def __enter__(self) -> Self:
         self._shell.__enter__()
-        self.tool = self._shell.tool
-        base = self._destination.parent
-        (answer,) = self._ask([("look", base)])
-        if answer.word != "folder":
+        try:
+            self.tool = self._shell.tool
+            self._refuse_missing(self._destination.parent)
+            if self._apart is not None:
+                self._refuse_same(*self._apart)
+        except BaseException:
             self._shell.__exit__(None, None, None)
-            raise BadInput(
-                f"{self._key.partition('.')[2]} '{self._at(base)}': found no folder there, expected an existing one; "
-                f"mount it, create it, or set {self._key}"
-            )
+            raise
         return self
 
     def __exit__(
@@ -262,6 +275,36 @@ class Remote:
         return {int(match[1]) for word in answer.text.split() if (match := whole.fullmatch(word))}
 
     # what each is made of
+
+    def _refuse_missing(self, base: Path) -> None:
+        (answer,) = self._ask([("look", base)])
+        if answer.word != "folder":
+            raise BadInput(
+                f"{self._key.partition('.')[2]} '{self._at(base)}': found no folder there, expected an existing one; "
+                f"mount it, create it, or set {self._key}"
+            )
+
+    def _refuse_same(self, here: Path, there: Path) -> None:
+        """Refuse a folder there that is the one here, by whatever way: a file would be its own copy, and go with it.
+
+        Numbers of devices and inodes say nothing across hosts; a new name that is seen on both sides does.
+        """
+        with proof.or_retry(here):
+            if not here.is_dir():
+                return
+            for left in here.glob(f"{HERE}*"):
+                left.unlink()
+            mark = here / f"{HERE}{secrets.token_hex(8)}"
+            mark.touch(exist_ok=False)
+            try:
+                (answer,) = self._ask([("look", there / mark.name)])
+            finally:
+                mark.unlink(missing_ok=True)
+        if answer.word != "nothing":
+            raise BadInput(
+                f"'{self._at(there)}' is the same folder as {str(here)!r} here, and products would be their own copies;"
+                f" expected another one, best on another disk; set {self._key}"
+            )
 
     def _ask(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
         """Make calls; whatever cannot be done there may be possible later."""

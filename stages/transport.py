@@ -43,7 +43,8 @@ class Transport(AbstractContextManager["Transport"], Protocol):
     Raises
     ------
     BadInput
-        On entry, if there is no destination; its base is never made, for it may be an unmounted disk.
+        On entry, if there is no destination, or it is the night itself; its base is never made, for it may be an
+        unmounted disk.
     Retry
         Whatever fails at the destination as a whole.
     """
@@ -119,4 +120,5 @@ def transport_of(job: Job, *, in_flight: int = 1) -> Transport:
         return Pull(job, in_flight, job.source)
     if job.host is None:
         return Local(job, in_flight)
-    return Remote(job.host, job.night, job.destination, is_stopped=job.is_stopped, carried=job.carried)
+    apart = (job.folder, job.destination / job.folder.name)
+    return Remote(job.host, job.night, job.destination, is_stopped=job.is_stopped, carried=job.carried, apart=apart)
