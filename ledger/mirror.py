@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from ledger.errors import LedgerError, NotReady
+from ledger.errors import LedgerError
+from ledger.scan import WORK
 from ledger.steps import Steps, translated
-from stages import pull
+from stages import proof, pull
 
 
 @contextmanager
@@ -27,7 +28,7 @@ def mirrored(steps: Steps) -> Iterator[None]:
     Raises
     ------
     BadInput
-        If the night is not there.
+        If the night is not there, or the destination is not here.
     NotReady
         If the other host cannot be reached, or the folder to work in not be written.
     """
@@ -35,12 +36,10 @@ def mirrored(steps: Steps) -> Iterator[None]:
     if job.source is None:
         yield
         return
-    try:
-        steps.product_folder.mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise NotReady(
-            f"{steps.product_folder}: cannot be made ({exc}); expected a destination that may be written"
-        ) from exc
+    with translated():
+        base = proof.destination_of(job).parent  # never made: an empty mount point is no destination
+        for folder in (base / WORK, steps.folder.path, steps.product_folder):
+            proof.make_folder(folder)
     try:
         with translated():
             pull.bring(job, job.source, _names(steps))

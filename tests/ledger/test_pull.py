@@ -371,3 +371,21 @@ def test_one_database_on_two_hosts_is_no_file(sqlite_world):
     sqlite_world.data["transfer"] = {"destination": "archive:/data", "direction": "pull"}
     with pytest.raises(ConfigError, match="two hosts with one database"):
         _ = sqlite_world.config
+
+
+def test_a_destination_that_is_not_mounted_is_not_made(fetched):
+    """What is on the disk that is away stays, on record too."""
+    kept, copies = fetched.here.destination, fetched.here.query(ROWS[1])
+    away = kept.with_name("away")
+    kept.rename(away)
+    for command in (
+        lambda: fetched.there.rollback(to="compressed"),
+        lambda: verify(fetched.there.machine(), fetched.there.night(), repairs=True),
+        fetched.fetch,
+    ):
+        with pytest.raises(BadInput, match=r"expected (an existing one|it to exist)"):
+            command()
+    assert not kept.exists()
+    assert fetched.here.query(ROWS[1]) == copies
+    away.rename(kept)
+    assert verify(fetched.there.machine(), fetched.there.night()).succeeded
