@@ -1,8 +1,8 @@
 """A night that is on another host: its own small files are here for as long as a run holds it.
 
 The host that fetches works in a folder at the destination (:func:`ledger.scan.NightFolder`). What the run writes there
-goes to the night as well before it counts (:mod:`stages.pull`); what it removes, of the night's folder itself, goes at
-the end. What is in the product folder was made where the night is, and stays.
+goes to the night as well before it counts, and what it takes back goes from there too (:mod:`stages.pull`,
+:meth:`ledger.steps.Steps.remove`). What is in the product folder was made where the night is, and stays.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from ledger.errors import LedgerError
+from ledger.errors import Busy, LedgerError
 from ledger.scan import WORK
 from ledger.steps import Steps, translated
 from stages import proof, pull
@@ -18,7 +18,7 @@ from stages import proof, pull
 
 @contextmanager
 def mirrored(steps: Steps) -> Iterator[None]:
-    """Keep the night's own files as they are on the other host, and there as they are here afterwards.
+    """Have the night's own files here as they are on the other host.
 
     Parameters
     ----------
@@ -43,14 +43,13 @@ def mirrored(steps: Steps) -> Iterator[None]:
     try:
         with translated():
             pull.bring(job, job.source, _names(steps))
+    except Busy:  # what is here is another run's by now
+        raise
     except LedgerError:
         _clear(steps.folder.path)
         raise
-    brought = [name for name in _names(steps) if len(name.parts) == 1 and (steps.folder.path / name).exists()]
     yield
-    standing = set(steps.manifests())
-    with translated():
-        pull.drop(job, job.source, [name for name in brought if name.name not in standing])
+    steps.book.lease.confirm()
     _clear(steps.folder.path)
 
 
@@ -62,8 +61,12 @@ def _clear(work: Path) -> None:
 
 
 def _names(steps: Steps) -> list[PurePath]:
-    """Return the night's own files, from its folder: those that stages write, and manifests that stand."""
+    """Return the night's own files, from its folder: those that stages write, and its manifests.
+
+    Withdrawn manifests too: a run that died may have left them, and then they are removed.
+    """
     job = steps.job()
     stages = [loaded.stage for loaded in steps.stages.values() if hasattr(loaded.stage, "own_files")]
     own = [name for stage in stages for name in stage.own_files(job)]
-    return [*own, *map(PurePath, steps.manifests())]
+    manifests = {PurePath(manifest.name) for manifest in steps.book.store.all_manifests(steps.book.night)}
+    return [*own, *sorted(manifests)]

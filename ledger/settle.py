@@ -19,7 +19,7 @@ from ledger.flow import Direction, Step
 from ledger.rows import Work
 from ledger.steps import Steps
 from stages import base
-from stages.remote import RECALLED
+from stages.remote import INCOMING, RECALLED
 
 
 class Remedy(StrEnum):
@@ -88,7 +88,7 @@ def settle(steps: Steps, *, rolls_back: bool) -> None:
     if strays:
         steps.book.lease.confirm()
         with _removing(steps):
-            durable.remove(strays)
+            steps.remove(strays)
     for verb, left in torn:
         steps.book.started(left, verb)  # open in this run, as those before it are over now
     pending = [p for p in pending if p not in repeated and p.identity not in torn_identities]
@@ -172,7 +172,7 @@ def _settle_together(steps: Steps, step: Step, direction: Direction, works: Sequ
         if outcome.unfinished:
             raise NotReady(next(iter(outcome.unfinished.values())))
         with _removing(steps):
-            durable.remove(outcome.superseded)
+            steps.remove(outcome.superseded)
 
 
 @contextmanager
@@ -204,7 +204,8 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
             is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
             is_stray = folder == steps.product_folder and path.name in possible - expected
             is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
-            if (is_temporary or is_stray) and (is_link or not path.is_dir() or path.name == RECALLED):
+            is_ours = path.name == RECALLED or path.name.startswith(INCOMING)  # of folders
+            if (is_temporary or is_stray) and (is_link or not path.is_dir() or is_ours):
                 strays.append(path)
     return strays
 

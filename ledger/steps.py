@@ -25,7 +25,7 @@ from ledger.flow import Direction, Step
 from ledger.report import Reporter, Result, Stop
 from ledger.rows import Work
 from ledger.scan import NightFolder
-from stages import base
+from stages import base, pull
 from stages.base import Job, Outcome, Product, Raw
 
 T = TypeVar("T")
@@ -106,12 +106,32 @@ class Steps:
             products=tuple(work.product for work in works),
             destination=self.config.destination(self.folder.pipeline) / self.folder.date,
             host=self.config.host(self.folder.pipeline),
-            source=self.config.source_of(self.folder.root / self.folder.date, self.folder.pipeline),
+            source=self._source(),
             manifests=manifests,
             serial=len(manifests) + one_more,
             is_stopped=self.stop.is_asked,
             **more,  # type: ignore[arg-type]
         )
+
+    def _source(self) -> base.Source | None:
+        source = self.config.source_of(self.folder.root / self.folder.date, self.folder.pipeline)
+        return source and replace(source, confirm=self.book.lease.confirm)
+
+    def remove(self, paths: Sequence[Path]) -> None:
+        """Remove files that are superseded, at the source too if the night is on another host.
+
+        Raises
+        ------
+        NotReady
+            If the other host cannot be reached.
+        OSError
+            If the disk refuses.
+        """
+        job = self.job()
+        if job.source is not None:
+            with translated():
+                pull.drop(job, job.source, paths)
+        durable.remove(paths)
 
     def _carry(self, size_bytes: int) -> None:
         self._carried_bytes += size_bytes
@@ -258,12 +278,22 @@ class Steps:
 
     def _remove(self, superseded: Mapping[str, Iterable[Path]]) -> None:
         """Remove what is superseded, by product; what cannot be is told, and is a stray that the next run removes."""
-        for name, exc in zip(superseded, durable.remove_all(list(superseded.values())), strict=True):
+        groups = [list(paths) for paths in superseded.values()]
+        for name, exc in zip(superseded, self._remove_all(groups), strict=True):
             if exc is None:
                 continue
             self.is_torn = True
             reason = f"{exc}; its step is done, and what it superseded could not be removed: run the same command again"
             self.result.failed.append((name, reason))
+
+    def _remove_all(self, groups: Sequence[Sequence[Path]]) -> Sequence[Exception | None]:
+        if not self.config.fetches:
+            return durable.remove_all(groups)
+        try:
+            self.remove([path for paths in groups for path in paths])
+        except (OSError, BadInput, NotReady) as exc:
+            return [exc for _ in groups]
+        return [None for _ in groups]
 
     def _fail(self, failures: Sequence[Failure], step: Step, direction: Direction) -> None:
         policy = self.config.failures if direction == "forward" else None
@@ -478,7 +508,7 @@ class Steps:
     def _write_night_file(self, path: Path, data: bytes | None) -> None:
         if data is None:
             if os.path.lexists(path):  # a disk that is read-only refuses to remove even what is not there
-                durable.remove([path])
+                self.remove([path])
             return
         temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
         durable.write_file(path, data, temporary, self.config.permissions.group)

@@ -314,11 +314,14 @@ class Source:
         The night's folder there.
     name_here : str
         What the other one calls this host, for the evidence.
+    confirm : callable
+        Raises if the night is another run's by now; called before anything is changed there.
     """
 
     host: Host
     night: Path
     name_here: str
+    confirm: Callable[[], None] = lambda: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,21 @@
 """The way to a destination that is a folder here, of products that are on another host: rsync brings them from there.
 
 The other direction of `stages.remote`, for a source that reaches nobody: what is at the destination and at the source
-afterwards is the same. Of the night only its own small files are here (`bring`), in a folder to work in; what is made
-of them goes to the destination and back to the source.
+afterwards is the same. Of the night only its own small files are here (`bring`), in a folder to work in.
+
+At the source two things are changed, each after the run has seen that the night is still its own: checksums and
+manifests, which are made here, are given to it (`Pull.put`), and taken back (`drop`). Lineage is made there.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Self
 
 from stages import proof
-from stages.base import BadInput, Irreversible, Job, Source, StageError
+from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Source, StageError
 from stages.local import Local
 from stages.remote import RECALLED, Remote, remove_recalled
 from stages.transport import Copy, Group, Proven
@@ -39,6 +41,7 @@ class Pull(Local):
         self.host = source.name_here
         self._source = _remote(job, source)
         self._night = source.night
+        self._confirm = source.confirm
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -54,11 +57,14 @@ class Pull(Local):
         self._open.close()
 
     def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
-        """Bring products here and prove them; the night's own files, which are made here, go to the source too."""
+        """Bring products here and prove them; what is made of the night here goes to the source too."""
         own = {n for n, group in enumerate(groups) if all(copy.source.exists() for copy in group)}
+        made = [n for n in sorted(own) if all(copy.final.parent == self._destination for copy in groups[n])]
+        given = dict(zip(made, self._give([groups[n] for n in made]), strict=True))
         results: dict[int, Proven | StageError] = {}
-        for n, group, given in self._given(groups, sorted(own)):
-            (results[n],) = [given] if isinstance(given, StageError) else super().put([group], [replaceable[n]])
+        for n in sorted(own):
+            left = given.get(n)
+            (results[n],) = [left] if isinstance(left, StageError) else super().put([groups[n]], [replaceable[n]])
         fetched = [n for n in range(len(groups)) if n not in own]
         known = self._with_hashes([groups[n] for n in fetched])
         results |= dict(zip(fetched, self._fetch(known, [replaceable[n] for n in fetched]), strict=True))
@@ -69,48 +75,45 @@ class Pull(Local):
         return super().prove(self._with_hashes(groups))
 
     def withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:
-        """Remove copies that are provably ours, and of which the source has the same bytes; own files there too."""
+        """Remove copies that are provably ours, and of which the source has the same bytes."""
         try:
             known = self._with_hashes(groups)
             at_source = self._source.digests([self._at_source(copy) for group in groups for copy in group])
         except StageError as exc:
             return [exc for _ in groups]
-        found = dict(zip((copy for group in groups for copy in group), at_source, strict=True))
+        found = iter(at_source)
         results: list[str | StageError | None] = []
-        for group, proven in zip(groups, known, strict=True):
-            is_own = all(copy.source.exists() for copy in group)
-            lying = [copy for copy in proven if os.path.lexists(copy.final)]
-            lost = [
-                copy
-                for old, copy in zip(group, proven, strict=True)
-                if copy in lying and not is_own and (found[old] is None or found[old] != copy.sha256)
-            ]
-            if lost:
-                results.append(
-                    Irreversible(
-                        f"{str(lost[0].final)!r} may be the only copy, left alone: '{self._source.host}:"
-                        f"{self._at_source(lost[0])}' is not there, or has other bytes; copy it back there first"
-                    )
-                )
-                continue
-            if is_own:
-                results.append(self._withdraw_own(group))
+        for group in known:
+            hashes = [next(found) for _ in group]
+            try:
+                ours = [self._as_ours(copy, sha256) for copy, sha256 in zip(group, hashes, strict=True)]
+            except StageError as exc:
+                results.append(exc)
             else:
-                results += super().withdraw([[Copy(copy.final, copy.final, copy.sha256) for copy in lying]])
+                results += super().withdraw([[copy for copy in ours if copy is not None]])
         return results
 
-    def _withdraw_own(self, group: Group) -> str | StageError | None:
-        """Remove the night's own files here and at the source, or none of them."""
-        try:
-            for copy in group:
-                proof.is_ours(copy.source, copy.final, sha256=copy.sha256)
-        except StageError as exc:
-            return exc
-        (left,) = self._source.withdraw([[Copy(copy.source, self._at_source(copy), copy.sha256) for copy in group]])
-        if left is not None:
-            return left
-        (result,) = super().withdraw([group])
-        return result
+    def _as_ours(self, copy: Copy, at_source: str | None) -> Copy | None:
+        """Return how a copy is to be removed, its bytes being at the source; None if it is not there.
+
+        One of the night's own files is here as well: its copy is compared with that, and the source with it too. It
+        may be gone from there.
+
+        Raises
+        ------
+        BadInput, Irreversible
+            If the source has other bytes, or none.
+        """
+        if not os.path.lexists(copy.final):
+            return None
+        is_own = copy.source.exists()
+        expected = copy.sha256 or (proof.source_digest(copy.source).sha256 if is_own else None)
+        if expected is None or (at_source != expected and not (is_own and at_source is None)):
+            raise Irreversible(
+                f"{str(copy.final)!r} may be the only copy, left alone: '{self._source.host}:{self._at_source(copy)}'"
+                " is not there, or has other bytes; copy it back there first"
+            )
+        return copy if is_own else Copy(copy.final, copy.final, expected)
 
     def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
         """Refuse: what is here is the copy."""
@@ -136,14 +139,15 @@ class Pull(Local):
     def _at_source(self, copy: Copy) -> Path:
         return self._night / copy.final.relative_to(self._destination)
 
-    def _given(self, groups: Sequence[Group], own: Sequence[int]) -> list[tuple[int, Group, Proven | StageError]]:
-        """Give the night's own files to the source; what somebody else put there under such a name is left alone."""
-        given = [[Copy(copy.source, self._at_source(copy), copy.sha256) for copy in groups[n]] for n in own]
+    def _give(self, groups: Sequence[Group]) -> list[Proven | StageError]:
+        """Give files to the source; what somebody else put there under such a name is left alone."""
+        if not groups:
+            return []
+        given = [[Copy(copy.source, self._at_source(copy), copy.sha256) for copy in group] for group in groups]
         # what was brought from there under its name, or is derived, is the ledger's own to replace
         brought = [[self._job.night / copy.final.relative_to(self._night) for copy in group] for group in given]
-        ours = [all(path.exists() for path in group) for group in brought]
-        results = self._source.put(given, ours)
-        return [(n, groups[n], result) for n, result in zip(own, results, strict=True)]
+        self._confirm()
+        return self._source.put(given, [all(path.exists() for path in group) for group in brought])
 
     def _with_hashes(self, groups: Sequence[Group]) -> list[list[Copy]]:
         """Return groups with the hashes of which none is on record as the source has them; without, if it has none."""
@@ -186,6 +190,8 @@ class Pull(Local):
 def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
     """Make the night's own files in the folder to work in what they are at the source.
 
+    What runs that died were giving to the source goes.
+
     Parameters
     ----------
     job : Job
@@ -203,6 +209,8 @@ def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
         If the source cannot be reached or read, or the folder not be written.
     """
     with _remote(job, source) as there:
+        source.confirm()
+        there.discard_incoming()
         found = dict(zip(names, there.digests([source.night / name for name in names]), strict=True))
         wanted = []
         for name, sha256 in found.items():
@@ -220,18 +228,55 @@ def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
                 result[0].replace(copy.source)
 
 
-def drop(job: Job, source: Source, names: Sequence[PurePath]) -> None:
-    """Remove files of the night's own at the source that are not here any more.
+def hashes(job: Job, source: Source, names: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 (hex) of files of the product folder at the source.
+
+    Raises
+    ------
+    BadInput
+        If one is not there.
+    Retry
+        If the source cannot be reached or read.
+    """
+    paths = [source.night / job.folder.name / name for name in names]
+    with _remote(job, source) as there:
+        found = dict(zip(names, there.digests(paths), strict=True))
+    if missing := [path for path in paths if found[path.name] is None]:
+        raise BadInput(
+            f"'{source.host.name}:{missing[0]}': found no file, expected one of a product; roll the night back there to"
+            " fixed, and advance it again"
+        )
+    return {name: sha256 for name, sha256 in found.items() if sha256 is not None}
+
+
+def drop(job: Job, source: Source, paths: Iterable[Path]) -> None:
+    """Remove files of the night's own at the source that are about to go here, if they have the same bytes there.
+
+    Parameters
+    ----------
+    job : Job
+        Of the night; its folder is the one to work in.
+    source : Source
+        Where the night is.
+    paths : iterable of Path
+        In the folder to work in; what is not one of the files in the night's folder itself is passed over.
 
     Raises
     ------
     Retry
-        If the source cannot be reached or written.
+        If the source cannot be reached or written, or a file here not be read.
     """
-    gone = [name for name in names if not (job.night / name).exists()]
-    if gone:
-        with _remote(job, source) as there:
-            there.remove([source.night / name for name in gone])
+    ours = {}
+    for path in paths:
+        with proof.or_retry(path):
+            if path.parent == job.night and not path.name.startswith(TEMPORARY_PREFIX) and path.is_file():
+                ours[source.night / path.name] = proof.digest(path).sha256
+    if not ours:
+        return
+    with _remote(job, source) as there:
+        found = there.digests(list(ours))
+        source.confirm()
+        there.remove([path for path, sha256 in zip(ours, found, strict=True) if sha256 == ours[path]])
 
 
 def _remote(job: Job, source: Source) -> Remote:

@@ -256,8 +256,12 @@ class Remote:
         """Remove folders in which there is nothing; what calls that died brought goes with the night's own."""
         for folder in folders:
             if folder == self._destination and all(name.startswith(INCOMING) for name in self.names(folder)):
-                self._ask([("discard", folder, INCOMING, "")])
+                self.discard_incoming()
             self._ask([("prune", folder)])
+
+    def discard_incoming(self) -> None:
+        """Remove what calls that died brought."""
+        self._ask([("discard", self._destination, INCOMING, "")])
 
     def free_bytes(self) -> int:
         """Return how much room there is."""

@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError
-from stages.transport import Copy, Transport, transport_of
+from stages.transport import Copy, Transport, hashes, transport_of
 
 #: Checksums of the night, in the night's folder (DESIGN section 3).
 SUMS = "SHA256SUMS"
@@ -143,12 +143,13 @@ def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
     ------
     BadInput
         If a file that has to be hashed cannot be read.
+    Retry
+        If it is on another host, and that cannot be reached.
     """
-    sums: dict[str, str] = {}
-    for product in job.products:
-        if product.sha256 is not None:
-            for name, sha256 in _recorded(product).items():
-                sums[name] = sha256 or proof.source_digest(job.folder / name).sha256
+    made = [product for product in job.products if product.sha256 is not None]
+    recorded = {name: sha256 for product in made for name, sha256 in _recorded(product).items()}
+    sums = {name: sha256 for name, sha256 in recorded.items() if sha256 is not None}
+    sums |= hashes(job, [name for name in recorded if name not in sums])
     if (job.folder / LINEAGE).exists():
         sums[LINEAGE] = proof.source_digest(job.folder / LINEAGE).sha256
     lines = [f"{sums[name]}  {job.folder.name}/{name}\n" for name in sorted(sums)]

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from stages import proof
 from stages.base import BadInput, Job, StageError
 from stages.proof import Digest
 
@@ -122,3 +123,20 @@ def transport_of(job: Job, *, in_flight: int = 1) -> Transport:
         return Local(job, in_flight)
     apart = (job.folder, job.destination / job.folder.name)
     return Remote(job.host, job.night, job.destination, is_stopped=job.is_stopped, carried=job.carried, apart=apart)
+
+
+def hashes(job: Job, names: Sequence[str]) -> dict[str, str]:
+    """Return the SHA-256 (hex) of files of the product folder, wherever that is.
+
+    Raises
+    ------
+    BadInput
+        If one cannot be read.
+    Retry
+        If they are on another host, and that cannot be reached.
+    """
+    from stages import pull  # noqa: PLC0415
+
+    if job.source is not None and names:
+        return pull.hashes(job, job.source, names)
+    return {name: proof.source_digest(job.folder / name).sha256 for name in names}

@@ -10,10 +10,13 @@ import pytest
 from ledger.book import Book
 from ledger.catch_up import catch_up
 from ledger.doctor import examine
-from ledger.errors import BadInput, ConfigError, NotReady
+from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.inquiry import status
+from ledger.scan import WORK
 from ledger.steps import Steps
 from ledger.verify import verify
+from stages.local import Local
+from stages.remote import INCOMING, Remote
 from tests.conftest import make_database
 from tests.ledger.test_audit import violations
 from tests.world import DATE, World
@@ -389,3 +392,38 @@ def test_a_destination_that_is_not_mounted_is_not_made(fetched):
     assert fetched.here.query(ROWS[1]) == copies
     away.rename(kept)
     assert verify(fetched.there.machine(), fetched.there.night()).succeeded
+
+
+def test_a_run_that_lost_the_night_leaves_the_source_to_the_next(pair, monkeypatch):
+    raw = pair.here.tree()
+    assert pair.here.advance().succeeded
+
+    def losing(kind, name, *, on):
+        act = getattr(kind, name)
+
+        def late(self, groups, *arguments):
+            if any(on in str(copy.final) for group in groups for copy in group):
+                with pair.here.store().write() as session:
+                    session.connection().exec_driver_sql("UPDATE lease SET fence = fence + 1, run_id = NULL")
+            return act(self, groups, *arguments)
+
+        return kind, name, late
+
+    made = pair.here.tree()
+    with monkeypatch.context() as patch:
+        patch.setattr(*losing(Remote, "fetch", on=".fz"))
+        with pytest.raises(Busy, match="another run has taken over"):
+            pair.fetch()
+    assert pair.here.tree() == made
+    assert pair.fetch().succeeded
+    listed = pair.here.tree()
+    for on in ("manifest", ".fz"):
+        with monkeypatch.context() as patch:
+            patch.setattr(*losing(Local, "withdraw", on=on))
+            with pytest.raises(Busy):
+                pair.there.rollback(to="compressed")
+        assert pair.here.tree() == (listed if on == "manifest" else made | {"SHA256SUMS": listed["SHA256SUMS"]})
+    (pair.here.folder / "archive" / DATE / f"{INCOMING}0123/vgen2").mkdir(parents=True)  # it was killed while giving
+    assert pair.here.rollback().succeeded
+    assert pair.here.tree() == raw
+    assert {name.partition("/")[0] for name in pair.copies()} == {WORK}  # was another's, and is the next one's
