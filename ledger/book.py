@@ -7,7 +7,7 @@ cannot write over its successor.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
@@ -139,7 +139,7 @@ class Book:
         self.flow = flow
         self.night = night
         self.lease = lease
-        self._done: set[str] = set()  # steps that are known to have been done on this night
+        self._known: set[tuple[str, str]] = set()  # events of steps that are known to have been on this night
 
     def entry(self, session: Session, entries: Sequence[Mapping[str, Any]]) -> None:
         """Append entries; each needs at least ``name`` and ``event``."""
@@ -365,7 +365,7 @@ class Book:
                     for m, state in zip(moves, states, strict=True)
                 ],
             )
-        self._done.update(move.verb for move in moves)
+        self._known.update((move.verb, event) for move in moves for event in ("started", "done"))
         for move, state in zip(moves, states, strict=True):
             move.work.state, move.work.error, move.work.attempts, move.work.next_retry_us = state, None, 0, None
             facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
@@ -581,19 +581,19 @@ class Book:
         with self.store.read() as session:
             return session.execute(query.limit(1)).first() is None
 
-    def is_first(self, verb: str) -> bool:
-        """Whether the step `verb` was never done on this night."""
-        if verb in self._done:
+    def is_first(self, verb: str, event: Literal["started", "done"] = "done") -> bool:
+        """Whether the step `verb` was never done on this night, or not even started."""
+        if (verb, event) in self._known:
             return False
         query = select(col(Entry.id)).where(
             col(Entry.night_id) == self.night.id,
             col(Entry.edge) == verb,
-            col(Entry.event) == "done",
+            col(Entry.event).in_((event, "done")),
         )
         with self.store.read() as session:
             if session.execute(query.limit(1)).first() is None:
                 return True
-        self._done.add(verb)
+        self._known.add((verb, event))
         return False
 
     def not_begun(self, works: Sequence[Work], verb: str) -> None:

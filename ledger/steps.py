@@ -368,7 +368,7 @@ class Steps:
         self.is_torn = True
         if direction == "forward" and self.book.is_first(verb):
             for final, temporary in outcome.value.outputs.items():
-                _refuse_other(final, temporary.read_bytes())
+                self._refuse_other(final, temporary.read_bytes())
         self.book.lease.confirm()
         try:
             durable.put_in_place(outcome.value, self.config.permissions.group)
@@ -493,9 +493,9 @@ class Steps:
                 files = make(job=self.job(works), params=self.stages[step.state].params)
         except BadInput as exc:
             raise NotReady(str(exc)) from exc
-        if works and self.book.is_first(step.forward):
+        if works and self.book.is_first(step.forward, "started"):  # a step starts once they are written
             for name, data in files.items():
-                _refuse_other(self.folder.path / name, data)
+                self._refuse_other(self.folder.path / name, data)
         try:
             for name, data in files.items():
                 self._write_night_file(self.folder.path / name, data if works else None)
@@ -513,11 +513,12 @@ class Steps:
         temporary = path.with_name(base.TEMPORARY_PREFIX + path.name)
         durable.write_file(path, data, temporary, self.config.permissions.group)
 
-
-def _refuse_other(path: Path, data: bytes) -> None:
-    """Refuse to write over a file that somebody else put under a name of the ledger's."""
-    if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or path.read_bytes() != data):
-        raise NotReady(f"{path}: found a file that this ledger did not write, expected none; move it away")
+    def _refuse_other(self, path: Path, data: bytes) -> None:
+        """Refuse to write over a file that somebody else put under a name of the ledger's."""
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file() or path.read_bytes() != data):
+            source = self._source()
+            place = path if source is None else f"{source.host.name}:{source.night / path.name}"
+            raise NotReady(f"{place}: found a file that this ledger did not write, expected none; move it away")
 
 
 @contextmanager

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import World
+from ledger.book import Book
+from tests.world import DATE, World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
 
@@ -292,3 +293,27 @@ def test_late_needs_a_reason_in_words(nights):
     done = nights.run("advance", "--date", FIRST, "--late", "--reason", "  ")
     assert done.returncode == 2
     assert "--reason is empty" in done.stderr
+
+
+def test_checksums_of_a_run_that_died_in_its_first_batch_are_the_ledgers_own(world, monkeypatch):
+    """More products came since: they are written anew, and are in nobody's way."""
+    world.simulate(scale=0.02, scenario=("slow", "slow"))
+    moved = shelve(world, DATE)
+    commit = Book.commit
+
+    def dying(book, moves, *arguments, **named):
+        if any(move.verb == "transfer" for move in moves):
+            raise KeyboardInterrupt
+        commit(book, moves, *arguments, **named)
+
+    sums = folder(world, DATE) / "SHA256SUMS"
+    sums.write_text("somebody's own")
+    for _ in range(2):
+        assert "SHA256SUMS: found a file that this ledger did not write" in str(world.advance().stopped)
+    sums.unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(Book, "commit", dying)
+        with pytest.raises(KeyboardInterrupt):
+            world.advance()
+    bring(moved)
+    assert world.advance().succeeded
