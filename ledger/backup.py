@@ -448,12 +448,12 @@ def _note(store: Store, config: Config, file: Path) -> list[str]:
     told = []
     if newest > last:
         told.append(f"it ends with entry {last}, and there is a backup up to {newest}: what lies between is not in it")
-    numbers = numbers_on_disk(store, config, remembers=False)
-    with store.read() as session:
-        try:
+    try:
+        numbers = numbers_on_disk(store, config, remembers=False)
+        with store.read() as session:
             standing(session, config).refuse_taken(numbers)
-        except LedgerError as exc:
-            told.append(str(exc))
+    except LedgerError as exc:
+        told.append(str(exc))
     return told
 
 

@@ -623,10 +623,21 @@ def _faults_of_direction(data: Mapping[str, Any]) -> Iterator[Fault]:
             if not _REMOTE.fullmatch(str(place)):
                 hint = "name host and folder, user@host:/folder, the same on both hosts"
                 yield Fault(key, f"names no host, and products are fetched to one: {place!r}", hint)
+            yield from _faults_after_sending(name, _list(data[name].get("states")), _mapping(data.get("states")))
     for name, state in _mapping(data.get("states")).items():
         if _mapping(_mapping(state).get("parameters")).get("also"):
             hint = "set it to [], or transfer.direction to push"
             yield Fault(f"states.{name}.parameters.also", "further files are not fetched", hint)
+
+
+def _faults_after_sending(pipeline: str, order: Sequence[Any], states: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield states that a host which fetches has to make, and cannot: it has copies of the products only."""
+    blocks = {str(state): _mapping(states.get(str(state))) for state in order}
+    sending = next((n for n, block in enumerate(blocks.values()) if block.get("requires") == "copy"), len(blocks))
+    for state, block in list(blocks.items())[sending + 1 :]:
+        if block.get("stage") != "manifested":
+            hint = "put it before the one that sends products, or set transfer.direction to push"
+            yield Fault(f"{pipeline}.states", f"{state!r} is made where products were fetched to", hint)
 
 
 def _numbers(pipeline: Mapping[str, Any], states: Mapping[str, Any]) -> bool:

@@ -198,7 +198,7 @@ def _backups(store: Store, config: Config) -> Finding:
 
 def _frame_ids(store: Store, config: Config) -> Finding:
     try:
-        numbers = numbers_on_disk(store, config, remembers=False)
+        numbers = numbers_on_disk(store, config, remembers=False, is_routine=True)
         with store.read() as session:
             now = standing(session, config)
         now.refuse_taken(numbers)

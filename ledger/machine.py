@@ -551,7 +551,7 @@ class Machine:
             if decision.fresh or decision.is_first:
                 self._check_gate(session, folder, final=final)
         if decision.fresh:
-            numbers = numbers_on_disk(self.store, self.config, remembers=remembers)
+            numbers = numbers_on_disk(self.store, self.config, remembers=remembers, is_routine=True)
             with self.store.read() as session:
                 decision.check(standing(session, self.config), night.date, numbers, late_reason)
 
@@ -568,7 +568,7 @@ class Machine:
             self.config,
             works,
             lambda session: self._check_gate(session, steps.folder, final=final),
-            numbers=numbers_on_disk(self.store, self.config),
+            numbers=numbers_on_disk(self.store, self.config, is_routine=True),
             late_reason=late_reason,
         )
         remarks = {

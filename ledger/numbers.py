@@ -155,10 +155,8 @@ def joined(runs: Iterable[Run]) -> list[Run]:
     return found
 
 
-def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> Numbers:
+def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_routine: bool = False) -> Numbers:
     """Return every frame number under the roots, at the destinations and in manifests there.
-
-    A destination to which another host fetches is not looked at: it may not be reached from here.
 
     Raw streams are left out: raw files have names of their own.
 
@@ -168,6 +166,9 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> 
         The ledger.
     remembers : bool
         Whether to write down what folders hold, so that they need not be listed again.
+    is_routine : bool
+        Whether a destination to which another host fetches is left out: it may not be reached from here, and nights are
+        numbered all the same. What moves the sequence by hand is to see it.
 
     Raises
     ------
@@ -202,21 +203,21 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True) -> 
     if remembers:
         _remember(store, walk)
     here = [(first, last, Path(s.path)) for s in walk.visited.values() for first, last in s.numbers]
-    return Numbers(prefix, (*here, *_numbers_afar(config)))
+    return Numbers(prefix, (*here, *_numbers_afar(config, is_routine=is_routine)))
 
 
-def _numbers_afar(config: Config) -> Iterator[tuple[int, int, Path]]:
+def _numbers_afar(config: Config, *, is_routine: bool) -> Iterator[tuple[int, int, Path]]:
     """Yield the runs of numbers at destinations on other hosts; what these hold is not remembered."""
     prefix, manifests = config.instrument.prefix, config.instrument.manifest.replace("{date}", "*")
     stem, dot, suffix = manifests.rpartition(".")
     for name in config.pipelines:
         host, folder = config.host(name), config.destination(name)
-        if host is None or config.is_fetched_from:  # it may not be reached from here
+        if host is None or (is_routine and config.is_fetched_from):
             continue
         try:
             found = remote.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")
         except StageError as exc:
-            raise NotReady(f"frame numbers in use could not be seen: {exc}") from exc
+            raise NotReady(f"frame numbers in use at the destination could not be seen: {exc}") from exc
         for first, last in runs_of(found):
             yield first, last, Path(f"{host.name}:{folder}")
 

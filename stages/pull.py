@@ -7,6 +7,7 @@ At the source two things are changed, each after the run has seen that the night
 manifests, which are made here, are given to it (`Pull.put`), and taken back (`drop`). Lineage is made there.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -21,6 +22,9 @@ from stages.remote import RECALLED, Remote, remove_recalled
 from stages.transport import Copy, Group, Proven
 
 KEY = "transfer.source"
+
+#: What a file system says that knows no hard links.
+_NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 
 class Pull(Local):
@@ -128,6 +132,12 @@ class Pull(Local):
             here[n] = size
         return here
 
+    def sizes(self, paths: Sequence[Path]) -> list[int | None]:
+        """Return the sizes of files here, in bytes; of one that is not there, of what calls that broke off brought."""
+        brought = [path.parent / RECALLED / path.relative_to(self._destination) for path in paths]
+        found = zip(super().sizes(paths), super().sizes(brought), strict=True)
+        return [there if there is not None else left for there, left in found]
+
     def remove(self, paths: Sequence[Path]) -> None:
         """Remove files of the ledger's own, and what a broken connection had brought."""
         for path in paths:
@@ -170,9 +180,16 @@ class Pull(Local):
             if isinstance(result, StageError):
                 results[n] = result
                 continue
-            for copy, temporary in zip(missing[n], result, strict=True):
-                with proof.or_retry(copy.final):
-                    temporary.replace(copy.final)
+            try:
+                for copy, temporary in zip(missing[n], result, strict=True):
+                    _place(temporary, copy, may_replace=replaceable[n])
+            except BadInput as exc:
+                results[n] = exc
+                continue
+            finally:
+                with proof.or_retry(self._destination):
+                    for temporary in result:
+                        temporary.unlink(missing_ok=True)
             with proof.or_retry(self._destination):
                 results[n] = tuple(proof.Digest(str(copy.sha256), copy.final.stat().st_size) for copy in groups[n])
         return [results[n] for n in range(len(groups))]
@@ -298,6 +315,30 @@ def _is_right(copy: Copy) -> bool:
     with proof.or_retry(copy.final):
         is_file = copy.final.is_file() and not copy.final.is_symlink()
         return is_file and copy.sha256 is not None and proof.digest(copy.final, from_disk=True).sha256 == copy.sha256
+
+
+def _place(temporary: Path, copy: Copy, *, may_replace: bool) -> None:
+    """Give a proven file its name; the old one may stay.
+
+    Raises
+    ------
+    BadInput
+        If somebody else has put a file there meanwhile, which may not be replaced.
+    Retry
+        If the disk refuses.
+    """
+    with proof.or_retry(copy.final):
+        if may_replace:
+            temporary.replace(copy.final)
+            return
+        try:
+            os.link(temporary, copy.final)  # a rename would replace
+        except OSError as exc:
+            if _is_taken(copy):
+                raise BadInput(_why_not(copy, may_replace=may_replace)) from None
+            if exc.errno not in _NO_LINKS:
+                raise
+            temporary.replace(copy.final)
 
 
 def _why_not(copy: Copy, *, may_replace: bool) -> str | None:

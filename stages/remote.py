@@ -240,8 +240,10 @@ class Remote:
         return {name.decode(errors="surrogateescape").removeprefix("./") for name in found}
 
     def remove(self, paths: Sequence[Path]) -> None:
-        """Remove files of the ledger's own."""
-        self._ask([("drop", path) for path in paths])
+        """Remove files of the ledger's own, and what a host that fetches had brought there."""
+        self._ask(
+            [("discard", path.parent, RECALLED, "") if path.name == RECALLED else ("drop", path) for path in paths]
+        )
 
     def make_folders(self, folders: Sequence[Path]) -> None:
         """Make folders durably."""

@@ -12,6 +12,7 @@ from ledger.catch_up import catch_up
 from ledger.doctor import examine
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.inquiry import status
+from ledger.reservation import start
 from ledger.scan import WORK
 from ledger.steps import Steps
 from ledger.verify import verify
@@ -370,6 +371,14 @@ def test_the_configuration_of_a_host_that_fetches_is_checked(pair, changes, told
         _ = pair.there.config
 
 
+def test_no_state_of_products_is_made_where_they_were_fetched_to(pair):
+    for world in (pair.here, pair.there):
+        world.data["archive"]["states"].insert(-1, "looked at")
+        world.data["states"]["looked at"] = {"stage": "fixed", "forward": "look", "reverse": "look away"}
+        with pytest.raises(ConfigError, match="'looked at' is made where products were fetched to"):
+            _ = world.config
+
+
 def test_one_database_on_two_hosts_is_no_file(sqlite_world):
     sqlite_world.data["transfer"] = {"destination": "archive:/data", "direction": "pull"}
     with pytest.raises(ConfigError, match="two hosts with one database"):
@@ -427,3 +436,16 @@ def test_a_run_that_lost_the_night_leaves_the_source_to_the_next(pair, monkeypat
     assert pair.here.rollback().succeeded
     assert pair.here.tree() == raw
     assert {name.partition("/")[0] for name in pair.copies()} == {WORK}  # was another's, and is the next one's
+
+
+def test_numbers_at_the_destination_are_looked_at_when_people_set_the_sequence(pair):
+    """Nights are numbered without a look there: they need no way to the other host."""
+    old = pair.here.destination / "20240101/vgen2/VMPA00000500.fits.fz"
+    old.parent.mkdir(parents=True)
+    old.touch()
+    with pytest.raises(BadInput, match="501 or more"):
+        start(pair.here.store(), pair.here.config, "VMPA", 5)
+    pair.here.data["transfer"]["ssh"]["port"] = 1
+    with pytest.raises(NotReady, match="at the destination could not be seen"):
+        start(pair.here.store(), pair.here.config, "VMPA", 501)
+    assert pair.here.advance(to="identified").succeeded

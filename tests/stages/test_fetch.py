@@ -1,13 +1,17 @@
 """Products that are on another host, and fetched to a folder here: a real sshd and rsync."""
 
 import dataclasses
+import errno
+import os
+import shutil
 
 import pytest
 
 from ledger.scan import WORK
 from stages import pull, transferred
-from stages.base import BadInput, Source
-from stages.remote import INCOMING
+from stages.base import BadInput, Retry, Source
+from stages.pull import Pull
+from stages.remote import INCOMING, RECALLED, Remote
 from stages.transferred import Parameters
 from tests.stages.test_remote import host, replace_bytes
 from tests.stages.test_transferred import DATE, base, forward, job, reverse, tree
@@ -126,3 +130,76 @@ def test_a_copy_without_its_twin_at_the_source_stays(here, night, base, change):
     assert {name: kept[name] for name in here.products[0].files} == {
         name: content for name, content in tree(base / DATE / "vgen2").items() if name in here.products[0].files
     }
+
+
+def test_what_appears_while_products_are_brought_is_left(here, night, base, monkeypatch):
+    brought(here, night)
+    strange = base / DATE / "vgen2" / here.products[0].files[0]
+    rsync = Remote._rsync
+
+    def late(self, names, *arguments, **named):
+        rsync(self, names, *arguments, **named)
+        if strange.parent.exists():
+            strange.write_bytes(b"an archived one")
+
+    monkeypatch.setattr(Remote, "_rsync", late)
+    outcome = forward(dataclasses.replace(here, placed=frozenset()))
+    assert "find out whose" in outcome.failures[here.products[0].identity]
+    assert len(outcome.evidence) == 2
+    assert strange.read_bytes() == b"an archived one"
+    assert not list(strange.parent.glob(".ledger-*"))
+
+
+def test_room_is_needed_for_what_is_not_there_yet(here, night, base, monkeypatch):
+    brought(here, night)
+    size_bytes = here.products[1].size_bytes
+    monkeypatch.setattr(Pull, "free_bytes", lambda _: size_bytes - 1)
+    with pytest.raises(Retry, match="bytes needed"):
+        forward(here)
+    left = base / DATE / "vgen2" / RECALLED / "vgen2"
+    left.mkdir(parents=True)
+    for product in here.products:
+        for name in product.files:
+            shutil.copy2(night / "vgen2" / name, left / name)
+    assert not forward(here).failures
+
+
+@pytest.mark.parametrize("is_fetched", [True, False])
+def test_what_a_broken_connection_had_brought_goes_with_the_night(here, job, host, base, is_fetched):
+    left = base / DATE / "vgen2" / RECALLED / "vgen2"
+    left.mkdir(parents=True)
+    (left / "VMPA00000001.fits.fz").write_bytes(b"half")
+    assert not reverse(here if is_fetched else dataclasses.replace(job, host=host)).failures
+    assert not (base / DATE).exists()
+
+
+def test_a_link_is_neither_a_copy_nor_a_folder_to_bring_files_to(here, night, base, tmp_path):
+    """Even if it leads to the right bytes: they would go with what it leads to."""
+    brought(here, night)
+    assert not forward(here).failures
+    path = base / DATE / "vgen2" / here.products[0].files[0]
+    elsewhere = tmp_path / "elsewhere"
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    (path.parent / RECALLED).symlink_to(tmp_path)
+    with pytest.raises(BadInput, match="a link, expected a folder"):
+        forward(here)
+    (path.parent / RECALLED).unlink()
+    assert not forward(here).failures
+    assert not path.is_symlink()
+
+
+def test_a_name_that_cannot_be_taken_is_tried_again(here, night, base, monkeypatch):
+    brought(here, night)
+
+    def failing(number):
+        def link(*_):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "link", link)
+
+    failing(errno.EDQUOT)
+    with pytest.raises(Retry, match="quota"):
+        forward(dataclasses.replace(here, placed=frozenset()))
+    failing(errno.EPERM)  # a file system without links
+    assert not forward(dataclasses.replace(here, placed=frozenset())).failures
