@@ -23,6 +23,9 @@ from stages.transport import Copy, Group, Proven
 
 KEY = "transfer.source"
 
+#: Names by which somebody says that the source is this host, and means it.
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
 #: What a file system says that knows no hard links.
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP})
 
@@ -221,11 +224,16 @@ def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
     Raises
     ------
     BadInput
-        If the night is not at the source, or a file changes while it is brought.
+        If the night is not at the source, the source is this host, or a file changes while it is brought.
     Retry
         If the source cannot be reached or read, or the folder not be written.
     """
     with _remote(job, source) as there:
+        if source.host.name not in LOOPBACK and there.is_this_machine():
+            raise BadInput(
+                f"{KEY} {source.host.name!r} is this very host: expected the one of the destination, which products are"
+                f" fetched to ({source.name_here!r}); run it there, or set transfer.direction to push"
+            )
         source.confirm()
         there.discard_incoming()
         found = dict(zip(names, there.digests([source.night / name for name in names]), strict=True))

@@ -128,6 +128,12 @@ class Remote:
     ) -> None:
         self._shell.__exit__(kind, error, trace)
 
+    def is_this_machine(self) -> bool:
+        """Whether that host is the one here, as far as the system tells."""
+        (answer,) = self._ask([("machine", "")])
+        boot = Path("/proc/sys/kernel/random/boot_id")
+        return boot.exists() and answer.text == f"{os.uname().nodename} {boot.read_text().strip()}"
+
     def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
         """Bring files there and prove them."""
         results = _Results(groups)

@@ -51,6 +51,7 @@ one_line() { printf '%s' "$1" | tr '\n' ' ' | cut -c 1-500; }
 failed() { printf '%s error %s\n' "$1" "$(one_line "$2")"; }
 is_there() { [ -e "$1" ] || [ -h "$1" ]; }
 tool() { printf '%s done %s\n' "$1" "$sum"; }
+machine() { printf '%s done %s %s\n' "$1" "$(uname -n)" "$(cat /proc/sys/kernel/random/boot_id 2>/dev/null)"; }
 look() {
     if [ -h "$2" ]; then echo "$1 other"
     elif [ -d "$2" ]; then echo "$1 folder"

@@ -203,3 +203,12 @@ def test_a_name_that_cannot_be_taken_is_tried_again(here, night, base, monkeypat
         forward(dataclasses.replace(here, placed=frozenset()))
     failing(errno.EPERM)  # a file system without links
     assert not forward(dataclasses.replace(here, placed=frozenset())).failures
+
+
+def test_the_host_of_the_nights_fetches_nothing(here, host):
+    """It would prove what is at the destination of another host by what is under that name on its own disk."""
+    alias = ("-o", "HostName=127.0.0.1", "-o", f"HostKeyAlias=[127.0.0.1]:{host.port}")
+    summit = dataclasses.replace(host, name="summit", options=(*host.options, *alias))
+    with pytest.raises(BadInput, match="'summit' is this very host"):
+        pull.bring(here, dataclasses.replace(here.source, host=summit), [])
+    pull.bring(here, here.source, [])
