@@ -169,7 +169,7 @@ def _look_at(store: Store, config: Config, night: Night, calls: _Calls, report: 
 
 def _hold(store: Store, night: Night) -> Hold:
     with store.read() as session:
-        return read_hold(session, night, store.clock())
+        return read_hold(session, night, store.common_us(session))
 
 
 def _violations(night: Night, task: Task, result: Found) -> list[Violation]:

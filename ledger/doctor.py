@@ -247,7 +247,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
 
 def _hold(store: Store, night: Night) -> Hold:
     with store.read() as session:
-        return read_hold(session, night, store.clock())
+        return read_hold(session, night, store.common_us(session))
 
 
 def _holder(store: Store, run_id: int) -> str:

@@ -167,7 +167,7 @@ class FilesCheck:
         )
         products = select(col(File.id)).where(col(File.night_id) == row.id, col(File.kind) == "product").limit(1)
         with self._store.read() as session:
-            night.hold = read_hold(session, row, self._store.clock())
+            night.hold = read_hold(session, row, self._store.common_us(session))
             for frame_id, start_us, late, exposure_us, state, is_identified, names in session.execute(query):
                 live = LiveId(frame_id, start_us, late, exposure_us or 0, state or "", bool(is_identified))
                 night.ids[frame_id] = live
@@ -185,7 +185,7 @@ class FilesCheck:
         if row is None:
             return False
         with self._store.read() as session:
-            reason = why_unsettled(night.hold, read_hold(session, row, self._store.clock()))
+            reason = why_unsettled(night.hold, read_hold(session, row, self._store.common_us(session)))
         if reason is None:
             return False
         self.explained.append(

@@ -69,7 +69,7 @@ class Lease:
         session.execute(update(LeaseRow).where(*mine).values(**columns))
 
     def _take(self, session: Session) -> None:
-        now = self.store.clock()
+        now = self.store.common_us(session)
         insert_if_new(session, LeaseRow, {"night_id": self.night_id, "fence": 0})
         row = session.execute(
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
@@ -85,7 +85,7 @@ class Lease:
         while not self._stop.wait(HEARTBEAT_S):
             try:
                 with self.store.write() as session:
-                    self._update(session, heartbeat_us=self.store.clock())
+                    self._update(session, heartbeat_us=self.store.common_us(session))
             except Exception as exc:  # noqa: BLE001  the next commit finds out whether the lease still holds
                 logging.getLogger("ledger.run").warning("night %s: no heartbeat (%s)", self.date, exc)
 
@@ -115,7 +115,9 @@ class Lease:
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
         ).scalar_one()
         self._refuse_lost(row.fence)
-        row.heartbeat_us = self.store.clock()  # while a long transaction lasts, the heartbeat's own must wait
+        row.heartbeat_us = self.store.common_us(
+            session
+        )  # while a long transaction lasts, the heartbeat's own must wait
 
     def _refuse_lost(self, fence: int) -> None:
         if fence != self.fence:

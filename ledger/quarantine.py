@@ -142,7 +142,7 @@ def _change(
     event: str,
     detail: dict[str, Any],
 ) -> None:
-    refuse_held(session, subject.night, store.clock())
+    refuse_held(session, subject.night, store.common_us(session))
     session.execute(update(File).where(col(File.id) == row.id).values(**values))
     session.add(
         Entry(

@@ -58,14 +58,21 @@ class Store:
     ----------
     url : str or URL
         Of SQLite or PostgreSQL.
-    clock : Clock
-        What time it is.
+    clock : Clock, optional
+        What time it is, for everybody; by default the system says, and to leases the database's server.
     """
 
-    def __init__(self, url: str | URL, clock: Clock = now_us) -> None:
+    def __init__(self, url: str | URL, clock: Clock | None = None) -> None:
         self.url = parse_url(url) if isinstance(url, str) else url
         self.engine = connect(self.url)
-        self.clock = clock
+        self.clock = clock or now_us
+        self._asks_server = clock is None and self.url.get_backend_name() == "postgresql"
+
+    def common_us(self, session: Session) -> int:
+        """Return what time it is for all hosts that share this database: their own clocks may be minutes apart."""
+        if not self._asks_server:
+            return self.clock()
+        return int(session.execute(text("SELECT extract(epoch FROM clock_timestamp()) * 1000000")).scalar_one())
 
     def close(self) -> None:
         """Close all connections."""
