@@ -26,7 +26,7 @@ from ledger.machine import Machine
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
-from ledger.scan import NightFolder
+from ledger.scan import NightFolder, is_date
 from ledger.sequence import standing
 from ledger.store import Store
 from stages.base import Host, StageError
@@ -149,6 +149,12 @@ def _source(config: Config, pipeline: str, root: Path) -> Finding:
         raise AssertionError("asked of a host that fetches")
     try:
         with Remote(source.host, root, source.night, key="transfer.source") as there:
+            nights = sorted(name for name in there.names(root) if len(name) == 8 and is_date(name))
+            if nights and not there.may_write(root / nights[-1]):
+                told = (
+                    f"{source.host.name}:{root / nights[-1]}: may not be written, and checksums and manifests go there"
+                )
+                return Finding(subject, "problem", told, "correct its owner or mode, or who logs in (transfer.source)")
             return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
     except StageError as exc:
         return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")

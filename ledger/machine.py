@@ -126,7 +126,7 @@ class Machine:
         arguments = {"to": target, "final": final, "late_reason": late_reason}
         with self.holding(folder, "advance", arguments) as (steps, result):
             self.check_copies(steps)
-            settle(steps, rolls_back=False)
+            self._settle(steps, rolls_back=False)
             if not self.config.fetches:
                 self._tell_outside(steps)
                 result.stopped = registration.register(steps, final=final)
@@ -197,7 +197,7 @@ class Machine:
                     refuse_mailed(self.store, steps.book.night)
                 elif told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
                     result.remarks[tell(*told)] = 1
-            settle(steps, rolls_back=True)
+            self._settle(steps, rolls_back=True)
             self._revert(steps, target)
         return result
 
@@ -213,6 +213,20 @@ class Machine:
         night = self.store.find_night(folder.pipeline, folder.date)
         if night is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+        self.refuse_before_sending(folder, target)
+        if not withdraws and self._unlists(folder, target):
+            refuse_mailed(self.store, night)
+        self._refuse_pruned(folder, night, target)
+        return target
+
+    def refuse_before_sending(self, folder: NightFolder, target: str) -> None:
+        """Refuse a way back that goes on where the nights are, if that is another host.
+
+        Raises
+        ------
+        BadInput
+            With what to do here, and there.
+        """
         flow, sending = self.flows[folder.pipeline], self.flows[folder.pipeline].sending
         if self.config.fetches and sending and flow.position(target) < flow.position(sending.before):
             raise BadInput(
@@ -220,10 +234,6 @@ class Machine:
                 f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
                 " rest there"
             )
-        if not withdraws and self._unlists(folder, target):
-            refuse_mailed(self.store, night)
-        self._refuse_pruned(folder, night, target)
-        return target
 
     def _refuse_pruned(self, folder: NightFolder, night: Night, target: str) -> None:
         """Refuse a way back that would need files which were removed on purpose."""
@@ -305,6 +315,22 @@ class Machine:
                 f"night {book.night.date}: a run died on the way to or from {others[0].state}; expected it to be put in"
                 f" order first: `ledger advance --date {book.night.date}` on {self.config.transfer.source}"
             )
+
+    def _settle(self, steps: Steps, *, rolls_back: bool) -> None:
+        """Put in order what dead runs left; say where that can be done if it is of the host that fetches."""
+        try:
+            settle(steps, rolls_back=rolls_back)
+        except NotReady as exc:
+            left = steps.book.unsettled_edges()
+            others = [s for s in steps.book.flow.steps if s.needs_copy and {s.forward, s.reverse} & left]
+            if not (self.config.is_fetched_from and others):
+                raise
+            date, host = steps.folder.date, self.config.host_name(steps.folder.pipeline)
+            raise NotReady(
+                f"{exc}; a run died on the way to or from {others[0].state}, and {host} puts that in order without a"
+                f" connection from here: `ledger advance --date {date}` there, or `ledger rollback --date {date} --to"
+                f" {steps.book.flow.step(others[0].state).before}`"
+            ) from exc
 
     def _steps(self, book: Book, folder: NightFolder, pool: Executor, result: Result) -> Steps:
         return Steps(
@@ -453,6 +479,8 @@ class Machine:
         inside = [w for w in works if w.quarantine_reason is None]
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
+            if unmade := self._unmade(flow, behind):
+                return unmade + f": `ledger advance --date {steps.folder.date}` there, and then here again"
             left = f"{counted(len(behind), 'product')} still to be {first.before}"
             return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
         if held := self.held_up(flow, first, steps.folder, works):
@@ -472,6 +500,14 @@ class Machine:
             steps.result.is_waiting = isinstance(exc, NotNow)
             return str(exc)
         return None
+
+    def _unmade(self, flow: Flow, works: Sequence[Work]) -> str | None:
+        """Return what of products is still to be done on the host that this one fetches from, or None."""
+        if not (self.config.fetches and flow.sending):
+            return None
+        before = flow.sending.before
+        n = sum(flow.position(work.state) < flow.position(before) for work in works)
+        return f"{counted(n, 'product')} still to be {before} on {self.config.transfer.source}" if n else None
 
     def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
         """Return how much room products need to reach `target` by what this host does."""

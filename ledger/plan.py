@@ -174,9 +174,16 @@ def _refusal(
 
 
 def plan_rollback(machine: Machine, folder: NightFolder, to: str) -> Plan:
-    """Return what `Machine.rollback` would do now."""
+    """Return what `Machine.rollback` would do now.
+
+    Raises
+    ------
+    BadInput
+        If there is no such state, or the way there is another host's.
+    """
     flow = machine.flows[folder.pipeline]
     target = flow.resolve(to)
+    machine.refuse_before_sending(folder, target)
     night = machine.store.find_night(folder.pipeline, folder.date)
     works = machine.store.works(night) if night is not None else []
     steps = _steps_back(machine, flow, works, target)

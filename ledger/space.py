@@ -11,6 +11,7 @@ from ledger.flow import Flow
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading
 from stages.base import Product
+from stages.remote import RECALLED
 
 #: How much larger than lately compressed cubes may turn out: noise differs from target to target.
 MARGIN = 1.2
@@ -92,6 +93,8 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
     wanted, places = Counter[int](), dict[int, Path]()
     # on another host it is the transfer itself that looks, batch by batch
     there_bytes = need.destination_bytes if config.host(folder.pipeline) is None else 0
+    if there_bytes and config.fetches:
+        there_bytes = max(there_bytes - _brought_bytes(config, folder), 0)
     for place, size_bytes in (
         (folder.path, need.night_bytes),
         (config.destination(folder.pipeline), there_bytes),
@@ -111,3 +114,10 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
                 " with --to"
             )
     return None
+
+
+def _brought_bytes(config: Config, folder: NightFolder) -> int:
+    """Return how many bytes connections that broke off have brought of a night that is fetched."""
+    product_folder = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
+    with reading(product_folder):
+        return sum(path.stat().st_size for path in (product_folder / RECALLED).rglob("*") if path.is_file())

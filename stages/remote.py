@@ -51,6 +51,12 @@ RSYNC = (
     "--out-format=%l %b %n",  # with %b, what is sent is told of once it has arrived
 )
 
+#: What to do about a folder that is not there, by the key that says where it is.
+_HINTS = {
+    "transfer.destination": "mount it, create it",
+    "transfer.source": "mount it there, set archive.root (or engineering.root) to where nights are there",
+}
+
 #: Size and name of a file, not a folder, in what rsync says.
 _ARRIVED = re.compile(rb"^(\d+) \d+ [^\n]*[^/\n]$", re.MULTILINE)
 
@@ -214,7 +220,8 @@ class Remote:
         """Hash what was brought here; what is not right yet is brought again."""
         with proof.or_retry(path):
             if not path.is_file():
-                results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
+                expected = "a product; copy it back" if self._key == "transfer.source" else "a copy"
+                results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected {expected}"))
                 return
             found = proof.digest(path, from_disk=True)
         if found.sha256 == copy.sha256:
@@ -235,6 +242,11 @@ class Remote:
         """Return the SHA-256 (hex) of files there; None for what is no file."""
         answers = self._ask([("prove", path) for path in paths])
         return [_digest(answer.text).sha256 if answer.word == "hash" else None for answer in answers]
+
+    def may_write(self, folder: Path) -> bool:
+        """Whether files can be put into a folder there."""
+        (answer,) = self._ask([("writable", folder)])
+        return answer.text == "yes"
 
     def names(self, folder: Path) -> set[str]:
         """Return the names in a folder there."""
@@ -293,7 +305,7 @@ class Remote:
         if answer.word != "folder":
             raise BadInput(
                 f"{self._key.partition('.')[2]} '{self._at(base)}': found no folder there, expected an existing one; "
-                f"mount it, create it, or set {self._key}"
+                f"{_HINTS.get(self._key, 'mount it')}, or set {self._key}"
             )
 
     def _refuse_same(self, here: Path, there: Path) -> None:

@@ -95,6 +95,7 @@ place() {
 }
 drop() { if out=$(rm -f "$2" 2>&1); then echo "$1 done"; else failed "$1" "$out"; fi; }
 prune() { if [ -d "$2" ]; then rmdir "$2" 2>/dev/null || :; fi; echo "$1 done"; }
+writable() { if [ -w "$2" ] && [ -x "$2" ]; then echo "$1 done yes"; else echo "$1 done no"; fi; }
 flush() { if sync "$2" 2>/dev/null || sync; then echo "$1 done"; else failed "$1" 'sync failed'; fi; }
 names() {
     if out=$(cd "$2" 2>&1 && find . ! -name . -prune -print0 | od -An -v -tx1 | tr -d ' \n'); then

@@ -12,10 +12,12 @@ from ledger.catch_up import catch_up
 from ledger.doctor import examine
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.inquiry import status
+from ledger.plan import plan_rollback
 from ledger.reservation import start
 from ledger.scan import WORK
 from ledger.steps import Steps
 from ledger.verify import verify
+from stages import ssh
 from stages.local import Local
 from stages.remote import INCOMING, Remote
 from tests.conftest import make_database
@@ -134,14 +136,18 @@ def test_each_host_does_its_part(pair):
     with pytest.raises(BadInput, match="not in the ledger"):
         pair.fetch()
     assert pair.here.advance(to="fixed").succeeded
-    assert pair.fetch().states.keys() == {"fixed"}
+    result = pair.fetch()
+    assert result.states.keys() == {"fixed"}
+    source = pair.there.data["transfer"]["source"]
+    assert f"to be compressed on {source}: `ledger advance --date {DATE}` there" in str(result.stopped)
     assert pair.copies() == {}
     with pytest.raises(BadInput, match=r"transferred is reached on 127\.0\.0\.1, which fetches"):
         pair.here.advance(to="transferred")
     with pytest.raises(BadInput, match=r"compressed is reached on .*@127.0.0.1 \(transfer.source\)"):
         pair.there.advance(to="compressed")
-    with pytest.raises(BadInput, match="--to compressed` here first"):
-        pair.there.rollback()
+    for command in (pair.there.rollback, lambda: plan_rollback(pair.there.machine(), pair.there.night(), "raw")):
+        with pytest.raises(BadInput, match="--to compressed` here first"):
+            command()
     for command in (["scan", "--date", DATE], ["audit"], ["ids", "check"], ["prune"], ["recall", "--date", DATE]):
         done = pair.there.run(*command)
         assert done.returncode == 2
@@ -164,11 +170,16 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     assert list(catch_up(pair.there.machine())) == list(catch_up(pair.here.machine())) == []
 
 
-def test_the_doctor_looks_at_the_source(pair):
+def test_the_doctor_looks_at_the_source(pair, monkeypatch):
     assert pair.here.advance().succeeded
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "ok"
     assert "archive.root" not in said
+    with monkeypatch.context() as patch:
+        patch.setattr(ssh, "FUNCTIONS", ssh.FUNCTIONS.replace('[ -w "$2" ]', "false"))  # root may write anywhere
+        (finding,) = (f for f in examine(pair.there.config) if f.subject == "source of archive")
+        assert finding.verdict == "problem"
+        assert "may not be written" in finding.text
     pair.there.data["transfer"]["ssh"]["port"] = 1
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "problem"
@@ -347,6 +358,11 @@ def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_re
         patch.setattr(Book, "commit", dying)
         with pytest.raises(KeyboardInterrupt):
             pair.fetch() if verb in ("transfer", "list") else pair.there.rollback(to="compressed")
+    if verb == "withdraw":
+        port, pair.here.data["transfer"]["ssh"]["port"] = pair.here.data["transfer"]["ssh"]["port"], 1
+        with pytest.raises(NotReady, match=r"refused.*127\.0\.0\.1 puts that in order"):
+            pair.here.advance()
+        pair.here.data["transfer"]["ssh"]["port"] = port
     if is_repeated:
         assert pair.fetch().succeeded
         assert verify(pair.there.machine(), pair.there.night()).succeeded

@@ -212,3 +212,13 @@ def test_the_host_of_the_nights_fetches_nothing(here, host):
     with pytest.raises(BadInput, match="'summit' is this very host"):
         pull.bring(here, dataclasses.replace(here.source, host=summit), [])
     pull.bring(here, here.source, [])
+
+
+def test_what_is_not_at_the_source_is_told(here, night):
+    brought(here, night)
+    (night / "vgen2" / here.products[0].files[0]).unlink()
+    outcome = forward(here)
+    assert "found no file, expected a product" in outcome.failures[here.products[0].identity]
+    night.parent.rename(night.parent.with_name("away"))
+    with pytest.raises(BadInput, match=r"set archive\.root"):
+        forward(here)
