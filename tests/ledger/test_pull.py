@@ -303,6 +303,16 @@ def test_a_work_folder_that_somebody_empties_costs_the_source_nothing(pair, monk
         assert pair.fetch(to="transferred").succeeded
     assert (pair.here.folder / "archive" / DATE / "vgen2/lineage.tsv").is_file()
     assert pair.fetch().succeeded
+    before, portions = pair.here.tree(), Steps.portions
+
+    def emptied_too(steps, *arguments):
+        yield from portions(steps, *arguments)
+        shutil.rmtree(steps.folder.path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "portions", emptied_too)
+        verify(pair.there.machine(), pair.there.night())
+    assert pair.here.tree() == before
     assert verify(pair.here.machine(), pair.here.night()).succeeded
 
 
@@ -330,10 +340,14 @@ def test_a_source_that_is_down_is_waited_for(pair):
     assert pair.fetch().succeeded
 
 
-def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair):
+@pytest.mark.parametrize("command", ["advance", "rollback"])
+def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair, command):
     assert pair.here.advance().succeeded
+    if command == "rollback":
+        assert pair.here.rollback(to="identified").succeeded
+        assert pair.here.advance().succeeded
     with pair.here.store().write() as session:
-        session.connection().exec_driver_sql("UPDATE run SET ended_us = NULL WHERE command = 'advance'")
+        session.connection().exec_driver_sql(f"UPDATE run SET ended_us = NULL WHERE command = '{command}'")
     with pytest.raises(NotReady, match="a run died on the way to or from"):
         pair.fetch()
     assert pair.here.advance().succeeded
