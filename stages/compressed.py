@@ -36,6 +36,9 @@ _CHUNK = 256 * BLOCK
 #: Offsets of narrow descriptors are signed 32-bit integers (FITS 4.0 sec. 7.3.5).
 _LARGEST_NARROW_HEAP = 2**31 - 1
 
+#: Bytes of what CHECKSUM and DATASUM are sums of (FITS 4.0 appendix J.1).
+_WORD = 4
+
 #: Sums of words that equal minus zero are multiples of it (FITS 4.0 appendix J.1).
 _ALL_ONES = 0xFFFFFFFF
 
@@ -92,7 +95,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         cube = read_cube_layout(plain)
         check_comes_back(cube)
         source.seek(cube.data_offset)
-        with temporary.open("w+b") as target:
+        with temporary.open("wb") as target:
             wide = _largest_heap(cube) > _LARGEST_NARROW_HEAP
             heap = compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide, prove=params.prove)
             _sync(target)
@@ -263,19 +266,24 @@ def compress(
     heap_start = data_start + 2 * n_tiles * descriptor.itemsize
     target.seek(heap_start)
     lengths: list[int] = []
-    crc = 0
+    crc = heap_sum = 0
+    rest = b""  # fewer bytes than a word, of the stream before: sums are of words
     for stream in _streams(_tiles(source, cube, tile_shape), cube, tile_shape, prove=prove):
-        crc = zlib.crc32(stream, crc)
         lengths.append(target.write(stream))
+        crc = zlib.crc32(stream, crc)
+        words = rest + stream
+        whole = len(words) - len(words) % _WORD
+        heap_sum += rice.ones_complement_sum([memoryview(words)[:whole]])
+        rest = words[whole:]
+    heap_sum += int.from_bytes(rest.ljust(_WORD, b"\0"), "big")
     target.write(bytes(-target.tell() % BLOCK))
 
     ends = np.cumsum(lengths)
-    target.seek(data_start)
-    target.write(np.stack((lengths, ends - lengths), axis=1).astype(descriptor).tobytes())
-    target.seek(data_start)
-    datasum = rice.ones_complement_sum(iter(lambda: target.read(_CHUNK), b""))
+    descriptors = np.stack((lengths, ends - lengths), axis=1).astype(descriptor).tobytes()
+    datasum = rice.ones_complement_sum([descriptors, heap_sum.to_bytes(2 * _WORD, "big")])
     target.seek(0)
     target.write(headers(lengths, datasum))
+    target.write(descriptors)
     return Heap(heap_start, lengths, crc)
 
 

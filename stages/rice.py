@@ -297,12 +297,12 @@ def sealed(cards: Iterable[bytes], *, datasum: int, stamp: str) -> bytes:
     return header(_encoded(_ALL_ONES - ones_complement_sum((header("0" * 16), datasum.to_bytes(4, "big")))))
 
 
-def ones_complement_sum(pieces: Iterable[bytes]) -> int:
+def ones_complement_sum(pieces: Iterable[bytes | memoryview]) -> int:
     """Return the 32-bit ones' complement sum of big-endian words (FITS 4.0 appendix J.1).
 
     Parameters
     ----------
-    pieces : iterable of bytes
+    pieces : iterable of bytes or memoryview
         Each of a whole number of words.
 
     Returns
