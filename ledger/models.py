@@ -260,7 +260,7 @@ class ManifestLine(SQLModel, table=True):
     manifest_id: int = Field(primary_key=True, foreign_key="manifest.id")
     position: int = Field(primary_key=True)
     frame_id: str = Field(index=True)
-    identity: str
+    identity: str = Field(index=True)
     path: str
     size_bytes: int = Field(sa_type=BigInteger)
 
