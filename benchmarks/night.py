@@ -6,7 +6,7 @@ utilisation     of all processors meanwhile
 bytes           read and written by the ledger's calls, for each byte of raw
 scaling         with 1, 2, … workers, and with a night of a tenth of the size; --plot draws it (extra `report`)
 
-python benchmarks/night.py [--scale N] [--size NY NX] [--repeats N] [--plot FILE]
+python benchmarks/night.py [--scale N] [--size NY NX] [--repeats N] [--workers N …] [--plot FILE]
 """
 
 import argparse
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,7 @@ from ledger.cli import app
 from ledger.simulate import simulate_night
 
 DATE = "20260102"
+#: Numbers of workers to compare.
 WORKERS = (1, 2, 3, 4)
 #: Scale of the simulated night: 3.2 GB of raw files, in cubes of 144 and 172 MB, of two targets' angles.
 SCALE = 3.0
@@ -179,12 +180,12 @@ class Scaling(NamedTuple):
     by_bytes: dict[int, float]
 
 
-def scaling(place: Place, small: Place, repeats: int) -> Scaling:
+def scaling(place: Place, small: Place, repeats: int, workers: Sequence[int]) -> Scaling:
     """Measure with 1, 2, … workers, and two sizes of the night."""
     by_workers: dict[int, list[float]] = {}
     by_bytes: dict[int, list[float]] = {}
     for _ in range(repeats):
-        for n in WORKERS:
+        for n in workers:
             by_workers.setdefault(n, []).append(place.advance("--jobs", str(n)))
         for sized in (small, place):
             by_bytes.setdefault(sized.raw_bytes, []).append(sized.advance())
@@ -194,10 +195,10 @@ def scaling(place: Place, small: Place, repeats: int) -> Scaling:
 
 def told(found: Scaling, raw_bytes: int) -> Iterator[Figure]:
     """Return the figures of a scaling."""
-    one = found.by_workers[1]
+    fewest, one = next(iter(found.by_workers.items()))
     for n, seconds in found.by_workers.items():
         speed = f"{raw_bytes / seconds / 1e6:.0f} MB/s"
-        yield Figure(f"night with {n} worker{'s' * (n > 1)}", speed, "one worker", f"{one / seconds:.2f} x")
+        yield Figure(f"night with {n} worker{'s' * (n > 1)}", speed, f"{fewest}", f"{one / seconds:.2f} x")
     for size, seconds in sorted(found.by_bytes.items()):
         yield Figure(f"night of {size / 1e9:.2f} GB", f"{size / seconds / 1e6:.0f} MB/s, {seconds:.1f} s")
 
@@ -225,7 +226,11 @@ def plot(found: Scaling, raw_bytes: int, path: Path) -> None:
 
 
 def figures(
-    repeats: int = 3, scale: float = SCALE, shape: tuple[int, int] = SHAPE, picture: Path | None = None
+    repeats: int = 3,
+    scale: float = SCALE,
+    shape: tuple[int, int] = SHAPE,
+    picture: Path | None = None,
+    workers: Sequence[int] = WORKERS,
 ) -> Iterator[Figure]:
     """Measure all of it."""
     with tempfile.TemporaryDirectory() as name:
@@ -234,7 +239,7 @@ def figures(
         yield from whole(place, repeats)
         if Path("/proc/self/io").exists():
             yield from moved_bytes(place)
-        found = scaling(place, small, repeats)
+        found = scaling(place, small, repeats, workers)
     yield from told(found, place.raw_bytes)
     if picture is not None:
         plot(found, place.raw_bytes, picture)
@@ -246,13 +251,14 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=SCALE, help=f"of the night (default {SCALE:g}: 3.2 GB)")
     parser.add_argument("--size", type=int, nargs=2, default=SHAPE, help="rows and columns of a frame")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--workers", type=int, nargs="+", default=WORKERS)
     parser.add_argument("--plot", type=Path, help="draw the scaling here (SVG)")
     parser.add_argument("--count", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.count:
         count()
         return 0
-    common.show(figures(arguments.repeats, arguments.scale, tuple(arguments.size), arguments.plot))
+    common.show(figures(arguments.repeats, arguments.scale, tuple(arguments.size), arguments.plot, arguments.workers))
     return 0
 
 
