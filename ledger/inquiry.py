@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger import gate
+from ledger import gate, mailed
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
@@ -164,10 +164,9 @@ def _status(
         lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
-        received = select(func.count(func.distinct(ReceiptLine.frame_id))).join(
-            FrameId, and_(col(FrameId.frame_id) == col(ReceiptLine.frame_id), col(FrameId.status) == "live")
-        )
-        confirmed = int(session.execute(received.where(col(FrameId.night_id) == row.id)).scalar() or 0)
+        has = mailed.confirmed().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
+        of_night = has.where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
+        confirmed = int(session.execute(of_night.with_only_columns(func.count())).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, going_on)
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None

@@ -195,8 +195,8 @@ class Machine:
             if self._unlists(folder, target):
                 if not withdraws:
                     refuse_mailed(self.store, steps.book.night)
-                elif told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
-                    result.remarks[tell(*told)] = 1
+                if told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
+                    result.notes.append(tell(*told))
             settle(steps, rolls_back=True)
             self._revert(steps, target)
         return result

@@ -1,18 +1,19 @@
-"""What was mailed of nights, and that it is taken back with a word to whom it was sent."""
+"""What was mailed of nights and what the archive said of it; that it is taken back with a word to whom it was sent."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlmodel import col
+from sqlalchemy import exists, select, update
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col
 
 from ledger import durable
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.lease import Lease
-from ledger.models import Entry, FrameId, Mail, MailLine, Night
+from ledger.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -26,6 +27,22 @@ def standing() -> Any:
     """Return the query of mails and their lines that went out, or perhaps did, and were not withdrawn."""
     query = select(Mail, MailLine).join(MailLine, col(MailLine.mail_id) == col(Mail.id))
     return query.where(col(Mail.error).is_(None), col(MailLine.withdrawn_us).is_(None))
+
+
+def said() -> Any:
+    """Return the query of what the archive said last of each product, unless the product was withdrawn since."""
+    newer = aliased(ReceiptLine)
+    is_said_anew = exists().where(
+        col(newer.frame_id) == col(ReceiptLine.frame_id),
+        col(newer.receipt_id) > col(ReceiptLine.receipt_id),
+        col(newer.withdrawn_us).is_(None),
+    )
+    return select(ReceiptLine).where(col(ReceiptLine.withdrawn_us).is_(None), ~is_said_anew)
+
+
+def confirmed() -> Any:
+    """Return the query of frame IDs of products that the archive has, by its last word, as they are on record."""
+    return said().where(col(ReceiptLine.difference).is_(None)).with_only_columns(col(ReceiptLine.frame_id))
 
 
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
@@ -56,6 +73,8 @@ def refuse_mailed(store: Store, night: Night) -> None:
 def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[Path, tuple[str, ...]] | None:
     """Write the manifest of what was mailed and is taken back, and put it on record.
 
+    What the archive said of the night's products counts no more, whether or not they were mailed.
+
     Returns
     -------
     (Path, tuple of str) or None
@@ -66,12 +85,13 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     NotReady
         If the file cannot be written; then nothing is on record.
     """
-    found = mailed(store, night)
+    found, at_us = mailed(store, night), store.clock()
     if not found:
+        with store.write(lease.check) as session:
+            _take_back(session, night, at_us)
         return None
     lines = {line.frame_id: Line(line.identity, line.frame_id, line.path, line.size_bytes) for _, line in found}
     folder = config.mail.folder
-    at_us = store.clock()
     path = folder / f"{WITHDRAWN}{night.date}_{at_us // 10**6}.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -88,6 +108,7 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
                 .where(col(MailLine.position).in_([line.position for _, line in found if line.mail_id == mail_id]))
                 .values(withdrawn_us=at_us)
             )
+        _take_back(session, night, at_us)
         session.add(
             Entry(
                 at_us=at_us,
@@ -99,6 +120,13 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
             )
         )
     return path, recipients
+
+
+def _take_back(session: Session, night: Night, at_us: int) -> None:
+    """Let what the archive said of a night count no more: it is to be said again of what is given out anew."""
+    ids = select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)
+    standing = col(ReceiptLine.withdrawn_us).is_(None)
+    session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), standing).values(withdrawn_us=at_us))
 
 
 def tell(path: Path, recipients: Sequence[str]) -> str:

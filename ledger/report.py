@@ -102,6 +102,8 @@ class Result:
         What was put in order after runs that died.
     remarks : Counter
         Things worth telling, summed over the night.
+    notes : list
+        What somebody has to do now.
     stopped : str or None
         Why the run ended before its goal.
     command : str
@@ -123,6 +125,7 @@ class Result:
     failed: list[tuple[str, str]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     stopped: str | None = None
     command: str = ""
     is_short: bool = False
@@ -156,6 +159,7 @@ class Result:
             "failed": [{"file": name, "error": error} for name, error in self.failed],
             "settled": self.settled,
             "remarks": dict(sorted(self.remarks.items())),
+            "notes": self.notes,
             "stopped": self.stopped,
             "states": dict(self.states),
         }

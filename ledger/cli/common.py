@@ -279,6 +279,8 @@ def show_result(result: Result, *, as_json: bool) -> None:
         typer.echo(printable(f"  settled      {text}"))
     for line in _remarks(result):
         typer.echo(printable(f"  remark       {line}"))
+    for text in result.notes:
+        typer.echo(printable(f"  to do        {text}"))
     for name, error in result.failed:
         typer.echo(printable(f"  FAILED       {name}: {error}"))
     if result.states:

@@ -17,8 +17,9 @@ def receipt(
 ) -> None:
     """Compare what the archive says that it has with what was sent; what agrees is confirmed, on record.
 
-    Lines of frame ID (or file name), size in bytes and, if the archive says, SHA-256, separated by | , ; or tabs. Exit
-    1 if a frame is unknown, differs, or was mailed and is not confirmed.
+    Its last word on a product counts, until the product is withdrawn. Lines of frame ID (or file name), size in bytes
+    and, if the archive says, SHA-256, separated by | , ; or tabs. Exit 1 if a frame is unknown, withdrawn, differs, or
+    was mailed and is not confirmed.
     """
     from ledger.receipt import receive
 
@@ -31,8 +32,12 @@ def receipt(
         typer.echo(f"confirmed: {counted(len(found.confirmed), 'product')}")
         for frame_id in found.unknown:
             typer.echo(f"  unknown      {frame_id}: no product was sent under this frame ID")
+        for frame_id in found.withdrawn:
+            typer.echo(f"  withdrawn    {frame_id}: it was sent, withdrawn, and not sent again; tell the archive")
         for frame_id, what in found.differing:
             typer.echo(printable(f"  DIFFERING    {frame_id}: {what}"))
         for frame_id in found.missing:
-            typer.echo(f"  missing      {frame_id}: mailed, and not confirmed yet")
+            typer.echo(f"  missing      {frame_id}: mailed, and not confirmed")
+        if found.uncompared:
+            typer.echo(printable(f"  not compared {found.uncompared}"))
     raise typer.Exit(0 if found.succeeded else 1)
