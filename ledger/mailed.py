@@ -65,7 +65,7 @@ def refuse_mailed(store: Store, night: Night) -> None:
         last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
         raise BadInput(
             f"night {night.date}: its manifest was mailed on {show_us(last.begun_us)} UT to"
-            f" {_named(last.recipients)}; --withdraw takes it back all the same, and writes a manifest of what they"
+            f" {named(taken_for(last))}; --withdraw takes it back all the same, and writes a manifest of what they"
             " have to forget"
         )
 
@@ -98,7 +98,7 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
         durable.write_file(path, encode(tuple(lines.values())), folder / f"{TEMPORARY_PREFIX}{path.name}")
     except OSError as exc:
         raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
-    recipients = tuple(dict.fromkeys(address for mail, _ in found for address in mail.recipients))
+    recipients = tuple(dict.fromkeys(address for mail, _ in found for address in taken_for(mail)))
     detail = {"file": str(path), "recipients": list(recipients), "lines": len(lines)}
     with store.write(lease.check) as session:
         for mail_id in {int(mail.id or 0) for mail, _ in found}:
@@ -131,8 +131,14 @@ def _take_back(session: Session, night: Night, at_us: int) -> None:
 
 def tell(path: Path, recipients: Sequence[str]) -> str:
     """Return what is to be done once something that was mailed is withdrawn."""
-    return f"{path} lists what was mailed and is withdrawn: send it to {_named(recipients)}"
+    return f"{path} lists what was mailed and is withdrawn: send it to {named(recipients)}"
 
 
-def _named(recipients: Sequence[str]) -> str:
+def taken_for(mail: Mail) -> list[str]:
+    """Return the recipients that a mail was taken for."""
+    return [address for address in mail.recipients if address not in mail.refused]
+
+
+def named(recipients: Sequence[str]) -> str:
+    """Return recipients for people; there may be none."""
     return ", ".join(recipients) or "whoever was sent the file"
