@@ -23,6 +23,7 @@ from ledger.database import file_system_of
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
 from ledger.machine import Machine
+from ledger.mailed import doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
@@ -243,6 +244,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     for path in left.files:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
     yield from _put_aside(machine, night, subject)
+    yield from _mails(machine, night, subject)
 
 
 def _hold(store: Store, night: Night) -> Hold:
@@ -274,3 +276,16 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
     if waiting:
         what = f"{counted(waiting, 'product')} failed and will be tried again"
         yield Finding(subject, "note", what, f"`ledger quarantine list --date {night.date}` says when and why")
+
+
+def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of mails that somebody perhaps did not get."""
+    with machine.store.read() as session:
+        mails = in_doubt(session, night)
+    for mail in mails:
+        remedy = f"`ledger manifest {' '.join(f'--date {date}' for date in mail.dates)} --send --again`"
+        if mail.sent_us is None:
+            remedy = f"ask them; if it did not come, {remedy}; their receipt ends the doubt too"
+        else:
+            remedy = f"correct mail.recipients, then {remedy}"
+        yield Finding(subject, "problem", doubt(mail), remedy)

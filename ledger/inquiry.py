@@ -165,14 +165,15 @@ def _status(
         lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
-        has = mailed.confirmed().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
-        of_night = has.where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
-        confirmed = int(session.execute(of_night.with_only_columns(func.count())).scalar() or 0)
+        has = mailed.confirmed(row.id).with_only_columns(func.count())
+        confirmed = int(session.execute(has).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, going_on)
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None
     late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
     command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
+    if is_done and row is not None and mailed.in_doubt(session, row):
+        is_done, command = False, f"doctor --date {date}"
     where = ""
     if not is_held and _is_elsewhere(config, flow, stands):
         where = f" (on {config.transfer.source if config.fetches else config.host_name(flow.name)})"

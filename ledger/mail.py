@@ -29,6 +29,22 @@ class NotSent(NotReady):
     """The mail was not taken, for sure."""
 
 
+class PartlySent(NotReady):
+    """The mail was taken, and not for all of its recipients.
+
+    Parameters
+    ----------
+    message : str
+        With what to do.
+    refused : sequence of str
+        For whom it was not.
+    """
+
+    def __init__(self, message: str, refused: Sequence[str]) -> None:
+        super().__init__(message)
+        self.refused = tuple(refused)
+
+
 class Unknown(NotReady):
     """Nobody knows whether the mail was taken: the connection broke at the end."""
 
@@ -82,6 +98,8 @@ def send(config: Config, message: EmailMessage, name: str) -> Path | None:
     ------
     NotSent
         If it was not taken, for sure.
+    PartlySent
+        If it was, and not for all recipients.
     Unknown
         If the connection broke before the server said what became of it.
     """
@@ -100,7 +118,7 @@ def send_text(config: Config, recipients: Sequence[str], subject: str, text: str
 
     Raises
     ------
-    NotSent, Unknown
+    NotSent, PartlySent, Unknown
         As `send`.
     """
     message = EmailMessage()
@@ -148,9 +166,10 @@ def _by_smtp(mail: MailConfig, message: EmailMessage) -> None:
                 " `ledger manifest --send --again`"
             ) from exc
     if refused:
-        raise Unknown(
+        raise PartlySent(
             f"mail server {where} took the mail, and not for {', '.join(sorted(refused))}; correct mail.recipients,"
-            " then `ledger manifest --send --again`"
+            " then `ledger manifest --send --again` (all get it then)",
+            sorted(refused),
         )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import String, cast, exists, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -40,9 +40,16 @@ def said() -> Any:
     return select(ReceiptLine).where(col(ReceiptLine.withdrawn_us).is_(None), ~is_said_anew)
 
 
-def confirmed() -> Any:
-    """Return the query of frame IDs of products that the archive has, by its last word, as they are on record."""
-    return said().where(col(ReceiptLine.difference).is_(None)).with_only_columns(col(ReceiptLine.frame_id))
+def confirmed(*nights: int | None) -> Any:
+    """Return the query of frame IDs of products that the archive has, by its last word, as they are on record.
+
+    Of all nights, or (by their numbers) of some.
+    """
+    query = said().where(col(ReceiptLine.difference).is_(None)).with_only_columns(col(ReceiptLine.frame_id))
+    if not nights:
+        return query
+    of_nights = query.join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
+    return of_nights.where(col(FrameId.night_id).in_(nights), col(FrameId.status) == "live")
 
 
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
@@ -51,6 +58,36 @@ def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
     of_night = query.where(col(FrameId.night_id) == night.id).order_by(col(MailLine.frame_id), col(Mail.id))
     with store.read() as session:
         return [(found, line) for found, line in session.execute(of_night)]
+
+
+def in_doubt(session: Session, night: Night) -> list[Mail]:
+    """Return the mails of a night that perhaps, or in part, were not sent, and were not sent again since.
+
+    What the archive has confirmed since has arrived, whatever became of the mail.
+    """
+    is_doubtful = col(Mail.error).is_(None) & (col(Mail.sent_us).is_(None) | (cast(col(Mail.refused), String) != "[]"))
+    if session.execute(select(col(Mail.id)).where(is_doubtful).limit(1)).first() is None:
+        return []
+    later = aliased(MailLine)
+    is_sent_again = exists().where(
+        col(later.frame_id) == col(MailLine.frame_id),
+        col(later.mail_id) > col(MailLine.mail_id),
+        col(later.mail_id).in_(select(col(Mail.id)).where(col(Mail.error).is_(None))),
+    )
+    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
+    of_night = query.where(is_doubtful, col(FrameId.night_id) == night.id, ~is_sent_again).order_by(col(Mail.id))
+    has = set(session.execute(confirmed(night.id)).scalars())
+    return list(
+        {mail.id: mail for mail, line in session.execute(of_night) if mail.refused or line.frame_id not in has}.values()
+    )
+
+
+def doubt(mail: Mail) -> str:
+    """Return what is not known of a mail, or who did not get it."""
+    when = f"the mail of {show_us(mail.begun_us)} UT with {mail.name}"
+    if mail.sent_us is None:
+        return f"{when} was begun, and nobody knows whether it was sent to {named(mail.recipients)}"
+    return f"{when} was refused for {named(mail.refused)}"
 
 
 def refuse_mailed(store: Store, night: Night) -> None:

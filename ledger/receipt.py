@@ -327,5 +327,4 @@ def _missing(session: Session, night_ids: set[int]) -> list[str]:
         .join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
     )
     ids = set(session.execute(mailed.where(col(FrameId.night_id).in_(night_ids))).scalars())
-    has = confirmed().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
-    return sorted(ids - set(session.execute(has.where(col(FrameId.night_id).in_(night_ids))).scalars()))
+    return sorted(ids - set(session.execute(confirmed(*night_ids)).scalars()))
