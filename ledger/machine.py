@@ -13,7 +13,7 @@ from sqlmodel import Session
 from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.config import Config, load_stages
-from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady
+from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
@@ -470,6 +470,7 @@ class Machine:
             self._move(steps, segment, works, now_us)
         except NotReady as exc:
             steps.result.is_waiting = isinstance(exc, NotNow)
+            steps.result.is_hindered = isinstance(exc, Unreachable)
             return str(exc)
         return None
 

@@ -5,6 +5,7 @@ A password comes from the environment (``LEDGER_SMTP_PASSWORD``) or from ``~/.ne
 
 import netrc
 import os
+import signal
 import smtplib
 import socket
 import ssl
@@ -209,14 +210,36 @@ def _password(server: str, user: str) -> str:
 def _by_sendmail(mail: MailConfig, message: EmailMessage, recipients: Sequence[str]) -> None:
     command = [str(mail.sendmail), "-i", "-f", str(mail.sender), "--", *recipients]
     try:
-        done = subprocess.run(command, input=message.as_bytes(), capture_output=True, check=False, timeout=TIMEOUT_S)
+        status, stderr = piped(command, message.as_bytes(), TIMEOUT_S)
     except subprocess.TimeoutExpired as exc:
         raise Unknown(f"{mail.sendmail} did not end in {TIMEOUT_S} s; nobody knows whether it was sent") from exc
     except OSError as exc:
         raise NotSent(f"{mail.sendmail}: {exc.strerror}; not sent; set mail.sendmail") from exc
-    if done.returncode:
-        said = done.stderr.decode(errors="backslashreplace").strip() or "nothing was said"
-        raise NotSent(f"{mail.sendmail} ended with {done.returncode} ({said}); not sent")
+    if status:
+        said = stderr.decode(errors="backslashreplace").strip() or "nothing was said"
+        raise NotSent(f"{mail.sendmail} ended with {status} ({said}); not sent")
+
+
+def piped(command: Sequence[str], content: bytes, timeout_s: float) -> tuple[int, bytes]:
+    """Give a program something to read; return its exit status, and what it said on standard error.
+
+    Raises
+    ------
+    OSError
+        If it cannot be run.
+    subprocess.TimeoutExpired
+        If it does not end in time; it was killed then, and what it had started too.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            _, stderr = process.communicate(content, timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, stderr
 
 
 def _as_file(mail: MailConfig, message: EmailMessage, name: str) -> Path:

@@ -1,6 +1,7 @@
 """What a run says while it works, and what it found when it ends."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +20,14 @@ def printable(text: str) -> str:
         Perhaps with control characters, or with bytes of a path that are not UTF-8 (PEP 383).
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return names with what is told of them, one for all of which the same is told."""
+    names: dict[str, list[str]] = {}
+    for name, text in told:
+        names.setdefault(text, []).append(name)
+    return [(first + (f" and {len(more)} more" if more else ""), text) for text, (first, *more) in names.items()]
 
 
 def is_utf8(text: str) -> bool:
@@ -110,6 +119,8 @@ class Result:
         That the run was of.
     is_short : bool
         Whether it ended because there is too little room.
+    is_hindered : bool
+        Whether it ended because something is not as it should be: a host is not there, a folder cannot be read.
     is_waiting : bool
         Whether that is only because it is not the time of day.
     states : Counter
@@ -129,6 +140,7 @@ class Result:
     stopped: str | None = None
     command: str = ""
     is_short: bool = False
+    is_hindered: bool = False
     is_waiting: bool = False
     states: Counter[str] = field(default_factory=Counter)
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.errors import BadInput, LedgerError
-from ledger.report import Reporter, Result, Stop, counted, printable
+from ledger.report import Reporter, Result, Stop, alike, counted, printable
 
 if TYPE_CHECKING:
     from ledger.config import Config
     from ledger.machine import Machine
+    from ledger.notify import Trouble
     from ledger.scan import NightFolder
     from ledger.store import Store
 
@@ -121,13 +122,21 @@ def open_machine(jobs: int | None = None, *, quiet: bool = False, needs_nights: 
     with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
         yield machine
-        if config.notify.command or config.notify.recipients:
-            from ledger.notify import notify
+        from ledger.notify import troubles
 
-            try:
-                notify(store, config, machine.results)
-            except LedgerError as exc:  # the work is done
-                reporter.say(f"ledger: {exc}")
+        alert(store, config, troubles(machine.results), reporter.say)
+
+
+def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Callable[[str], None]) -> None:
+    """Tell who wants to know of trouble; `say` that nobody could be told."""
+    if not (config.notify.command or config.notify.recipients):
+        return
+    from ledger.notify import notify
+
+    try:
+        notify(store, config, found)
+    except LedgerError as exc:  # the work is done
+        say(f"ledger: {exc}")
 
 
 @contextmanager
@@ -281,7 +290,7 @@ def show_result(result: Result, *, as_json: bool) -> None:
         typer.echo(printable(f"  remark       {line}"))
     for text in result.notes:
         typer.echo(printable(f"  to do        {text}"))
-    for name, error in result.failed:
+    for name, error in alike(result.failed):
         typer.echo(printable(f"  FAILED       {name}: {error}"))
     if result.states:
         typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))

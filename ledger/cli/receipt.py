@@ -1,11 +1,12 @@
 """``ledger receipt``."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config, show_json
+from ledger.cli.common import AsJson, alert, app, open_store, read_config, show_json
 from ledger.report import counted, printable
 
 
@@ -21,11 +22,13 @@ def receipt(
     and, if the archive says, SHA-256, separated by | , ; or tabs. Exit 1 if a frame is unknown, withdrawn, differs, or
     was mailed and is not confirmed.
     """
+    from ledger.notify import contradictions
     from ledger.receipt import receive
 
     config = read_config()
     with open_store(config, changes=True) as store:
         found = receive(store, config, file)
+        alert(store, config, contradictions(file.name, found.differing), partial(typer.echo, err=True))
     if as_json:
         show_json(found.as_json())
     else:
