@@ -208,6 +208,8 @@ class Machine:
         ------
         BadInput
             If there is no such night or state, or the night's manifest was mailed and `withdraws` is false.
+        Irreversible, NotReady
+            If files that it takes were removed by `ledger prune`.
         """
         target = self.flows[folder.pipeline].resolve(to)
         night = self.store.find_night(folder.pipeline, folder.date)
@@ -239,7 +241,7 @@ class Machine:
                 f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
             )
         if pruned := [work for work in self.store.works(night) if work.is_pruned]:
-            raise BadInput(
+            raise NotReady(
                 f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`, and"
                 f" are at the destination only; `ledger recall --date {night.date}` brings them back first"
             )

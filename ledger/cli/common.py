@@ -114,17 +114,26 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
 
 
 @contextmanager
-def open_machine(jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False) -> Iterator["Machine"]:
-    """Open the ledger for work: reporter, log, and signals that stop it between two files."""
+def open_machine(
+    jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False, changes: bool = True
+) -> Iterator["Machine"]:
+    """Open the ledger for work: reporter, log, and signals that stop it between two files.
+
+    Who only looks (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
+    """
     from ledger.machine import Machine
 
     config = read_config(needs_nights=needs_nights)
-    with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
+    with (
+        open_store(config, changes=changes) as store,
+        watched(config, quiet=quiet, logs=changes) as (reporter, stop),
+    ):
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
         yield machine
-        from ledger.notify import troubles
+        if changes:
+            from ledger.notify import troubles
 
-        alert(store, config, troubles(machine.results), reporter.say)
+            alert(store, config, troubles(machine.results), reporter.say)
 
 
 def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Callable[[str], None]) -> None:
@@ -140,10 +149,10 @@ def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Cal
 
 
 @contextmanager
-def watched(config: "Config", *, quiet: bool = False) -> Iterator[tuple[Reporter, Stop]]:
+def watched(config: "Config", *, quiet: bool = False, logs: bool = True) -> Iterator[tuple[Reporter, Stop]]:
     """Open what long work needs: who is told of it, and signals that ask it to stop."""
     stop = Stop()
-    with _reporter(config, quiet=quiet) as reporter, _signals(stop):
+    with _reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
         yield reporter, stop
 
 
@@ -162,8 +171,8 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
-    log = _open_log(config.log)
+def _reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
+    log = _open_log(path)
     try:
         if sys.stderr.isatty() and not quiet:
             from ledger.cli.bars import Bars
@@ -178,10 +187,13 @@ def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
             handler.close()
 
 
-def _open_log(path: Path) -> logging.Logger:
+def _open_log(path: Path | None) -> logging.Logger:
+    """Return the log of runs; without a file it goes nowhere."""
     log = logging.getLogger("ledger.run")
     log.setLevel(logging.INFO)
     log.propagate = False
+    if path is None:
+        return log
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(

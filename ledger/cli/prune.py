@@ -23,7 +23,7 @@ def prune(
     from ledger.prune import prune as make_room
     from ledger.scan import parse_date
 
-    with open_machine(needs_nights=True) as machine:
+    with open_machine(needs_nights=True, changes=yes) as machine:
         nights = list(make_room(machine, date=parse_date(date) if date else None, removes=yes))
     if as_json:
         show_json([night.as_json() for night in nights])

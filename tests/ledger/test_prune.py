@@ -10,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from ledger import mailing
-from ledger.errors import BadInput, Irreversible
+from ledger.errors import Irreversible, NotReady
 from ledger.prune import prune
 from ledger.recall import recall
 from ledger.verify import verify
@@ -81,7 +81,7 @@ def test_products_go_and_come_back(sent):
     assert go(world).products == 0
     assert verify(world.machine(), world.night()).succeeded
     for state in ("transferred", "raw"):
-        with pytest.raises(BadInput, match="ledger recall"):
+        with pytest.raises(NotReady, match="ledger recall"):
             world.rollback(to=state)
     assert len(recall(world.machine(), world.night()).brought) == n
     assert world.tree() == before
