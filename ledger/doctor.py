@@ -168,7 +168,7 @@ def _file(path: Path, subject: str) -> Finding:
 
 def _database(store: Store, config: Config) -> Iterator[Finding]:
     with store.read() as session:
-        counts = [session.execute(select(func.count()).select_from(table)).scalar() for table in (Night, File)]
+        counts = [session.execute(select(func.count()).select_from(table)).scalar() or 0 for table in (Night, File)]
         verdict = "ok"
         if store.url.get_backend_name() == "sqlite":
             verdict = str(session.execute(text("PRAGMA quick_check")).scalar())
@@ -179,7 +179,7 @@ def _database(store: Store, config: Config) -> Iterator[Finding]:
     elif outdated := backup.why_outdated(store, config):
         yield Finding("database", "problem", outdated)
     else:
-        yield Finding("database", "ok", f"{store.shown}: {counts[0]} nights, {counts[1]} files")
+        yield Finding("database", "ok", f"{store.shown}: {counted(counts[0], 'night')}, {counted(counts[1], 'file')}")
 
 
 def _backups(store: Store, config: Config) -> Finding:
@@ -191,7 +191,7 @@ def _backups(store: Store, config: Config) -> Finding:
     if not behind:
         return Finding("backups", "ok", f"{len(found)}, up to the last entry")
     newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
-    told = f"{newest} the last {behind} entries"
+    told = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if config.backup.automatic:
         return Finding("backups", "problem", told, "run `ledger backup`, which says what keeps it from being made")
     return Finding("backups", "note", f"{told}; backup.automatic is false")

@@ -12,6 +12,7 @@ from sqlmodel import Session
 
 from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
+from ledger.clock import show_us
 from ledger.config import Config, load_stages
 from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.flow import Flow, Step, flows
@@ -124,7 +125,7 @@ class Machine:
         target = self.target(folder, to)
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
-        with self.holding(folder, "advance", arguments) as (steps, result):
+        with self.holding(folder, "catch-up" if is_patient else "advance", arguments) as (steps, result):
             self.check_copies(steps)
             settle(steps, rolls_back=False)
             if not self.config.fetches:
@@ -456,7 +457,9 @@ class Machine:
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
             left = f"{counted(len(behind), 'product')} still to be {first.before}"
-            return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
+            next_ = self._next_try(steps.folder, behind) if is_patient else None
+            next_ = next_ or "see what failed, and run the same command again"
+            return f"{left}, and {first.state} takes the whole night: {next_}"
         if held := self.held_up(flow, first, steps.folder, works):
             return held
         try:
@@ -475,6 +478,18 @@ class Machine:
             steps.result.is_hindered = isinstance(exc, Unreachable)
             return str(exc)
         return None
+
+    def _next_try(self, folder: NightFolder, works: Sequence[Work]) -> str | None:
+        """Return when products that failed are tried again; None if one of them need not wait."""
+        now_us, failures = self.store.clock(), self.config.failures
+        times_us = [w.next_retry_us for w in works if not failures.is_due(w.next_retry_us, now_us)]
+        if len(times_us) < len(works):
+            return None
+        first_us = min(time_us for time_us in times_us if time_us is not None)
+        return (
+            f"tried again from {show_us(first_us)} UT on, or at once by `ledger advance --date {folder.date}`; `ledger"
+            f" quarantine list --date {folder.date}` says why"
+        )
 
     def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
         """Return how much room products need to reach `target` by what this host does."""
