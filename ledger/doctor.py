@@ -30,6 +30,7 @@ from ledger.report import counted
 from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.store import Store
+from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.remote import Remote
 
@@ -100,8 +101,10 @@ def _software() -> Finding:
 def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
         if config.fetches:
-            yield _folder(config, f"destination of {name}", config.destination(name))
-            yield _source(config, name, pipeline.root)
+            source = _source(config, name, pipeline.root)
+            if source.verdict != "note":
+                yield _folder(config, f"destination of {name}", config.destination(name))
+            yield source
         elif name == "archive" or pipeline.root.exists():
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
@@ -151,6 +154,10 @@ def _source(config: Config, pipeline: str, root: Path) -> Finding:
     try:
         with Remote(source.host, root, source.night, key="transfer.source") as there:
             return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
+    except BadPlace as exc:
+        if pipeline != "archive":  # as here: who has no such nights needs no folder for them
+            return Finding(subject, "note", f"{source.host.name}:{root}: no such folder, so no nights")
+        return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
     except StageError as exc:
         return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")
 

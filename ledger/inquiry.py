@@ -174,9 +174,7 @@ def _status(
     command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
     if is_done and row is not None and mailed.in_doubt(session, row):
         is_done, command = False, f"doctor --date {date}"
-    where = ""
-    if not is_held and _is_elsewhere(config, flow, stands):
-        where = f" (on {config.transfer.source if config.fetches else config.host_name(flow.name)})"
+    where = "" if is_held else _where(config, flow, stands)
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -193,12 +191,14 @@ def _status(
     )
 
 
-def _is_elsewhere(config: Config, flow: Flow, stands: str) -> bool:
-    """Whether what comes next for products, or a night, in a state is the part of another host."""
+def _where(config: Config, flow: Flow, stands: str) -> str:
+    """Return on which host products, or a night, in a state go on, if it is another one."""
     if flow.sending is None or stands not in flow.states:
-        return False
+        return ""
     is_made = flow.position(stands) >= flow.position(flow.sending.before)
-    return (config.fetches and not is_made) or (config.is_fetched_from and is_made)
+    if config.fetches and not is_made:
+        return f" (on {config.transfer.source})"
+    return f" (on {config.host_name(flow.name)})" if config.is_fetched_from and is_made else ""
 
 
 def _stands(
@@ -257,7 +257,7 @@ def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[Nig
 def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
     """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
     if config.fetches:
-        return any(not _is_elsewhere(config, flow, state) for state in night.states)
+        return any(not _where(config, flow, state) for state in night.states)
     return (config.pipelines[night.pipeline].root / night.date).is_dir()
 
 
@@ -567,7 +567,7 @@ class Explanation:
     facts: dict[str, Any]
 
 
-def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanation:
+def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subject) -> Explanation:
     """Return why a file is where it is."""
     flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
     history = entries(store, subject)
@@ -603,6 +603,8 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
     }
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
+    if not row.quarantine_reason:
+        command += _where(config, flow, row.state)
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"

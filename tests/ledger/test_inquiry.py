@@ -24,7 +24,7 @@ def find(world: World, name: str) -> inquiry.Subject:
 
 def explain(world: World, name: str) -> inquiry.Explanation:
     machine = world.machine()
-    return inquiry.explain(machine.store, machine.flows, inquiry.find(machine.store, name))
+    return inquiry.explain(machine.store, world.config, machine.flows, inquiry.find(machine.store, name))
 
 
 def status(world: World, date: str = DATE) -> inquiry.NightStatus:
