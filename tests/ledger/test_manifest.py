@@ -215,12 +215,14 @@ def test_what_was_refused_for_one_was_sent_to_the_others(listed, monkeypatch):
     assert doubts(listed) == []
 
 
-def test_a_receipt_ends_the_doubt(listed, monkeypatch):
+def test_a_receipt_ends_the_doubt(world, monkeypatch):
+    listed = prepare(world)
     monkeypatch.setenv("LEDGER_SMTP_PASSWORD", PASSWORD)
     with running_smtpd(listed.folder / "mails/taken", behaviour="hangs up") as port:
         by_smtp(listed, port, user=USER)
         with pytest.raises(Unknown):
             send(listed)
+    assert len(doubts(listed)) == 1
     path = listed.folder / "receipt.csv"
     rows = listed.query("SELECT frame_id, size_bytes FROM mail_line")
     path.write_text("".join(f"{frame_id},{size}\n" for frame_id, size in rows))
