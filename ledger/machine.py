@@ -135,7 +135,8 @@ class Machine:
                     self._pair(steps)
             slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
             for segment in self.segments(flow, target):
-                if result.stopped is None and slowest < flow.position(segment[-1].state):
+                goal = target if segment[0] is flow.steps[1] else segment[-1].state  # the first looks for all of them
+                if result.stopped is None and slowest < flow.position(goal):
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
