@@ -120,13 +120,15 @@ class Transfer(_Block):
             raise ValueError('expected two times of day, UT, in quotes, such as "18:00-06:00"')
         return value
 
-    def is_open(self, now_us: int) -> bool:
-        """Whether products may be sent at a time (UNIX, microseconds)."""
+    def why_closed(self, now_us: int) -> str | None:
+        """Return why products may not be sent at a time (UNIX, microseconds), or None."""
         if self.window is None:
-            return True
+            return None
         begin, _, end = self.window.partition("-")
         now = datetime.fromtimestamp(now_us / 1e6, tz=UTC).strftime("%H:%M")
-        return begin <= now < end if begin < end else now >= begin or now < end
+        if begin <= now < end if begin < end else now >= begin or now < end:
+            return None
+        return f"products are sent from {self.window} UT (transfer.window), it is {now}; `ledger catch-up` goes on then"
 
 
 def refuse_address(address: str) -> None:

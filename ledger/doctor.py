@@ -23,12 +23,14 @@ from ledger.database import file_system_of
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
 from ledger.machine import Machine
+from ledger.mailed import doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
 from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.store import Store
+from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.remote import Remote
 
@@ -99,8 +101,10 @@ def _software() -> Finding:
 def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
         if config.fetches:
-            yield _folder(config, f"destination of {name}", config.destination(name))
-            yield _source(config, name, pipeline.root)
+            source = _source(config, name, pipeline.root)
+            if source.verdict != "note":
+                yield _folder(config, f"destination of {name}", config.destination(name))
+            yield source
         elif name == "archive" or pipeline.root.exists():
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
@@ -150,6 +154,10 @@ def _source(config: Config, pipeline: str, root: Path) -> Finding:
     try:
         with Remote(source.host, root, source.night, key="transfer.source") as there:
             return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
+    except BadPlace as exc:
+        if pipeline != "archive":  # as here: who has no such nights needs no folder for them
+            return Finding(subject, "note", f"{source.host.name}:{root}: no such folder, so no nights")
+        return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
     except StageError as exc:
         return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")
 
@@ -167,7 +175,7 @@ def _file(path: Path, subject: str) -> Finding:
 
 def _database(store: Store, config: Config) -> Iterator[Finding]:
     with store.read() as session:
-        counts = [session.execute(select(func.count()).select_from(table)).scalar() for table in (Night, File)]
+        counts = [session.execute(select(func.count()).select_from(table)).scalar() or 0 for table in (Night, File)]
         verdict = "ok"
         if store.url.get_backend_name() == "sqlite":
             verdict = str(session.execute(text("PRAGMA quick_check")).scalar())
@@ -178,7 +186,7 @@ def _database(store: Store, config: Config) -> Iterator[Finding]:
     elif outdated := backup.why_outdated(store, config):
         yield Finding("database", "problem", outdated)
     else:
-        yield Finding("database", "ok", f"{store.shown}: {counts[0]} nights, {counts[1]} files")
+        yield Finding("database", "ok", f"{store.shown}: {counted(counts[0], 'night')}, {counted(counts[1], 'file')}")
 
 
 def _backups(store: Store, config: Config) -> Finding:
@@ -190,7 +198,7 @@ def _backups(store: Store, config: Config) -> Finding:
     if not behind:
         return Finding("backups", "ok", f"{len(found)}, up to the last entry")
     newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
-    told = f"{newest} the last {behind} entries"
+    told = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if config.backup.automatic:
         return Finding("backups", "problem", told, "run `ledger backup`, which says what keeps it from being made")
     return Finding("backups", "note", f"{told}; backup.automatic is false")
@@ -243,6 +251,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     for path in left.files:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
     yield from _put_aside(machine, night, subject)
+    yield from _mails(machine, night, subject)
 
 
 def _hold(store: Store, night: Night) -> Hold:
@@ -274,3 +283,16 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
     if waiting:
         what = f"{counted(waiting, 'product')} failed and will be tried again"
         yield Finding(subject, "note", what, f"`ledger quarantine list --date {night.date}` says when and why")
+
+
+def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of mails that somebody perhaps did not get."""
+    with machine.store.read() as session:
+        mails = in_doubt(session, night)
+    for mail in mails:
+        remedy = f"`ledger manifest {' '.join(f'--date {date}' for date in mail.dates)} --send --again`"
+        if mail.sent_us is None:
+            remedy = f"ask them; if it did not come, {remedy}; their receipt ends the doubt too"
+        else:
+            remedy = f"correct mail.recipients, then {remedy}"
+        yield Finding(subject, "problem", doubt(mail), remedy)

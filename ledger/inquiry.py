@@ -1,20 +1,21 @@
 """Answers for people: status, history, explanation. Reads only."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger import gate
+from ledger import gate, mailed
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Lineage, Night, ReceiptLine
+from ledger.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
 from ledger.scan import NightFolder, has_raws, look_at, night_of, nights_on_disk, reading, streams_ns
 from ledger.sequence import LENGTH, newest_night
 from ledger.store import Store
@@ -164,18 +165,16 @@ def _status(
         lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
-        received = select(func.count(func.distinct(ReceiptLine.frame_id))).join(
-            FrameId, and_(col(FrameId.frame_id) == col(ReceiptLine.frame_id), col(FrameId.status) == "live")
-        )
-        confirmed = int(session.execute(received.where(col(FrameId.night_id) == row.id)).scalar() or 0)
+        has = mailed.confirmed(row.id).with_only_columns(func.count())
+        confirmed = int(session.execute(has).scalar() or 0)
     stands = _stands(session, config, flow, row, folder, raws, going_on)
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None
     late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
     command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
-    where = ""
-    if not is_held and _is_elsewhere(config, flow, stands):
-        where = f" (on {config.transfer.source if config.fetches else config.host_name(flow.name)})"
+    if is_done and row is not None and mailed.in_doubt(session, row):
+        is_done, command = False, f"doctor --date {date}"
+    where = "" if is_held else _where(config, flow, stands)
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -192,12 +191,14 @@ def _status(
     )
 
 
-def _is_elsewhere(config: Config, flow: Flow, stands: str) -> bool:
-    """Whether what comes next for products, or a night, in a state is the part of another host."""
+def _where(config: Config, flow: Flow, stands: str) -> str:
+    """Return on which host products, or a night, in a state go on, if it is another one."""
     if flow.sending is None or stands not in flow.states:
-        return False
+        return ""
     is_made = flow.position(stands) >= flow.position(flow.sending.before)
-    return (config.fetches and not is_made) or (config.is_fetched_from and is_made)
+    if config.fetches and not is_made:
+        return f" (on {config.transfer.source})"
+    return f" (on {config.host_name(flow.name)})" if config.is_fetched_from and is_made else ""
 
 
 def _stands(
@@ -256,7 +257,7 @@ def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[Nig
 def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
     """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
     if config.fetches:
-        return any(not _is_elsewhere(config, flow, state) for state in night.states)
+        return any(not _where(config, flow, state) for state in night.states)
     return (config.pipelines[night.pipeline].root / night.date).is_dir()
 
 
@@ -394,10 +395,55 @@ _IS_LIVE_ID = (
 
 
 def entries(store: Store, subject: Subject) -> list[Entry]:
-    """Return everything that happened to `subject`, in order."""
+    """Return everything that happened to `subject`, in order: steps, mails, and what the archive says."""
     with store.read() as session:
         query = select(Entry).where(col(Entry.identity) == subject.identity, col(Entry.night_id) == subject.night.id)
-        return list(session.execute(query.order_by(col(Entry.id))).scalars())
+        own = session.execute(query.order_by(col(Entry.id))).scalars().all()
+        given_out = sorted((*_mails(session, subject), *_receipts(session, subject)), key=lambda entry: entry.at_us)
+    return list(merge(own, given_out, key=lambda entry: entry.at_us))
+
+
+def _mails(session: Session, subject: Subject) -> Iterator[Entry]:
+    """Yield that a product was mailed, and that this was withdrawn, as entries that are on record for its night."""
+    query = (
+        select(Mail, MailLine)
+        .join(MailLine, col(MailLine.mail_id) == col(Mail.id))
+        .where(col(MailLine.frame_id) == subject.frame_id, col(MailLine.identity) == subject.identity)
+    )
+    for mail, line in session.execute(query.order_by(col(Mail.id))):
+        to = mailed.named(mailed.taken_for(mail))
+        what = {"name": mail.name, "to": to, "message_id": mail.message_id}
+        if mail.refused:
+            what["refused"] = mailed.named(mail.refused)
+        if mail.error is not None:
+            yield _as_entry(subject, mail.begun_us, "not mailed", {**what, "error": mail.error})
+            continue
+        event = "mailed" if mail.sent_us is not None else "perhaps mailed"
+        yield _as_entry(subject, mail.sent_us or mail.begun_us, event, what)
+        if line.withdrawn_us is not None:
+            yield _as_entry(subject, line.withdrawn_us, "unmailed", {"name": mail.name, "to": to})
+
+
+def _receipts(session: Session, subject: Subject) -> Iterator[Entry]:
+    """Yield what the archive said of a product, as entries that are on record for its receipts."""
+    query = (
+        select(Receipt, ReceiptLine)
+        .join(ReceiptLine, col(ReceiptLine.receipt_id) == col(Receipt.id))
+        .where(col(ReceiptLine.frame_id) == subject.frame_id, col(ReceiptLine.identity) == subject.identity)
+    )
+    for receipt, line in session.execute(query.order_by(col(Receipt.id))):
+        if line.difference is None:
+            yield _as_entry(subject, receipt.read_us, "confirmed", {"receipt": receipt.name})
+        else:
+            what = {"receipt": receipt.name, "difference": line.difference}
+            yield _as_entry(subject, receipt.read_us, "contradicted", what)
+        if line.withdrawn_us is not None:
+            yield _as_entry(subject, line.withdrawn_us, "unconfirmed", {"receipt": receipt.name})
+
+
+def _as_entry(subject: Subject, at_us: int, event: str, detail: dict[str, Any]) -> Entry:
+    night_id, name = subject.night.id, str(subject.frame_id)
+    return Entry(at_us=at_us, night_id=night_id, identity=subject.identity, name=name, event=event, detail=detail)
 
 
 def lineage(store: Store, subject: Subject) -> list[Relation]:
@@ -427,6 +473,22 @@ def lineage(store: Store, subject: Subject) -> list[Relation]:
 
 def _shown(file: File, frame_id: str | None) -> str:
     return f"{frame_id} ({file.name})" if frame_id else f"{file.folder}/{file.name}"
+
+
+def _given_out(history: Sequence[Entry]) -> dict[str, str]:
+    """Return whether a product was mailed, and what the archive said of it, since it was last taken back."""
+    facts: dict[str, str] = {}
+    for entry in history:
+        if entry.event in ("unmailed", "unconfirmed"):
+            facts.clear()
+        elif entry.event in ("mailed", "perhaps mailed"):
+            facts[entry.event] = f"{show_us(entry.at_us)} to {entry.detail['to']}"
+        elif entry.event in ("confirmed", "contradicted"):
+            facts.pop("confirmed", None)
+            facts.pop("contradicted", None)
+            said = "" if entry.event == "confirmed" else f": {entry.detail['difference']}"
+            facts[entry.event] = f"{show_us(entry.at_us)}, {entry.detail['receipt']}{said}"
+    return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,7 +567,7 @@ class Explanation:
     facts: dict[str, Any]
 
 
-def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanation:
+def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subject) -> Explanation:
     """Return why a file is where it is."""
     flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
     history = entries(store, subject)
@@ -536,10 +598,13 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         "attempts": row.attempts or None,
         "next_retry": show_us(row.next_retry_us) if row.next_retry_us else None,
         "pruned": show_us(row.pruned_us) if row.pruned_us else None,
+        **_given_out(history),
         "identity": row.identity,
     }
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
+    if not row.quarantine_reason:
+        command += _where(config, flow, row.state)
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"

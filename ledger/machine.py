@@ -12,8 +12,9 @@ from sqlmodel import Session
 
 from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
+from ledger.clock import show_us
 from ledger.config import Config, load_stages
-from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady
+from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
@@ -124,7 +125,7 @@ class Machine:
         target = self.target(folder, to)
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
-        with self.holding(folder, "advance", arguments) as (steps, result):
+        with self.holding(folder, "catch-up" if is_patient else "advance", arguments) as (steps, result):
             self.check_copies(steps)
             settle(steps, rolls_back=False)
             if not self.config.fetches:
@@ -134,7 +135,8 @@ class Machine:
                     self._pair(steps)
             slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
             for segment in self.segments(flow, target):
-                if result.stopped is None and slowest < flow.position(segment[-1].state):
+                goal = target if segment[0] is flow.steps[1] else segment[-1].state  # the first looks for all of them
+                if result.stopped is None and slowest < flow.position(goal):
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
@@ -195,8 +197,8 @@ class Machine:
             if self._unlists(folder, target):
                 if not withdraws:
                     refuse_mailed(self.store, steps.book.night)
-                elif told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
-                    result.remarks[tell(*told)] = 1
+                if told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
+                    result.notes.append(tell(*told))
             settle(steps, rolls_back=True)
             self._revert(steps, target)
         return result
@@ -208,6 +210,8 @@ class Machine:
         ------
         BadInput
             If there is no such night or state, or the night's manifest was mailed and `withdraws` is false.
+        Irreversible, NotReady
+            If files that it takes were removed by `ledger prune`.
         """
         target = self.flows[folder.pipeline].resolve(to)
         night = self.store.find_night(folder.pipeline, folder.date)
@@ -239,7 +243,7 @@ class Machine:
                 f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
             )
         if pruned := [work for work in self.store.works(night) if work.is_pruned]:
-            raise BadInput(
+            raise NotReady(
                 f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`, and"
                 f" are at the destination only; `ledger recall --date {night.date}` brings them back first"
             )
@@ -454,7 +458,9 @@ class Machine:
         behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
         if behind and first.is_barrier:
             left = f"{counted(len(behind), 'product')} still to be {first.before}"
-            return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
+            next_ = self._next_try(steps.folder, behind) if is_patient else None
+            next_ = next_ or "see what failed, and run the same command again"
+            return f"{left}, and {first.state} takes the whole night: {next_}"
         if held := self.held_up(flow, first, steps.folder, works):
             return held
         try:
@@ -470,8 +476,21 @@ class Machine:
             self._move(steps, segment, works, now_us)
         except NotReady as exc:
             steps.result.is_waiting = isinstance(exc, NotNow)
+            steps.result.is_hindered = isinstance(exc, Unreachable)
             return str(exc)
         return None
+
+    def _next_try(self, folder: NightFolder, works: Sequence[Work]) -> str | None:
+        """Return when products that failed are tried again; None if one of them need not wait."""
+        now_us, failures = self.store.clock(), self.config.failures
+        times_us = [w.next_retry_us for w in works if not failures.is_due(w.next_retry_us, now_us)]
+        if len(times_us) < len(works):
+            return None
+        first_us = min(time_us for time_us in times_us if time_us is not None)
+        return (
+            f"tried again from {show_us(first_us)} UT on, or at once by `ledger advance --date {folder.date}`; `ledger"
+            f" quarantine list --date {folder.date}` says why"
+        )
 
     def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
         """Return how much room products need to reach `target` by what this host does."""

@@ -271,6 +271,9 @@ class Mail(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     begun_us: int = Field(sa_type=BigInteger)
     sent_us: int | None = Field(default=None, sa_type=BigInteger)  # the transport took it
+    refused: list[str] = Field(  # recipients that the transport did not take it for
+        default_factory=list, sa_type=JSON, sa_column_kwargs={"server_default": text("'[]'")}
+    )
     error: str | None = None  # it was not sent, for sure; with neither, nobody knows
     message_id: str = Field(unique=True)
     transport: str  # smtp, sendmail or eml
@@ -295,23 +298,25 @@ class MailLine(SQLModel, table=True):
 
 
 class Receipt(SQLModel, table=True):
-    """A list of what the archive confirms to have."""
+    """A list of what the archive says that it has; each reading of it, as the same list may come again."""
 
     id: int | None = Field(default=None, primary_key=True)
     read_us: int = Field(sa_type=BigInteger)
     name: str  # of the file
-    sha256: str = Field(unique=True)  # of the file: it is read once
+    sha256: str = Field(index=True)  # of the file
 
 
 class ReceiptLine(SQLModel, table=True):
-    """A product that the archive confirms to have, as it is on record here."""
+    """What the archive says of a product; the newest line that is not withdrawn counts."""
 
     __tablename__ = "receipt_line"
     receipt_id: int = Field(primary_key=True, foreign_key="receipt.id")
     frame_id: str = Field(primary_key=True, index=True)
-    identity: str
-    size_bytes: int = Field(sa_type=BigInteger)
+    identity: str = Field(index=True)
+    size_bytes: int = Field(sa_type=BigInteger)  # as it is on record here
     sha256: str | None = None  # as the archive has it, if it says
+    difference: str | None = None  # what the archive has otherwise than on record; none: it is confirmed
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # the night was taken back since
 
 
 class Lease(SQLModel, table=True):

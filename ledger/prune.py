@@ -19,8 +19,8 @@ from ledger.book import Removal
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.flow import Flow, Step
 from ledger.machine import Machine
-from ledger.mailed import standing
-from ledger.models import File, Lineage, Manifest, ManifestLine, Night, ReceiptLine
+from ledger.mailed import confirmed, standing
+from ledger.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading, streams_ns
 from ledger.steps import Steps
@@ -227,14 +227,14 @@ def _why_not_sent(row: File, flow: Flow, n_copies: int, wanted: int) -> str | No
 def _named_here(machine: Machine, night: Night) -> set[str]:
     """Return the paths that a manifest gave out, and the archive has not confirmed to have."""
     with machine.store.read() as session:
-        confirmed = set(session.execute(select(col(ReceiptLine.frame_id))).scalars())
+        has = set(session.execute(confirmed()).scalars())
         lines = session.execute(
             select(col(ManifestLine.frame_id), col(ManifestLine.path))
             .join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
             .where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
         ).all()
         mailed = [(line.frame_id, line.path) for _, line in session.execute(standing())]
-    return {path for frame_id, path in (*lines, *mailed) if frame_id not in confirmed}
+    return {path for frame_id, path in (*lines, *mailed) if frame_id not in has}
 
 
 # what goes

@@ -1,6 +1,7 @@
 """What a run says while it works, and what it found when it ends."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +20,14 @@ def printable(text: str) -> str:
         Perhaps with control characters, or with bytes of a path that are not UTF-8 (PEP 383).
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
+
+
+def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return names with what is told of them, one for all of which the same is told."""
+    names: dict[str, list[str]] = {}
+    for name, text in told:
+        names.setdefault(text, []).append(name)
+    return [(first + (f" and {len(more)} more" if more else ""), text) for text, (first, *more) in names.items()]
 
 
 def is_utf8(text: str) -> bool:
@@ -102,12 +111,16 @@ class Result:
         What was put in order after runs that died.
     remarks : Counter
         Things worth telling, summed over the night.
+    notes : list
+        What somebody has to do now.
     stopped : str or None
         Why the run ended before its goal.
     command : str
         That the run was of.
     is_short : bool
         Whether it ended because there is too little room.
+    is_hindered : bool
+        Whether it ended because something is not as it should be: a host is not there, a folder cannot be read.
     is_waiting : bool
         Whether that is only because it is not the time of day.
     states : Counter
@@ -123,9 +136,11 @@ class Result:
     failed: list[tuple[str, str]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     stopped: str | None = None
     command: str = ""
     is_short: bool = False
+    is_hindered: bool = False
     is_waiting: bool = False
     states: Counter[str] = field(default_factory=Counter)
 
@@ -156,6 +171,7 @@ class Result:
             "failed": [{"file": name, "error": error} for name, error in self.failed],
             "settled": self.settled,
             "remarks": dict(sorted(self.remarks.items())),
+            "notes": self.notes,
             "stopped": self.stopped,
             "states": dict(self.states),
         }

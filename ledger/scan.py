@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from ledger.clock import show_us
 from ledger.config import Config
-from ledger.errors import BadInput, NotReady
+from ledger.errors import BadInput, Unreachable
 from ledger.models import File
 from ledger.report import printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
@@ -294,13 +294,13 @@ def reading(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    NotReady
+    Unreachable
         Naming the folder or file.
     """
     try:
         yield
     except OSError as exc:
-        raise NotReady(
+        raise Unreachable(
             f"{str(path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the ledger may list the"
             " folder and read its files; correct owner, mode or mount, and run the same command again"
         ) from exc

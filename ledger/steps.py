@@ -17,7 +17,6 @@ from typing import TypeVar
 
 from ledger import durable
 from ledger.book import Book, Failure, Move
-from ledger.clock import show_us
 from ledger.config import Config, LoadedStage
 from ledger.engine import Timed, timed
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
@@ -316,12 +315,8 @@ class Steps:
 
     def _keep_window(self) -> None:
         """Refuse to send products at another time of day than they may be sent at."""
-        now_us = self.book.store.clock()
-        if not self.config.transfer.is_open(now_us):
-            raise NotNow(
-                f"products are sent from {self.config.transfer.window} UT (transfer.window), and it is"
-                f" {show_us(now_us)[11:16]}; `ledger catch-up` goes on then"
-            )
+        if closed := self.config.transfer.why_closed(self.book.store.clock()):
+            raise NotNow(closed)
 
     def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str]) -> None:
         verb, was_torn = step.verb(direction), self.is_torn

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.errors import BadInput, LedgerError
-from ledger.report import Reporter, Result, Stop, counted, printable
+from ledger.report import Reporter, Result, Stop, alike, counted, printable
 
 if TYPE_CHECKING:
     from ledger.config import Config
     from ledger.machine import Machine
+    from ledger.notify import Trouble
     from ledger.scan import NightFolder
     from ledger.store import Store
 
@@ -113,28 +114,45 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
 
 
 @contextmanager
-def open_machine(jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False) -> Iterator["Machine"]:
-    """Open the ledger for work: reporter, log, and signals that stop it between two files."""
+def open_machine(
+    jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False, changes: bool = True
+) -> Iterator["Machine"]:
+    """Open the ledger for work: reporter, log, and signals that stop it between two files.
+
+    Who only looks (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
+    """
     from ledger.machine import Machine
 
     config = read_config(needs_nights=needs_nights)
-    with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
+    with (
+        open_store(config, changes=changes) as store,
+        watched(config, quiet=quiet, logs=changes) as (reporter, stop),
+    ):
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
         yield machine
-        if config.notify.command or config.notify.recipients:
-            from ledger.notify import notify
+        if changes:
+            from ledger.notify import troubles
 
-            try:
-                notify(store, config, machine.results)
-            except LedgerError as exc:  # the work is done
-                reporter.say(f"ledger: {exc}")
+            alert(store, config, troubles(machine.results), reporter.say)
+
+
+def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Callable[[str], None]) -> None:
+    """Tell who wants to know of trouble; `say` that nobody could be told."""
+    if not (config.notify.command or config.notify.recipients):
+        return
+    from ledger.notify import notify
+
+    try:
+        notify(store, config, found)
+    except LedgerError as exc:  # the work is done
+        say(f"ledger: {exc}")
 
 
 @contextmanager
-def watched(config: "Config", *, quiet: bool = False) -> Iterator[tuple[Reporter, Stop]]:
+def watched(config: "Config", *, quiet: bool = False, logs: bool = True) -> Iterator[tuple[Reporter, Stop]]:
     """Open what long work needs: who is told of it, and signals that ask it to stop."""
     stop = Stop()
-    with _reporter(config, quiet=quiet) as reporter, _signals(stop):
+    with _reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
         yield reporter, stop
 
 
@@ -153,8 +171,8 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
-    log = _open_log(config.log)
+def _reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
+    log = _open_log(path)
     try:
         if sys.stderr.isatty() and not quiet:
             from ledger.cli.bars import Bars
@@ -169,10 +187,13 @@ def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
             handler.close()
 
 
-def _open_log(path: Path) -> logging.Logger:
+def _open_log(path: Path | None) -> logging.Logger:
+    """Return the log of runs; without a file it goes nowhere."""
     log = logging.getLogger("ledger.run")
     log.setLevel(logging.INFO)
     log.propagate = False
+    if path is None:
+        return log
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(
@@ -279,7 +300,9 @@ def show_result(result: Result, *, as_json: bool) -> None:
         typer.echo(printable(f"  settled      {text}"))
     for line in _remarks(result):
         typer.echo(printable(f"  remark       {line}"))
-    for name, error in result.failed:
+    for text in result.notes:
+        typer.echo(printable(f"  to do        {text}"))
+    for name, error in alike(result.failed):
         typer.echo(printable(f"  FAILED       {name}: {error}"))
     if result.states:
         typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))

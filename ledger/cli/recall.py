@@ -3,7 +3,7 @@
 import typer
 
 from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
-from ledger.report import counted, printable
+from ledger.report import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger recall --date 20260102")
@@ -26,6 +26,6 @@ def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False)
         typer.echo(f"night {found.date} ({found.pipeline}): {whole} whole, {len(found.brought)} brought back")
         for name in found.brought:
             typer.echo(printable(f"  brought back {name}"))
-        for name, reason in found.failed:
+        for name, reason in alike(found.failed):
             typer.echo(printable(f"  FAILED       {name}: {reason}"))
     raise typer.Exit(1 if found.failed else 0)

@@ -284,10 +284,23 @@ CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line FOR EACH ROW EX
 CREATE TRIGGER guard_mail_line_truncate BEFORE TRUNCATE ON mail_line EXECUTE FUNCTION guard_append_only()
 -- end
 
--- What the archive confirmed stays on record.
+-- What the archive said stays on record; that it was withdrawn is said once.
 CREATE TRIGGER guard_receipt BEFORE UPDATE OR DELETE ON receipt FOR EACH ROW EXECUTE FUNCTION guard_append_only()
 -- end
-CREATE TRIGGER guard_receipt_line BEFORE UPDATE OR DELETE ON receipt_line
+CREATE FUNCTION guard_receipt_line_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+BEGIN
+    IF NEW.receipt_id <> OLD.receipt_id OR NEW.frame_id <> OLD.frame_id OR NEW.identity <> OLD.identity
+       OR NEW.size_bytes <> OLD.size_bytes OR NEW.sha256 IS DISTINCT FROM OLD.sha256
+       OR NEW.difference IS DISTINCT FROM OLD.difference OR OLD.withdrawn_us IS NOT NULL THEN
+        RAISE EXCEPTION 'guard: a receipt on record does not change';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_receipt_line_update BEFORE UPDATE ON receipt_line
+FOR EACH ROW EXECUTE FUNCTION guard_receipt_line_update()
+-- end
+CREATE TRIGGER guard_receipt_line_delete BEFORE DELETE ON receipt_line
 FOR EACH ROW EXECUTE FUNCTION guard_append_only()
 -- end
 CREATE TRIGGER guard_receipt_line_truncate BEFORE TRUNCATE ON receipt_line EXECUTE FUNCTION guard_append_only()

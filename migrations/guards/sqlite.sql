@@ -205,7 +205,7 @@ CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line
 BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
 -- end
 
--- What the archive confirmed stays on record.
+-- What the archive said stays on record; that it was withdrawn is said once.
 CREATE TRIGGER guard_receipt_update BEFORE UPDATE ON receipt
 BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
 -- end
@@ -213,6 +213,9 @@ CREATE TRIGGER guard_receipt_delete BEFORE DELETE ON receipt
 BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
 -- end
 CREATE TRIGGER guard_receipt_line_update BEFORE UPDATE ON receipt_line
+WHEN NEW.receipt_id <> OLD.receipt_id OR NEW.frame_id <> OLD.frame_id OR NEW.identity <> OLD.identity
+  OR NEW.size_bytes <> OLD.size_bytes OR NEW.sha256 IS NOT OLD.sha256 OR NEW.difference IS NOT OLD.difference
+  OR OLD.withdrawn_us IS NOT NULL
 BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
 -- end
 CREATE TRIGGER guard_receipt_line_delete BEFORE DELETE ON receipt_line

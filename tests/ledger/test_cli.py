@@ -32,6 +32,7 @@ RESULT = {
     "salvaged",
     "failed",
     "settled",
+    "notes",
     "remarks",
     "stopped",
     "states",

@@ -152,6 +152,9 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     (night,) = status(pair.here.store(), pair.here.config, pair.here.machine().flows)
     assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
     assert list(catch_up(pair.here.machine())) == []
+    host = pair.here.config.host_name("archive")
+    assert f"ledger advance --date {DATE} (on {host})" in pair.here.run("explain", "VMPA00000001").stdout
+    assert f"ledger advance --date {DATE}\n" in pair.there.run("explain", "VMPA00000001").stdout
     planned = pair.there.run("advance", "--date", DATE, "--dry-run")
     assert "transfer" in planned.stdout
     assert "synced" not in planned.stdout
@@ -165,6 +168,12 @@ def test_the_doctor_looks_at_the_source(pair):
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "ok"
     assert "archive.root" not in said
+    assert said["source of engineering"].verdict == "ok"
+    (pair.here.folder / "engineering").rmdir()
+    (pair.here.destination.parent / "engineering").rmdir()
+    said = {finding.subject: finding for finding in examine(pair.there.config)}
+    assert said["source of engineering"].verdict == "note"
+    assert "destination of engineering" not in said
     pair.there.data["transfer"]["ssh"]["port"] = 1
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "problem"
