@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -389,17 +389,29 @@ class Book:
         if lines:
             session.execute(insert(ManifestLine), lines)
 
-    def verified(self, proofs: Sequence[Evidence], failures: Sequence[Failure], detail: Mapping[str, Any]) -> None:
+    def verified(
+        self,
+        proofs: Sequence[Evidence],
+        failures: Sequence[Failure],
+        detail: Mapping[str, Any],
+        mended: Sequence[tuple[Work, str, str]] = (),
+    ) -> None:
         """Record copies that were proven again, and those that were not; their products stay in their states.
+
+        What is wrong with a copy refutes every proof of it, and stays until there is a new one: no step goes forward
+        on it, and nothing else ends it.
 
         Parameters
         ----------
         proofs : sequence of Evidence
             Fresh ones.
         failures : sequence of Failure
-            What is wrong with the copies of other products; kept in their rows until they are proven again.
+            What is wrong with the copies of other products.
         detail : mapping
             Of the night, for the entry.
+        mended : sequence of tuple
+            Products whose copies were not right and are proven now: how that came (``repaired`` or ``proven``), and
+            what had been wrong.
         """
         at_us = self.store.clock()
         with self.store.write(self.lease.check) as session:
@@ -409,23 +421,34 @@ class Book:
                 session.execute(
                     update(File)
                     .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
+                    .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
                     .values(error=None)
                 )
             for failure in failures:
-                session.execute(update(File).where(col(File.id) == failure.work.row_id).values(error=failure.error))
+                session.execute(
+                    update(Copy)
+                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == failure.work.product.identity)
+                    .where(col(Copy.withdrawn_us).is_(None), col(Copy.refuted_us).is_(None))
+                    .values(refuted_us=at_us, fault=failure.error)
+                )
+            bad = [(failure.work, "unproven", failure.error) for failure in failures]
             self.entry(
                 session,
                 [
                     {
-                        "identity": failure.work.product.identity,
-                        "name": failure.work.product.frame_id or failure.work.product.name,
-                        "event": "unproven",
-                        "detail": {"error": failure.error},
+                        "identity": work.product.identity,
+                        "name": work.product.frame_id or work.product.name,
+                        "event": event,
+                        "detail": {"error": error},
                     }
-                    for failure in failures
+                    for work, event, error in (*bad, *mended)
                 ]
                 + [{"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}],
             )
+        for failure in failures:
+            failure.work.fault = failure.error
+        for work, _, _ in mended:
+            work.fault = None
 
     def recalled(self, works: Sequence[Work], failures: Mapping[str, str]) -> None:
         """Record that files of products were brought back from the destination, or why not, by identity."""
@@ -455,13 +478,14 @@ class Book:
             detail = {"sha256": dict(removal.sha256)}
             self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
 
-    def returned(self, rows: Sequence[Row[Any]]) -> None:
-        """Record that raw files which had been removed are there again."""
+    def returned(self, files: Sequence[tuple[int, str, str]]) -> None:
+        """Record that what had been removed is here again: row, identity and name of each raw file or product."""
+        if not files:
+            return
         with self.store.write(self.lease.check) as session:
-            for chunk in _chunks([row.id for row in rows]):
+            for chunk in _chunks([row_id for row_id, _, _ in files]):
                 session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
-            names = [(row.identity, f"{row.folder}/{row.name}") for row in rows]
-            self.entry(session, [{"identity": i, "name": name, "event": "returned"} for i, name in names])
+            self.entry(session, [{"identity": i, "name": name, "event": "returned"} for _, i, name in files])
 
     def found(self, names: Mapping[int, Sequence[str]]) -> None:
         """Record which files products were found to have, by row, in a state that has none."""

@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ledger import durable
 from ledger.book import Book, Failure, Move
@@ -23,7 +23,7 @@ from ledger.engine import Timed, timed
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
 from ledger.flow import Direction, Step
 from ledger.report import Reporter, Result, Stop
-from ledger.rows import Work
+from ledger.rows import Work, put_back
 from ledger.scan import NightFolder
 from stages import base
 from stages.base import Job, Outcome, Product, Raw
@@ -42,6 +42,25 @@ class Call:
 
     work: Work
     step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What copies at the destination were found to be like, by the products' identities.
+
+    Attributes
+    ----------
+    proven : frozenset of str
+        Whose copies are right; those that were copied again among them.
+    repaired : frozenset of str
+        Whose copies were copied again.
+    failures : mapping of str to str
+        Whose copies are not right, and what was found.
+    """
+
+    proven: frozenset[str]
+    repaired: frozenset[str]
+    failures: Mapping[str, str]
 
 
 class Steps:
@@ -306,7 +325,7 @@ class Steps:
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
             if direction == "forward" and step.needs_copy:
-                self._keep_window()
+                self.keep_window()
             self._carried_bytes = 0
             self._batch(step, direction, batch, placed)
             if is_sending:  # what lay there already, less what is sent beside products
@@ -314,8 +333,14 @@ class Steps:
         if self.stop.signal_number is not None and self.result.failed:
             raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
 
-    def _keep_window(self) -> None:
-        """Refuse to send products at another time of day than they may be sent at."""
+    def keep_window(self) -> None:
+        """Refuse to send products at another time of day than they may be sent at.
+
+        Raises
+        ------
+        NotNow
+            With the time of day that is open.
+        """
         now_us = self.book.store.clock()
         if not self.config.transfer.is_open(now_us):
             raise NotNow(
@@ -366,11 +391,78 @@ class Steps:
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove({self.folder.date: outcome.value.superseded})
         failed = [work for work in batch if work.product.identity in failures]
+        can_look = step == self.book.flow.sending and hasattr(self.stages[step.state].stage, "verify_copies")
+        if failed and direction == "reverse" and can_look:
+            self._look_at_left(step, failed, failures)
         reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
         self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
         self.reporter.advance(len(batch))
+
+    # copies, where they lie
+
+    def ask(self, step: Step, name: str, works: Sequence[Work]) -> Any:
+        """Call a function of the stage that sends products, for some of them or (with none) for the night."""
+        job = self.job(works, placed=frozenset(work.product.identity for work in works))
+        if not works:
+            job = replace(job, manifests=self.manifests())
+        loaded = self.stages[step.state]
+        with translated():
+            return getattr(loaded.stage, name)(job=job, params=loaded.params)
+
+    def look_at_copies(
+        self, step: Step, works: Sequence[Work], detail: Mapping[str, Any], *, repairs: bool = False
+    ) -> Look:
+        """Read copies again and put on record what they are like: fresh proofs, or what is wrong with them.
+
+        Parameters
+        ----------
+        step : Step
+            The one that sends products.
+        works : sequence of Work
+            Products that were sent.
+        detail : mapping
+            Of the look, for the night's entry.
+        repairs : bool
+            Copy again what is not right.
+
+        Raises
+        ------
+        BadInput, NotReady
+            If the destination cannot be read: then nothing is said of any copy.
+        """
+        outcome = self.ask(step, "verify_copies", works)
+        proofs, failures = list(outcome.evidence), dict(outcome.failures)
+        found, repaired = dict(outcome.failures), frozenset[str]()
+        if repairs and failures:
+            outcome = self.ask(step, "repair", [work for work in works if work.product.identity in failures])
+            proofs += outcome.evidence
+            repaired = frozenset(evidence.identity for evidence in outcome.evidence)
+            failures = {identity: outcome.failures.get(identity, failures[identity]) for identity in failures}
+            failures = {identity: why for identity, why in failures.items() if identity not in repaired}
+        by_identity = {work.product.identity: work for work in works}
+        for identity in failures:
+            if by_identity[identity].is_pruned:  # there is nothing to copy it from
+                files = by_identity[identity].product.files
+                failures[identity] = f"{found[identity]}; {put_back(self.product_folder, files, self.folder.date)}"
+        proven = frozenset(proof.identity for proof in proofs)
+        mended = [
+            (work, "repaired" if identity in repaired else "proven", work.fault or found[identity])
+            for identity, work in by_identity.items()
+            if identity in proven and (work.fault or identity in found)
+        ]
+        bad = [Failure(by_identity[identity], found[identity]) for identity in failures]
+        counts = {"unproven": len(bad), "repaired": len(repaired)}
+        self.book.verified(proofs, bad, {**counts, **detail}, mended)
+        return Look(proven, repaired, failures)
+
+    def _look_at_left(self, step: Step, works: Sequence[Work], reasons: Mapping[str, str]) -> None:
+        """Look at copies that could not be taken back: what is not ours any more is no copy, and no step trusts it."""
+        try:
+            self.look_at_copies(step, works, {"left": len(works)})
+        except LedgerError:  # nobody knows: they are not trusted until they can be read
+            self.book.verified((), [Failure(work, reasons[work.product.identity]) for work in works], {})
 
     def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
         """Open the step again for products of which something is left outside: a rollback then removes it."""
