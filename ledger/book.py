@@ -391,64 +391,70 @@ class Book:
 
     def verified(
         self,
+        works: Sequence[Work],
         proofs: Sequence[Evidence],
-        failures: Sequence[Failure],
+        faults: Mapping[str, str],
         detail: Mapping[str, Any],
-        mended: Sequence[tuple[Work, str, str]] = (),
+        *,
+        how: str = "proven",
     ) -> None:
-        """Record copies that were proven again, and those that were not; their products stay in their states.
+        """Record what copies were found to be like; their products stay in their states.
 
-        What is wrong with a copy refutes every proof of it, and stays until there is a new one: no step goes forward
-        on it, and nothing else ends it.
+        A fault refutes every proof of the copy and stays until there is a new one: no step goes forward on it, and
+        nothing else ends it.
 
         Parameters
         ----------
+        works : sequence of Work
+            Products whose copies were looked at; updated in place.
         proofs : sequence of Evidence
             Fresh ones.
-        failures : sequence of Failure
-            What is wrong with the copies of other products.
+        faults : mapping of str to str
+            What is wrong with the copies of other products, by identity.
         detail : mapping
             Of the night, for the entry.
-        mended : sequence of tuple
-            Products whose copies were not right and are proven now: how that came (``repaired`` or ``proven``), and
-            what had been wrong.
+        how : str
+            Event of products whose copies had a fault, and are proven now.
         """
         at_us = self.store.clock()
+        by_identity = {work.product.identity: work for work in works}
+        proven = {proof.identity for proof in proofs}
+        mended = [(work, how, work.fault) for key, work in by_identity.items() if work.fault and key in proven]
+        bad = [
+            (by_identity[key], "unproven", fault) for key, fault in faults.items() if by_identity[key].fault != fault
+        ]
         with self.store.write(self.lease.check) as session:
             common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
             insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
-            for chunk in _chunks([proof.identity for proof in proofs]):
+            for chunk in _chunks(list(proven)):
                 session.execute(
                     update(File)
                     .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
                     .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
                     .values(error=None)
                 )
-            for failure in failures:
+            for work, _, fault in bad:
                 session.execute(
                     update(Copy)
-                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == failure.work.product.identity)
+                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == work.product.identity)
                     .where(col(Copy.withdrawn_us).is_(None), col(Copy.refuted_us).is_(None))
-                    .values(refuted_us=at_us, fault=failure.error)
+                    .values(refuted_us=at_us, fault=fault)
                 )
-            bad = [(failure.work, "unproven", failure.error) for failure in failures]
-            self.entry(
-                session,
-                [
-                    {
-                        "identity": work.product.identity,
-                        "name": work.product.frame_id or work.product.name,
-                        "event": event,
-                        "detail": {"error": error},
-                    }
-                    for work, event, error in (*bad, *mended)
-                ]
-                + [{"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}],
-            )
-        for failure in failures:
-            failure.work.fault = failure.error
+            entries = [
+                {
+                    "identity": work.product.identity,
+                    "name": work.product.frame_id or work.product.name,
+                    "event": event,
+                    "detail": {"error": fault},
+                }
+                for work, event, fault in (*bad, *mended)
+            ]
+            night = {"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}
+            self.entry(session, [*entries, night])
         for work, _, _ in mended:
             work.fault = None
+        for work, _, fault in bad:
+            work.fault = fault
 
     def recalled(self, works: Sequence[Work], failures: Mapping[str, str]) -> None:
         """Record that files of products were brought back from the destination, or why not, by identity."""

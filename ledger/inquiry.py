@@ -163,7 +163,7 @@ def _status(
     left_out = [c for c in products if c.discarded or (c.quarantined and skips)]
     going_on = {count.state for count in products if count not in left_out}
     is_held = any(c.quarantined for c in products if c not in left_out)
-    ids = lost = confirmed = unproven = 0
+    ids = lost = confirmed = unproven = also_failed = 0
     if row is not None:
         summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
         lost = int(session.execute(summed).scalar() or 0)
@@ -173,8 +173,11 @@ def _status(
             FrameId, and_(col(FrameId.frame_id) == col(ReceiptLine.frame_id), col(FrameId.status) == "live")
         )
         confirmed = int(session.execute(received.where(col(FrameId.night_id) == row.id)).scalar() or 0)
-        found = refuted().where(col(Copy.night_id) == row.id).subquery()
-        unproven = int(session.execute(select(func.count(func.distinct(found.c.identity)))).scalar() or 0)
+        bad = {found.identity for found in session.execute(refuted().where(col(Copy.night_id) == row.id))}
+        unproven = len(bad)
+        if bad:  # a product that also failed, on its way back, is counted once
+            with_error = select(col(File.identity)).where(col(File.night_id) == row.id, col(File.error).is_not(None))
+            also_failed = len(bad.intersection(session.execute(with_error).scalars()))
     stands = _stands(session, config, flow, row, folder, raws, going_on)
     if unproven and stands in ("finished", "changed"):
         stands = "unproven"
@@ -195,7 +198,7 @@ def _status(
         frames=sum(c.frames for c in raws),
         lost=lost,
         quarantined=sum(c.files for c in counts if c.quarantined),
-        failed=sum(c.files for c in products if c.failed) + unproven,
+        failed=sum(c.files for c in products if c.failed) + unproven - also_failed,
         unproven=unproven,
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
         frame_ids=ids,

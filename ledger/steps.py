@@ -433,36 +433,33 @@ class Steps:
             If the destination cannot be read: then nothing is said of any copy.
         """
         outcome = self.ask(step, "verify_copies", works)
-        proofs, failures = list(outcome.evidence), dict(outcome.failures)
-        found, repaired = dict(outcome.failures), frozenset[str]()
-        if repairs and failures:
-            outcome = self.ask(step, "repair", [work for work in works if work.product.identity in failures])
-            proofs += outcome.evidence
-            repaired = frozenset(evidence.identity for evidence in outcome.evidence)
-            failures = {identity: outcome.failures.get(identity, failures[identity]) for identity in failures}
-            failures = {identity: why for identity, why in failures.items() if identity not in repaired}
-        by_identity = {work.product.identity: work for work in works}
-        for identity in failures:
-            if by_identity[identity].is_pruned:  # there is nothing to copy it from
-                files = by_identity[identity].product.files
-                failures[identity] = f"{found[identity]}; {put_back(self.product_folder, files, self.folder.date)}"
-        proven = frozenset(proof.identity for proof in proofs)
-        mended = [
-            (work, "repaired" if identity in repaired else "proven", work.fault or found[identity])
-            for identity, work in by_identity.items()
-            if identity in proven and (work.fault or identity in found)
-        ]
-        bad = [Failure(by_identity[identity], found[identity]) for identity in failures]
-        counts = {"unproven": len(bad), "repaired": len(repaired)}
-        self.book.verified(proofs, bad, {**counts, **detail}, mended)
-        return Look(proven, repaired, failures)
+        found = outcome.failures
+        proven = frozenset(evidence.identity for evidence in outcome.evidence)
+        self.book.verified(works, outcome.evidence, found, {"unproven": len(found), **detail})
+        if not (repairs and found):
+            return Look(proven, frozenset(), self._with_ways_on(works, found))
+        outcome = self.ask(step, "repair", [work for work in works if work.product.identity in found])
+        repaired = frozenset(evidence.identity for evidence in outcome.evidence)
+        self.book.verified(works, outcome.evidence, {}, {"repaired": len(repaired)}, how="repaired")
+        left = {key: outcome.failures.get(key, fault) for key, fault in found.items() if key not in repaired}
+        return Look(proven | repaired, repaired, self._with_ways_on(works, left))
+
+    def _with_ways_on(self, works: Sequence[Work], failures: Mapping[str, str]) -> Mapping[str, str]:
+        """Return failures of copies, with what to do where there is nothing here to copy them from."""
+        pruned = {work.product.identity: work for work in works if work.is_pruned}
+        return {
+            key: f"{pruned[key].fault}; {put_back(self.product_folder, pruned[key].product.files, self.folder.date)}"
+            if key in pruned
+            else reason
+            for key, reason in failures.items()
+        }
 
     def _look_at_left(self, step: Step, works: Sequence[Work], reasons: Mapping[str, str]) -> None:
         """Look at copies that could not be taken back: what is not ours any more is no copy, and no step trusts it."""
         try:
             self.look_at_copies(step, works, {"left": len(works)})
         except LedgerError:  # nobody knows: they are not trusted until they can be read
-            self.book.verified((), [Failure(work, reasons[work.product.identity]) for work in works], {})
+            self.book.verified(works, (), {key: reasons[key] for key in (w.product.identity for w in works)}, {})
 
     def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
         """Open the step again for products of which something is left outside: a rollback then removes it."""

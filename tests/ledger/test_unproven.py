@@ -81,14 +81,27 @@ def test_a_copy_that_a_rollback_left_is_copied_again_before_it_is_listed(sent):
     result = sent.rollback(to="compressed")
     assert [name for name, _ in result.failed] == [frame_id]
     assert states(sent)["transferred"] == 1
-    assert sent.query("SELECT name FROM unverified") != []
+    assert sent.query("SELECT count(*) FROM unverified") == [(1,)]
+    assert (status(sent).failed, status(sent).unproven) == (1, 1)
     result = sent.advance()
     assert result.succeeded
     assert result.remarks["copies that were not right, and are proven now"] == 1
     assert path.read_bytes() == content
     assert frame_id in listed(sent)
+    assert status(sent).failed == 0
     assert violations(sent) == []
     assert events(sent, frame_id)[-1] == "repaired"
+
+
+def test_a_copy_that_was_found_bad_waits_for_its_time_of_day(sent):
+    path, content, _ = damaged(sent)
+    sent.rollback(to="compressed")
+    sent.now_us -= sent.now_us % 86_400_000_000 - 12 * 3_600_000_000  # noon
+    sent.data["transfer"]["window"] = "18:00-06:00"
+    result = sent.advance()
+    assert "transfer.window" in result.stopped
+    assert result.is_waiting
+    assert path.read_bytes() != content
 
 
 def test_a_copy_that_was_found_bad_is_copied_again_before_it_is_listed(sent):
@@ -181,7 +194,7 @@ def test_history_tells_how_it_came_right(sent):
     path.write_bytes(content)
     look(sent)
     look(sent)
-    assert events(sent, frame_id) == ["unproven", "unproven", "repaired", "unproven", "proven"]
+    assert events(sent, frame_id) == ["unproven", "repaired", "unproven", "proven"]
 
 
 def test_it_is_known_although_there_are_proofs_of_before(sent):
