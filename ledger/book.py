@@ -368,6 +368,8 @@ class Book:
         self._done.update(move.verb for move in moves)
         for move, state in zip(moves, states, strict=True):
             move.work.state, move.work.error, move.work.attempts, move.work.next_retry_us = state, None, 0, None
+            if move.evidence is not None or move.is_withdrawn:
+                move.work.fault = None
             facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
             move.work.product = replace(move.work.product, **facts)  # type: ignore[arg-type]
 

@@ -22,7 +22,7 @@ SET refuted_us = (SELECT MAX(at_us) FROM entry WHERE entry.identity = copy.ident
                      'it was not right when it was read again; `ledger history` says what was found')
 WHERE withdrawn_us IS NULL
   AND EXISTS (SELECT 1 FROM entry WHERE entry.identity = copy.identity AND entry.night_id = copy.night_id
-              AND event = 'unproven' AND at_us >= copy.proven_us)
+              AND event = 'unproven' AND at_us > copy.proven_us)
 """
 
 

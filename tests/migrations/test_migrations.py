@@ -15,6 +15,7 @@ from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput
 from ledger.store import Store
 from ledger.summary import Summary, summarise
+from ledger.verify import verify
 from tests.world import DATE, World
 
 
@@ -154,3 +155,19 @@ def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: Worl
     assert world.advance("20260102", to="identified").succeeded
     assert world.query(ids) == before
     assert world.run("audit").returncode == 0
+
+
+def test_copies_that_were_found_bad_before_are_refuted(world: World):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    for repairs in (False, True, False):
+        world.now_us += 1_000_000
+        min((world.destination / DATE).rglob("*.fz")).write_bytes(b"damaged")
+        verify(world.machine(), world.night(), repairs=repairs)
+        before = world.query("SELECT name FROM unverified")
+        assert len(before) == (not repairs)
+        run(world.store(), "0007")
+        run(world.store(), "head")
+        assert world.query("SELECT name FROM unverified") == before
+        assert world.query("SELECT 1 FROM unverified WHERE fault IS NULL") == []
+        world.now_us += 1_000_000
