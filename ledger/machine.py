@@ -244,8 +244,8 @@ class Machine:
             )
         if pruned := [work for work in self.store.works(night) if work.is_pruned]:
             raise BadInput(
-                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`, and"
-                f" are at the destination only; `ledger recall --date {night.date}` brings them back first"
+                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`;"
+                f" `ledger recall --date {night.date}` brings them back first, or notes that somebody put them back"
             )
 
     def _unlists(self, folder: NightFolder, target: str) -> bool:
