@@ -22,11 +22,12 @@ from ledger.config import Config
 from ledger.database import file_system_of
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
-from ledger.machine import Machine
+from ledger.machine import Machine, unproven
 from ledger.mailed import doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
+from ledger.rows import put_back
 from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.store import Store
@@ -280,6 +281,7 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
     if held:
         remedy = f"`ledger quarantine list --date {night.date}`, then release or discard them"
         yield Finding(subject, "problem", f"{counted(held, 'product')} in quarantine", remedy)
+    yield from _unproven(machine, night, subject)
     if waiting:
         what = f"{counted(waiting, 'product')} failed and will be tried again"
         yield Finding(subject, "note", what, f"`ledger quarantine list --date {night.date}` says when and why")
@@ -296,3 +298,16 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
         else:
             remedy = f"correct mail.recipients, then {remedy}"
         yield Finding(subject, "problem", doubt(mail), remedy)
+
+
+def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of copies that were not right when last read."""
+    faults = machine.store.faults(night)
+    if told := unproven(night.date, faults):
+        yield Finding(subject, "problem", *told.split(": ", 1))
+    works = machine.store.works(night) if faults else []
+    for work in (work for work in works if work.fault and work.is_pruned):
+        product = work.product
+        folder = Path(night.root) / night.date / machine.config.instrument.product_folder
+        what = f"{product.frame_id or product.name}: its only copy is not right, and `ledger prune` removed its files"
+        yield Finding(subject, "problem", what, put_back(folder, product.files, night.date))

@@ -15,10 +15,11 @@ from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
+from ledger.models import Copy, Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
+from ledger.rows import put_back
 from ledger.scan import NightFolder, has_raws, look_at, night_of, nights_on_disk, reading, streams_ns
 from ledger.sequence import LENGTH, newest_night
-from ledger.store import Store
+from ledger.store import Store, refuted
 from stages.base import frames_of
 
 
@@ -37,7 +38,9 @@ class NightStatus:
     quarantined : int
         Raw files and products that are out of the flow.
     failed : int
-        Products whose last step failed.
+        Products whose last step failed, or whose copies are not right.
+    unproven : int
+        Products whose copies at the destination were not right when last read.
     states : mapping of str to int
         Products in each state.
     frame_ids : int
@@ -46,7 +49,8 @@ class NightStatus:
         Products that the archive says it has.
     stands : str
         In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
-        went since), ``excluded``, ``foreign``, ``empty``.
+        went since), ``unproven`` (finished, and copies were not right when last read), ``excluded``, ``foreign``,
+        ``empty``.
     next_command : str
         What to do; empty if there is nothing to do.
     """
@@ -58,6 +62,7 @@ class NightStatus:
     lost: int = 0
     quarantined: int = 0
     failed: int = 0
+    unproven: int = 0
     states: dict[str, int] = field(default_factory=dict)
     frame_ids: int = 0
     confirmed: int = 0
@@ -159,7 +164,7 @@ def _status(
     left_out = [c for c in products if c.discarded or (c.quarantined and skips)]
     going_on = {count.state for count in products if count not in left_out}
     is_held = any(c.quarantined for c in products if c not in left_out)
-    ids = lost = confirmed = 0
+    ids = lost = confirmed = unproven = also_failed = 0
     if row is not None:
         summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
         lost = int(session.execute(summed).scalar() or 0)
@@ -167,7 +172,14 @@ def _status(
         ids = int(session.execute(query).scalar() or 0)
         has = mailed.confirmed(row.id).with_only_columns(func.count())
         confirmed = int(session.execute(has).scalar() or 0)
+        bad = {found.identity for found in session.execute(refuted().where(col(Copy.night_id) == row.id))}
+        unproven = len(bad)
+        if bad:  # a product that also failed, on its way back, is counted once
+            with_error = select(col(File.identity)).where(col(File.night_id) == row.id, col(File.error).is_not(None))
+            also_failed = len(bad.intersection(session.execute(with_error).scalars()))
     stands = _stands(session, config, flow, row, folder, raws, going_on)
+    if unproven and stands in ("finished", "changed"):
+        stands = "unproven"
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None
     late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
@@ -175,6 +187,9 @@ def _status(
     if is_done and row is not None and mailed.in_doubt(session, row):
         is_done, command = False, f"doctor --date {date}"
     where = "" if is_held else _where(config, flow, stands)
+    if unproven:
+        command = f"verify --date {date} --repair"
+        where = f" (on {config.host_name(flow.name)})" if config.is_fetched_from else ""
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -182,12 +197,13 @@ def _status(
         frames=sum(c.frames for c in raws),
         lost=lost,
         quarantined=sum(c.files for c in counts if c.quarantined),
-        failed=sum(c.files for c in products if c.failed),
+        failed=sum(c.files for c in products if c.failed) + unproven - also_failed,
+        unproven=unproven,
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
         frame_ids=ids,
         confirmed=confirmed,
         stands=stands,
-        next_command="" if is_done else f"ledger {command}{where}",
+        next_command="" if is_done and not unproven else f"ledger {command}{where}",
     )
 
 
@@ -619,7 +635,13 @@ def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subje
         because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"
     elif row.state == flow.last:
         command = ""
+    fault = store.faults(subject.night).get(row.identity) if row.kind == "product" else None
     if row.pruned_us:
         because += f"; its files here were removed by `ledger prune` at {show_us(row.pruned_us)} UT"
         command = f"ledger recall --date {date}" if row.kind == "product" else command
+    if fault:
+        because += f"; its copy was not right when last read: {fault}"
+        command = f"ledger verify --date {date} --repair"
+        if row.pruned_us:
+            command = put_back(Path(subject.night.root, date, row.folder), row.files, date)
     return Explanation(row.name, state, because, row.error, command, known)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -133,6 +133,8 @@ class Machine:
                 result.stopped = registration.register(steps, final=final)
                 if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                     self._pair(steps)
+            if result.stopped is None:
+                result.stopped = self._mend_copies(steps, target)
             slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
             for segment in self.segments(flow, target):
                 goal = target if segment[0] is flow.steps[1] else segment[-1].state  # the first looks for all of them
@@ -140,6 +142,8 @@ class Machine:
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
+            if result.stopped is None and self._sends(flow, target):
+                result.stopped = unproven(folder.date, self.store.faults(steps.book.night))
         return result
 
     def target(self, folder: NightFolder, to: str | None) -> str:
@@ -244,8 +248,8 @@ class Machine:
             )
         if pruned := [work for work in self.store.works(night) if work.is_pruned]:
             raise NotReady(
-                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`, and"
-                f" are at the destination only; `ledger recall --date {night.date}` brings them back first"
+                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`;"
+                f" `ledger recall --date {night.date}` brings them back first, or notes that somebody put them back"
             )
 
     def _unlists(self, folder: NightFolder, target: str) -> bool:
@@ -432,6 +436,30 @@ class Machine:
         steps.result.remarks.update(remarks)
         self.reporter.advance(len(new))
 
+    def _sends(self, flow: Flow, target: str) -> bool:
+        """Whether products are sent on the way to `target`."""
+        return flow.sending is not None and flow.position(target) >= flow.position(flow.sending.state)
+
+    def _mend_copies(self, steps: Steps, target: str) -> str | None:
+        """Prove copies that were not right and are not listed yet, or copy them again; return why not, or None."""
+        flow, sending = steps.book.flow, steps.book.flow.sending
+        if sending is None or not self._sends(flow, target) or not self.store.faults(steps.book.night):
+            return None
+        if not hasattr(self.stages[sending.state].stage, "repair"):
+            return None
+        works = [w for w in self.store.works(steps.book.night) if w.fault and w.state == sending.state]
+        try:
+            for batch in steps.portions(f"{sending.state}: copies that were not right", works):
+                steps.keep_window()
+                look = steps.look_at_copies(sending, batch, {}, repairs=True)
+                steps.result.remarks["copies that were not right, and are proven now"] += len(look.proven)
+                names = {w.product.identity: w.product.frame_id or w.product.name for w in batch}
+                steps.result.failed += [(names[identity], reason) for identity, reason in look.failures.items()]
+        except NotReady as exc:
+            steps.result.is_waiting = isinstance(exc, NotNow)
+            return str(exc)
+        return None
+
     def _is_known_outside(self, book: Book, works: Sequence[Work]) -> bool:
         """Whether products of the night have frame IDs, or (in a pipeline without) copies: then they stay."""
         if book.flow.numbering is None:
@@ -461,6 +489,9 @@ class Machine:
             next_ = self._next_try(steps.folder, behind) if is_patient else None
             next_ = next_ or "see what failed, and run the same command again"
             return f"{left}, and {first.state} takes the whole night: {next_}"
+        bad = {w.product.frame_id or w.product.name for w in inside if w.fault and w.state == first.before}
+        if bad and first.is_barrier:
+            return unproven(steps.folder.date, bad)
         if held := self.held_up(flow, first, steps.folder, works):
             return held
         try:
@@ -522,7 +553,7 @@ class Machine:
         """Write the night's own files of a segment, then take products through it; all of them, or those due now."""
         first, flow = segment[0], steps.book.flow
         ready = [w for w in works if flow.position(first.before) <= flow.position(w.state)]
-        moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
+        moving = [w for w in ready if not w.fault and flow.position(w.state) < flow.position(segment[-1].state)]
         moving = [w for w in moving if now_us is None or self.config.failures.is_due(w.next_retry_us, now_us)]
         if not moving:
             return
@@ -651,6 +682,16 @@ def _unproven(steps: Steps, target: str) -> list[str]:
     works = (work for work in steps.book.store.works(steps.book.night) if work.state == flow.born)
     names = (name for work in works for name in work.product.files)
     return [name for name in names if os.path.lexists(steps.product_folder / name)]
+
+
+def unproven(date: str, products: Sized) -> str | None:
+    """Return what to do about products of a night whose copies were not right when last read; None if there is none."""
+    if not products:
+        return None
+    return (
+        f"the copies of {counted(len(products), 'product')} were not right when last read at the destination:"
+        f" `ledger verify --date {date} --repair` proves them again, or copies them"
+    )
 
 
 def _at(host: str, path: str | Path) -> str:

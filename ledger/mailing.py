@@ -14,7 +14,7 @@ from sqlmodel import col
 from ledger import durable, mail
 from ledger.clock import show_us
 from ledger.errors import BadInput, NotReady
-from ledger.machine import Machine
+from ledger.machine import Machine, unproven
 from ledger.mailed import mailed, taken_for
 from ledger.models import Entry, Mail, MailLine, Manifest, ManifestLine, Night
 from ledger.report import counted
@@ -24,6 +24,9 @@ from ledger.store import Store, insert_many
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode, manifest_name
+
+#: Products that are named one by one where several are missing.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,9 +205,9 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     """
     parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
     if not is_partial and (missing := _missing(parts)):
-        raise NotReady(
-            f"not in any manifest yet: {missing}; advance these nights first, or list what there is with --partial"
-        )
+        bad = (unproven(s.folder.date, machine.store.faults(s.book.night)) for s in nights)
+        ways_on = "; ".join(told for told in bad if told) or "advance these nights first"
+        raise NotReady(f"cannot be listed: {missing}; {ways_on}, or list what there is with --partial")
     if not any(part.lines for part in parts):
         raise NotReady("nothing to list: no product of these nights is at the destination; advance them first")
     return parts
@@ -232,7 +235,8 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
     if step is None:
         raise BadInput(f"night {steps.folder.date}: {flow.name} has no state that lists products; expected one")
     sending = min(flow.position(s.state) for s in flow.steps if s.needs_copy)
-    works = [work for work in store.works(steps.book.night) if not work.is_discarded]
+    every = [work for work in store.works(steps.book.night) if not work.is_discarded]
+    works = [work for work in every if not work.fault]  # what is not as it was sent is not there to be given out
     known = _recorded(store, steps.book.night)
     lines = [known[work.product.identity] for work in works if work.product.identity in known]
     unlisted = [work for work in works if work.product.identity not in known]
@@ -248,6 +252,9 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
     raws = [row for row in store.raws(steps.book.night) if row.state == flow.states[0] and not row.quarantine_reason]
     lacking = [counted(len(unlisted), "product")] if unlisted else []
     lacking += [counted(len(raws), "raw file")] if raws else []
+    if bad := [work.product.frame_id or work.product.name for work in every if work.fault]:
+        shown = ", ".join(bad[:MOST_NAMED]) + (f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else "")
+        lacking.append(f"{shown} (not right when last read at the destination)")
     return lines, " and ".join(lacking)
 
 

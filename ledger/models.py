@@ -224,11 +224,20 @@ class FrameId(SQLModel, table=True):
 
 
 class Copy(SQLModel, table=True):
-    """Proof that a product's bytes lay at a destination when they were read there."""
+    """Proof that a product's bytes lay at a destination when they were read there.
+
+    It is refuted by a later look that finds them otherwise; only a new proof stands then.
+    """
 
     __table_args__ = (
         Index("ix_copy_identity_sha256", "identity", "sha256"),
         Index("ix_copy_night_id_identity", "night_id", "identity"),
+        Index(
+            "ix_copy_refuted",
+            "night_id",
+            sqlite_where=text("refuted_us IS NOT NULL"),
+            postgresql_where=text("refuted_us IS NOT NULL"),
+        ),
     )
     id: int | None = Field(default=None, primary_key=True)
     identity: str
@@ -239,7 +248,9 @@ class Copy(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInteger)
     tool: str
     proven_us: int = Field(sa_type=BigInteger)
-    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # it was removed there on purpose
+    refuted_us: int | None = Field(default=None, sa_type=BigInteger)  # it was read again, and was not right …
+    fault: str | None = None  # … and what was found
 
 
 class Manifest(SQLModel, table=True):

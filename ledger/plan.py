@@ -8,7 +8,7 @@ from typing import Any
 from ledger import engine, space
 from ledger.errors import NotReady, StateError
 from ledger.flow import Flow
-from ledger.machine import Machine
+from ledger.machine import Machine, unproven
 from ledger.models import File, Night
 from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
 from ledger.report import counted
@@ -138,6 +138,8 @@ def plan_advance(
         waiting = (w for w in inside if is_here or not flow.position(w.state) < flow.position(mine[0].before))
         moving = [w.product for w in waiting if flow.position(w.state) < flow.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
+    if stopped is None and flow.sending and reached >= flow.position(flow.sending.state):  # others are copied again
+        stopped = unproven(folder.date, [w for w in works if w.fault and w.state != flow.sending.state])
     return Plan(
         folder.pipeline,
         folder.date,

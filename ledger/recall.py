@@ -1,7 +1,7 @@
 """Products whose files here are missing or damaged are brought back from the destination, proven."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger import durable
@@ -71,7 +71,10 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
     with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
         steps.make_folder()
         for batch in steps.portions("recall", sent):
-            _bring_back(steps, step, [work for work in batch if not _is_whole(steps, work)], found)
+            whole = {work.product.identity: work for work in batch if _is_whole(steps, work)}
+            back = [(work.row_id, work.product) for work in whole.values() if work.is_pruned]  # somebody put them there
+            steps.book.returned([(row_id, p.identity, p.frame_id or p.name) for row_id, p in back])
+            _bring_back(steps, step, [work for work in batch if work.product.identity not in whole], found)
         found.whole = len(sent) - len(found.brought) - len(found.failed)
         result.failed = list(found.failed)
     return found
@@ -100,6 +103,9 @@ def _bring_back(steps: Steps, step: Step, works: Sequence[Work], found: Recalled
     except OSError as exc:
         raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
     steps.book.recalled(works, outcome.failures)
+    if failed := [work for work in works if work.product.identity in outcome.failures]:
+        look = steps.look_at_copies(step, failed, {"recall": len(failed)})
+        outcome = replace(outcome, failures={**outcome.failures, **look.failures})
     for work in works:
         name = work.product.frame_id or work.product.name
         if reason := outcome.failures.get(work.product.identity):

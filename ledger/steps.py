@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ledger import durable
 from ledger.book import Book, Failure, Move
@@ -22,7 +22,7 @@ from ledger.engine import Timed, timed
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
 from ledger.flow import Direction, Step
 from ledger.report import Reporter, Result, Stop
-from ledger.rows import Work
+from ledger.rows import Work, put_back
 from ledger.scan import NightFolder
 from stages import base
 from stages.base import Job, Outcome, Product, Raw
@@ -41,6 +41,25 @@ class Call:
 
     work: Work
     step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What copies at the destination were found to be like, by the products' identities.
+
+    Attributes
+    ----------
+    proven : frozenset of str
+        Whose copies are right; those that were copied again among them.
+    repaired : frozenset of str
+        Whose copies were copied again.
+    failures : mapping of str to str
+        Whose copies are not right, and what was found.
+    """
+
+    proven: frozenset[str]
+    repaired: frozenset[str]
+    failures: Mapping[str, str]
 
 
 class Steps:
@@ -305,7 +324,7 @@ class Steps:
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
             if direction == "forward" and step.needs_copy:
-                self._keep_window()
+                self.keep_window()
             self._carried_bytes = 0
             self._batch(step, direction, batch, placed)
             if is_sending:  # what lay there already, less what is sent beside products
@@ -313,8 +332,14 @@ class Steps:
         if self.stop.signal_number is not None and self.result.failed:
             raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
 
-    def _keep_window(self) -> None:
-        """Refuse to send products at another time of day than they may be sent at."""
+    def keep_window(self) -> None:
+        """Refuse to send products at another time of day than they may be sent at.
+
+        Raises
+        ------
+        NotNow
+            With the time of day that is open.
+        """
         if closed := self.config.transfer.why_closed(self.book.store.clock()):
             raise NotNow(closed)
 
@@ -361,11 +386,75 @@ class Steps:
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove({self.folder.date: outcome.value.superseded})
         failed = [work for work in batch if work.product.identity in failures]
+        can_look = step == self.book.flow.sending and hasattr(self.stages[step.state].stage, "verify_copies")
+        if failed and direction == "reverse" and can_look:
+            self._look_at_left(step, failed, failures)
         reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
         self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
         self.reporter.advance(len(batch))
+
+    # copies, where they lie
+
+    def ask(self, step: Step, name: str, works: Sequence[Work]) -> Any:
+        """Call a function of the stage that sends products, for some of them or (with none) for the night."""
+        job = self.job(works, placed=frozenset(work.product.identity for work in works))
+        if not works:
+            job = replace(job, manifests=self.manifests())
+        loaded = self.stages[step.state]
+        with translated():
+            return getattr(loaded.stage, name)(job=job, params=loaded.params)
+
+    def look_at_copies(
+        self, step: Step, works: Sequence[Work], detail: Mapping[str, Any], *, repairs: bool = False
+    ) -> Look:
+        """Read copies again and put on record what they are like: fresh proofs, or what is wrong with them.
+
+        Parameters
+        ----------
+        step : Step
+            The one that sends products.
+        works : sequence of Work
+            Products that were sent.
+        detail : mapping
+            Of the look, for the night's entry.
+        repairs : bool
+            Copy again what is not right.
+
+        Raises
+        ------
+        BadInput, NotReady
+            If the destination cannot be read: then nothing is said of any copy.
+        """
+        outcome = self.ask(step, "verify_copies", works)
+        found = outcome.failures
+        proven = frozenset(evidence.identity for evidence in outcome.evidence)
+        self.book.verified(works, outcome.evidence, found, {"unproven": len(found), **detail})
+        if not (repairs and found):
+            return Look(proven, frozenset(), self._with_ways_on(works, found))
+        outcome = self.ask(step, "repair", [work for work in works if work.product.identity in found])
+        repaired = frozenset(evidence.identity for evidence in outcome.evidence)
+        self.book.verified(works, outcome.evidence, {}, {"repaired": len(repaired)}, how="repaired")
+        left = {key: outcome.failures.get(key, fault) for key, fault in found.items() if key not in repaired}
+        return Look(proven | repaired, repaired, self._with_ways_on(works, left))
+
+    def _with_ways_on(self, works: Sequence[Work], failures: Mapping[str, str]) -> Mapping[str, str]:
+        """Return failures of copies, with what to do where there is nothing here to copy them from."""
+        pruned = {work.product.identity: work for work in works if work.is_pruned}
+        return {
+            key: f"{pruned[key].fault}; {put_back(self.product_folder, pruned[key].product.files, self.folder.date)}"
+            if key in pruned
+            else reason
+            for key, reason in failures.items()
+        }
+
+    def _look_at_left(self, step: Step, works: Sequence[Work], reasons: Mapping[str, str]) -> None:
+        """Look at copies that could not be taken back: what is not ours any more is no copy, and no step trusts it."""
+        try:
+            self.look_at_copies(step, works, {"left": len(works)})
+        except LedgerError:  # nobody knows: they are not trusted until they can be read
+            self.book.verified(works, (), {key: reasons[key] for key in (w.product.identity for w in works)}, {})
 
     def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
         """Open the step again for products of which something is left outside: a rollback then removes it."""

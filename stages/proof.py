@@ -25,6 +25,9 @@ TOOL = "hashlib"
 #: Bytes per read and write; 1 MiB and more was erratic (BUDGETS, "How it was reached").
 BLOCK_BYTES = 512 * 1024
 
+#: What to do about a copy that is not right.
+AGAIN = "copy it again (`ledger verify --repair`)"
+
 #: A mismatch is copied again with force, then failed (DESIGN section 10).
 ATTEMPTS = 2
 
@@ -279,13 +282,10 @@ def prove(final: Path, *, sha256: str) -> Digest:
     """
     with or_retry(final):
         if not final.is_file():
-            raise BadInput(f"{str(final)!r}: found no file, expected a copy; advance the night again")
+            raise BadInput(f"{str(final)!r}: found no file, expected a copy; {AGAIN}")
         found = digest(final, from_disk=True)
     if found.sha256 != sha256:
-        raise BadInput(
-            f"{str(final)!r}: found SHA-256 {found.sha256}, expected {sha256}; "
-            "the copy is damaged; copy it again (`ledger verify --repair`)"
-        )
+        raise BadInput(f"{str(final)!r}: found SHA-256 {found.sha256}, expected {sha256}; the copy is damaged; {AGAIN}")
     return found
 
 

@@ -150,11 +150,11 @@ class Remote:
                     copy,
                     BadInput(
                         f"'{self._at(copy.final)}': found SHA-256 {found}, expected {expected}; the copy is damaged;"
-                        " copy it again (`ledger verify --repair`)"
+                        f" {proof.AGAIN}"
                     ),
                 )
         for copy in results.missing():
-            results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
+            results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy; {proof.AGAIN}"))
         return results.of_groups()
 
     def withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:

@@ -10,7 +10,8 @@ from ledger.report import alike, counted, printable
 def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
     """Bring products of a night back from the destination, where their files here are missing or damaged.
 
-    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched.
+    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched, and that files
+    which were pruned have been put back is put on record.
     """
     from ledger.recall import recall as bring_back
     from ledger.scan import find_night

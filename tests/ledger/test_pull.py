@@ -187,6 +187,10 @@ def test_damage_is_found_and_brought_again(fetched):
     (fetched.here.destination / DATE / "SHA256SUMS").write_text("wrong")
     found = verify(fetched.there.machine(), fetched.there.night())
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
+    assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
+    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.host_name('archive')})")):
+        (night,) = status(world.store(), world.config, world.machine().flows, date=DATE)
+        assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
     assert repaired.succeeded
     assert fetched.copies() == before

@@ -16,6 +16,7 @@ from ledger.errors import BadInput
 from ledger.receipt import receive
 from ledger.store import Store
 from ledger.summary import Summary, summarise
+from ledger.verify import verify
 from tests.world import DATE, World
 
 
@@ -174,3 +175,19 @@ def test_what_is_confirmed_outlives_a_migration_back_and_forth(world: World):
     assert world.query(lines) == before
     file.write_text("".join(f"{frame_id}|{size}\n" for frame_id, size in rows))
     assert receive(world.store(), world.config, file).succeeded  # numbers of new rows go on
+
+
+def test_copies_that_were_found_bad_before_are_refuted(world: World):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    for repairs in (False, True, False):
+        world.now_us += 1_000_000
+        min((world.destination / DATE).rglob("*.fz")).write_bytes(b"damaged")
+        verify(world.machine(), world.night(), repairs=repairs)
+        before = world.query("SELECT name FROM unverified")
+        assert len(before) == (not repairs)
+        run(world.store(), "0007")
+        run(world.store(), "head")
+        assert world.query("SELECT name FROM unverified") == before
+        assert world.query("SELECT 1 FROM unverified WHERE fault IS NULL") == []
+        world.now_us += 1_000_000
