@@ -294,6 +294,7 @@ class Machine:
             in_order = (book is None or book.is_in_order()) and not (steps and steps.is_torn)
             raise
         finally:
+            self.reporter.end()
             self.store.end_run(run_id, status, in_order=in_order)
 
     def _refuse_unsettled(self, book: Book) -> None:

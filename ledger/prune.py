@@ -293,6 +293,7 @@ def _proven(steps: Steps, step: Step, works: Sequence[Work], found: Pruned) -> s
         proven = {evidence.identity for evidence in outcome.evidence}
         differing = _compared([work for work in batch if work.product.identity in proven], steps)
         sound |= proven - differing.keys()
+        steps.reporter.advance(len(proven - differing.keys()))
         names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
         found.failed += [(names[identity], reason) for identity, reason in {**outcome.failures, **differing}.items()]
     return sound
@@ -329,6 +330,7 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
             found.failed.append((name, str(exc)))
         else:
             _count(found, [candidate])
+            steps.reporter.advance()
     if was_seen:
         steps.book.looked_at(streams_ns(steps.folder, instrument))
 

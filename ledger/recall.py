@@ -71,7 +71,9 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
     with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
         steps.make_folder()
         for batch in steps.portions("recall", sent):
+            n_failed = len(found.failed)
             _bring_back(steps, step, [work for work in batch if not _is_whole(steps, work)], found)
+            steps.reporter.advance(len(batch) - len(found.failed) + n_failed)
         found.whole = len(sent) - len(found.brought) - len(found.failed)
         result.failed = list(found.failed)
     return found

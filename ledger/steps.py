@@ -137,7 +137,7 @@ class Steps:
         return stage.forward if direction == "forward" else stage.reverse
 
     def portions(self, phase: str, items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
-        """Yield items in portions of a phase of the run, each of which is told once it is done.
+        """Yield items in portions of a phase of the run; who takes them tells how many succeeded.
 
         Raises
         ------
@@ -148,9 +148,7 @@ class Steps:
         for start in range(0, len(items), size):
             if self.stop.signal_number is not None:
                 raise Interrupted(self.stop.signal_number)
-            portion = items[start : start + size]
-            yield portion
-            self.reporter.advance(len(portion))
+            yield items[start : start + size]
 
     # one product at a time
 
@@ -253,7 +251,7 @@ class Steps:
             self._fail(failed, step, direction)
         for move in moves:
             self.result.moved[move.verb] += 1
-        self.reporter.advance(len(finished))
+        self.reporter.advance(len(moves))
         return [move.work for move in moves]
 
     def _remove(self, superseded: Mapping[str, Iterable[Path]]) -> None:
@@ -277,7 +275,6 @@ class Steps:
     def _fail_all(self, works: Sequence[Work], exc: Exception, step: Step, direction: Direction) -> None:
         """Let a whole call of many products fail: what lies outside of the night is not one file's fault."""
         self._fail([Failure(work, _reason(exc), counts=False) for work in works], step, direction)
-        self.reporter.advance(len(works))
 
     # many products at once
 
@@ -300,6 +297,8 @@ class Steps:
         if not ready:
             return
         is_sending = direction == "forward" and step == self.book.flow.sending
+        if direction == "forward" and step.needs_copy:
+            self._keep_window()  # before it is said that anything begins
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
         placed = self.book.store.copied(self.book.night)
         for batch in _batches(ready, step):
@@ -309,8 +308,9 @@ class Steps:
                 self._keep_window()
             self._carried_bytes = 0
             self._batch(step, direction, batch, placed)
-            if is_sending:  # what lay there already, less what is sent beside products
-                self.reporter.carry(_size_of(batch) - self._carried_bytes)
+            if is_sending:  # what lay there already, less what is sent beside products, or came to nothing
+                arrived = [work for work in batch if work.state == step.state]
+                self.reporter.carry(_size_of(arrived) - self._carried_bytes)
         if self.stop.signal_number is not None and self.result.failed:
             raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
 
@@ -370,7 +370,7 @@ class Steps:
         self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
-        self.reporter.advance(len(batch))
+        self.reporter.advance(len(moves))
 
     def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
         """Open the step again for products of which something is left outside: a rollback then removes it."""

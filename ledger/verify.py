@@ -102,6 +102,7 @@ def _verify(steps: Steps, step: Step, batch: Sequence[Work], found: Verified, *,
     record(steps, batch, proofs, failures, {"unproven": len(failures), "repaired": len(repaired)})
     names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
     found.proven += len(proofs)
+    steps.reporter.advance(len(proofs))
     found.repaired += [names[identity] for identity in repaired]
     found.bad += [(names[identity], reason) for identity, reason in failures.items()]
 

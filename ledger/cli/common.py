@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.errors import BadInput, LedgerError
-from ledger.report import Reporter, Result, Stop, counted, printable
+from ledger.report import Phase, Reporter, Result, Stop, counted, printable
 
 if TYPE_CHECKING:
     from ledger.config import Config
@@ -162,7 +162,11 @@ def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
             with Bars(log) as bars:
                 yield bars
         else:
-            yield Lines(log, quiet=quiet)
+            lines = Lines(log, quiet=quiet)
+            try:
+                yield lines
+            finally:
+                lines.end()
     finally:
         for handler in list(log.handlers):
             log.removeHandler(handler)
@@ -195,18 +199,28 @@ class Lines:
     def __init__(self, log: logging.Logger, *, quiet: bool = False) -> None:
         self.log = log
         self.quiet = quiet
+        self._phase: Phase | None = None
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Say what begins."""
+        self.end()
         if total:
-            size = "" if size_bytes is None else f", {size_bytes / 1e6:,.1f} MB"
-            self.say(f"{name}: {counted(total, 'file')}{size}")
+            self._phase = Phase(name, total, size_bytes)
+            self.say(self._phase.beginning)
 
     def advance(self, n: int = 1) -> None:
         """Say nothing of single files."""
+        if self._phase is not None:
+            self._phase.done += n
 
     def carry(self, size_bytes: int) -> None:
         """Say nothing of bytes on their way."""
+
+    def end(self) -> None:
+        """Say how many files succeeded."""
+        if self._phase is not None:
+            self.say(self._phase.end)
+            self._phase = None
 
     def say(self, text: str) -> None:
         """Say one thing."""
