@@ -11,7 +11,7 @@ from ledger.machine import Machine
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading
 from ledger.sent import holding_sent
-from ledger.steps import Steps, translated
+from ledger.steps import Steps
 from stages import proof
 
 
@@ -94,13 +94,14 @@ def _bring_back(steps: Steps, step: Step, works: Sequence[Work], found: Recalled
     if not works:
         return
     loaded = steps.stages[step.state]
-    with translated():
+    with steps.translated():
         outcome = loaded.stage.recall(job=steps.job(works), params=loaded.params)  # type: ignore[attr-defined]
     steps.book.lease.confirm()
     try:
         durable.put_in_place(outcome, steps.config.permissions.group)
     except OSError as exc:
         raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
+    works = [work for work in works if work.product.identity not in outcome.left]
     steps.book.recalled(works, outcome.failures)
     for work in works:
         name = work.product.frame_id or work.product.name
@@ -108,3 +109,5 @@ def _bring_back(steps: Steps, step: Step, works: Sequence[Work], found: Recalled
             found.failed.append((name, reason))
         else:
             found.brought.append(name)
+    if outcome.left:
+        steps.obey()

@@ -129,8 +129,23 @@ class Steps:
         BadInput, NotReady, Irreversible
             As the stage's own.
         """
-        with translated():
+        with self.translated():
             return self._function(step, direction)(job=job, params=self.stages[step.state].params)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Translate the errors of a stage; one that may pass is none if somebody asks to stop: signals break calls."""
+        try:
+            with translated():
+                yield
+        except NotReady:
+            self.obey()
+            raise
+
+    def obey(self) -> None:
+        """Raise Interrupted if somebody asks to stop."""
+        if self.stop.signal_number is not None:
+            raise Interrupted(self.stop.signal_number)
 
     def _function(self, step: Step, direction: Direction) -> base.StageFunction:
         stage = self.stages[step.state].stage
@@ -146,8 +161,7 @@ class Steps:
         """
         self.reporter.phase(phase, len(items))
         for start in range(0, len(items), size):
-            if self.stop.signal_number is not None:
-                raise Interrupted(self.stop.signal_number)
+            self.obey()
             yield items[start : start + size]
 
     # one product at a time
@@ -171,8 +185,7 @@ class Steps:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             moved = self._finish([(running.pop(future), future) for future in finished], direction)
             queue.extend(work for work in moved if work.state in next_step)
-        if self.stop.signal_number is not None:
-            raise Interrupted(self.stop.signal_number)
+        self.obey()
 
     def _submit(
         self,
@@ -302,8 +315,7 @@ class Steps:
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
         placed = self.book.store.copied(self.book.night)
         for batch in _batches(ready, step):
-            if self.stop.signal_number is not None:
-                raise Interrupted(self.stop.signal_number)
+            self.obey()
             if direction == "forward" and step.needs_copy:
                 self._keep_window()
             self._carried_bytes = 0
@@ -311,8 +323,8 @@ class Steps:
             if is_sending:  # what lay there already, less what is sent beside products, or came to nothing
                 arrived = [work for work in batch if work.state == step.state]
                 self.reporter.carry(_size_of(arrived) - self._carried_bytes)
-        if self.stop.signal_number is not None and self.result.failed:
-            raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
+        if any(work.state == source for work in ready):
+            self.obey()
 
     def _keep_window(self) -> None:
         """Refuse to send products at another time of day than they may be sent at."""
@@ -331,7 +343,10 @@ class Steps:
             outcome = timed(self.call, step=step, direction=direction, job=job)
         except LedgerError as exc:
             # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
-            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady)
+            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady | Interrupted)
+            if isinstance(exc, Interrupted):
+                self.book.left(batch, verb)
+                raise
             self._fail_all(batch, exc, step, direction)
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
@@ -347,7 +362,7 @@ class Steps:
             return
         evidence = {e.identity: e for e in outcome.value.evidence}
         withdrawn = set(outcome.value.withdrawn)
-        failures = outcome.value.failures
+        failures, left = outcome.value.failures, set(outcome.value.left)
         moves = [
             Move(
                 work=work,
@@ -359,12 +374,13 @@ class Steps:
                 size_bytes=work.product.size_bytes,
             )
             for work in batch
-            if work.product.identity not in failures and work.state == step.source(direction)
+            if work.product.identity not in failures.keys() | left and work.state == step.source(direction)
         ]
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
         self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove({self.folder.date: outcome.value.superseded})
+        self.book.left([work for work in batch if work.product.identity in left], verb)
         failed = [work for work in batch if work.product.identity in failures]
         reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
         self._fail(reasons, step, direction)
@@ -459,7 +475,7 @@ class Steps:
         if make is None:
             return
         try:
-            with translated():
+            with self.translated():
                 files = make(job=self.job(works), params=self.stages[step.state].params)
         except BadInput as exc:
             raise NotReady(str(exc)) from exc

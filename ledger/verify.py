@@ -5,13 +5,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger.book import Failure
-from ledger.errors import LedgerError
+from ledger.errors import Interrupted, LedgerError
 from ledger.flow import Step
 from ledger.machine import Machine
 from ledger.rows import Work
 from ledger.scan import NightFolder
 from ledger.sent import holding_sent
-from ledger.steps import Steps, translated
+from ledger.steps import Steps
 from stages.base import Evidence
 
 
@@ -83,6 +83,7 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     with holding_sent(machine, folder, "verify", arguments, needs="verify_night") as (steps, result, step, sent):
         for batch in steps.portions("verify", sent):
             _verify(steps, step, batch, found, repairs=repairs)
+        steps.obey()
         _verify_night(steps, step, sent, found, repairs=repairs)
         result.failed = list(found.bad)
     return found
@@ -98,7 +99,8 @@ def _verify(steps: Steps, step: Step, batch: Sequence[Work], found: Verified, *,
         outcome = call(steps, step, "repair", wrong)
         proofs += outcome.evidence
         repaired = [evidence.identity for evidence in outcome.evidence]
-        failures = {identity: outcome.failures[identity] for identity in failures if identity in outcome.failures}
+        left = {*outcome.failures, *outcome.left}
+        failures = {i: outcome.failures.get(i, reason) for i, reason in failures.items() if i in left}
     record(steps, batch, proofs, failures, {"unproven": len(failures), "repaired": len(repaired)})
     names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
     found.proven += len(proofs)
@@ -114,6 +116,8 @@ def _verify_night(steps: Steps, step: Step, sent: Sequence[Work], found: Verifie
     if repairs and damaged:
         try:
             call(steps, step, "repair", ())
+        except Interrupted:
+            raise
         except LedgerError as exc:
             found.bad.append((found.date, str(exc)))
         check = call(steps, step, "verify_night", sent)
@@ -128,7 +132,7 @@ def call(steps: Steps, step: Step, name: str, works: Sequence[Work]) -> Any:
     job = steps.job(works, placed=frozenset(work.product.identity for work in works))
     if not works:
         job = replace(job, manifests=steps.manifests())
-    with translated():
+    with steps.translated():
         return getattr(loaded.stage, name)(job=job, params=loaded.params)
 
 

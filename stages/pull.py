@@ -64,6 +64,10 @@ class Pull(Local):
         results |= dict(zip(fetched, self._fetch(known, [replaceable[n] for n in fetched]), strict=True))
         return [results[n] for n in range(len(groups))]
 
+    def see_through(self) -> None:
+        """Let nobody who asks to stop end what is brought from now on."""
+        self._source.see_through()
+
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source."""
         return super().prove(self._with_hashes(groups))

@@ -11,14 +11,15 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from stages import proof
-from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError
+from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError, Stopped
 from stages.proof import Digest
 from stages.ssh import Answer, Shell, last_line
 from stages.transport import Copy, Group, Proven
@@ -31,6 +32,9 @@ RECALLED = f"{TEMPORARY_PREFIX}recalled"
 
 #: How soon it is seen that somebody asks to stop, seconds.
 POLL_S = 0.2
+
+#: How long after rsync has ended it may be that the signal which ended it arrives here too, seconds.
+STOPPING_S = 1.0
 
 #: As a plain copy of what is listed, of content and not of links; resumable; quiet for five minutes at most.
 RSYNC = (
@@ -72,7 +76,7 @@ class Remote:
     destination : Path
         The night's folder there; the one above it must exist.
     is_stopped : callable, optional
-        Tells whether somebody asks to stop: then what is being brought ends, and its call fails.
+        Tells whether somebody asks to stop: then what is being brought ends; what has arrived counts.
     carried : callable, optional
         Is told how many bytes a file has that has arrived.
     key : str
@@ -139,6 +143,10 @@ class Remote:
             self._bring(results, may_replace)
         return results.of_groups()
 
+    def see_through(self) -> None:
+        """Let nobody who asks to stop end what is brought from now on."""
+        self._is_stopped = lambda: False
+
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie."""
         known = [[copy for copy in group if copy.sha256 or copy.source.exists()] for group in groups]
@@ -167,28 +175,34 @@ class Remote:
     def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
         """Bring copies back as temporaries, and prove them."""
         results = _Results(groups)
-        with _new_folder(folder / RECALLED) as name:
-            relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
-            at = {copy: name / path for copy, path in relative.items()}
-            for attempt in range(proof.ATTEMPTS):
-                wanted = [relative[copy] for copy in results.missing()]
-                theirs, ours = f"{self._target}:{self._destination}/", f"{name}/"
-                self._rsync(wanted, theirs, ours, is_forced=attempt > 0)
-                for copy in results.missing():
-                    self._look_at_fetched(results, copy, at[copy])
+        name = _new_folder(folder / RECALLED)
+        relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
+        at = {copy: name / path for copy, path in relative.items()}
+        for attempt in range(proof.ATTEMPTS):
+            wanted = [relative[copy] for copy in results.missing()]
+            theirs, ours = f"{self._target}:{self._destination}/", f"{name}/"
+            is_whole = self._rsync(wanted, theirs, ours, is_forced=attempt > 0)
             for copy in results.missing():
-                what = f"'{self._at(copy.final)}': found SHA-256 {results.arrived[copy].sha256}"
-                results.fail(copy, BadInput(f"{what}, expected {copy.sha256}; not brought here"))
-            fetched: list[list[Path] | StageError] = []
-            for group, result in zip(groups, results.of_groups(), strict=True):
-                if isinstance(result, StageError):
-                    fetched.append(result)
-                    continue
-                final = [folder / f"{TEMPORARY_PREFIX}{copy.source.name}" for copy in group]
-                for copy, temporary in zip(group, final, strict=True):
-                    with proof.or_retry(temporary):
-                        at[copy].replace(temporary)
-                fetched.append(final)
+                if is_whole or at[copy].exists():
+                    self._look_at_fetched(results, copy, at[copy])
+            if not is_whole:
+                results.leave()
+                break
+        for copy in results.missing():
+            what = f"'{self._at(copy.final)}': found SHA-256 {results.arrived[copy].sha256}"
+            results.fail(copy, BadInput(f"{what}, expected {copy.sha256}; not brought here"))
+        fetched: list[list[Path] | StageError] = []
+        for group, result in zip(groups, results.of_groups(), strict=True):
+            if isinstance(result, StageError):
+                fetched.append(result)
+                continue
+            final = [folder / f"{TEMPORARY_PREFIX}{copy.source.name}" for copy in group]
+            for copy, temporary in zip(group, final, strict=True):
+                with proof.or_retry(temporary):
+                    at[copy].replace(temporary)
+            fetched.append(final)
+        if is_whole:  # else the next call goes on with what is in it
+            remove_recalled(name)
         return fetched
 
     def _look_at_fetched(self, results: "_Results", copy: Copy, path: Path) -> None:
@@ -304,17 +318,25 @@ class Remote:
         for attempt in range(proof.ATTEMPTS):
             wanted = [copy for copy in results.missing() if copy.source.exists()]
             ours, theirs = f"{self._night}/", f"{self._target}:{incoming}/"
-            self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
+            is_whole = self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
             for copy in self._proven(results, wanted, at):
-                if results.found[copy].sha256 != results.expected(copy):
+                if results.found[copy].sha256 == results.expected(copy):
+                    continue
+                if is_whole:
                     self._refuse_changed(results, copy)
+                else:
+                    del results.found[copy]  # a part of it, that the next call goes on with
+            if not is_whole:
+                results.leave()
+                break
         for copy in results.missing():
             results.fail(copy, _not_brought(copy, self._at(copy.final), results.arrived.get(copy)))
         arrived = [copy for copy in copies if copy in results.found and not results.is_failed(copy)]
         calls = [("place", at[copy], copy.final, "" if may_replace[copy] else "once") for copy in arrived]
         self._ask(calls)
         self._ask([("flush", folder) for folder in sorted({copy.final.parent for copy in arrived})])
-        self._ask([("discard", self._destination, INCOMING, "")])
+        if is_whole:
+            self._ask([("discard", self._destination, INCOMING, "")])
 
     def _refuse_changed(self, results: "_Results", copy: Copy) -> None:
         """Deal with a file that did not arrive as it should be: because it is another one here, or on the way."""
@@ -336,10 +358,10 @@ class Remote:
         name = f"[{host.name}]" if ":" in host.name else host.name
         return f"{host.user}@{name}" if host.user else name
 
-    def _rsync(self, names: Sequence[Path], source: str, target: str, *, is_forced: bool = False) -> None:
-        """Bring files, named from `source`, to the same names from `target`."""
+    def _rsync(self, names: Sequence[Path], source: str, target: str, *, is_forced: bool = False) -> bool:
+        """Bring files, named from `source`, to the same names from `target`; return whether nobody asked to stop."""
         if not names:
-            return
+            return True
         shell = self._shell
         limit = [f"--bwlimit={shell.host.limit_kib_s}"] if shell.host.limit_kib_s else []
         forced = ["--ignore-times", "--whole-file"] if is_forced else []
@@ -359,11 +381,23 @@ class Remote:
                 raise Retry(f"rsync cannot be run ({exc}); expected it on PATH; install it") from exc
             with rsync:
                 self._wait(rsync, done)
-            if rsync.returncode not in {0, *_IN_PART}:
-                raise Retry(
-                    f"'{self._at(self._destination)}': rsync ended with {rsync.returncode} ({last_line(errors)}); what"
-                    " arrived is kept, and it is tried again"
-                )
+            if rsync.returncode in {0, *_IN_PART}:
+                return True
+            if self._is_stopped_soon():
+                return False
+            raise Retry(
+                f"'{self._at(self._destination)}': rsync ended with {rsync.returncode} ({last_line(errors)}); what"
+                " arrived is kept, and it is tried again"
+            )
+
+    def _is_stopped_soon(self) -> bool:
+        """Whether rsync was ended because somebody asks to stop: a signal to many processes reaches it first, maybe."""
+        end = time.monotonic() + STOPPING_S
+        while not self._is_stopped():
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def _wait(self, rsync: "subprocess.Popen[bytes]", done: IO[bytes]) -> None:
         """Wait for rsync, or end it if somebody asks to stop; tell of each file that it says has arrived."""
@@ -423,15 +457,13 @@ class Remote:
         return None
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder for a while; what calls that broke off had brought is in it, to be hashed like the rest."""
+def _new_folder(folder: Path) -> Path:
+    """Make a folder; what calls that broke off had brought is in it, to be hashed like the rest."""
     with proof.or_retry(folder):
         if folder.is_symlink():
             raise BadInput(f"{str(folder)!r}: a link, expected a folder of the ledger's; remove it")
         folder.mkdir(exist_ok=True)
-    yield folder
-    remove_recalled(folder)
+    return folder
 
 
 def remove_recalled(folder: Path) -> None:
@@ -499,6 +531,11 @@ class _Results:
     def fail(self, copy: Copy, error: StageError) -> None:
         """Let the group of a copy fail; its first error is told."""
         self._failures.setdefault(self._group_of[copy], error)
+
+    def leave(self) -> None:
+        """Leave what is missing, as somebody asks to stop."""
+        for copy in self.missing():
+            self.fail(copy, Stopped(f"{str(copy.source)!r}: left, as somebody asked to stop; the same command goes on"))
 
     def source(self, copy: Copy) -> Digest | None:
         """Return the digest of a file here; None if it cannot be read, which is its group's failure."""

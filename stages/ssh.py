@@ -28,6 +28,10 @@ ALWAYS = (
     "ServerAliveCountMax=4",
 )
 
+#: A signal that asks to stop is this process's to obey, be it from the terminal or to all processes of a service: what
+#: has arrived is proven over this connection yet. ssh leaves signals ignored that are when it begins.
+SHIELDED = ("sh", "-c", 'trap "" HUP INT TERM; exec "$@"', "sh")
+
 #: Calls in one round: what they answer must fit into a pipe while they are still being written.
 ROUND = 100
 
@@ -141,11 +145,11 @@ class Shell(AbstractContextManager["Shell"]):
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [*self.command("-M"), "--", self.target, "sh"],
+                [*SHIELDED, *self.command("-M"), "--", self.target, "sh"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                start_new_session=True,  # a Ctrl-C at the terminal is this process's to obey
+                start_new_session=True,
             )
         except OSError as exc:
             self._errors.close()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.errors import BadInput, LedgerError
+from ledger.errors import BadInput, Interrupted, LedgerError
 from ledger.report import Phase, Reporter, Result, Stop, counted, printable
 
 if TYPE_CHECKING:
@@ -99,17 +99,28 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 @contextmanager
 def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
-    from ledger import backup
     from ledger.store import Store
 
     store = Store(config.database.url)
     try:
         store.open()
-        yield store
-        if changes and (complaint := backup.after_work(store, config)):
-            typer.echo(f"ledger: {complaint}", err=True)
+        try:
+            yield store
+        except Interrupted:  # what was done until then is worth it too, but nobody waits for another host
+            if changes:
+                _back_up(store, config, sends=False)
+            raise
+        if changes:
+            _back_up(store, config)
     finally:
         store.close()
+
+
+def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
+    from ledger import backup
+
+    if complaint := backup.after_work(store, config, sends=sends):
+        typer.echo(f"ledger: {complaint}", err=True)
 
 
 @contextmanager

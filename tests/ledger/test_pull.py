@@ -3,6 +3,7 @@
 import getpass
 import os
 import shutil
+import signal
 import sys
 
 import pytest
@@ -15,6 +16,7 @@ from ledger.inquiry import status
 from ledger.steps import Steps
 from ledger.verify import verify
 from tests.conftest import make_database
+from tests.ledger.test_another_host import stop_at_second
 from tests.ledger.test_audit import violations
 from tests.world import DATE, World
 
@@ -313,6 +315,22 @@ def test_a_source_that_is_down_is_waited_for(pair):
     assert pair.copies() == {}
     pair.there.data["transfer"]["ssh"]["port"] = port
     assert pair.fetch().succeeded
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
+    there = pair.there
+    assert pair.here.advance().succeeded
+    there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
+    stop_at_second(there, there.config.destination("archive"), signal.SIGTERM, to_all=to_all)
+    ((n, n_fetched),) = there.query(
+        "SELECT count(*), sum(CASE state WHEN 'transferred' THEN 1 ELSE 0 END) FROM file WHERE kind = 'product'"
+    )
+    assert 1 <= n_fetched < n
+    assert there.query("SELECT count(*) FROM file WHERE error IS NOT NULL OR attempts > 0") == [(0,)]
+    del there.data["transfer"]["ssh"]["limit_mb_s"]
+    assert pair.fetch().succeeded
+    assert violations(there) == []
 
 
 def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair):
