@@ -61,6 +61,9 @@ SAID_BYTES = 1_000_000
 #: A file that vanished or could not be read here; the rest was brought. Its own proof says so.
 _IN_PART = frozenset({23, 24})
 
+#: What the system there refuses for one file and may grant for the next, in its words.
+_OF_ONE_FILE = ("Permission denied", "Operation not permitted", "Input/output error")
+
 _AVAILABLE_KIB = re.compile(r"\s(\d+)\s+(\d+)\s+(-?\d+)\s+\d+%")
 
 
@@ -279,14 +282,20 @@ class Remote:
 
     def _ask(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
         """Make calls; whatever cannot be done there may be possible later."""
-        answers = self._shell.ask([[str(word) for word in call] for call in calls])
+        answers = self._asked(calls)
         for call, answer in zip(calls, answers, strict=True):
             if answer.word == "error":
-                raise Retry(
-                    f"'{self._at(call[1])}': {answer.text}; expected a folder that can be read and written; free or"
-                    " mount the disk, or give permission, and it is tried again"
-                )
+                raise self._ailing(call[1], answer)
         return answers
+
+    def _asked(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
+        return self._shell.ask([[str(word) for word in call] for call in calls])
+
+    def _ailing(self, path: str | Path, answer: Answer) -> Retry:
+        return Retry(
+            f"'{self._at(path)}': {answer.text}; expected a folder that can be read and written; free or"
+            " mount the disk, or give permission, and it is tried again"
+        )
 
     def _at(self, path: str | Path) -> str:
         return f"{self._shell.target}:{path}"
@@ -295,11 +304,19 @@ class Remote:
         return self._ask([("look", copy.final) for copy in copies])
 
     def _proven(self, results: "_Results", copies: Sequence[Copy], at: Mapping[Copy, Path] | None = None) -> list[Copy]:
-        """Hash copies, or what is to become them; return those of which there is any, their hashes noted."""
-        answers = self._ask([("prove", at[copy] if at else copy.final) for copy in copies])
+        """Hash copies, or what is to become them; return those of which there is any, their hashes noted.
+
+        A bad spot or a wrong mode is the failure of its group; what ails the host as a whole is raised.
+        """
+        paths = [at[copy] if at else copy.final for copy in copies]
         proven = []
-        for copy, answer in zip(copies, answers, strict=True):
-            if answer.word == "hash":
+        for copy, path, answer in zip(copies, paths, self._asked([("prove", path) for path in paths]), strict=True):
+            if answer.word == "error":
+                error = self._ailing(path, answer)
+                if not any(words in answer.text for words in _OF_ONE_FILE):
+                    raise error
+                results.fail(copy, error)
+            elif answer.word == "hash":
                 results.found[copy] = _digest(answer.text)
                 proven.append(copy)
         return proven

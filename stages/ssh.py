@@ -59,7 +59,7 @@ look() {
     if [ -h "$2" ]; then echo "$1 other"
     elif [ -d "$2" ]; then echo "$1 folder"
     elif [ -f "$2" ]; then
-        if out=$(wc -c < "$2" 2>&1); then echo "$1 file" $out; else failed "$1" "$out"; fi
+        if out=$(ls -dn "$2" 2>&1); then set -- "$1" $out; echo "$1 file $6"; else failed "$1" "$out"; fi
     elif [ -e "$2" ]; then echo "$1 other"
     elif out=$(ls -d "$2" 2>&1); then failed "$1" 'appeared while it was looked at'
     else

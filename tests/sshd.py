@@ -15,14 +15,18 @@ from tests.tools import missing, need
 
 STARTING_S = 20
 
+#: What a key runs that is not to be root's: who may not read or write everything.
+AS_NOBODY = r"setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"$SSH_ORIGINAL_COMMAND\""
+
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: its port, the key that opens it, and the file that has its own."""
+    """A server that runs: its port, the key that opens it, the file that has its own, and a key of who is not root."""
 
     port: int
     identity_file: Path
     known_hosts: Path
+    plain_file: Path
 
 
 @contextmanager
@@ -36,9 +40,12 @@ def running_sshd() -> Iterator[Server]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where the server locks itself in
     with tempfile.TemporaryDirectory(prefix="ledger-sshd-") as name:
         folder = Path(name)
-        for key in ("host", "user"):
+        for key in ("host", "user", "plain"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
-        shutil.copy(folder / "user.pub", folder / "authorized")
+        plain = f'command="{AS_NOBODY}" ' if os.getuid() == 0 else ""
+        (folder / "authorized").write_text(
+            (folder / "user.pub").read_text() + plain + (folder / "plain.pub").read_text()
+        )
         with closing(socket.socket()) as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -53,7 +60,7 @@ def running_sshd() -> Iterator[Server]:
             process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
         try:
             _wait(process, port, folder / "log")
-            yield Server(port, folder / "user", folder / "known_hosts")
+            yield Server(port, folder / "user", folder / "known_hosts", folder / "plain")
         finally:
             process.terminate()
             process.wait()

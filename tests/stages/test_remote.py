@@ -4,8 +4,9 @@ import dataclasses
 import getpass
 import os
 import shutil
-import stat
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -229,6 +230,42 @@ def test_bytes_that_rsync_takes_for_the_same_are_copied_with_force(there, base):
     assert (base / DATE / "vgen2" / name).read_bytes() == (there.folder / name).read_bytes()
 
 
+# who may not do everything
+
+
+@pytest.fixture
+def plain(there, sshd):
+    """The job, at a place that others than root may get to and write into, and a host that is theirs."""
+    with tempfile.TemporaryDirectory(prefix="ledger-open-") as name:
+        folder = Path(name)
+        folder.chmod(0o777)
+        yield dataclasses.replace(
+            there, destination=folder / DATE, host=dataclasses.replace(there.host, identity_file=sshd.plain_file)
+        )
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_a_file_that_may_not_be_read_fails_alone(plain, n):
+    assert not forward(plain).failures
+    path = plain.destination / "vgen2" / plain.products[1].files[n]
+    path.chmod(0)
+    (plain.destination / "vgen2" / plain.products[2].files[0]).unlink()
+    outcome = verify(plain)
+    assert list(outcome.failures) == [product.identity for product in plain.products[1:]]
+    assert "Permission denied" in outcome.failures[plain.products[1].identity]
+    outcome = forward(plain)
+    assert list(outcome.failures) == [plain.products[1].identity]
+    assert list(reverse(plain).failures) == [plain.products[1].identity]
+    path.chmod(0o600)
+    assert not forward(plain).failures
+
+
+def test_folder_that_may_not_be_written_is_tried_again(plain):
+    plain.destination.parent.chmod(0o555)
+    with pytest.raises(Retry, match=r"[Pp]ermission denied"):
+        forward(plain)
+
+
 # trouble
 
 
@@ -292,16 +329,6 @@ def test_host_without_a_tool_proves_nothing(there, base, tmp_path, monkeypatch):
     with pytest.raises(Retry, match="no openssl, sha256sum or shasum"):
         forward(there)
     assert not [path for path in base.rglob("VMPA*") if not path.parent.parent.name.startswith(remote.INCOMING)]
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_folder_that_may_not_be_written_is_tried_again(there, base):
-    base.chmod(0o500)
-    try:
-        with pytest.raises(Retry, match=r"[Pp]ermission denied"):
-            forward(there)
-    finally:
-        base.chmod(stat.S_IRWXU)
 
 
 def test_too_little_room_is_told(there):
