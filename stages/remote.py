@@ -143,6 +143,8 @@ class Remote:
                     ),
                 )
         if results.missing():
+            for what, remedy in self.unfit(self._destination).items():
+                raise Retry(f"{what}; {remedy}, and it is tried again")
             self._bring(results, may_replace)
         return results.of_groups()
 
@@ -271,6 +273,26 @@ class Remote:
         if match is None:
             raise Retry(f"'{self._at(base)}': no room is told by `df -Pk` there ({answer.text!r})")
         return max(int(match[3]), 0) * 1024
+
+    def unfit(self, folder: Path) -> dict[str, str]:
+        """Return what keeps products from being brought to a folder there, and what to do about each."""
+        (answer,) = self._ask([("able", folder)])
+        lacks = answer.text.split()
+        found = {}
+        if "rsync" in lacks:
+            found[f"{self.host}: no rsync on this host's PATH, expected one: it brings products"] = (
+                "install rsync there"
+            )
+        if "sum" in lacks:
+            what = f"{self.host}: no openssl, sha256sum or shasum on this host, expected one: it proves products"
+            found[what] = "install openssl or coreutils there"
+        if self._shell.greeting:
+            what = f"{self.host}: a login prints {self._shell.greeting[:80]!r}, expected nothing: rsync takes it for its own"
+            found[what] = "let the profile there (.bashrc, .cshrc) print on terminals only"
+        if "access" in lacks:
+            what = f"'{self._at(folder)}': may not be read and written (Permission denied)"
+            found[what] = "correct its owner or mode there"
+        return found
 
     def numbers(self, folder: Path, prefix: str, digits: int, manifests: str) -> set[int]:
         """Return the frame numbers in names under a folder there, and in manifests."""

@@ -107,6 +107,13 @@ names() {
 free() {
     if out=$(df -Pk "$2" 2>&1); then printf '%s done %s\n' "$1" "$(one_line "$out")"; else failed "$1" "$out"; fi
 }
+able() {
+    lacks=
+    command -v rsync >/dev/null 2>&1 || lacks="$lacks rsync"
+    [ $sum != none ] || lacks="$lacks sum"
+    { [ -r "$2" ] && [ -w "$2" ] && [ -x "$2" ]; } || lacks="$lacks access"
+    echo "$1 done$lacks"
+}
 numbers() {
     if out=$({ find "$2" -name "$3[0-9]*" && find "$2" -type f -name "$4" -exec cut -d '|' -f 1 {} +; } 2>&1); then
         printf '%s done %s\n' "$1" "$(printf '%s\n' "$out" | sed 's|.*/||' | cut -c "1-$5" | sort -u | tr '\n' ' ')"
@@ -140,6 +147,7 @@ class Shell(AbstractContextManager["Shell"]):
         self.host = host
 
     def __enter__(self) -> Self:
+        self.greeting = ""  # of somebody's profile: what is no answer
         self._folder = tempfile.TemporaryDirectory(prefix="ledger-ssh-")  # the path of a socket may have 107 bytes
         self.control = Path(self._folder.name) / "s"
         self._errors: IO[bytes] = tempfile.TemporaryFile()
@@ -216,9 +224,11 @@ class Shell(AbstractContextManager["Shell"]):
         found: dict[int, Answer] = {}
         while (line := self._read()) != end:
             number, _, rest = line.partition(" ")
-            if number.isdecimal() and rest:  # anything else is a greeting of somebody's profile
+            if number.isdecimal() and rest:
                 word, _, text = rest.partition(" ")
                 found[int(number)] = Answer(word, text)
+            else:
+                self.greeting = self.greeting or line.strip()
         if set(found) != set(range(len(calls))):
             raise Retry(f"{self.target}: {len(found)} answers to {len(calls)} questions; tried again later")
         return [found[n] for n in range(len(calls))]

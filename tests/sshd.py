@@ -15,18 +15,17 @@ from tests.tools import missing, need
 
 STARTING_S = 20
 
-#: What a key runs that is not to be root's: who may not read or write everything.
-AS_NOBODY = r"setpriv --reuid=65534 --regid=65534 --clear-groups sh -c \"$SSH_ORIGINAL_COMMAND\""
-
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: its port, the key that opens it, the file that has its own, and a key of who is not root."""
+    """A server that runs: its port, the key that opens it, the file that has its own, a key of who is not root, and
+    a file of commands that a login with that key begins with."""
 
     port: int
     identity_file: Path
     known_hosts: Path
     plain_file: Path
+    login: Path
 
 
 @contextmanager
@@ -42,7 +41,10 @@ def running_sshd() -> Iterator[Server]:
         folder = Path(name)
         for key in ("host", "user", "plain"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
-        plain = f'command="{AS_NOBODY}" ' if os.getuid() == 0 else ""
+        login = folder / "login"
+        login.write_text("")
+        as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups " if os.getuid() == 0 else ""
+        plain = rf'command=". {login}; exec {as_nobody}sh -c \"$SSH_ORIGINAL_COMMAND\"" '
         (folder / "authorized").write_text(
             (folder / "user.pub").read_text() + plain + (folder / "plain.pub").read_text()
         )
@@ -60,7 +62,7 @@ def running_sshd() -> Iterator[Server]:
             process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
         try:
             _wait(process, port, folder / "log")
-            yield Server(port, folder / "user", folder / "known_hosts", folder / "plain")
+            yield Server(port, folder / "user", folder / "known_hosts", folder / "plain", login)
         finally:
             process.terminate()
             process.wait()

@@ -16,6 +16,26 @@ from stages.ssh import Shell
 from stages.transferred import Parameters
 from tests.stages.test_transferred import DATE, INSTRUMENT, base, job, make_product, only, tree, write_sums
 
+#: What has to be on a host beside rsync.
+TOOLS = (
+    "sh",
+    "setpriv",
+    "openssl",
+    "sync",
+    "dd",
+    "wc",
+    "tr",
+    "cut",
+    "ls",
+    "mkdir",
+    "mv",
+    "rm",
+    "rmdir",
+    "df",
+    "find",
+    "od",
+)
+
 DAMAGES = {
     "corrupt": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\xff"),
     "truncated": lambda path: path.write_bytes(path.read_bytes()[:-7]),
@@ -264,6 +284,28 @@ def test_folder_that_may_not_be_written_is_tried_again(plain):
     plain.destination.parent.chmod(0o555)
     with pytest.raises(Retry, match=r"[Pp]ermission denied"):
         forward(plain)
+
+
+@pytest.mark.parametrize(
+    ("login", "told"),
+    [
+        ("PATH=$(pwd)/none", "no rsync on this host's PATH"),
+        ("echo Welcome to the archive", "a login prints 'Welcome to the archive'"),
+    ],
+)
+def test_a_host_that_is_not_fit_is_told_so(plain, sshd, login, told):
+    only_sh = plain.destination.parent / "bin"
+    only_sh.mkdir()
+    for name in TOOLS:
+        (only_sh / name).symlink_to(shutil.which(name))
+    sshd.login.write_text(login.replace("$(pwd)/none", str(only_sh)) + "\n")
+    try:
+        with pytest.raises(Retry, match=told):
+            forward(plain)
+    finally:
+        sshd.login.write_text("")
+    assert not list(plain.destination.rglob("*.fz"))
+    assert not forward(plain).failures
 
 
 # trouble
