@@ -287,7 +287,8 @@ class Remote:
             what = f"{self.host}: no openssl, sha256sum or shasum on this host, expected one: it proves products"
             found[what] = "install openssl or coreutils there"
         if self._shell.greeting:
-            what = f"{self.host}: a login prints {self._shell.greeting[:80]!r}, expected nothing: rsync takes it for its own"
+            said = self._shell.greeting[:80]
+            what = f"{self.host}: a login prints {said!r}, expected nothing: rsync takes it for its own"
             found[what] = "let the profile there (.bashrc, .cshrc) print on terminals only"
         if "access" in lacks:
             what = f"'{self._at(folder)}': may not be read and written (Permission denied)"
