@@ -25,7 +25,7 @@ from ledger.database import connect, parse_url
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.models import Entry
 from ledger.numbers import numbers_on_disk
-from ledger.scan import reading
+from ledger.scan import is_folder, reading
 from ledger.sequence import standing
 from ledger.store import Store
 from ledger.tables import REVISION_TABLE, copy_rows, set_counters
@@ -70,7 +70,7 @@ class Backup:
 def folders(config: Config) -> list[Path]:
     """Return where backups are here: beside the database, and at a destination that is mounted."""
     there = _folder_there(config)
-    is_there = config.host(MAIN) is None and there.parent.is_dir()
+    is_there = config.host(MAIN) is None and is_folder(there.parent)
     return [config.backup.folder, *([there] if is_there else [])]
 
 

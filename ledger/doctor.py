@@ -26,7 +26,7 @@ from ledger.machine import Machine
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
-from ledger.scan import NightFolder
+from ledger.scan import NightFolder, is_folder, night_of
 from ledger.sequence import standing
 from ledger.store import Store
 from stages.base import Host, StageError
@@ -101,7 +101,7 @@ def _places(config: Config) -> Iterator[Finding]:
         if config.fetches:
             yield _folder(config, f"destination of {name}", config.destination(name))
             yield _source(config, name, pipeline.root)
-        elif name == "archive" or pipeline.root.exists():
+        elif name == "archive" or os.path.lexists(pipeline.root):
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
             subject = f"destination of {name}"
@@ -118,7 +118,11 @@ def _places(config: Config) -> Iterator[Finding]:
 
 def _folder(config: Config, subject: str, folder: Path) -> Finding:
     """Look whether a folder is there, may be written, and has room."""
-    if not folder.is_dir():
+    try:
+        is_there = is_folder(folder)
+    except LedgerError as exc:
+        return Finding(subject, "problem", str(exc))
+    if not is_there:
         return Finding(
             subject, "problem", f"{folder}: no such folder", "is its disk mounted? create it, or correct the path"
         )
@@ -241,7 +245,9 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", _holder(machine.store, before.run_id))
         return
     try:
-        left = machine.leftovers(NightFolder(night.pipeline, Path(night.root), night.date), night)
+        ours = NightFolder(night.pipeline, Path(night.root), night.date)
+        folder = night_of(machine.config, night.pipeline, night.date) if machine.config.fetches else ours
+        left = machine.leftovers(folder, night)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return

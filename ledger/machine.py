@@ -355,7 +355,7 @@ class Machine:
     def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
-        if needed and self.config.host(folder.pipeline) is None and not destination.is_dir():
+        if needed and self.config.host(folder.pipeline) is None and not scan.is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(

@@ -139,7 +139,7 @@ def _prove(group: Group) -> Proven:
     return tuple(
         proof.prove(copy.final, sha256=copy.sha256 or proof.source_digest(copy.source).sha256)
         for copy in group
-        if copy.sha256 or copy.source.exists()
+        if copy.sha256 or proof.is_there(copy.source)
     )
 
 

@@ -154,7 +154,7 @@ class Remote:
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie."""
-        known = [[copy for copy in group if copy.sha256 or copy.source.exists()] for group in groups]
+        known = [[copy for copy in group if copy.sha256 or proof.is_there(copy.source)] for group in groups]
         results = _Results(known)
         for copy in self._proven(results, results.copies):
             found, expected = results.found[copy].sha256, results.expected(copy)
@@ -356,7 +356,7 @@ class Remote:
         self._ask([("discard", self._destination, INCOMING, name)])
         at = {copy: incoming / path for copy, path in relative.items()}
         for attempt in range(proof.ATTEMPTS):
-            wanted = [copy for copy in results.missing() if copy.source.exists()]
+            wanted = [copy for copy in results.missing() if proof.is_there(copy.source)]
             ours, theirs = f"{self._night}/", f"{self._target}:{incoming}/"
             is_whole = self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
             for copy in self._proven(results, wanted, at):
@@ -610,11 +610,11 @@ class _Results:
 
 def _looks_copied(copy: Copy, there: Answer) -> bool:
     with proof.or_bad_input(copy.source):
-        return there.word == "file" and copy.source.exists() and int(there.text) == copy.source.stat().st_size
+        return there.word == "file" and proof.is_there(copy.source) and int(there.text) == copy.source.stat().st_size
 
 
 def _not_brought(copy: Copy, final: str, arrived: Digest | None) -> StageError:
-    if not copy.source.exists():
+    if not proof.is_there(copy.source):
         return BadInput(
             f"cannot read {str(copy.source)!r}: no such file; expected a readable file; copy it back from the"
             " destination, or roll the night back to raw and advance it again"

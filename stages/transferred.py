@@ -152,7 +152,7 @@ def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
         if product.sha256 is not None:
             for name, sha256 in _recorded(product).items():
                 sums[name] = sha256 or proof.source_digest(job.folder / name).sha256
-    if (job.folder / LINEAGE).exists():
+    if proof.is_there(job.folder / LINEAGE):
         sums[LINEAGE] = proof.source_digest(job.folder / LINEAGE).sha256
     lines = [f"{sums[name]}  {job.folder.name}/{name}\n" for name in sorted(sums)]
     return {SUMS: "".join(lines).encode()}
@@ -267,7 +267,7 @@ def recall(*, job: Job, params: Parameters) -> Outcome:
 def _night_names(job: Job, params: Parameters) -> list[PurePath]:
     """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
     names = (*own_files(job), *_also(job, params), *map(PurePath, job.manifests))
-    return [name for name in dict.fromkeys(names) if (job.night / name).exists()]
+    return [name for name in dict.fromkeys(names) if proof.is_there(job.night / name)]
 
 
 def _destination(job: Job) -> Path:

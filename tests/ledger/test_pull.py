@@ -10,6 +10,7 @@ import pytest
 
 from ledger.book import Book
 from ledger.catch_up import catch_up
+from ledger.cli import main
 from ledger.doctor import examine
 from ledger.errors import BadInput, ConfigError, NotReady
 from ledger.inquiry import status
@@ -18,6 +19,7 @@ from ledger.verify import verify
 from tests.conftest import make_database
 from tests.ledger.test_another_host import stop_at_second
 from tests.ledger.test_audit import violations
+from tests.ledger.test_scan import forbid
 from tests.world import DATE, World
 
 ROWS = (
@@ -304,6 +306,23 @@ def test_the_only_good_copy_is_not_withdrawn(fetched):
     cube.write_bytes(kept)
     assert fetched.there.rollback(to="compressed").succeeded
     assert fetched.copies() == {}
+
+
+@pytest.mark.parametrize("arguments", [("init",), ("status",), ("advance", "--date", DATE), ("catch-up",), ("doctor",)])
+def test_the_roots_of_the_source_are_not_looked_at_where_it_is_not(fetched, monkeypatch, capsys, arguments):
+    there = fetched.there
+    for name in ("archive", "engineering"):
+        forbid(monkeypatch, "stat", fetched.here.folder / name)
+    forbid(monkeypatch, "stat", fetched.here.folder)
+    there.data["backup"]["automatic"] = False
+    monkeypatch.chdir(there.folder)
+    monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(there.config_path), *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    said = capsys.readouterr()
+    assert exited.value.code in (0, None), said.out + said.err
+    assert "does not exist yet" not in said.out
+    assert "Permission" not in said.out + said.err
 
 
 def test_a_source_that_is_down_is_waited_for(pair):
