@@ -194,11 +194,11 @@ class Shell(AbstractContextManager["Shell"]):
         """Return the host as ssh takes it."""
         return f"{self.host.user}@{self.host.name}" if self.host.user else self.host.name
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return the ssh command up to the host, sharing this connection."""
+    def command(self, *arguments: str, is_shared: bool = True) -> list[str]:
+        """Return the ssh command up to the host, sharing this connection or with one of its own."""
         host = self.host
         files = [("IdentityFile", host.identity_file), ("UserKnownHostsFile", host.known_hosts)]
-        options = [*ALWAYS, f"ControlPath={self.control}"]
+        options = [*ALWAYS, *([f"ControlPath={self.control}"] if is_shared else [])]
         options += [f"{name}={_quoted(path)}" for name, path in files if path is not None]
         options += ["IdentitiesOnly=yes"] if host.identity_file is not None else []
         port = ["-p", str(host.port)] if host.port is not None else []
@@ -248,10 +248,17 @@ class Shell(AbstractContextManager["Shell"]):
         return os.fsdecode(line[:-1])
 
     def _lost(self) -> Retry:
-        """Return what to say of a connection that is gone, in ssh's own words."""
+        """Return what to say of a connection that is gone, in ssh's own words, and what it does not say."""
         self._process.kill()
         self._process.wait()
-        return Retry(f"{self.target}: no connection ({last_line(self._errors)}); see whether `ssh` gets there by hand")
+        gone = [
+            f"transfer.ssh.{name} {str(path)!r} does not exist; expected a file; correct it; "
+            for name, path in (("identity_file", self.host.identity_file), ("known_hosts", self.host.known_hosts))
+            if path is not None and not os.path.exists(path)  # noqa: PTH110  it raises nothing
+        ]
+        by_hand = shlex.join([*self.command(is_shared=False), "--", self.target, "true"])
+        said = f"no connection ({last_line(self._errors)})"
+        return Retry(f"{self.target}: {said}; {''.join(gone)}see whether `{by_hand}` gets there")
 
 
 def last_line(errors: IO[bytes]) -> str:

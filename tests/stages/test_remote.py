@@ -336,6 +336,24 @@ def test_unknown_host_is_not_spoken_to(there, base, tmp_path):
     assert tree(base) == {}
 
 
+@pytest.mark.parametrize("name", ["identity_file", "known_hosts"])
+def test_a_file_of_ssh_that_is_not_there_is_told(there, tmp_path, name):
+    host = dataclasses.replace(there.host, **{name: tmp_path / "none"})
+    with pytest.raises(Retry) as caught:
+        forward(dataclasses.replace(there, host=host))
+    assert f"transfer.ssh.{name} '{tmp_path / 'none'}' does not exist; expected a file" in str(caught.value)
+
+
+def test_the_command_to_try_by_hand_is_told_whole(there, tmp_path):
+    with pytest.raises(Retry) as caught:
+        forward(dataclasses.replace(there, host=dataclasses.replace(there.host, known_hosts=tmp_path / "none")))
+    by_hand = str(caught.value).split("`")[1]
+    done = subprocess.run(["sh", "-c", by_hand], capture_output=True, text=True, check=False)
+    assert (done.returncode, "verification failed" in done.stderr) == (255, True), done
+    right = by_hand.replace(str(tmp_path / "none"), str(there.host.known_hosts))
+    assert subprocess.run(["sh", "-c", right], check=False, timeout=30).returncode == 0
+
+
 def test_host_that_does_not_answer_is_tried_again(there):
     nobody = dataclasses.replace(there.host, port=1)
     with pytest.raises(Retry, match=r"[Cc]onnection refused"):
