@@ -605,7 +605,7 @@ class Book:
             col(end.run_id) == self.lease.run_id,
             col(end.identity) == col(begun.identity),
             col(end.id) > col(begun.id),
-            col(end.event).in_(("done", "failed", "settled")),
+            col(end.event).in_(("done", "failed", "left", "settled")),
         )
         query = select(col(begun.id)).where(
             col(begun.run_id) == self.lease.run_id, col(begun.event) == "started", ~ended
@@ -632,6 +632,12 @@ class Book:
         """Record that steps which were announced were not begun after all."""
         with self.store.write(self.lease.check) as session:
             self.entry(session, [self._entry_of(work, verb, "settled") for work in works])
+
+    def left(self, works: Sequence[Work], verb: str) -> None:
+        """Record that steps were broken off because somebody asked to stop: open yet, and no failure."""
+        if works:
+            with self.store.write(self.lease.check) as session:
+                self.entry(session, [self._entry_of(work, verb, "left") for work in works])
 
     def settled(self, pending: Sequence[Pending]) -> None:
         """Record that what runs left is in order again, and that those runs are over."""

@@ -28,7 +28,7 @@ from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
 from ledger.rows import put_back
-from ledger.scan import NightFolder
+from ledger.scan import NightFolder, is_folder, night_of
 from ledger.sequence import standing
 from ledger.store import Store
 from stages.base import BadInput as BadPlace
@@ -106,11 +106,14 @@ def _places(config: Config) -> Iterator[Finding]:
             if source.verdict != "note":
                 yield _folder(config, f"destination of {name}", config.destination(name))
             yield source
-        elif name == "archive" or pipeline.root.exists():
+        elif name == "archive" or os.path.lexists(pipeline.root):
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
             subject = f"destination of {name}"
-            yield _folder(config, subject, config.destination(name)) if host is None else _afar(config, name, host)
+            if host is None:
+                yield _folder(config, subject, config.destination(name))
+            else:
+                yield from _afar(config, name, host)
         else:
             yield Finding(f"{name}.root", "note", f"{pipeline.root}: no such folder, so no nights")
     yield _file(config.log, "log")
@@ -120,31 +123,46 @@ def _places(config: Config) -> Iterator[Finding]:
 
 def _folder(config: Config, subject: str, folder: Path) -> Finding:
     """Look whether a folder is there, may be written, and has room."""
-    if not folder.is_dir():
+    try:
+        is_there = is_folder(folder)
+    except LedgerError as exc:
+        return Finding(subject, "problem", str(exc))
+    if not is_there:
         return Finding(
             subject, "problem", f"{folder}: no such folder", "is its disk mounted? create it, or correct the path"
         )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return Finding(subject, "problem", f"{folder}: may not be read and written", "correct its owner or mode")
     free_bytes = shutil.disk_usage(folder).free
-    kept_mb = config.space.keep_free_mb or 0
     room = f"{folder}: {free_bytes / 1e9:,.1f} GB free" + (f" ({kind})" if (kind := file_system_of(folder)) else "")
+    return _room(config, subject, room, free_bytes)
+
+
+def _room(config: Config, subject: str, room: str, free_bytes: int) -> Finding:
+    kept_mb = config.space.keep_free_mb or 0
     if free_bytes < kept_mb * 1e6:
         return Finding(subject, "problem", f"{room}, less than space.keep_free_mb ({kept_mb:g} MB)", "make room")
     return Finding(subject, "ok", room)
 
 
-def _afar(config: Config, pipeline: str, host: Host) -> Finding:
-    """Look whether another host can be reached, and has the folder and room."""
+def _afar(config: Config, pipeline: str, host: Host) -> Iterator[Finding]:
+    """Look whether another host can be reached, and has the folder, room, and what brings products and proves them."""
     subject, folder = f"destination of {pipeline}", config.destination(pipeline)
+    # who is fetched from need not reach who fetches
+    verdict: Verdict = "note" if config.is_fetched_from else "problem"
     try:
         with Remote(host, folder, folder / "any") as there:
-            room = f"{there.free_bytes() / 1e9:,.1f} GB free"
-            return Finding(subject, "ok", f"{host.name}:{folder}: {room}, hashed by {there.tool}")
+            free_bytes, unfit, tool = there.free_bytes(), there.unfit(folder), there.tool
     except StageError as exc:
         remedy = "correct transfer.destination or transfer.ssh, or the host's keys"
-        # who is fetched from need not reach who fetches
-        return Finding(subject, "note" if config.is_fetched_from else "problem", str(exc), remedy)
+        yield Finding(subject, verdict, str(exc), remedy)
+        return
+    yield from (Finding(subject, verdict, what, remedy) for what, remedy in unfit.items())
+    found = _room(config, subject, f"{host.name}:{folder}: {free_bytes / 1e9:,.1f} GB free", free_bytes)
+    if found.verdict != "ok":
+        yield found
+    elif not unfit:
+        yield Finding(subject, "ok", f"{found.text}, hashed by {tool}")
 
 
 def _source(config: Config, pipeline: str, root: Path) -> Finding:
@@ -236,7 +254,9 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", _holder(machine.store, before.run_id))
         return
     try:
-        left = machine.leftovers(NightFolder(night.pipeline, Path(night.root), night.date), night)
+        ours = NightFolder(night.pipeline, Path(night.root), night.date)
+        folder = night_of(machine.config, night.pipeline, night.date) if machine.config.fetches else ours
+        left = machine.leftovers(folder, night)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return

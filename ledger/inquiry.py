@@ -17,7 +17,7 @@ from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
 from ledger.rows import put_back
-from ledger.scan import NightFolder, has_raws, look_at, night_of, nights_on_disk, reading, streams_ns
+from ledger.scan import NightFolder, has_raws, is_folder, look_at, night_of, nights_on_disk, reading, streams_ns
 from ledger.sequence import LENGTH, newest_night
 from ledger.store import Store, refuted
 from stages.base import frames_of
@@ -91,8 +91,8 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
             numbers_from = gate.from_date(session, config, flow)
             newest = newest_night(session, config.instrument.prefix) if flow.numbering is not None else None
             rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
-            is_unused = name != "archive" and not rows and not config.pipelines[name].root.exists()
-            on_disk = {} if is_unused else {n.date: n for n in nights_on_disk(config, name)}
+            is_used = name == "archive" or rows or (not config.fetches and is_folder(config.pipelines[name].root))
+            on_disk = {n.date: n for n in nights_on_disk(config, name)} if is_used else {}
             counts = _counts(session, name, date)
             for night in sorted(rows.keys() | on_disk.keys()):
                 if date in (None, night) and not gate.is_outside(config, flow, night, rows.get(night), numbers_from):
@@ -274,7 +274,7 @@ def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
     """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
     if config.fetches:
         return any(not _where(config, flow, state) for state in night.states)
-    return (config.pipelines[night.pipeline].root / night.date).is_dir()
+    return is_folder(config.pipelines[night.pipeline].root / night.date)
 
 
 @dataclass(frozen=True, slots=True)

@@ -302,6 +302,7 @@ class Machine:
             in_order = (book is None or book.is_in_order()) and not (steps and steps.is_torn)
             raise
         finally:
+            self.reporter.end()
             self.store.end_run(run_id, status, in_order=in_order)
 
     def _refuse_unsettled(self, book: Book) -> None:
@@ -362,7 +363,7 @@ class Machine:
     def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
-        if needed and self.config.host(folder.pipeline) is None and not destination.is_dir():
+        if needed and self.config.host(folder.pipeline) is None and not scan.is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(
@@ -455,6 +456,8 @@ class Machine:
                 steps.result.remarks["copies that were not right, and are proven now"] += len(look.proven)
                 names = {w.product.identity: w.product.frame_id or w.product.name for w in batch}
                 steps.result.failed += [(names[identity], reason) for identity, reason in look.failures.items()]
+                steps.reporter.advance(len(look.proven))
+            steps.obey()
         except NotReady as exc:
             steps.result.is_waiting = isinstance(exc, NotNow)
             return str(exc)

@@ -160,7 +160,7 @@ class Entry(SQLModel, table=True):
     night_id: int | None = Field(default=None, foreign_key="night.id")
     identity: str | None = Field(default=None, index=True)
     name: str  # as it was called then: file, frame ID, or date
-    event: str  # registered, started, done, failed, settled, quarantined, assigned, withdrawn, …
+    event: str  # registered, started, done, failed, left, settled, quarantined, assigned, withdrawn, …
     edge: str | None = None  # the verb
     source: str | None = None  # state before
     destination: str | None = None  # state after

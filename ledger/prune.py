@@ -290,6 +290,7 @@ def _proven(steps: Steps, step: Step, works: Sequence[Work], found: Pruned) -> s
         look = steps.look_at_copies(step, batch, {"prune": 1})
         differing = _compared([work for work in batch if work.product.identity in look.proven], steps)
         sound |= look.proven - differing.keys()
+        steps.reporter.advance(len(look.proven - differing.keys()))
         names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
         found.failed += [(names[identity], reason) for identity, reason in {**look.failures, **differing}.items()]
     return sound
@@ -326,6 +327,7 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
             found.failed.append((name, str(exc)))
         else:
             _count(found, [candidate])
+            steps.reporter.advance()
     if was_seen:
         steps.book.looked_at(streams_ns(steps.folder, instrument))
 

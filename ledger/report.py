@@ -46,17 +46,53 @@ def _escaped(character: str) -> str:
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode("ascii")
 
 
+@dataclass(slots=True)
+class Phase:
+    """A phase of a run: what is to be done, and how much of it was.
+
+    Attributes
+    ----------
+    name : str
+        The states that files are to reach, or a verb.
+    total : int
+        How many files.
+    size_bytes : int or None
+        Of all of them, if it is bytes that take the time.
+    done : int
+        Files that succeeded.
+    """
+
+    name: str
+    total: int
+    size_bytes: int | None = None
+    done: int = 0
+
+    @property
+    def beginning(self) -> str:
+        """Return what begins: of nothing that is to be done it is said that it was."""
+        size = "" if self.size_bytes is None else f", {self.size_bytes / 1e6:,.1f} MB"
+        return f"to {self.name}: {counted(self.total, 'file')}{size}"
+
+    @property
+    def end(self) -> str:
+        """Return what came of it."""
+        return f"{self.name}: {self.done} of {counted(self.total, 'file')}"
+
+
 class Reporter(Protocol):
     """Who is told of progress: a terminal, a log, or nobody."""
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
-        """Begin a phase of `total` items; of so many bytes, if it is they that take the time."""
+        """End the phase before, and begin one of `total` items; of so many bytes, if it is they that take the time."""
 
     def advance(self, n: int = 1) -> None:
-        """Count `n` items of the phase as done."""
+        """Count `n` items of the phase as done: those that succeeded."""
 
     def carry(self, size_bytes: int) -> None:
         """Count bytes of a phase of bytes as done."""
+
+    def end(self) -> None:
+        """End the phase, and tell what came of it; there may be none."""
 
     def say(self, text: str) -> None:
         """Tell one thing."""
@@ -72,6 +108,9 @@ class Silent:
         """Do nothing."""
 
     def carry(self, size_bytes: int) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
         """Do nothing."""
 
     def say(self, text: str) -> None:

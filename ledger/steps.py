@@ -147,15 +147,30 @@ class Steps:
         BadInput, NotReady, Irreversible
             As the stage's own.
         """
-        with translated():
+        with self.translated():
             return self._function(step, direction)(job=job, params=self.stages[step.state].params)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Translate the errors of a stage; one that may pass is none if somebody asks to stop: signals break calls."""
+        try:
+            with translated():
+                yield
+        except NotReady:
+            self.obey()
+            raise
+
+    def obey(self) -> None:
+        """Raise Interrupted if somebody asks to stop."""
+        if self.stop.signal_number is not None:
+            raise Interrupted(self.stop.signal_number)
 
     def _function(self, step: Step, direction: Direction) -> base.StageFunction:
         stage = self.stages[step.state].stage
         return stage.forward if direction == "forward" else stage.reverse
 
     def portions(self, phase: str, items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
-        """Yield items in portions of a phase of the run, each of which is told once it is done.
+        """Yield items in portions of a phase of the run; who takes them tells how many succeeded.
 
         Raises
         ------
@@ -164,11 +179,8 @@ class Steps:
         """
         self.reporter.phase(phase, len(items))
         for start in range(0, len(items), size):
-            if self.stop.signal_number is not None:
-                raise Interrupted(self.stop.signal_number)
-            portion = items[start : start + size]
-            yield portion
-            self.reporter.advance(len(portion))
+            self.obey()
+            yield items[start : start + size]
 
     # one product at a time
 
@@ -191,8 +203,7 @@ class Steps:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             moved = self._finish([(running.pop(future), future) for future in finished], direction)
             queue.extend(work for work in moved if work.state in next_step)
-        if self.stop.signal_number is not None:
-            raise Interrupted(self.stop.signal_number)
+        self.obey()
 
     def _submit(
         self,
@@ -271,7 +282,7 @@ class Steps:
             self._fail(failed, step, direction)
         for move in moves:
             self.result.moved[move.verb] += 1
-        self.reporter.advance(len(finished))
+        self.reporter.advance(len(moves))
         return [move.work for move in moves]
 
     def _remove(self, superseded: Mapping[str, Iterable[Path]]) -> None:
@@ -295,7 +306,6 @@ class Steps:
     def _fail_all(self, works: Sequence[Work], exc: Exception, step: Step, direction: Direction) -> None:
         """Let a whole call of many products fail: what lies outside of the night is not one file's fault."""
         self._fail([Failure(work, _reason(exc), counts=False) for work in works], step, direction)
-        self.reporter.advance(len(works))
 
     # many products at once
 
@@ -318,19 +328,21 @@ class Steps:
         if not ready:
             return
         is_sending = direction == "forward" and step == self.book.flow.sending
+        if direction == "forward" and step.needs_copy:
+            self.keep_window()  # before it is said that anything begins
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
         placed = self.book.store.copied(self.book.night)
         for batch in _batches(ready, step):
-            if self.stop.signal_number is not None:
-                raise Interrupted(self.stop.signal_number)
+            self.obey()
             if direction == "forward" and step.needs_copy:
                 self.keep_window()
             self._carried_bytes = 0
             self._batch(step, direction, batch, placed)
-            if is_sending:  # what lay there already, less what is sent beside products
-                self.reporter.carry(_size_of(batch) - self._carried_bytes)
-        if self.stop.signal_number is not None and self.result.failed:
-            raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
+            if is_sending:  # what lay there already, less what is sent beside products, or came to nothing
+                arrived = [work for work in batch if work.state == step.state]
+                self.reporter.carry(_size_of(arrived) - self._carried_bytes)
+        if any(work.state == source for work in ready):
+            self.obey()
 
     def keep_window(self) -> None:
         """Refuse to send products at another time of day than they may be sent at.
@@ -351,7 +363,10 @@ class Steps:
             outcome = timed(self.call, step=step, direction=direction, job=job)
         except LedgerError as exc:
             # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
-            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady)
+            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady | Interrupted)
+            if isinstance(exc, Interrupted):
+                self.book.left(batch, verb)
+                raise
             self._fail_all(batch, exc, step, direction)
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
@@ -367,7 +382,7 @@ class Steps:
             return
         evidence = {e.identity: e for e in outcome.value.evidence}
         withdrawn = set(outcome.value.withdrawn)
-        failures = outcome.value.failures
+        failures, left = outcome.value.failures, set(outcome.value.left)
         moves = [
             Move(
                 work=work,
@@ -379,12 +394,13 @@ class Steps:
                 size_bytes=work.product.size_bytes,
             )
             for work in batch
-            if work.product.identity not in failures and work.state == step.source(direction)
+            if work.product.identity not in failures.keys() | left and work.state == step.source(direction)
         ]
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
         self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove({self.folder.date: outcome.value.superseded})
+        self.book.left([work for work in batch if work.product.identity in left], verb)
         failed = [work for work in batch if work.product.identity in failures]
         can_look = step == self.book.flow.sending and hasattr(self.stages[step.state].stage, "verify_copies")
         if failed and direction == "reverse" and can_look:
@@ -393,7 +409,7 @@ class Steps:
         self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
-        self.reporter.advance(len(batch))
+        self.reporter.advance(len(moves))
 
     # copies, where they lie
 
@@ -403,7 +419,7 @@ class Steps:
         if not works:
             job = replace(job, manifests=self.manifests())
         loaded = self.stages[step.state]
-        with translated():
+        with self.translated():
             return getattr(loaded.stage, name)(job=job, params=loaded.params)
 
     def look_at_copies(
@@ -543,7 +559,7 @@ class Steps:
         if make is None:
             return
         try:
-            with translated():
+            with self.translated():
                 files = make(job=self.job(works), params=self.stages[step.state].params)
         except BadInput as exc:
             raise NotReady(str(exc)) from exc

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from ledger.errors import LedgerError
+from ledger.errors import Interrupted, LedgerError
 from ledger.machine import Machine
 from ledger.scan import NightFolder
 from ledger.sent import holding_sent
@@ -82,10 +82,14 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
             found.proven += len(look.proven)
             found.repaired += [names[identity] for identity in names if identity in look.repaired]
             found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
+            steps.reporter.advance(len(look.proven))
+        steps.obey()
         check = steps.ask(step, "verify_night", sent)
         if repairs and check.damaged:
             try:
                 steps.ask(step, "repair", ())
+            except Interrupted:
+                raise
             except LedgerError as exc:
                 found.bad.append((found.date, str(exc)))
             check = steps.ask(step, "verify_night", sent)

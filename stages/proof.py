@@ -76,6 +76,18 @@ def or_bad_input(path: Path) -> Iterator[None]:
         ) from exc
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether there is anything of this name.
+
+    Raises
+    ------
+    Retry
+        If that cannot be told.
+    """
+    with or_retry(path):
+        return path.exists()
+
+
 def digest(path: Path, *, from_disk: bool = False) -> Digest:
     """Hash a file.
 

@@ -55,7 +55,7 @@ class Pull(Local):
 
     def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
         """Bring products here and prove them; the night's own files, which are made here, go to the source too."""
-        own = {n for n, group in enumerate(groups) if all(copy.source.exists() for copy in group)}
+        own = {n for n, group in enumerate(groups) if all(proof.is_there(copy.source) for copy in group)}
         results: dict[int, Proven | StageError] = {}
         for n, group, given in self._given(groups, sorted(own)):
             (results[n],) = [given] if isinstance(given, StageError) else super().put([group], [replaceable[n]])
@@ -63,6 +63,10 @@ class Pull(Local):
         known = self._with_hashes([groups[n] for n in fetched])
         results |= dict(zip(fetched, self._fetch(known, [replaceable[n] for n in fetched]), strict=True))
         return [results[n] for n in range(len(groups))]
+
+    def see_through(self) -> None:
+        """Let nobody who asks to stop end what is brought from now on."""
+        self._source.see_through()
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source."""
@@ -78,7 +82,7 @@ class Pull(Local):
         found = dict(zip((copy for group in groups for copy in group), at_source, strict=True))
         results: list[str | StageError | None] = []
         for group, proven in zip(groups, known, strict=True):
-            is_own = all(copy.source.exists() for copy in group)
+            is_own = all(proof.is_there(copy.source) for copy in group)
             lying = [copy for copy in proven if os.path.lexists(copy.final)]
             lost = [
                 copy
@@ -141,13 +145,13 @@ class Pull(Local):
         given = [[Copy(copy.source, self._at_source(copy), copy.sha256) for copy in groups[n]] for n in own]
         # what was brought from there under its name, or is derived, is the ledger's own to replace
         brought = [[self._job.night / copy.final.relative_to(self._night) for copy in group] for group in given]
-        ours = [all(path.exists() for path in group) for group in brought]
+        ours = [all(proof.is_there(path) for path in group) for group in brought]
         results = self._source.put(given, ours)
         return [(n, groups[n], result) for n, result in zip(own, results, strict=True)]
 
     def _with_hashes(self, groups: Sequence[Group]) -> list[list[Copy]]:
         """Return groups with the hashes of which none is on record as the source has them; without, if it has none."""
-        asked = [copy for group in groups for copy in group if copy.sha256 is None and not copy.source.exists()]
+        asked = [copy for group in groups for copy in group if copy.sha256 is None and not proof.is_there(copy.source)]
         found = dict(zip(asked, self._source.digests([self._at_source(copy) for copy in asked]), strict=True))
         return [[copy._replace(sha256=copy.sha256 or found.get(copy)) for copy in group] for group in groups]
 
@@ -228,7 +232,7 @@ def drop(job: Job, source: Source, names: Sequence[PurePath]) -> None:
     Retry
         If the source cannot be reached or written.
     """
-    gone = [name for name in names if not (job.night / name).exists()]
+    gone = [name for name in names if not proof.is_there(job.night / name)]
     if gone:
         with _remote(job, source) as there:
             there.remove([source.night / name for name in gone])

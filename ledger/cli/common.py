@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.errors import BadInput, LedgerError
-from ledger.report import Reporter, Result, Stop, alike, counted, printable
+from ledger.errors import BadInput, Interrupted, LedgerError
+from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printable
 
 if TYPE_CHECKING:
     from ledger.config import Config
@@ -100,17 +100,28 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 @contextmanager
 def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
-    from ledger import backup
     from ledger.store import Store
 
     store = Store(config.database.url)
     try:
         store.open()
-        yield store
-        if changes and (complaint := backup.after_work(store, config)):
-            typer.echo(f"ledger: {complaint}", err=True)
+        try:
+            yield store
+        except Interrupted:  # what was done until then is worth it too, but nobody waits for another host
+            if changes:
+                _back_up(store, config, sends=False)
+            raise
+        if changes:
+            _back_up(store, config)
     finally:
         store.close()
+
+
+def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
+    from ledger import backup
+
+    if complaint := backup.after_work(store, config, sends=sends):
+        typer.echo(f"ledger: {complaint}", err=True)
 
 
 @contextmanager
@@ -180,7 +191,11 @@ def _reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
             with Bars(log) as bars:
                 yield bars
         else:
-            yield Lines(log, quiet=quiet)
+            lines = Lines(log, quiet=quiet)
+            try:
+                yield lines
+            finally:
+                lines.end()
     finally:
         for handler in list(log.handlers):
             log.removeHandler(handler)
@@ -216,18 +231,28 @@ class Lines:
     def __init__(self, log: logging.Logger, *, quiet: bool = False) -> None:
         self.log = log
         self.quiet = quiet
+        self._phase: Phase | None = None
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Say what begins."""
+        self.end()
         if total:
-            size = "" if size_bytes is None else f", {size_bytes / 1e6:,.1f} MB"
-            self.say(f"{name}: {counted(total, 'file')}{size}")
+            self._phase = Phase(name, total, size_bytes)
+            self.say(self._phase.beginning)
 
     def advance(self, n: int = 1) -> None:
         """Say nothing of single files."""
+        if self._phase is not None:
+            self._phase.done += n
 
     def carry(self, size_bytes: int) -> None:
         """Say nothing of bytes on their way."""
+
+    def end(self) -> None:
+        """Say how many files succeeded."""
+        if self._phase is not None:
+            self.say(self._phase.end)
+            self._phase = None
 
     def say(self, text: str) -> None:
         """Say one thing."""

@@ -3,19 +3,23 @@
 import getpass
 import os
 import shutil
+import signal
 import sys
 
 import pytest
 
 from ledger.book import Book
 from ledger.catch_up import catch_up
+from ledger.cli import main
 from ledger.doctor import examine
 from ledger.errors import BadInput, ConfigError, NotReady
 from ledger.inquiry import status
 from ledger.steps import Steps
 from ledger.verify import verify
 from tests.conftest import make_database
+from tests.ledger.test_another_host import stop_at_second
 from tests.ledger.test_audit import violations
+from tests.ledger.test_scan import forbid
 from tests.world import DATE, World
 
 ROWS = (
@@ -317,6 +321,23 @@ def test_the_only_good_copy_is_not_withdrawn(fetched):
     assert fetched.copies() == {}
 
 
+@pytest.mark.parametrize("arguments", [("init",), ("status",), ("advance", "--date", DATE), ("catch-up",), ("doctor",)])
+def test_the_roots_of_the_source_are_not_looked_at_where_it_is_not(fetched, monkeypatch, capsys, arguments):
+    there = fetched.there
+    for name in ("archive", "engineering"):
+        forbid(monkeypatch, "stat", fetched.here.folder / name)
+    forbid(monkeypatch, "stat", fetched.here.folder)
+    there.data["backup"]["automatic"] = False
+    monkeypatch.chdir(there.folder)
+    monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(there.config_path), *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    said = capsys.readouterr()
+    assert exited.value.code in (0, None), said.out + said.err
+    assert "does not exist yet" not in said.out
+    assert "Permission" not in said.out + said.err
+
+
 def test_a_source_that_is_down_is_waited_for(pair):
     assert pair.here.advance().succeeded
     port = pair.there.data["transfer"]["ssh"]["port"]
@@ -326,6 +347,22 @@ def test_a_source_that_is_down_is_waited_for(pair):
     assert pair.copies() == {}
     pair.there.data["transfer"]["ssh"]["port"] = port
     assert pair.fetch().succeeded
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
+    there = pair.there
+    assert pair.here.advance().succeeded
+    there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
+    stop_at_second(there, there.config.destination("archive"), signal.SIGTERM, to_all=to_all)
+    ((n, n_fetched),) = there.query(
+        "SELECT count(*), sum(CASE state WHEN 'transferred' THEN 1 ELSE 0 END) FROM file WHERE kind = 'product'"
+    )
+    assert 1 <= n_fetched < n
+    assert there.query("SELECT count(*) FROM file WHERE error IS NOT NULL OR attempts > 0") == [(0,)]
+    del there.data["transfer"]["ssh"]["limit_mb_s"]
+    assert pair.fetch().succeeded
+    assert violations(there) == []
 
 
 def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair):
