@@ -29,12 +29,11 @@ fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom)
 fuzz: $(VENV)/.installed-dev
 	TEST_FUZZ=$(or $(TEST_FUZZ),all) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(strip $(SEED)) $(PYTEST)
 
-# What docs/accuracy.md and the budgets say, measured again.
-bench: $(VENV)/.installed
+# How fast everything is, against the same done by tools, and whether the budgets hold: half an hour on a machine that does
+# nothing else. It is written into docs/performance.md. (How right pairs and states are: benchmarks/accuracy.py.)
+bench: $(VENV)/.installed-dev tools
 	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/syncing.py
-	$(BIN)/python benchmarks/compressing.py
-	$(BIN)/python benchmarks/numbering.py
+	$(BIN)/python benchmarks/report.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -60,11 +59,11 @@ $(VENV)/.python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml hatch_build.py stages/_rice.c
+$(VENV)/.installed: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard stages/*.c)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml hatch_build.py stages/_rice.c
+$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard stages/*.c)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 

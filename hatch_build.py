@@ -1,4 +1,4 @@
-"""Compiles `stages/_rice.c` where there is a C compiler; without one the ledger works all the same, more slowly."""
+"""Compiles the C in `stages` where there is a compiler; without one the ledger works all the same, more slowly."""
 
 import os
 import shlex
@@ -11,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-SOURCE, LIBRARY = "stages/_rice.c", "stages/_rice.so"
+SOURCES, LIBRARY = ("stages/_rice.c", "stages/_timing.c"), "stages/_native.so"
 OPTIONS = ("-O3", "-fPIC", "-shared")
 
 
@@ -26,7 +26,7 @@ class CustomBuildHook(BuildHookInterface[Any]):
             self._compile(Path(self.root, LIBRARY))
             return
         self._folder = tempfile.TemporaryDirectory()
-        library = Path(self._folder.name, "_rice.so")
+        library = Path(self._folder.name, "_native.so")
         if self._compile(library):
             plain = (tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
             build_data["force_include"][str(library)] = LIBRARY
@@ -40,12 +40,12 @@ class CustomBuildHook(BuildHookInterface[Any]):
 
     def _compile(self, library: Path) -> bool:
         compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")
-        command = [*compiler, *OPTIONS, "-o", str(library), str(Path(self.root, SOURCE))]
+        command = [*compiler, *OPTIONS, "-o", str(library), *(str(Path(self.root, name)) for name in SOURCES)]
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
         except (OSError, subprocess.CalledProcessError) as exc:
             why = getattr(exc, "stderr", "") or exc
-            self.app.display_warning(f"{SOURCE} was not compiled; cubes are compressed by imagecodecs, slower: {why}")
+            self.app.display_warning(f"{', '.join(SOURCES)}: not compiled; the same is done more slowly without: {why}")
             library.unlink(missing_ok=True)  # one of before, perhaps of other code
             return False
         return True

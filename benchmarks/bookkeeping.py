@@ -6,26 +6,24 @@ this fills is then asked what people ask, each time by a new process, as they do
 
     a state       milliseconds for each product                          budget 0.5 ms
     advance       of the night once it is finished                       budget 1 s
-    status        seconds                                                budget 0.3 s (of 10^6 entries: 0.5 s)
+    status        seconds                                                budget 0.3 s
     history       seconds, likewise explain                              budget 0.5 s
     audit         seconds                                                budget 60 s
 
-    python benchmarks/bookkeeping.py [--products N]
+    python benchmarks/bookkeeping.py [--products N] [--only KIND] [--repeats N]
 
 PostgreSQL is measured where its server is installed (the extra `dev` brings one).
 """
 
 import argparse
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from filled import databases
+import common
+from common import Figure
 from nothing import CONTENT
 from sqlalchemy import func, select
 
@@ -45,7 +43,15 @@ START_US = 1_767_333_600_000_000
 #: Products of a raw file: of both cameras, and of states A and B, two files make two products each, on the average.
 PRODUCTS_PER_RAW = 2
 N_FRAMES = 200
-REPEATS = 5
+
+#: What people ask of it, and how many seconds that may take.
+COMMANDS = (
+    (("advance", "--date", DATE), 1),
+    (("status",), 0.3),
+    (("history", "VMPA00000001"), 0.5),
+    (("explain", "VMPA00000001"), 0.5),
+    (("audit",), 60),
+)
 
 #: Stages that touch no file, in place of those that do.
 WITHOUT_FILES = ("consolidated", "fixed", "identified", "compressed", "transferred")
@@ -173,61 +179,47 @@ def products_of(row: File, raw: object) -> list[Product]:
     ]
 
 
-def ask(environment: Mapping[str, str], *words: str, repeats: int = REPEATS) -> float:
-    """Return the median seconds of a command, as a process of its own."""
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-m", "ledger.cli", *words],
-            env={**os.environ, **environment},
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-        seconds.append(time.perf_counter() - start)
-        if done.returncode != 0:
-            raise RuntimeError(f"ledger {' '.join(words)}: {done.stdout}{done.stderr}"[:2000])
-    return statistics.median(seconds)
-
-
-def measure(url: str, n_products: int) -> None:
-    """Measure on one database and print lines."""
-    kind = url.partition(":")[0]
+def measure(url: str, n_products: int, repeats: int) -> Iterator[Figure]:
+    """Measure on one database."""
+    kind = url.partition(":")[0].partition("+")[0]
     with tempfile.TemporaryDirectory() as folder:
         night = Night(Path(folder), url)
-        start = time.perf_counter()
         night.fill(n_products)
-        print(f"{kind}: {n_products} products made in {time.perf_counter() - start:.1f} s", flush=True)
         for state in night.config.archive.states[2:]:
             if state == "compressed":
                 night.put_files()
-            seconds = night.advance(state)
-            print(f"  {state:<13} {seconds * 1000 / n_products:6.3f} ms a product  (budget 0.5)", flush=True)
-        print(f"  {night.entries()} entries", flush=True)
-        for words, budget in (
-            (("advance", "--date", DATE), 1),
-            (("status",), 0.3),
-            (("history", "VMPA00000001"), 0.5),
-            (("explain", "VMPA00000001"), 0.5),
-            (("audit",), 60),
-        ):
-            seconds = ask(night.environment, *words, repeats=1 if budget > 10 else REPEATS)
-            print(f"  {words[0]:<13} {seconds:6.2f} s  (budget {budget})", flush=True)
+            per_product_ms = night.advance(state) * 1000 / n_products
+            yield common.limited(f"{kind}: {state}, of {n_products} products", per_product_ms, "ms each", 0.5, 3)
+        of = f"{n_products} products, {night.entries()} entries"
         night.store.close()
+        for words, most_s in COMMANDS:
+            once = 1 if most_s > 10 else repeats
+            seconds = common.seconds_of(lambda words=words: common.ledger(night.environment, *words), once)
+            yield common.limited(f"{kind}: ledger {words[0]}, of {of}", seconds, "s", most_s)
+
+
+def figures(repeats: int = 5, n_products: int = 100_000, only: str | None = None) -> Iterator[Figure]:
+    """Measure on every database."""
+    nothing = common.seconds_of(lambda: common.run(sys.executable, "-c", "pass"), repeats)
+    yield Figure("python -c pass", f"{nothing:.2f} s")
+    yield common.limited("ledger --help", common.seconds_of(lambda: common.ledger({}, "--help"), repeats), "s", 0.3)
+    imports = "import ledger.inquiry, ledger.config"
+    seconds = common.seconds_of(lambda: common.run(sys.executable, "-c", imports), repeats)
+    yield Figure("what ledger status imports", f"{seconds:.2f} s")
+    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
+        for url in common.databases(Path(folder)):
+            if only is None or url.startswith(only):
+                yield from measure(url, n_products, repeats)
 
 
 def main() -> int:
-    """Measure on every database."""
+    """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--products", type=int, default=100_000)
     parser.add_argument("--only", help="sqlite or postgresql")
+    parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
-    print(f"ledger --help {ask({}, '--help'):6.2f} s  (budget 0.3)", flush=True)
-    with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
-        for url in databases(Path(folder)):
-            if given.only is None or url.startswith(given.only):
-                measure(url, given.products)
+    common.show(figures(given.repeats, given.products, given.only))
     return 0
 
 

@@ -11,45 +11,20 @@ The ways take turns; medians are compared. What fpack writes is synced as well.
 """
 
 import argparse
-import os
-import shutil
-import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+import common
 import numpy as np
+from common import CUBES, Figure
 
 from stages import compressed, rice
 from stages.base import Instrument, Job, Product, Stream
-from stages.cards import padded
 from stages.compressed import Parameters
 
-#: Frames and their size, as in the trials that the budgets come from: 115 MB and 131 MB.
-CUBES = {"200 x 536 x 536": (200, 536, 536), "1000 x 256 x 256": (1000, 256, 256)}
-N_CARDS = 390
 NAME = "cube.fits"
-
-
-def write_cube(path: Path, shape: tuple[int, int, int], rng: np.random.Generator) -> None:
-    """Write a cube of a star on a noisy background, with a header of a usual length."""
-    frames, rows, columns = shape
-    sizes = {"SIMPLE": "T", "BITPIX": 16, "NAXIS": 3, "NAXIS1": columns, "NAXIS2": rows, "NAXIS3": frames}
-    cards = [f"{keyword:<8}= {value!s:>20}" for keyword, value in sizes.items()]
-    cards += [f"KEY{i:05d}= {i / 7:20.12f} / a number" for i in range(N_CARDS - len(cards) - 2)]
-    cards += [f"{'BSCALE':<8}= {1:>20}", f"{'BZERO':<8}= {32768:>20}", "END"]
-    header = "".join(f"{card:<80}" for card in cards).encode()
-    y, x = np.indices((rows, columns))
-    star = 200 + 8000 * np.exp(-((y - rows / 2) ** 2 + (x - columns / 2) ** 2) / 50)
-    with path.open("wb") as file:
-        file.write(header.ljust(padded(len(header))))
-        for _ in range(frames):
-            frame = rng.poisson(star) + rng.normal(0, 6, star.shape)
-            file.write((np.clip(frame, 0, 65535) - 32768).astype(">i2").tobytes())
-        file.write(bytes(-file.tell() % 2880))
 
 
 def ours(folder: Path, *, prove: bool) -> None:
@@ -75,22 +50,38 @@ def without_c(folder: Path, *, prove: bool) -> None:
 def fpack(folder: Path) -> None:
     """Compress by cfitsio's tool, in its default way."""
     made = folder / f"{NAME}.fz"
-    subprocess.run(["fpack", "-r", NAME], cwd=folder, check=True)
-    descriptor = os.open(made, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    common.run("fpack", "-r", NAME, cwd=folder)
+    common.sync(made)
     made.unlink()
 
 
-def measure(ways: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:
-    """Return the median time of each, seconds."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+def figures(repeats: int = 5, frames: int | None = None) -> Iterator[Figure]:
+    """Measure."""
+    if not common.has("fpack"):
+        yield common.absent("compressed", "fpack (Debian: libcfitsio-bin)")
+        return
+    rng = np.random.default_rng(1)
+    for name, (n, rows, columns) in CUBES.items():
+        with tempfile.TemporaryDirectory() as folder_name:
+            folder = Path(folder_name)
+            common.write_cube(folder / NAME, (frames or n, rows, columns), rng)
+            size_bytes = (folder / NAME).stat().st_size
+            seconds = common.taking_turns(
+                {
+                    "fpack": lambda folder=folder: fpack(folder),
+                    "not proven": lambda folder=folder: ours(folder, prove=False),
+                    "every tile proven": lambda folder=folder: ours(folder, prove=True),
+                    "not proven, no compiler": lambda folder=folder: without_c(folder, prove=False),
+                    "every tile proven, no compiler": lambda folder=folder: without_c(folder, prove=True),
+                },
+                repeats,
+            )
+        budgets = {"not proven": 3.0, "every tile proven": 1.5, "not proven, no compiler": 0.95}
+        base = seconds.pop("fpack")
+        for way, median in seconds.items():
+            speed = f"{size_bytes / median / 1e6:.0f} MB/s"
+            baseline = f"fpack -r, {size_bytes / base / 1e6:.0f} MB/s"
+            yield common.compared(f"compressed, {way}, {name}", speed, baseline, base / median, budgets.get(way))
 
 
 def main() -> int:
@@ -100,28 +91,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     print(f"pixels of 16 bits are encoded by {rice.encoder()}")
-    if shutil.which("fpack") is None:
-        print("fpack is not installed: no baseline, so nothing is measured (Debian: libcfitsio-bin)")
-        return 0
-    rng = np.random.default_rng(1)
-    for name, (frames, rows, columns) in CUBES.items():
-        with tempfile.TemporaryDirectory() as folder_name:
-            folder = Path(folder_name)
-            write_cube(folder / NAME, (arguments.frames or frames, rows, columns), rng)
-            size_bytes = (folder / NAME).stat().st_size
-            ways = {
-                "fpack -r": lambda folder=folder: fpack(folder),
-                "no proof": lambda folder=folder: ours(folder, prove=False),
-                "proven": lambda folder=folder: ours(folder, prove=True),
-                "without C": lambda folder=folder: without_c(folder, prove=False),
-                "the same": lambda folder=folder: without_c(folder, prove=True),
-            }
-            seconds = measure(ways, arguments.repeats)
-        budgets = {"no proof": "budget 3", "proven": "budget 1.5", "without C": "budget 0.95"}
-        for way, median in seconds.items():
-            ratio = seconds["fpack -r"] / median
-            told = f"{size_bytes / median / 1e6:7.0f} MB/s  {ratio:5.2f} x fpack -r  {budgets.get(way, '')}"
-            print(f"{name:<18} {way:<10} {told}", flush=True)
+    common.show(figures(arguments.repeats, arguments.frames))
     return 0
 
 

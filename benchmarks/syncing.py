@@ -15,10 +15,12 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
+import common
 import numpy as np
+from common import Figure
 
 from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages import synced
@@ -34,16 +36,6 @@ CUBE_FRAMES = 5000
 BLOCK_FRAMES = 200_000
 PAUSE_US = 10_000_000
 REPEATS = 5
-
-
-def best_of(call: Callable[[], object]) -> float:
-    """Return the least time of some calls, seconds."""
-    seconds = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 def make_block(rng: np.random.Generator, n_triggers: int, drop: float) -> list[np.ndarray]:
@@ -83,14 +75,16 @@ def write_night(folder: Path, n_rows: int, rng: np.random.Generator) -> list[Raw
     return raws
 
 
-def reading(path: Path) -> str:
+def reading(path: Path) -> Figure:
     """Return how fast a timing file is read."""
     n = read_timing(path).n
-    ours, theirs = best_of(lambda: read_timing(path)), best_of(lambda: np.loadtxt(path))
-    return f"reading   {n / ours / 1e6:6.2f} x 10^6 rows/s   {theirs / ours:5.1f} x numpy.loadtxt (budget 10)"
+    seconds = common.taking_turns({"ours": lambda: read_timing(path), "loadtxt": lambda: np.loadtxt(path)}, REPEATS)
+    ours, theirs = seconds.values()
+    baseline = f"numpy.loadtxt, {n / theirs / 1e6:.2f} x 10^6/s"
+    return common.compared("timing txt", f"{n / ours / 1e6:.2f} x 10^6 rows/s", baseline, theirs / ours, 10)
 
 
-def pairing(rng: np.random.Generator, n_triggers: int, drop: float) -> str:
+def pairing(rng: np.random.Generator, n_triggers: int, drop: float) -> Figure:
     """Return how fast frames are paired and states are read."""
     block = make_block(rng, n_triggers, drop)
     seen = [
@@ -108,15 +102,17 @@ def pairing(rng: np.random.Generator, n_triggers: int, drop: float) -> str:
         read_states(clock_us, dither_us=np.full(len(clock_us), DITHER_US), starts=starts, significance=4.0)
 
     times_us = np.concatenate(block)
-    seconds, sorting = best_of(run), best_of(lambda: np.sort(rng.permutation(times_us)))
-    return (
-        f"pairing   {n / seconds / 1e6:6.2f} x 10^6 frames/s  with {drop:4.0%} of the frames dropped (budget 10); "
-        f"sorting as many numbers takes {sorting / seconds:4.2f} x as long"
-    )
+    seconds, sorting = common.taking_turns(
+        {"ours": run, "sort": lambda: np.sort(rng.permutation(times_us))}, REPEATS
+    ).values()
+    speed, part = n / seconds, f"pairing and FLC states, {drop:.0%} of the frames dropped"
+    baseline = "sorting as many numbers"
+    ratio = f"{sorting / seconds:.2f} x"
+    return Figure(part, f"{speed / 1e6:.1f} x 10^6 frames/s", baseline, ratio, ">= 10^7/s", speed >= 1e7)
 
 
-def syncing(folder: Path, raws: list[Raw]) -> str:
-    """Return how fast a night is synced, and how much the process grows."""
+def syncing(folder: Path, raws: list[Raw]) -> Iterator[Figure]:
+    """Yield how fast a night is synced, and how much the process grows."""
     instrument = Instrument("VAMPIRES", (Stream("vcam1", 1), Stream("vcam2", 2)))
 
     def run(some: list[Raw]) -> float:
@@ -133,11 +129,20 @@ def syncing(folder: Path, raws: list[Raw]) -> str:
     rate = run(raws)
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     n_frames = sum(raw.n_frames for raw in raws)
-    return (
-        f"synced    {rate / 1e6:6.2f} x 10^6 frames/s  timing files read, products made\n"
-        f"memory    {grown / 1024:6.0f} MiB more than five blocks take, {n_frames / 1e6:.1f} x 10^6 rows in "
-        f"{n_frames / BLOCK_FRAMES:.0f} blocks ({grown * 1024 / n_frames:.1f} bytes a row)"
-    )
+    yield Figure("synced, with timing files read and products made", f"{rate / 1e6:.2f} x 10^6 frames/s")
+    blocks = f"{n_frames / 1e6:.1f} x 10^6 frames, {n_frames / BLOCK_FRAMES:.0f} blocks"
+    yield Figure(f"memory for {blocks}, beyond that for five", f"{grown / 1024:.0f} MiB")
+
+
+def figures(n_rows: int = 4_000_000, n_triggers: int = 500_000, folder: Path | None = None) -> Iterator[Figure]:
+    """Measure all of it."""
+    rng = np.random.default_rng(1)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        raws = write_night(Path(name), n_rows, rng)
+        yield reading(raws[0].timing)
+        for drop in (0.0, 0.02, 0.2):
+            yield pairing(rng, n_triggers, drop)
+        yield from syncing(Path(name), raws)
 
 
 def main() -> int:
@@ -147,14 +152,7 @@ def main() -> int:
     parser.add_argument("--triggers", type=int, default=500_000, help="paired at once (default 500 000)")
     parser.add_argument("--folder", type=Path, help="where to write it (120 bytes a row; default: the system's)")
     arguments = parser.parse_args()
-    rng = np.random.default_rng(1)
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        folder = Path(name)
-        raws = write_night(folder, arguments.rows, rng)
-        print(reading(raws[0].timing), flush=True)
-        for drop in (0.0, 0.02, 0.2):
-            print(pairing(rng, arguments.triggers, drop), flush=True)
-        print(syncing(folder, raws), flush=True)
+    common.show(figures(arguments.rows, arguments.triggers, arguments.folder))
     return 0
 
 

@@ -25,7 +25,7 @@ from ledger.database import connect, parse_url
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.models import Entry
 from ledger.numbers import numbers_on_disk
-from ledger.scan import reading
+from ledger.scan import is_folder, reading
 from ledger.sequence import standing
 from ledger.store import Store
 from ledger.tables import REVISION_TABLE, copy_rows, set_counters
@@ -70,7 +70,7 @@ class Backup:
 def folders(config: Config) -> list[Path]:
     """Return where backups are here: beside the database, and at a destination that is mounted."""
     there = _folder_there(config)
-    is_there = config.host(MAIN) is None and there.parent.is_dir()
+    is_there = config.host(MAIN) is None and is_folder(there.parent)
     return [config.backup.folder, *([there] if is_there else [])]
 
 
@@ -101,8 +101,17 @@ def _read_name(path: Path) -> Backup | None:
 # making
 
 
-def make(store: Store, config: Config) -> list[Path]:
+def make(store: Store, config: Config, *, sends: bool = True) -> list[Path]:
     """Make a backup, prove that it can be read, copy it to the destination, and remove the oldest.
+
+    Parameters
+    ----------
+    store : Store
+        The database.
+    config : Config
+        Where backups go, and how many are kept.
+    sends : bool
+        Whether a destination on another host gets it too.
 
     Returns
     -------
@@ -132,7 +141,9 @@ def make(store: Store, config: Config) -> list[Path]:
             proof.copy_proven(home / name, folder / name)
             durable.sync_folder(folder)
         made.append(folder / name)
-    if (host := config.host(MAIN)) is not None and not config.is_fetched_from:  # who fetches makes its own there
+    if (
+        sends and (host := config.host(MAIN)) is not None and not config.is_fetched_from
+    ):  # who fetches makes its own there
         with _told(Path(f"{host.name}:{_folder_there(config)}")):
             _send(config, host, home, name)
         made.append(Path(f"{host.name}:{_folder_there(config)}/{name}"))
@@ -223,14 +234,14 @@ def _outlived(config: Config, backups: Sequence[Backup]) -> list[Backup]:
 # when
 
 
-def after_work(store: Store, config: Config) -> str | None:
+def after_work(store: Store, config: Config, *, sends: bool = True) -> str | None:
     """Make a backup if the newest does not have all entries; return what went wrong, as the work itself is done."""
     if not config.backup.automatic:
         return None
     try:
         newest = max((backup.last_entry for backup in found(config)), default=-1)
         if newest < last_entry(store):
-            make(store, config)
+            make(store, config, sends=sends)
     except LedgerError as exc:
         return str(exc)
     return None

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import Any, Literal, TypeVar
 
-from sqlalchemy import ColumnElement, Row, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -368,6 +368,8 @@ class Book:
         self._known.update((move.verb, event) for move in moves for event in ("started", "done"))
         for move, state in zip(moves, states, strict=True):
             move.work.state, move.work.error, move.work.attempts, move.work.next_retry_us = state, None, 0, None
+            if move.evidence is not None or move.is_withdrawn:
+                move.work.fault = None
             facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
             move.work.product = replace(move.work.product, **facts)  # type: ignore[arg-type]
 
@@ -389,43 +391,72 @@ class Book:
         if lines:
             session.execute(insert(ManifestLine), lines)
 
-    def verified(self, proofs: Sequence[Evidence], failures: Sequence[Failure], detail: Mapping[str, Any]) -> None:
-        """Record copies that were proven again, and those that were not; their products stay in their states.
+    def verified(
+        self,
+        works: Sequence[Work],
+        proofs: Sequence[Evidence],
+        faults: Mapping[str, str],
+        detail: Mapping[str, Any],
+        *,
+        how: str = "proven",
+    ) -> None:
+        """Record what copies were found to be like; their products stay in their states.
+
+        A fault refutes every proof of the copy and stays until there is a new one: no step goes forward on it, and
+        nothing else ends it.
 
         Parameters
         ----------
+        works : sequence of Work
+            Products whose copies were looked at; updated in place.
         proofs : sequence of Evidence
             Fresh ones.
-        failures : sequence of Failure
-            What is wrong with the copies of other products; kept in their rows until they are proven again.
+        faults : mapping of str to str
+            What is wrong with the copies of other products, by identity.
         detail : mapping
             Of the night, for the entry.
+        how : str
+            Event of products whose copies had a fault, and are proven now.
         """
         at_us = self.store.clock()
+        by_identity = {work.product.identity: work for work in works}
+        proven = {proof.identity for proof in proofs}
+        mended = [(work, how, work.fault) for key, work in by_identity.items() if work.fault and key in proven]
+        bad = [
+            (by_identity[key], "unproven", fault) for key, fault in faults.items() if by_identity[key].fault != fault
+        ]
         with self.store.write(self.lease.check) as session:
             common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
             insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
-            for chunk in _chunks([proof.identity for proof in proofs]):
+            for chunk in _chunks(list(proven)):
                 session.execute(
                     update(File)
                     .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
+                    .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
                     .values(error=None)
                 )
-            for failure in failures:
-                session.execute(update(File).where(col(File.id) == failure.work.row_id).values(error=failure.error))
-            self.entry(
-                session,
-                [
-                    {
-                        "identity": failure.work.product.identity,
-                        "name": failure.work.product.frame_id or failure.work.product.name,
-                        "event": "unproven",
-                        "detail": {"error": failure.error},
-                    }
-                    for failure in failures
-                ]
-                + [{"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}],
-            )
+            for work, _, fault in bad:
+                session.execute(
+                    update(Copy)
+                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == work.product.identity)
+                    .where(col(Copy.withdrawn_us).is_(None), col(Copy.refuted_us).is_(None))
+                    .values(refuted_us=at_us, fault=fault)
+                )
+            entries = [
+                {
+                    "identity": work.product.identity,
+                    "name": work.product.frame_id or work.product.name,
+                    "event": event,
+                    "detail": {"error": fault},
+                }
+                for work, event, fault in (*bad, *mended)
+            ]
+            night = {"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}
+            self.entry(session, [*entries, night])
+        for work, _, _ in mended:
+            work.fault = None
+        for work, _, fault in bad:
+            work.fault = fault
 
     def recalled(self, works: Sequence[Work], failures: Mapping[str, str]) -> None:
         """Record that files of products were brought back from the destination, or why not, by identity."""
@@ -455,13 +486,14 @@ class Book:
             detail = {"sha256": dict(removal.sha256)}
             self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
 
-    def returned(self, rows: Sequence[Row[Any]]) -> None:
-        """Record that raw files which had been removed are there again."""
+    def returned(self, files: Sequence[tuple[int, str, str]]) -> None:
+        """Record that what had been removed is here again: row, identity and name of each raw file or product."""
+        if not files:
+            return
         with self.store.write(self.lease.check) as session:
-            for chunk in _chunks([row.id for row in rows]):
+            for chunk in _chunks([row_id for row_id, _, _ in files]):
                 session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
-            names = [(row.identity, f"{row.folder}/{row.name}") for row in rows]
-            self.entry(session, [{"identity": i, "name": name, "event": "returned"} for i, name in names])
+            self.entry(session, [{"identity": i, "name": name, "event": "returned"} for _, i, name in files])
 
     def found(self, names: Mapping[int, Sequence[str]]) -> None:
         """Record which files products were found to have, by row, in a state that has none."""
@@ -573,7 +605,7 @@ class Book:
             col(end.run_id) == self.lease.run_id,
             col(end.identity) == col(begun.identity),
             col(end.id) > col(begun.id),
-            col(end.event).in_(("done", "failed", "settled")),
+            col(end.event).in_(("done", "failed", "left", "settled")),
         )
         query = select(col(begun.id)).where(
             col(begun.run_id) == self.lease.run_id, col(begun.event) == "started", ~ended
@@ -600,6 +632,12 @@ class Book:
         """Record that steps which were announced were not begun after all."""
         with self.store.write(self.lease.check) as session:
             self.entry(session, [self._entry_of(work, verb, "settled") for work in works])
+
+    def left(self, works: Sequence[Work], verb: str) -> None:
+        """Record that steps were broken off because somebody asked to stop: open yet, and no failure."""
+        if works:
+            with self.store.write(self.lease.check) as session:
+                self.entry(session, [self._entry_of(work, verb, "left") for work in works])
 
     def settled(self, pending: Sequence[Pending]) -> None:
         """Record that what runs left is in order again, and that those runs are over."""

@@ -32,6 +32,8 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         except Interrupted:
             raise
         except LedgerError as exc:
+            refused = Result(night.pipeline, night.date, command="catch-up", stopped=str(exc), is_hindered=True)
+            machine.results.append(refused)
             yield night, exc
             continue
         if result.changed or not result.is_in_order:

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 import stages
 from ledger.config_faults import faults_of_instrument, faults_of_values, is_day
@@ -38,6 +38,9 @@ _NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError,
 #: ``[user@]host:/folder``; neither name may begin as an option of ssh does.
 _REMOTE = re.compile(r"(?:([\w.][\w.-]*)@)?([\w.][\w.-]*|\[[0-9A-Fa-f:.%\w]+\]):(/.*)", re.ASCII)
 
+#: As rsync has it: what has a colon before any slash is on another host.
+_MEANT_REMOTE = re.compile(r"[^/]*:.*", re.DOTALL)
+
 #: Two times of day.
 _WINDOW = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[0-5][0-9])")
 
@@ -49,6 +52,20 @@ MOST_WORKERS = 4096
 
 #: A product that failed is tried at least so often.
 LONGEST_WAIT_MINUTES = 1440.0
+
+
+def _folder_or_remote(value: object) -> object:
+    """Refuse what is meant to be on another host, and would be taken for a folder here."""
+    is_text = isinstance(value, str)
+    if isinstance(value, dict) or (is_text and _MEANT_REMOTE.fullmatch(str(value))):  # `user@host:` is a mapping
+        match = _REMOTE.fullmatch(str(value)) if is_text else None
+        if match is None or not match[3].strip("/") or match[3].startswith("//"):  # all of it, or a URL
+            raise ValueError("expected user@host:/folder, or a folder here (with ./ before a name that has a colon)")
+    return value
+
+
+#: Where products go: a folder here, or ``[user@]host:/folder``.
+Destination = Annotated[Path, BeforeValidator(_folder_or_remote)]
 
 
 class _Block(BaseModel):
@@ -76,7 +93,7 @@ class Pipeline(_Block):
     root: Path
     states: tuple[str, ...]
     first_night: str | None = Field(default=None, pattern=r"^\d{8}$")
-    destination: Path | None = None
+    destination: Destination | None = None
 
     @field_validator("first_night", mode="before")
     @classmethod
@@ -100,7 +117,7 @@ class Ssh(_Block):
 class Transfer(_Block):
     """Where products go."""
 
-    destination: Path
+    destination: Destination
     direction: Literal["push", "pull"] = "push"
     source: str | None = None
     window: str | None = None
@@ -120,13 +137,15 @@ class Transfer(_Block):
             raise ValueError('expected two times of day, UT, in quotes, such as "18:00-06:00"')
         return value
 
-    def is_open(self, now_us: int) -> bool:
-        """Whether products may be sent at a time (UNIX, microseconds)."""
+    def why_closed(self, now_us: int) -> str | None:
+        """Return why products may not be sent at a time (UNIX, microseconds), or None."""
         if self.window is None:
-            return True
+            return None
         begin, _, end = self.window.partition("-")
         now = datetime.fromtimestamp(now_us / 1e6, tz=UTC).strftime("%H:%M")
-        return begin <= now < end if begin < end else now >= begin or now < end
+        if begin <= now < end if begin < end else now >= begin or now < end:
+            return None
+        return f"products are sent from {self.window} UT (transfer.window), it is {now}; `ledger catch-up` goes on then"
 
 
 def refuse_address(address: str) -> None:

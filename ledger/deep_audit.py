@@ -19,6 +19,7 @@ from ledger.deep_tasks import Task, afar, folder_of, tasks_of
 from ledger.errors import Interrupted, LedgerError
 from ledger.id_rows import Explained
 from ledger.lease import Hold, read_hold, why_unsettled
+from ledger.mailed import mailed
 from ledger.models import Night
 from ledger.report import Reporter, Silent, Stop
 from ledger.store import Store
@@ -153,8 +154,9 @@ def _look_at(store: Store, config: Config, night: Night, calls: _Calls, report: 
     if reason is None:
         found |= {(v.law, v.what): v for v in check_night(store, config, night)}
         tasks = tasks_of(store, config, night, works)
+        withdraw = " --withdraw" if mailed(store, night) else ""
         for task, result in zip(tasks, calls.make(f"deep audit {night.date}", tasks), strict=True):
-            found |= {(v.law, v.what): v for v in _violations(night, task, result)}
+            found |= {(v.law, v.what): v for v in _violations(night, task, result, withdraw)}
             counts += Counter(files=result.n_files, frames=result.n_frames, bytes=result.n_bytes)
         reason = why_unsettled(before, _hold(store, night))
     if reason is not None:
@@ -172,22 +174,25 @@ def _hold(store: Store, night: Night) -> Hold:
         return read_hold(session, night, store.common_us(session))
 
 
-def _violations(night: Night, task: Task, result: Found) -> list[Violation]:
+def _violations(night: Night, task: Task, result: Found, withdraw: str) -> list[Violation]:
+    """Return what is wrong; `withdraw` is the option that a rollback needs once the night's manifest was mailed."""
     faults = [*task.faults, *result.faults]
     return [
         Violation(
-            "row_without_file" if fault.law == "gone" else fault.law, fault.what, _next(night, task, fault, faults)
+            "row_without_file" if fault.law == "gone" else fault.law,
+            fault.what,
+            _next(night, task, fault, faults, withdraw),
         )
         for fault in faults
     ]
 
 
-def _next(night: Night, task: Task, fault: Fault, faults: Sequence[Fault]) -> str:
+def _next(night: Night, task: Task, fault: Fault, faults: Sequence[Fault], withdraw: str) -> str:
     """Return what to do about a fault: the only good one of several files is never put at risk."""
     folder = shlex.quote(str(folder_of(night)))
     is_of_manifest = task.product is None or fault.law == "manifest"
     to = " --to transferred" if is_of_manifest else ""  # it is made again from products that are right
-    again = f"`ledger rollback {folder}{to} --yes` and `ledger advance {folder}`"
+    again = f"`ledger rollback {folder}{to} --yes{withdraw}` and `ledger advance {folder}`"
     if fault.law == "unchecked":
         return f"audit the night again: `ledger audit --deep --date {night.date}`; if that does not help, it is a bug"
     if fault.law == "pixels":
@@ -202,7 +207,12 @@ def _next(night: Night, task: Task, fault: Fault, faults: Sequence[Fault]) -> st
         fault.law == "checksum" or fault in task.faults or (task.product is not None and fault.law == "manifest")
     )
     if good and not is_wrong_as_recorded:
+        is_there = fault.path in {there for _, there in pairs}
         command = f"`cp -p {shlex.quote(str(good[0]))} {shlex.quote(str(fault.path))}` and audit again"
+        if is_there and bad.isdisjoint(here for here, _ in pairs):
+            command = f"`ledger verify {folder} --repair` copies it again"
+        elif not is_there and task.product is not None and bad.isdisjoint(there for _, there in pairs):
+            command = f"`ledger recall {folder}` brings it back"
         if fault.path.parent.is_dir():
             return command
         return f"mount the disk of {fault.path.parent}; if it is lost, make the folder again, then {command}"

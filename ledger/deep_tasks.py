@@ -76,7 +76,8 @@ def folder_of(night: Night) -> Path:
 
 def afar(store: Store, night: Night) -> Iterator[Explained]:
     """Yield copies at other hosts, which cannot be read here."""
-    hosts = Counter(copy.host for copy in store.copies(night) if copy.withdrawn_us is None and copy.host)
+    places = {(copy.host, copy.path) for copy in store.copies(night) if copy.withdrawn_us is None and copy.host}
+    hosts = Counter(host for host, _ in places)  # a copy has a proof for each time that it was read
     for host, n in sorted(hosts.items()):
         yield Explained("afar", f"copies at {host} were not read again", n, night.date, night.date)
 

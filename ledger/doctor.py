@@ -22,13 +22,16 @@ from ledger.config import Config
 from ledger.database import file_system_of
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
-from ledger.machine import Machine
+from ledger.machine import Machine, unproven
+from ledger.mailed import doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
-from ledger.scan import NightFolder, is_date
+from ledger.rows import put_back
+from ledger.scan import NightFolder, is_date, is_folder, night_of
 from ledger.sequence import standing
 from ledger.store import Store
+from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.remote import Remote
 
@@ -99,13 +102,18 @@ def _software() -> Finding:
 def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
         if config.fetches:
-            yield _folder(config, f"destination of {name}", config.destination(name))
-            yield _source(config, name, pipeline.root)
-        elif name == "archive" or pipeline.root.exists():
+            source = _source(config, name, pipeline.root)
+            if source.verdict != "note":
+                yield _folder(config, f"destination of {name}", config.destination(name))
+            yield source
+        elif name == "archive" or os.path.lexists(pipeline.root):
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
             subject = f"destination of {name}"
-            yield _folder(config, subject, config.destination(name)) if host is None else _afar(config, name, host)
+            if host is None:
+                yield _folder(config, subject, config.destination(name))
+            else:
+                yield from _afar(config, name, host)
         else:
             yield Finding(f"{name}.root", "note", f"{pipeline.root}: no such folder, so no nights")
     yield _file(config.log, "log")
@@ -115,31 +123,46 @@ def _places(config: Config) -> Iterator[Finding]:
 
 def _folder(config: Config, subject: str, folder: Path) -> Finding:
     """Look whether a folder is there, may be written, and has room."""
-    if not folder.is_dir():
+    try:
+        is_there = is_folder(folder)
+    except LedgerError as exc:
+        return Finding(subject, "problem", str(exc))
+    if not is_there:
         return Finding(
             subject, "problem", f"{folder}: no such folder", "is its disk mounted? create it, or correct the path"
         )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return Finding(subject, "problem", f"{folder}: may not be read and written", "correct its owner or mode")
     free_bytes = shutil.disk_usage(folder).free
-    kept_mb = config.space.keep_free_mb or 0
     room = f"{folder}: {free_bytes / 1e9:,.1f} GB free" + (f" ({kind})" if (kind := file_system_of(folder)) else "")
+    return _room(config, subject, room, free_bytes)
+
+
+def _room(config: Config, subject: str, room: str, free_bytes: int) -> Finding:
+    kept_mb = config.space.keep_free_mb or 0
     if free_bytes < kept_mb * 1e6:
         return Finding(subject, "problem", f"{room}, less than space.keep_free_mb ({kept_mb:g} MB)", "make room")
     return Finding(subject, "ok", room)
 
 
-def _afar(config: Config, pipeline: str, host: Host) -> Finding:
-    """Look whether another host can be reached, and has the folder and room."""
+def _afar(config: Config, pipeline: str, host: Host) -> Iterator[Finding]:
+    """Look whether another host can be reached, and has the folder, room, and what brings products and proves them."""
     subject, folder = f"destination of {pipeline}", config.destination(pipeline)
+    # who is fetched from need not reach who fetches
+    verdict: Verdict = "note" if config.is_fetched_from else "problem"
     try:
         with Remote(host, folder, folder / "any") as there:
-            room = f"{there.free_bytes() / 1e9:,.1f} GB free"
-            return Finding(subject, "ok", f"{host.name}:{folder}: {room}, hashed by {there.tool}")
+            free_bytes, unfit, tool = there.free_bytes(), there.unfit(folder), there.tool
     except StageError as exc:
         remedy = "correct transfer.destination or transfer.ssh, or the host's keys"
-        # who is fetched from need not reach who fetches
-        return Finding(subject, "note" if config.is_fetched_from else "problem", str(exc), remedy)
+        yield Finding(subject, verdict, str(exc), remedy)
+        return
+    yield from (Finding(subject, verdict, what, remedy) for what, remedy in unfit.items())
+    found = _room(config, subject, f"{host.name}:{folder}: {free_bytes / 1e9:,.1f} GB free", free_bytes)
+    if found.verdict != "ok":
+        yield found
+    elif not unfit:
+        yield Finding(subject, "ok", f"{found.text}, hashed by {tool}")
 
 
 def _source(config: Config, pipeline: str, root: Path) -> Finding:
@@ -150,12 +173,14 @@ def _source(config: Config, pipeline: str, root: Path) -> Finding:
     try:
         with Remote(source.host, root, source.night, key="transfer.source") as there:
             nights = sorted(name for name in there.names(root) if len(name) == 8 and is_date(name))
-            if nights and not there.may_write(root / nights[-1]):
-                told = (
-                    f"{source.host.name}:{root / nights[-1]}: may not be written, and checksums and manifests go there"
-                )
-                return Finding(subject, "problem", told, "correct its owner or mode, or who logs in (transfer.source)")
+            # checksums and manifests go there
+            for what, remedy in there.unfit(root / nights[-1]).items() if nights else ():
+                return Finding(subject, "problem", what, remedy)
             return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
+    except BadPlace as exc:
+        if pipeline != "archive":  # as here: who has no such nights needs no folder for them
+            return Finding(subject, "note", f"{source.host.name}:{root}: no such folder, so no nights")
+        return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
     except StageError as exc:
         return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")
 
@@ -173,7 +198,7 @@ def _file(path: Path, subject: str) -> Finding:
 
 def _database(store: Store, config: Config) -> Iterator[Finding]:
     with store.read() as session:
-        counts = [session.execute(select(func.count()).select_from(table)).scalar() for table in (Night, File)]
+        counts = [session.execute(select(func.count()).select_from(table)).scalar() or 0 for table in (Night, File)]
         verdict = "ok"
         if store.url.get_backend_name() == "sqlite":
             verdict = str(session.execute(text("PRAGMA quick_check")).scalar())
@@ -184,7 +209,7 @@ def _database(store: Store, config: Config) -> Iterator[Finding]:
     elif outdated := backup.why_outdated(store, config):
         yield Finding("database", "problem", outdated)
     else:
-        yield Finding("database", "ok", f"{store.shown}: {counts[0]} nights, {counts[1]} files")
+        yield Finding("database", "ok", f"{store.shown}: {counted(counts[0], 'night')}, {counted(counts[1], 'file')}")
 
 
 def _backups(store: Store, config: Config) -> Finding:
@@ -196,7 +221,7 @@ def _backups(store: Store, config: Config) -> Finding:
     if not behind:
         return Finding("backups", "ok", f"{len(found)}, up to the last entry")
     newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
-    told = f"{newest} the last {behind} entries"
+    told = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if config.backup.automatic:
         return Finding("backups", "problem", told, "run `ledger backup`, which says what keeps it from being made")
     return Finding("backups", "note", f"{told}; backup.automatic is false")
@@ -233,7 +258,9 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", _holder(machine.store, before.run_id))
         return
     try:
-        left = machine.leftovers(NightFolder(night.pipeline, Path(night.root), night.date), night)
+        ours = NightFolder(night.pipeline, Path(night.root), night.date)
+        folder = night_of(machine.config, night.pipeline, night.date) if machine.config.fetches else ours
+        left = machine.leftovers(folder, night)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return
@@ -249,6 +276,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     for path in left.files:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
     yield from _put_aside(machine, night, subject)
+    yield from _mails(machine, night, subject)
 
 
 def _hold(store: Store, night: Night) -> Hold:
@@ -277,6 +305,33 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
     if held:
         remedy = f"`ledger quarantine list --date {night.date}`, then release or discard them"
         yield Finding(subject, "problem", f"{counted(held, 'product')} in quarantine", remedy)
+    yield from _unproven(machine, night, subject)
     if waiting:
         what = f"{counted(waiting, 'product')} failed and will be tried again"
         yield Finding(subject, "note", what, f"`ledger quarantine list --date {night.date}` says when and why")
+
+
+def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of mails that somebody perhaps did not get."""
+    with machine.store.read() as session:
+        mails = in_doubt(session, night)
+    for mail in mails:
+        remedy = f"`ledger manifest {' '.join(f'--date {date}' for date in mail.dates)} --send --again`"
+        if mail.sent_us is None:
+            remedy = f"ask them; if it did not come, {remedy}; their receipt ends the doubt too"
+        else:
+            remedy = f"correct mail.recipients, then {remedy}"
+        yield Finding(subject, "problem", doubt(mail), remedy)
+
+
+def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of copies that were not right when last read."""
+    faults = machine.store.faults(night)
+    if told := unproven(night.date, faults):
+        yield Finding(subject, "problem", *told.split(": ", 1))
+    works = machine.store.works(night) if faults else []
+    for work in (work for work in works if work.fault and work.is_pruned):
+        product = work.product
+        folder = Path(night.root) / night.date / machine.config.instrument.product_folder
+        what = f"{product.frame_id or product.name}: its only copy is not right, and `ledger prune` removed its files"
+        yield Finding(subject, "problem", what, put_back(folder, product.files, night.date))

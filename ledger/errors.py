@@ -7,6 +7,8 @@
     │   └── ConfigError            2   the configuration is wrong: all faults at once
     ├── StateError                 1   no declared edge allows it
     ├── NotReady                   1   it will be possible later: the message says when
+    │   ├── NotNow                 1   nothing is wrong: it is not the time of day
+    │   └── Unreachable            1   a disk or host is not there: see to it
     ├── Irreversible               1   it cannot be undone without harm
     ├── Interrupted        128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
@@ -82,6 +84,10 @@ class NotReady(LedgerError):
 
 class NotNow(NotReady):
     """Nothing is wrong: it is not the time of day."""
+
+
+class Unreachable(NotReady):
+    """A disk or host that is needed is not there, or cannot be read."""
 
 
 class Irreversible(LedgerError):

@@ -1,23 +1,25 @@
 """Answers for people: status, history, explanation. Reads only."""
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger import gate
+from ledger import gate, mailed
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Lineage, Night, ReceiptLine
-from ledger.scan import NightFolder, has_raws, look_at, night_of, nights_on_disk, reading, streams_ns
+from ledger.models import Copy, Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
+from ledger.rows import put_back
+from ledger.scan import NightFolder, has_raws, is_folder, look_at, night_of, nights_on_disk, reading, streams_ns
 from ledger.sequence import LENGTH, newest_night
-from ledger.store import Store
+from ledger.store import Store, refuted
 from stages.base import frames_of
 
 
@@ -36,7 +38,9 @@ class NightStatus:
     quarantined : int
         Raw files and products that are out of the flow.
     failed : int
-        Products whose last step failed.
+        Products whose last step failed, or whose copies are not right.
+    unproven : int
+        Products whose copies at the destination were not right when last read.
     states : mapping of str to int
         Products in each state.
     frame_ids : int
@@ -45,7 +49,8 @@ class NightStatus:
         Products that the archive says it has.
     stands : str
         In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
-        went since), ``excluded``, ``foreign``, ``empty``.
+        went since), ``unproven`` (finished, and copies were not right when last read), ``excluded``, ``foreign``,
+        ``empty``.
     next_command : str
         What to do; empty if there is nothing to do.
     """
@@ -57,6 +62,7 @@ class NightStatus:
     lost: int = 0
     quarantined: int = 0
     failed: int = 0
+    unproven: int = 0
     states: dict[str, int] = field(default_factory=dict)
     frame_ids: int = 0
     confirmed: int = 0
@@ -85,8 +91,8 @@ def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | 
             numbers_from = gate.from_date(session, config, flow)
             newest = newest_night(session, config.instrument.prefix) if flow.numbering is not None else None
             rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
-            is_unused = name != "archive" and not rows and not config.pipelines[name].root.exists()
-            on_disk = {} if is_unused else {n.date: n for n in nights_on_disk(config, name)}
+            is_used = name == "archive" or rows or (not config.fetches and is_folder(config.pipelines[name].root))
+            on_disk = {n.date: n for n in nights_on_disk(config, name)} if is_used else {}
             counts = _counts(session, name, date)
             for night in sorted(rows.keys() | on_disk.keys()):
                 if date in (None, night) and not gate.is_outside(config, flow, night, rows.get(night), numbers_from):
@@ -158,24 +164,32 @@ def _status(
     left_out = [c for c in products if c.discarded or (c.quarantined and skips)]
     going_on = {count.state for count in products if count not in left_out}
     is_held = any(c.quarantined for c in products if c not in left_out)
-    ids = lost = confirmed = 0
+    ids = lost = confirmed = unproven = also_failed = 0
     if row is not None:
         summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
         lost = int(session.execute(summed).scalar() or 0)
         query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
         ids = int(session.execute(query).scalar() or 0)
-        received = select(func.count(func.distinct(ReceiptLine.frame_id))).join(
-            FrameId, and_(col(FrameId.frame_id) == col(ReceiptLine.frame_id), col(FrameId.status) == "live")
-        )
-        confirmed = int(session.execute(received.where(col(FrameId.night_id) == row.id)).scalar() or 0)
+        has = mailed.confirmed(row.id).with_only_columns(func.count())
+        confirmed = int(session.execute(has).scalar() or 0)
+        bad = {found.identity for found in session.execute(refuted().where(col(Copy.night_id) == row.id))}
+        unproven = len(bad)
+        if bad:  # a product that also failed, on its way back, is counted once
+            with_error = select(col(File.identity)).where(col(File.night_id) == row.id, col(File.error).is_not(None))
+            also_failed = len(bad.intersection(session.execute(with_error).scalars()))
     stands = _stands(session, config, flow, row, folder, raws, going_on)
+    if unproven and stands in ("finished", "changed"):
+        stands = "unproven"
     is_done = stands in ("finished", "excluded", "foreign", "empty")
     was_numbered = row is not None and row.numbered_us is not None
     late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
     command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
-    where = ""
-    if not is_held and _is_elsewhere(config, flow, stands):
-        where = f" (on {config.transfer.source if config.fetches else config.host_name(flow.name)})"
+    if is_done and row is not None and mailed.in_doubt(session, row):
+        is_done, command = False, f"doctor --date {date}"
+    where = "" if is_held else _where(config, flow, stands)
+    if unproven:
+        command = f"verify --date {date} --repair"
+        where = f" (on {config.host_name(flow.name)})" if config.is_fetched_from else ""
     return NightStatus(
         pipeline=flow.name,
         date=date,
@@ -183,21 +197,24 @@ def _status(
         frames=sum(c.frames for c in raws),
         lost=lost,
         quarantined=sum(c.files for c in counts if c.quarantined),
-        failed=sum(c.files for c in products if c.failed),
+        failed=sum(c.files for c in products if c.failed) + unproven - also_failed,
+        unproven=unproven,
         states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
         frame_ids=ids,
         confirmed=confirmed,
         stands=stands,
-        next_command="" if is_done else f"ledger {command}{where}",
+        next_command="" if is_done and not unproven else f"ledger {command}{where}",
     )
 
 
-def _is_elsewhere(config: Config, flow: Flow, stands: str) -> bool:
-    """Whether what comes next for products, or a night, in a state is the part of another host."""
+def _where(config: Config, flow: Flow, stands: str) -> str:
+    """Return on which host products, or a night, in a state go on, if it is another one."""
     if flow.sending is None or stands not in flow.states:
-        return False
+        return ""
     is_made = flow.position(stands) >= flow.position(flow.sending.before)
-    return (config.fetches and not is_made) or (config.is_fetched_from and is_made)
+    if config.fetches and not is_made:
+        return f" (on {config.transfer.source})"
+    return f" (on {config.host_name(flow.name)})" if config.is_fetched_from and is_made else ""
 
 
 def _stands(
@@ -256,8 +273,8 @@ def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[Nig
 def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
     """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
     if config.fetches:
-        return any(not _is_elsewhere(config, flow, state) for state in night.states)
-    return (config.pipelines[night.pipeline].root / night.date).is_dir()
+        return any(not _where(config, flow, state) for state in night.states)
+    return is_folder(config.pipelines[night.pipeline].root / night.date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,10 +411,55 @@ _IS_LIVE_ID = (
 
 
 def entries(store: Store, subject: Subject) -> list[Entry]:
-    """Return everything that happened to `subject`, in order."""
+    """Return everything that happened to `subject`, in order: steps, mails, and what the archive says."""
     with store.read() as session:
         query = select(Entry).where(col(Entry.identity) == subject.identity, col(Entry.night_id) == subject.night.id)
-        return list(session.execute(query.order_by(col(Entry.id))).scalars())
+        own = session.execute(query.order_by(col(Entry.id))).scalars().all()
+        given_out = sorted((*_mails(session, subject), *_receipts(session, subject)), key=lambda entry: entry.at_us)
+    return list(merge(own, given_out, key=lambda entry: entry.at_us))
+
+
+def _mails(session: Session, subject: Subject) -> Iterator[Entry]:
+    """Yield that a product was mailed, and that this was withdrawn, as entries that are on record for its night."""
+    query = (
+        select(Mail, MailLine)
+        .join(MailLine, col(MailLine.mail_id) == col(Mail.id))
+        .where(col(MailLine.frame_id) == subject.frame_id, col(MailLine.identity) == subject.identity)
+    )
+    for mail, line in session.execute(query.order_by(col(Mail.id))):
+        to = mailed.named(mailed.taken_for(mail))
+        what = {"name": mail.name, "to": to, "message_id": mail.message_id}
+        if mail.refused:
+            what["refused"] = mailed.named(mail.refused)
+        if mail.error is not None:
+            yield _as_entry(subject, mail.begun_us, "not mailed", {**what, "error": mail.error})
+            continue
+        event = "mailed" if mail.sent_us is not None else "perhaps mailed"
+        yield _as_entry(subject, mail.sent_us or mail.begun_us, event, what)
+        if line.withdrawn_us is not None:
+            yield _as_entry(subject, line.withdrawn_us, "unmailed", {"name": mail.name, "to": to})
+
+
+def _receipts(session: Session, subject: Subject) -> Iterator[Entry]:
+    """Yield what the archive said of a product, as entries that are on record for its receipts."""
+    query = (
+        select(Receipt, ReceiptLine)
+        .join(ReceiptLine, col(ReceiptLine.receipt_id) == col(Receipt.id))
+        .where(col(ReceiptLine.frame_id) == subject.frame_id, col(ReceiptLine.identity) == subject.identity)
+    )
+    for receipt, line in session.execute(query.order_by(col(Receipt.id))):
+        if line.difference is None:
+            yield _as_entry(subject, receipt.read_us, "confirmed", {"receipt": receipt.name})
+        else:
+            what = {"receipt": receipt.name, "difference": line.difference}
+            yield _as_entry(subject, receipt.read_us, "contradicted", what)
+        if line.withdrawn_us is not None:
+            yield _as_entry(subject, line.withdrawn_us, "unconfirmed", {"receipt": receipt.name})
+
+
+def _as_entry(subject: Subject, at_us: int, event: str, detail: dict[str, Any]) -> Entry:
+    night_id, name = subject.night.id, str(subject.frame_id)
+    return Entry(at_us=at_us, night_id=night_id, identity=subject.identity, name=name, event=event, detail=detail)
 
 
 def lineage(store: Store, subject: Subject) -> list[Relation]:
@@ -427,6 +489,22 @@ def lineage(store: Store, subject: Subject) -> list[Relation]:
 
 def _shown(file: File, frame_id: str | None) -> str:
     return f"{frame_id} ({file.name})" if frame_id else f"{file.folder}/{file.name}"
+
+
+def _given_out(history: Sequence[Entry]) -> dict[str, str]:
+    """Return whether a product was mailed, and what the archive said of it, since it was last taken back."""
+    facts: dict[str, str] = {}
+    for entry in history:
+        if entry.event in ("unmailed", "unconfirmed"):
+            facts.clear()
+        elif entry.event in ("mailed", "perhaps mailed"):
+            facts[entry.event] = f"{show_us(entry.at_us)} to {entry.detail['to']}"
+        elif entry.event in ("confirmed", "contradicted"):
+            facts.pop("confirmed", None)
+            facts.pop("contradicted", None)
+            said = "" if entry.event == "confirmed" else f": {entry.detail['difference']}"
+            facts[entry.event] = f"{show_us(entry.at_us)}, {entry.detail['receipt']}{said}"
+    return facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -505,7 +583,7 @@ class Explanation:
     facts: dict[str, Any]
 
 
-def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanation:
+def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subject) -> Explanation:
     """Return why a file is where it is."""
     flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
     history = entries(store, subject)
@@ -536,10 +614,13 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         "attempts": row.attempts or None,
         "next_retry": show_us(row.next_retry_us) if row.next_retry_us else None,
         "pruned": show_us(row.pruned_us) if row.pruned_us else None,
+        **_given_out(history),
         "identity": row.identity,
     }
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
+    if not row.quarantine_reason:
+        command += _where(config, flow, row.state)
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"
@@ -554,7 +635,13 @@ def explain(store: Store, flows: dict[str, Flow], subject: Subject) -> Explanati
         because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"
     elif row.state == flow.last:
         command = ""
+    fault = store.faults(subject.night).get(row.identity) if row.kind == "product" else None
     if row.pruned_us:
         because += f"; its files here were removed by `ledger prune` at {show_us(row.pruned_us)} UT"
         command = f"ledger recall --date {date}" if row.kind == "product" else command
+    if fault:
+        because += f"; its copy was not right when last read: {fault}"
+        command = f"ledger verify --date {date} --repair"
+        if row.pruned_us:
+            command = put_back(Path(subject.night.root, date, row.folder), row.files, date)
     return Explanation(row.name, state, because, row.error, command, known)

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +12,9 @@ from sqlmodel import Session
 
 from ledger import backup, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
+from ledger.clock import show_us
 from ledger.config import Config, load_stages
-from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady
+from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
@@ -124,7 +125,7 @@ class Machine:
         target = self.target(folder, to)
         self.check_advance(folder, target)
         arguments = {"to": target, "final": final, "late_reason": late_reason}
-        with self.holding(folder, "advance", arguments) as (steps, result):
+        with self.holding(folder, "catch-up" if is_patient else "advance", arguments) as (steps, result):
             self.check_copies(steps)
             self._settle(steps, rolls_back=False)
             if not self.config.fetches:
@@ -132,12 +133,17 @@ class Machine:
                 result.stopped = registration.register(steps, final=final)
                 if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                     self._pair(steps)
+            if result.stopped is None:
+                result.stopped = self._mend_copies(steps, target)
             slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
             for segment in self.segments(flow, target):
-                if result.stopped is None and slowest < flow.position(segment[-1].state):
+                goal = target if segment[0] is flow.steps[1] else segment[-1].state  # the first looks for all of them
+                if result.stopped is None and slowest < flow.position(goal):
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
+            if result.stopped is None and self._sends(flow, target):
+                result.stopped = unproven(folder.date, self.store.faults(steps.book.night))
         return result
 
     def target(self, folder: NightFolder, to: str | None) -> str:
@@ -195,8 +201,8 @@ class Machine:
             if self._unlists(folder, target):
                 if not withdraws:
                     refuse_mailed(self.store, steps.book.night)
-                elif told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
-                    result.remarks[tell(*told)] = 1
+                if told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
+                    result.notes.append(tell(*told))
             self._settle(steps, rolls_back=True)
             self._revert(steps, target)
         return result
@@ -208,18 +214,20 @@ class Machine:
         ------
         BadInput
             If there is no such night or state, or the night's manifest was mailed and `withdraws` is false.
+        Irreversible, NotReady
+            If files that it takes were removed by `ledger prune`.
         """
         target = self.flows[folder.pipeline].resolve(to)
         night = self.store.find_night(folder.pipeline, folder.date)
         if night is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
-        self.refuse_before_sending(folder, target)
+        self._refuse_before_sending(folder, target)
         if not withdraws and self._unlists(folder, target):
             refuse_mailed(self.store, night)
         self._refuse_pruned(folder, night, target)
         return target
 
-    def refuse_before_sending(self, folder: NightFolder, target: str) -> None:
+    def _refuse_before_sending(self, folder: NightFolder, target: str) -> None:
         """Refuse a way back that goes on where the nights are, if that is another host.
 
         Raises
@@ -249,9 +257,9 @@ class Machine:
                 f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
             )
         if pruned := [work for work in self.store.works(night) if work.is_pruned]:
-            raise BadInput(
-                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`, and"
-                f" are at the destination only; `ledger recall --date {night.date}` brings them back first"
+            raise NotReady(
+                f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`;"
+                f" `ledger recall --date {night.date}` brings them back first, or notes that somebody put them back"
             )
 
     def _unlists(self, folder: NightFolder, target: str) -> bool:
@@ -304,6 +312,7 @@ class Machine:
             in_order = (book is None or book.is_in_order()) and not (steps and steps.is_torn)
             raise
         finally:
+            self.reporter.end()
             self.store.end_run(run_id, status, in_order=in_order)
 
     def _refuse_unsettled(self, book: Book) -> None:
@@ -380,7 +389,7 @@ class Machine:
     def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
-        if needed and self.config.host(folder.pipeline) is None and not destination.is_dir():
+        if needed and self.config.host(folder.pipeline) is None and not scan.is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(
@@ -454,6 +463,32 @@ class Machine:
         steps.result.remarks.update(remarks)
         self.reporter.advance(len(new))
 
+    def _sends(self, flow: Flow, target: str) -> bool:
+        """Whether products are sent on the way to `target`."""
+        return flow.sending is not None and flow.position(target) >= flow.position(flow.sending.state)
+
+    def _mend_copies(self, steps: Steps, target: str) -> str | None:
+        """Prove copies that were not right and are not listed yet, or copy them again; return why not, or None."""
+        flow, sending = steps.book.flow, steps.book.flow.sending
+        if sending is None or not self._sends(flow, target) or not self.store.faults(steps.book.night):
+            return None
+        if not hasattr(self.stages[sending.state].stage, "repair"):
+            return None
+        works = [w for w in self.store.works(steps.book.night) if w.fault and w.state == sending.state]
+        try:
+            for batch in steps.portions(f"{sending.state}: copies that were not right", works):
+                steps.keep_window()
+                look = steps.look_at_copies(sending, batch, {}, repairs=True)
+                steps.result.remarks["copies that were not right, and are proven now"] += len(look.proven)
+                names = {w.product.identity: w.product.frame_id or w.product.name for w in batch}
+                steps.result.failed += [(names[identity], reason) for identity, reason in look.failures.items()]
+                steps.reporter.advance(len(look.proven))
+            steps.obey()
+        except NotReady as exc:
+            steps.result.is_waiting = isinstance(exc, NotNow)
+            return str(exc)
+        return None
+
     def _is_known_outside(self, book: Book, works: Sequence[Work]) -> bool:
         """Whether products of the night have frame IDs, or (in a pipeline without) copies: then they stay."""
         if book.flow.numbering is None:
@@ -482,7 +517,12 @@ class Machine:
             if unmade := self._unmade(flow, behind):
                 return unmade + f": `ledger advance --date {steps.folder.date}` there, and then here again"
             left = f"{counted(len(behind), 'product')} still to be {first.before}"
-            return f"{left}, and {first.state} takes the whole night: see what failed, and run the same command again"
+            next_ = self._next_try(steps.folder, behind) if is_patient else None
+            next_ = next_ or "see what failed, and run the same command again"
+            return f"{left}, and {first.state} takes the whole night: {next_}"
+        bad = {w.product.frame_id or w.product.name for w in inside if w.fault and w.state == first.before}
+        if bad and first.is_barrier:
+            return unproven(steps.folder.date, bad)
         if held := self.held_up(flow, first, steps.folder, works):
             return held
         try:
@@ -498,6 +538,7 @@ class Machine:
             self._move(steps, segment, works, now_us)
         except NotReady as exc:
             steps.result.is_waiting = isinstance(exc, NotNow)
+            steps.result.is_hindered = isinstance(exc, Unreachable)
             return str(exc)
         return None
 
@@ -508,6 +549,18 @@ class Machine:
         before = flow.sending.before
         n = sum(flow.position(work.state) < flow.position(before) for work in works)
         return f"{counted(n, 'product')} still to be {before} on {self.config.transfer.source}" if n else None
+
+    def _next_try(self, folder: NightFolder, works: Sequence[Work]) -> str | None:
+        """Return when products that failed are tried again; None if one of them need not wait."""
+        now_us, failures = self.store.clock(), self.config.failures
+        times_us = [w.next_retry_us for w in works if not failures.is_due(w.next_retry_us, now_us)]
+        if len(times_us) < len(works):
+            return None
+        first_us = min(time_us for time_us in times_us if time_us is not None)
+        return (
+            f"tried again from {show_us(first_us)} UT on, or at once by `ledger advance --date {folder.date}`; `ledger"
+            f" quarantine list --date {folder.date}` says why"
+        )
 
     def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
         """Return how much room products need to reach `target` by what this host does."""
@@ -539,7 +592,7 @@ class Machine:
         """Write the night's own files of a segment, then take products through it; all of them, or those due now."""
         first, flow = segment[0], steps.book.flow
         ready = [w for w in works if flow.position(first.before) <= flow.position(w.state)]
-        moving = [w for w in ready if flow.position(w.state) < flow.position(segment[-1].state)]
+        moving = [w for w in ready if not w.fault and flow.position(w.state) < flow.position(segment[-1].state)]
         moving = [w for w in moving if now_us is None or self.config.failures.is_due(w.next_retry_us, now_us)]
         if not moving:
             return
@@ -668,6 +721,16 @@ def _unproven(steps: Steps, target: str) -> list[str]:
     works = (work for work in steps.book.store.works(steps.book.night) if work.state == flow.born)
     names = (name for work in works for name in work.product.files)
     return [name for name in names if os.path.lexists(steps.product_folder / name)]
+
+
+def unproven(date: str, products: Sized) -> str | None:
+    """Return what to do about products of a night whose copies were not right when last read; None if there is none."""
+    if not products:
+        return None
+    return (
+        f"the copies of {counted(len(products), 'product')} were not right when last read at the destination:"
+        f" `ledger verify --date {date} --repair` proves them again, or copies them"
+    )
 
 
 def _at(host: str, path: str | Path) -> str:

@@ -5,6 +5,7 @@ A password comes from the environment (``LEDGER_SMTP_PASSWORD``) or from ``~/.ne
 
 import netrc
 import os
+import signal
 import smtplib
 import socket
 import ssl
@@ -27,6 +28,22 @@ TIMEOUT_S = 60
 
 class NotSent(NotReady):
     """The mail was not taken, for sure."""
+
+
+class PartlySent(NotReady):
+    """The mail was taken, and not for all of its recipients.
+
+    Parameters
+    ----------
+    message : str
+        With what to do.
+    refused : sequence of str
+        For whom it was not.
+    """
+
+    def __init__(self, message: str, refused: Sequence[str]) -> None:
+        super().__init__(message)
+        self.refused = tuple(refused)
 
 
 class Unknown(NotReady):
@@ -82,6 +99,8 @@ def send(config: Config, message: EmailMessage, name: str) -> Path | None:
     ------
     NotSent
         If it was not taken, for sure.
+    PartlySent
+        If it was, and not for all recipients.
     Unknown
         If the connection broke before the server said what became of it.
     """
@@ -100,7 +119,7 @@ def send_text(config: Config, recipients: Sequence[str], subject: str, text: str
 
     Raises
     ------
-    NotSent, Unknown
+    NotSent, PartlySent, Unknown
         As `send`.
     """
     message = EmailMessage()
@@ -148,9 +167,10 @@ def _by_smtp(mail: MailConfig, message: EmailMessage) -> None:
                 " `ledger manifest --send --again`"
             ) from exc
     if refused:
-        raise Unknown(
+        raise PartlySent(
             f"mail server {where} took the mail, and not for {', '.join(sorted(refused))}; correct mail.recipients,"
-            " then `ledger manifest --send --again`"
+            " then `ledger manifest --send --again` (all get it then)",
+            sorted(refused),
         )
 
 
@@ -190,14 +210,36 @@ def _password(server: str, user: str) -> str:
 def _by_sendmail(mail: MailConfig, message: EmailMessage, recipients: Sequence[str]) -> None:
     command = [str(mail.sendmail), "-i", "-f", str(mail.sender), "--", *recipients]
     try:
-        done = subprocess.run(command, input=message.as_bytes(), capture_output=True, check=False, timeout=TIMEOUT_S)
+        status, stderr = piped(command, message.as_bytes(), TIMEOUT_S)
     except subprocess.TimeoutExpired as exc:
         raise Unknown(f"{mail.sendmail} did not end in {TIMEOUT_S} s; nobody knows whether it was sent") from exc
     except OSError as exc:
         raise NotSent(f"{mail.sendmail}: {exc.strerror}; not sent; set mail.sendmail") from exc
-    if done.returncode:
-        said = done.stderr.decode(errors="backslashreplace").strip() or "nothing was said"
-        raise NotSent(f"{mail.sendmail} ended with {done.returncode} ({said}); not sent")
+    if status:
+        said = stderr.decode(errors="backslashreplace").strip() or "nothing was said"
+        raise NotSent(f"{mail.sendmail} ended with {status} ({said}); not sent")
+
+
+def piped(command: Sequence[str], content: bytes, timeout_s: float) -> tuple[int, bytes]:
+    """Give a program something to read; return its exit status, and what it said on standard error.
+
+    Raises
+    ------
+    OSError
+        If it cannot be run.
+    subprocess.TimeoutExpired
+        If it does not end in time; it was killed then, and what it had started too.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe, start_new_session=True
+    ) as process:
+        try:
+            _, stderr = process.communicate(content, timeout_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return process.returncode, stderr
 
 
 def _as_file(mail: MailConfig, message: EmailMessage, name: str) -> Path:

@@ -1,18 +1,19 @@
-"""What was mailed of nights, and that it is taken back with a word to whom it was sent."""
+"""What was mailed of nights and what the archive said of it; that it is taken back with a word to whom it was sent."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select, update
-from sqlmodel import col
+from sqlalchemy import String, cast, exists, select, update
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col
 
 from ledger import durable
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.lease import Lease
-from ledger.models import Entry, FrameId, Mail, MailLine, Night
+from ledger.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -28,12 +29,65 @@ def standing() -> Any:
     return query.where(col(Mail.error).is_(None), col(MailLine.withdrawn_us).is_(None))
 
 
+def said() -> Any:
+    """Return the query of what the archive said last of each product, unless the product was withdrawn since."""
+    newer = aliased(ReceiptLine)
+    is_said_anew = exists().where(
+        col(newer.frame_id) == col(ReceiptLine.frame_id),
+        col(newer.receipt_id) > col(ReceiptLine.receipt_id),
+        col(newer.withdrawn_us).is_(None),
+    )
+    return select(ReceiptLine).where(col(ReceiptLine.withdrawn_us).is_(None), ~is_said_anew)
+
+
+def confirmed(*nights: int | None) -> Any:
+    """Return the query of frame IDs of products that the archive has, by its last word, as they are on record.
+
+    Of all nights, or (by their numbers) of some.
+    """
+    query = said().where(col(ReceiptLine.difference).is_(None)).with_only_columns(col(ReceiptLine.frame_id))
+    if not nights:
+        return query
+    of_nights = query.join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
+    return of_nights.where(col(FrameId.night_id).in_(nights), col(FrameId.status) == "live")
+
+
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
     """Return what of a night was mailed, or perhaps was, and not withdrawn since, in ID order."""
     query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
     of_night = query.where(col(FrameId.night_id) == night.id).order_by(col(MailLine.frame_id), col(Mail.id))
     with store.read() as session:
         return [(found, line) for found, line in session.execute(of_night)]
+
+
+def in_doubt(session: Session, night: Night) -> list[Mail]:
+    """Return the mails of a night that perhaps, or in part, were not sent, and were not sent again since.
+
+    What the archive has confirmed since has arrived, whatever became of the mail.
+    """
+    is_doubtful = col(Mail.error).is_(None) & (col(Mail.sent_us).is_(None) | (cast(col(Mail.refused), String) != "[]"))
+    if session.execute(select(col(Mail.id)).where(is_doubtful).limit(1)).first() is None:
+        return []
+    later = aliased(MailLine)
+    is_sent_again = exists().where(
+        col(later.frame_id) == col(MailLine.frame_id),
+        col(later.mail_id) > col(MailLine.mail_id),
+        col(later.mail_id).in_(select(col(Mail.id)).where(col(Mail.error).is_(None))),
+    )
+    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
+    of_night = query.where(is_doubtful, col(FrameId.night_id) == night.id, ~is_sent_again).order_by(col(Mail.id))
+    has = set(session.execute(confirmed(night.id)).scalars())
+    return list(
+        {mail.id: mail for mail, line in session.execute(of_night) if mail.refused or line.frame_id not in has}.values()
+    )
+
+
+def doubt(mail: Mail) -> str:
+    """Return what is not known of a mail, or who did not get it."""
+    when = f"the mail of {show_us(mail.begun_us)} UT with {mail.name}"
+    if mail.sent_us is None:
+        return f"{when} was begun, and nobody knows whether it was sent to {named(mail.recipients)}"
+    return f"{when} was refused for {named(mail.refused)}"
 
 
 def refuse_mailed(store: Store, night: Night) -> None:
@@ -48,13 +102,15 @@ def refuse_mailed(store: Store, night: Night) -> None:
         last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
         raise BadInput(
             f"night {night.date}: its manifest was mailed on {show_us(last.begun_us)} UT to"
-            f" {_named(last.recipients)}; --withdraw takes it back all the same, and writes a manifest of what they"
+            f" {named(taken_for(last))}; --withdraw takes it back all the same, and writes a manifest of what they"
             " have to forget"
         )
 
 
 def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[Path, tuple[str, ...]] | None:
     """Write the manifest of what was mailed and is taken back, and put it on record.
+
+    What the archive said of the night's products counts no more, whether or not they were mailed.
 
     Returns
     -------
@@ -66,19 +122,20 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     NotReady
         If the file cannot be written; then nothing is on record.
     """
-    found = mailed(store, night)
+    found, at_us = mailed(store, night), store.clock()
     if not found:
+        with store.write(lease.check) as session:
+            _take_back(session, night, at_us)
         return None
     lines = {line.frame_id: Line(line.identity, line.frame_id, line.path, line.size_bytes) for _, line in found}
     folder = config.mail.folder
-    at_us = store.clock()
     path = folder / f"{WITHDRAWN}{night.date}_{at_us // 10**6}.csv"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, encode(tuple(lines.values())), folder / f"{TEMPORARY_PREFIX}{path.name}")
     except OSError as exc:
         raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
-    recipients = tuple(dict.fromkeys(address for mail, _ in found for address in mail.recipients))
+    recipients = tuple(dict.fromkeys(address for mail, _ in found for address in taken_for(mail)))
     detail = {"file": str(path), "recipients": list(recipients), "lines": len(lines)}
     with store.write(lease.check) as session:
         for mail_id in {int(mail.id or 0) for mail, _ in found}:
@@ -88,6 +145,7 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
                 .where(col(MailLine.position).in_([line.position for _, line in found if line.mail_id == mail_id]))
                 .values(withdrawn_us=at_us)
             )
+        _take_back(session, night, at_us)
         session.add(
             Entry(
                 at_us=at_us,
@@ -101,10 +159,23 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     return path, recipients
 
 
+def _take_back(session: Session, night: Night, at_us: int) -> None:
+    """Let what the archive said of a night count no more: it is to be said again of what is given out anew."""
+    ids = select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)
+    standing = col(ReceiptLine.withdrawn_us).is_(None)
+    session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), standing).values(withdrawn_us=at_us))
+
+
 def tell(path: Path, recipients: Sequence[str]) -> str:
     """Return what is to be done once something that was mailed is withdrawn."""
-    return f"{path} lists what was mailed and is withdrawn: send it to {_named(recipients)}"
+    return f"{path} lists what was mailed and is withdrawn: send it to {named(recipients)}"
 
 
-def _named(recipients: Sequence[str]) -> str:
+def taken_for(mail: Mail) -> list[str]:
+    """Return the recipients that a mail was taken for."""
+    return [address for address in mail.recipients if address not in mail.refused]
+
+
+def named(recipients: Sequence[str]) -> str:
+    """Return recipients for people; there may be none."""
     return ", ".join(recipients) or "whoever was sent the file"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select, update
 from sqlmodel import col
@@ -14,8 +14,8 @@ from sqlmodel import col
 from ledger import durable, mail
 from ledger.clock import show_us
 from ledger.errors import BadInput, NotReady
-from ledger.machine import Machine
-from ledger.mailed import mailed
+from ledger.machine import Machine, unproven
+from ledger.mailed import mailed, taken_for
 from ledger.models import Entry, Mail, MailLine, Manifest, ManifestLine, Night
 from ledger.report import counted
 from ledger.scan import NightFolder
@@ -24,6 +24,9 @@ from ledger.store import Store, insert_many
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode, manifest_name
+
+#: Products that are named one by one where several are missing.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,18 @@ class Listing:
         }
 
 
+class _Part(NamedTuple):
+    """What a manifest has of one night."""
+
+    steps: Steps
+    lines: Sequence[Line]
+    lacking: str  # what is missing, for people
+
+    @property
+    def date(self) -> str:
+        return self.steps.folder.date
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A manifest that was handed to a transport: its message ID, to whom, and the file if that is what was made."""
@@ -88,7 +103,7 @@ def write(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool 
         If a product is not listed yet and `is_partial` is false, or the file cannot be written.
     """
     with _holding(machine, folders) as nights:
-        listing = _listing(machine, nights, is_partial=is_partial)
+        listing = _listing(machine, _parts(machine, nights, is_partial=is_partial))
     folder = machine.config.mail.folder
     path = folder / listing.name
     try:
@@ -110,14 +125,17 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
         If all of it was mailed before, or the configuration lacks what the mail needs.
     NotReady
         If a product is not listed yet and `is_partial` is false, or the mail was not sent; then it may be tried again.
+        If it was not taken for all recipients, or nobody knows, it may be tried again with `is_again`.
     """
     config, store = machine.config, machine.store
     with _holding(machine, folders) as nights:
-        listing = _listing(machine, nights, is_partial=is_partial)
+        parts = _parts(machine, nights, is_partial=is_partial)
+        listing = _listing(machine, parts)
         if not is_again:
-            listing = _not_mailed(machine, nights, listing)
+            parts, n_before = _not_mailed(machine, parts)
+            listing = _listing(machine, parts, n_before)
         content = listing.content
-        message = mail.compose(config, _values(machine, listing, nights), listing.name, content)
+        message = mail.compose(config, _values(machine, listing, parts), listing.name, content)
         if listing.missing and "{missing" not in config.mail.text + config.mail.subject:
             raise BadInput(
                 f"the manifest is partial ({listing.missing}), and no template of the mail says so: expected"
@@ -139,17 +157,22 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
             session.flush()
             mail_id = int(row.id or 0)
             insert_many(session, MailLine, _lines_of_mail(mail_id, listing.lines))
+        partly, file = None, None
         try:
             file = mail.send(config, message, listing.name)
         except mail.NotSent as exc:
             with store.write() as session:
                 session.execute(update(Mail).where(col(Mail.id) == mail_id).values(error=str(exc)))
             raise
+        except mail.PartlySent as exc:
+            partly = exc
         with store.write() as session:  # sent is sent, whoever holds the nights by now
-            at_us = store.clock()
-            session.execute(update(Mail).where(col(Mail.id) == mail_id).values(sent_us=at_us))
-            for steps in nights:
-                detail = {"message_id": row.message_id, "recipients": row.recipients, "name": listing.name}
+            at_us, refused = store.clock(), list(partly.refused) if partly else []
+            session.execute(update(Mail).where(col(Mail.id) == mail_id).values(sent_us=at_us, refused=refused))
+            detail = {"message_id": row.message_id, "recipients": row.recipients, "name": listing.name}
+            if refused:
+                detail["refused"] = refused
+            for steps in (part.steps for part in parts):
                 session.add(
                     Entry(
                         at_us=at_us,
@@ -160,6 +183,8 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
                         detail=detail,
                     )
                 )
+    if partly is not None:
+        raise partly
     return Sent(listing, row.message_id, config.mail.recipients, file)
 
 
@@ -170,36 +195,37 @@ def _holding(machine: Machine, folders: Iterable[NightFolder]) -> Iterator[list[
         yield [stack.enter_context(machine.holding(folder, "manifest", {}))[0] for folder in folders]
 
 
-def _listing(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> Listing:
-    """Return the manifest of nights.
+def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> list[_Part]:
+    """Return what there is to list of each of some nights.
 
     Raises
     ------
     NotReady
         If something is missing and `is_partial` is false, or there is nothing to list.
     """
-    found: list[Line] = []
-    missing: list[str] = []
-    for steps in nights:
-        lines, lacking = _of_night(machine, steps, is_partial=is_partial)
-        found += lines
-        if lacking:
-            missing.append(f"{lacking} of {steps.folder.date}")
-    if missing and not is_partial:
-        raise NotReady(
-            f"not in any manifest yet: {', '.join(missing)}; advance these nights first, or list what there is with"
-            " --partial"
-        )
-    if not found:
+    parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
+    if not is_partial and (missing := _missing(parts)):
+        bad = (unproven(s.folder.date, machine.store.faults(s.book.night)) for s in nights)
+        ways_on = "; ".join(told for told in bad if told) or "advance these nights first"
+        raise NotReady(f"cannot be listed: {missing}; {ways_on}, or list what there is with --partial")
+    if not any(part.lines for part in parts):
         raise NotReady("nothing to list: no product of these nights is at the destination; advance them first")
-    dates = tuple(sorted(steps.folder.date for steps in nights))
-    name = manifest_name(
-        machine.config.instrument.manifest, date=dates[0] if len(dates) == 1 else f"{dates[0]}-{dates[-1]}", serial=0
-    )
-    if missing:
-        name = Path(name).with_stem(f"{Path(name).stem}_partial").name
-    in_order = tuple(sorted(found, key=lambda line: line.frame_id))
-    return Listing(dates, name, in_order, f"not in it: {', '.join(missing)}" if missing else "")
+    return parts
+
+
+def _missing(parts: Sequence[_Part]) -> str:
+    return ", ".join(f"{part.lacking} of {part.date}" for part in parts if part.lacking)
+
+
+def _listing(machine: Machine, parts: Sequence[_Part], n_before: int = 0) -> Listing:
+    """Return the manifest of some nights; `n_before` others were mailed of them before."""
+    missing = _missing(parts)
+    dates = tuple(sorted(part.date for part in parts))
+    date = dates[0] if len(dates) == 1 else f"{dates[0]}-{dates[-1]}"
+    path = Path(manifest_name(machine.config.instrument.manifest, date=date, serial=0))
+    stem = path.stem + ("_partial" if missing else "") + (f"_supplement{n_before}" if n_before else "")
+    in_order = tuple(sorted((line for part in parts for line in part.lines), key=lambda line: line.frame_id))
+    return Listing(dates, path.with_stem(stem).name, in_order, f"not in it: {missing}" if missing else "")
 
 
 def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list[Line], str]:
@@ -209,7 +235,8 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
     if step is None:
         raise BadInput(f"night {steps.folder.date}: {flow.name} has no state that lists products; expected one")
     sending = min(flow.position(s.state) for s in flow.steps if s.needs_copy)
-    works = [work for work in store.works(steps.book.night) if not work.is_discarded]
+    every = [work for work in store.works(steps.book.night) if not work.is_discarded]
+    works = [work for work in every if not work.fault]  # what is not as it was sent is not there to be given out
     known = _recorded(store, steps.book.night)
     lines = [known[work.product.identity] for work in works if work.product.identity in known]
     unlisted = [work for work in works if work.product.identity not in known]
@@ -225,6 +252,9 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
     raws = [row for row in store.raws(steps.book.night) if row.state == flow.states[0] and not row.quarantine_reason]
     lacking = [counted(len(unlisted), "product")] if unlisted else []
     lacking += [counted(len(raws), "raw file")] if raws else []
+    if bad := [work.product.frame_id or work.product.name for work in every if work.fault]:
+        shown = ", ".join(bad[:MOST_NAMED]) + (f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else "")
+        lacking.append(f"{shown} (not right when last read at the destination)")
     return lines, " and ".join(lacking)
 
 
@@ -240,34 +270,53 @@ def _recorded(store: Store, night: Night) -> dict[str, Line]:
         return {row.identity: Line(row.identity, row.frame_id, row.path, row.size_bytes) for row in rows}
 
 
-def _not_mailed(machine: Machine, nights: Sequence[Steps], listing: Listing) -> Listing:
-    """Return what of a listing was not mailed yet.
+def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], int]:
+    """Return what of some nights was not mailed yet, and how many mails there were of these nights.
+
+    A night that was mailed and has nothing new is left out.
 
     Raises
     ------
     BadInput
-        If all of it was.
+        If all of it was mailed.
     """
-    known = {line.frame_id: found for steps in nights for found, line in mailed(machine.store, steps.book.night)}
-    new = tuple(line for line in listing.lines if line.frame_id not in known)
-    before = {known[line.frame_id].id: known[line.frame_id] for line in listing.lines if line.frame_id in known}
-    if not before:
-        return listing
-    if not new:
-        last = max(before.values(), key=lambda found: found.begun_us)
-        when = "was sent" if last.sent_us is not None else "was begun, and nobody knows whether it was sent,"
-        raise BadInput(
-            f"the manifest of {', '.join(listing.dates)} {when} on {show_us(last.begun_us)} UT to"
-            f" {', '.join(last.recipients) or 'nobody'} ({last.message_id}); --again sends it again"
-        )
-    path = Path(listing.name)
-    return Listing(listing.dates, path.with_stem(f"{path.stem}_supplement{len(before)}").name, new, listing.missing)
+    new: list[_Part] = []
+    before: dict[str, list[Mail]] = {}  # by date
+    mails: set[int | None] = set()
+    for part in parts:
+        known = {line.frame_id: found for found, line in mailed(machine.store, part.steps.book.night)}
+        of_night = {found.id: found for line in part.lines if (found := known.get(line.frame_id))}
+        lines = [line for line in part.lines if line.frame_id not in known]
+        if lines or part.lacking:
+            new.append(part._replace(lines=lines))
+            mails |= of_night.keys()
+        if of_night:
+            before[part.date] = list(of_night.values())
+    if any(part.lines for part in new):
+        return new, len(mails)
+    last = max((found for of_night in before.values() for found in of_night), key=lambda found: found.begun_us)
+    raise BadInput(f"the manifest of {', '.join(before)} {_how(last)} ({last.message_id}); --again {_once_more(last)}")
 
 
-def _values(machine: Machine, listing: Listing, nights: Sequence[Steps]) -> Mapping[str, object]:
+def _how(mail: Mail) -> str:
+    """Return what became of a mail."""
+    when = f"on {show_us(mail.begun_us)} UT"
+    to = f" to {', '.join(taken_for(mail))}" if mail.recipients else ""
+    if mail.sent_us is None:
+        return f"was begun {when}{to}, and nobody knows whether it was sent"
+    if mail.transport == "eml":
+        return f"was written {when} as a mail{to}, ready to be sent"
+    return f"was sent {when}{to}" + (f", and refused for {', '.join(mail.refused)}" if mail.refused else "")
+
+
+def _once_more(mail: Mail) -> str:
+    return "writes it again" if mail.transport == "eml" else "sends it again"
+
+
+def _values(machine: Machine, listing: Listing, parts: Sequence[_Part]) -> Mapping[str, object]:
     """Return the fields of the templates."""
     config = machine.config
-    host = config.host_name(nights[0].folder.pipeline)
+    host = config.host_name(parts[0].steps.folder.pipeline)
     return {
         "instrument": config.instrument.name,
         "date": listing.dates[0],

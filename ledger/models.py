@@ -160,7 +160,7 @@ class Entry(SQLModel, table=True):
     night_id: int | None = Field(default=None, foreign_key="night.id")
     identity: str | None = Field(default=None, index=True)
     name: str  # as it was called then: file, frame ID, or date
-    event: str  # registered, started, done, failed, settled, quarantined, assigned, withdrawn, …
+    event: str  # registered, started, done, failed, left, settled, quarantined, assigned, withdrawn, …
     edge: str | None = None  # the verb
     source: str | None = None  # state before
     destination: str | None = None  # state after
@@ -224,11 +224,20 @@ class FrameId(SQLModel, table=True):
 
 
 class Copy(SQLModel, table=True):
-    """Proof that a product's bytes lay at a destination when they were read there."""
+    """Proof that a product's bytes lay at a destination when they were read there.
+
+    It is refuted by a later look that finds them otherwise; only a new proof stands then.
+    """
 
     __table_args__ = (
         Index("ix_copy_identity_sha256", "identity", "sha256"),
         Index("ix_copy_night_id_identity", "night_id", "identity"),
+        Index(
+            "ix_copy_refuted",
+            "night_id",
+            sqlite_where=text("refuted_us IS NOT NULL"),
+            postgresql_where=text("refuted_us IS NOT NULL"),
+        ),
     )
     id: int | None = Field(default=None, primary_key=True)
     identity: str
@@ -239,7 +248,9 @@ class Copy(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInteger)
     tool: str
     proven_us: int = Field(sa_type=BigInteger)
-    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # it was removed there on purpose
+    refuted_us: int | None = Field(default=None, sa_type=BigInteger)  # it was read again, and was not right …
+    fault: str | None = None  # … and what was found
 
 
 class Manifest(SQLModel, table=True):
@@ -260,7 +271,7 @@ class ManifestLine(SQLModel, table=True):
     manifest_id: int = Field(primary_key=True, foreign_key="manifest.id")
     position: int = Field(primary_key=True)
     frame_id: str = Field(index=True)
-    identity: str
+    identity: str = Field(index=True)
     path: str
     size_bytes: int = Field(sa_type=BigInteger)
 
@@ -271,6 +282,9 @@ class Mail(SQLModel, table=True):
     id: int | None = Field(default=None, primary_key=True)
     begun_us: int = Field(sa_type=BigInteger)
     sent_us: int | None = Field(default=None, sa_type=BigInteger)  # the transport took it
+    refused: list[str] = Field(  # recipients that the transport did not take it for
+        default_factory=list, sa_type=JSON, sa_column_kwargs={"server_default": text("'[]'")}
+    )
     error: str | None = None  # it was not sent, for sure; with neither, nobody knows
     message_id: str = Field(unique=True)
     transport: str  # smtp, sendmail or eml
@@ -295,23 +309,25 @@ class MailLine(SQLModel, table=True):
 
 
 class Receipt(SQLModel, table=True):
-    """A list of what the archive confirms to have."""
+    """A list of what the archive says that it has; each reading of it, as the same list may come again."""
 
     id: int | None = Field(default=None, primary_key=True)
     read_us: int = Field(sa_type=BigInteger)
     name: str  # of the file
-    sha256: str = Field(unique=True)  # of the file: it is read once
+    sha256: str = Field(index=True)  # of the file
 
 
 class ReceiptLine(SQLModel, table=True):
-    """A product that the archive confirms to have, as it is on record here."""
+    """What the archive says of a product; the newest line that is not withdrawn counts."""
 
     __tablename__ = "receipt_line"
     receipt_id: int = Field(primary_key=True, foreign_key="receipt.id")
     frame_id: str = Field(primary_key=True, index=True)
-    identity: str
-    size_bytes: int = Field(sa_type=BigInteger)
+    identity: str = Field(index=True)
+    size_bytes: int = Field(sa_type=BigInteger)  # as it is on record here
     sha256: str | None = None  # as the archive has it, if it says
+    difference: str | None = None  # what the archive has otherwise than on record; none: it is confirmed
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # the night was taken back since
 
 
 class Lease(SQLModel, table=True):

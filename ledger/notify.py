@@ -1,7 +1,7 @@
 """Trouble is told to who wants to know: once a command, and the same not again for some hours."""
 
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -11,7 +11,7 @@ from ledger import mail
 from ledger.config import Config
 from ledger.errors import LedgerError, NotReady
 from ledger.models import Entry
-from ledger.report import Result, counted, printable
+from ledger.report import Result, alike, counted, printable
 from ledger.store import Store
 
 #: Seconds that a command has.
@@ -25,17 +25,14 @@ class Trouble(NamedTuple):
     """One thing that went wrong."""
 
     kind: str  # failed, quarantined, space or mismatch
-    subject: str  # night, and file if it is of one
+    where: str  # a night, or a receipt
+    name: str  # of the file or product; empty if it is of none
     text: str
-
-    def __str__(self) -> str:
-        """Return it in one line."""
-        return printable(f"{self.kind}: {self.subject}: {self.text}")
 
     @property
     def key(self) -> str:
         """Return what makes it the same as another one; numbers in the text may have changed."""
-        return printable(f"{self.kind} {self.subject}")
+        return printable(f"{self.kind} {', '.join(filter(None, (self.where, self.name)))}")
 
 
 def troubles(results: Sequence[Result]) -> Iterator[Trouble]:
@@ -44,14 +41,20 @@ def troubles(results: Sequence[Result]) -> Iterator[Trouble]:
         night = f"night {result.date} ({result.pipeline})"
         kind = "mismatch" if result.command == "verify" else "failed"
         for name, error in result.failed:
-            yield Trouble(kind, f"{night}, {name}", error)
+            yield Trouble(kind, night, name, error)
         for name, reason in result.quarantined:
-            yield Trouble("quarantined", f"{night}, {name}", reason)
-        if result.is_short and result.stopped:
-            yield Trouble("space", night, result.stopped)
+            yield Trouble("quarantined", night, name, reason)
+        if result.stopped and (result.is_short or result.is_hindered):
+            yield Trouble("space" if result.is_short else "failed", night, "", result.stopped)
 
 
-def notify(store: Store, config: Config, results: Sequence[Result]) -> int:
+def contradictions(receipt: str, differing: Sequence[tuple[str, str]]) -> Iterator[Trouble]:
+    """Yield what a receipt has otherwise than it is on record: frame IDs, and what."""
+    for frame_id, what in differing:
+        yield Trouble("mismatch", f"receipt {receipt}", frame_id, what)
+
+
+def notify(store: Store, config: Config, found: Iterable[Trouble]) -> int:
     """Tell of what went wrong and was not told lately; return of how many things.
 
     Raises
@@ -59,20 +62,31 @@ def notify(store: Store, config: Config, results: Sequence[Result]) -> int:
     NotReady
         If nobody could be told.
     """
-    found = {t.key: t for t in troubles(results) if t.kind in config.notify.kinds}
-    known = _told_lately(store, config) if found else set()
-    new = [trouble for key, trouble in found.items() if key not in known]
+    by_key = {t.key: t for t in found if t.kind in config.notify.kinds}
+    known = _told_lately(store, config) if by_key else set()
+    new = [trouble for key, trouble in by_key.items() if key not in known]
     if not new:
         return 0
-    lines = [str(trouble) for trouble in new[:MOST_LINES]]
-    if len(new) > MOST_LINES:
-        lines.append(f"and {len(new) - MOST_LINES} more: `ledger status`, `ledger quarantine list`")
     subject = f"{config.instrument.name}: ledger has {counted(len(new), 'problem')}"
-    _tell(config, subject, "".join(f"{line}\n" for line in lines))
+    _tell(config, subject, "".join(f"{line}\n" for line in _lines(new)))
     with store.recorded("notify", {}) as (session, run_id):
         detail = {"keys": [trouble.key for trouble in new]}
         session.add(Entry(at_us=store.clock(), run_id=run_id, name="alert", event="notified", detail=detail))
     return len(new)
+
+
+def _lines(found: Sequence[Trouble]) -> list[str]:
+    """Return lines for people: one for all products of which the same is told."""
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for trouble in found:
+        groups.setdefault((trouble.kind, trouble.where), []).append((trouble.name, trouble.text))
+    lines = [
+        printable(f"{kind}: {', '.join(filter(None, (where, name)))}: {text}")
+        for (kind, where), told in groups.items()
+        for name, text in alike(told)
+    ]
+    more = len(lines) - MOST_LINES
+    return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more: `ledger status`, `ledger quarantine list`"]
 
 
 def _told_lately(store: Store, config: Config) -> set[str]:
@@ -107,9 +121,9 @@ def _tell(config: Config, subject: str, text: str) -> None:
 
 def _run(command: Sequence[str], text: str) -> None:
     try:
-        done = subprocess.run(list(command), input=text.encode(), capture_output=True, check=False, timeout=TIMEOUT_S)
+        status, stderr = mail.piped(command, text.encode(), TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise NotReady(f"{command[0]}: {exc}") from exc
-    if done.returncode:
-        said = done.stderr.decode(errors="backslashreplace").strip()
-        raise NotReady(f"{command[0]} ended with {done.returncode} ({printable(said) or 'nothing was said'})")
+    if status:
+        said = stderr.decode(errors="backslashreplace").strip()
+        raise NotReady(f"{command[0]} ended with {status} ({printable(said) or 'nothing was said'})")

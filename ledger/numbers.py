@@ -17,7 +17,7 @@ from sqlalchemy import delete, select
 from sqlmodel import col
 
 from ledger.config import Config
-from ledger.errors import NotReady
+from ledger.errors import Unreachable
 from ledger.models import Copy, FolderSeen
 from ledger.report import is_utf8
 from ledger.scan import reading
@@ -172,7 +172,7 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
 
     Raises
     ------
-    NotReady
+    Unreachable
         If a folder or manifest cannot be read, or a root or destination that held numbers is not there.
     """
     instrument, prefix = config.instrument, config.instrument.prefix
@@ -196,7 +196,7 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
         if is_there:
             walk.look(place)
         elif _held_numbers(store, place, known.values()):
-            raise NotReady(
+            raise Unreachable(
                 f"{str(place)!r} is not there, and held frame numbers when it was last looked at; expected it to be"
                 " mounted; mount it, or set it in the configuration"
             )
@@ -217,7 +217,7 @@ def _numbers_afar(config: Config, *, is_routine: bool) -> Iterator[tuple[int, in
         try:
             found = remote.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")
         except StageError as exc:
-            raise NotReady(f"frame numbers in use at the destination could not be seen: {exc}") from exc
+            raise Unreachable(f"frame numbers in use at the destination could not be seen: {exc}") from exc
         for first, last in runs_of(found):
             yield first, last, Path(f"{host.name}:{folder}")
 

@@ -8,9 +8,10 @@ from typing import Any
 from ledger import engine, space
 from ledger.errors import NotReady, StateError
 from ledger.flow import Flow
-from ledger.machine import Machine
+from ledger.machine import Machine, unproven
 from ledger.models import File, Night
 from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
+from ledger.report import counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
@@ -128,13 +129,17 @@ def plan_advance(
     stopped = stopped or space.shortfall(machine.config, folder, need)
     reached = flow.position(flow.born if stopped else target)
     mine = [step for segment in machine.segments(flow, target) for step in segment]
+    closed = machine.config.transfer.why_closed(machine.store.clock())
     for step in mine:
-        if stopped is None and (stopped := machine.held_up(flow, step, folder, works)):
+        is_sent = any(flow.position(w.state) < flow.position(step.state) for w in inside) and step.needs_copy
+        if stopped is None and (stopped := machine.held_up(flow, step, folder, works) or (closed if is_sent else None)):
             reached = flow.position(step.before)
     for step in (step for step in mine if flow.position(step.state) <= reached):
         waiting = (w for w in inside if is_here or not flow.position(w.state) < flow.position(mine[0].before))
         moving = [w.product for w in waiting if flow.position(w.state) < flow.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
+    if stopped is None and flow.sending and reached >= flow.position(flow.sending.state):  # others are copied again
+        stopped = unproven(folder.date, [w for w in works if w.fault and w.state != flow.sending.state])
     return Plan(
         folder.pipeline,
         folder.date,
@@ -173,17 +178,16 @@ def _refusal(
     return None
 
 
-def plan_rollback(machine: Machine, folder: NightFolder, to: str) -> Plan:
+def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
     """Return what `Machine.rollback` would do now.
 
     Raises
     ------
-    BadInput
-        If there is no such state, or the way there is another host's.
+    BadInput, NotReady, Irreversible
+        What `Machine.rollback` would refuse.
     """
     flow = machine.flows[folder.pipeline]
-    target = flow.resolve(to)
-    machine.refuse_before_sending(folder, target)
+    target = machine.check_rollback(folder, to, withdraws=withdraws)
     night = machine.store.find_night(folder.pipeline, folder.date)
     works = machine.store.works(night) if night is not None else []
     steps = _steps_back(machine, flow, works, target)
@@ -299,7 +303,8 @@ def in_words(plan: Plan) -> list[str]:
     for step in plan.steps:
         estimate = "" if step.seconds is None else f", about {step.seconds:.0f} s"
         lines.append(
-            f"  {step.verb:<14} -> {step.state:<14} {step.files:>7} files, {megabytes(step.size_bytes)}{estimate}"
+            f"  {step.verb:<14} -> {step.state:<14} {counted(step.files, 'file'):>13},"
+            f" {megabytes(step.size_bytes)}{estimate}"
         )
     lines += [f"  quarantine     {name}: {reason}" for name, reason in plan.quarantined]
     if plan.space_bytes or plan.destination_bytes:

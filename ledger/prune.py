@@ -19,12 +19,11 @@ from ledger.book import Removal
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.flow import Flow, Step
 from ledger.machine import Machine
-from ledger.mailed import standing
-from ledger.models import File, Lineage, Manifest, ManifestLine, Night, ReceiptLine
+from ledger.mailed import confirmed, standing
+from ledger.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading, streams_ns
 from ledger.steps import Steps
-from ledger.verify import call, record
 from stages import proof
 from stages.reread import reread
 
@@ -156,7 +155,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
     copies: dict[str, set[tuple[str, str]]] = defaultdict(set)
     sent_us: dict[str, int] = {}
     for copy in store.copies(night):
-        if copy.withdrawn_us is None:
+        if copy.withdrawn_us is None and copy.refuted_us is None:
             copies[copy.identity].add((copy.host, copy.path))
             sent_us[copy.identity] = min(copy.proven_us, sent_us.get(copy.identity, copy.proven_us))
     named = _named_here(machine, night)
@@ -227,14 +226,14 @@ def _why_not_sent(row: File, flow: Flow, n_copies: int, wanted: int) -> str | No
 def _named_here(machine: Machine, night: Night) -> set[str]:
     """Return the paths that a manifest gave out, and the archive has not confirmed to have."""
     with machine.store.read() as session:
-        confirmed = set(session.execute(select(col(ReceiptLine.frame_id))).scalars())
+        has = set(session.execute(confirmed()).scalars())
         lines = session.execute(
             select(col(ManifestLine.frame_id), col(ManifestLine.path))
             .join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
             .where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
         ).all()
         mailed = [(line.frame_id, line.path) for _, line in session.execute(standing())]
-    return {path for frame_id, path in (*lines, *mailed) if frame_id not in confirmed}
+    return {path for frame_id, path in (*lines, *mailed) if frame_id not in has}
 
 
 # what goes
@@ -288,13 +287,12 @@ def _proven(steps: Steps, step: Step, works: Sequence[Work], found: Pruned) -> s
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
     sound: set[str] = set()
     for batch in steps.portions(f"prune {steps.folder.date}: prove", works):
-        outcome = call(steps, step, "verify_copies", batch)
-        record(steps, batch, outcome.evidence, outcome.failures, {"prune": 1})
-        proven = {evidence.identity for evidence in outcome.evidence}
-        differing = _compared([work for work in batch if work.product.identity in proven], steps)
-        sound |= proven - differing.keys()
+        look = steps.look_at_copies(step, batch, {"prune": 1})
+        differing = _compared([work for work in batch if work.product.identity in look.proven], steps)
+        sound |= look.proven - differing.keys()
+        steps.reporter.advance(len(look.proven - differing.keys()))
         names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
-        found.failed += [(names[identity], reason) for identity, reason in {**outcome.failures, **differing}.items()]
+        found.failed += [(names[identity], reason) for identity, reason in {**look.failures, **differing}.items()]
     return sound
 
 
@@ -329,6 +327,7 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
             found.failed.append((name, str(exc)))
         else:
             _count(found, [candidate])
+            steps.reporter.advance()
     if was_seen:
         steps.book.looked_at(streams_ns(steps.folder, instrument))
 

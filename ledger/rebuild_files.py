@@ -165,6 +165,7 @@ def _each(steps: Steps, what: str, calls: Sequence[tuple[Callable[..., T], dict[
     for portion in steps.portions(f"rebuild {steps.folder.date}: {what}", calls, BATCH):
         futures = [steps.executor.submit(call, **arguments) for call, arguments in portion]
         results += [_result(future) for future in futures]
+        steps.reporter.advance(len(portion))
     return results
 
 

@@ -86,6 +86,7 @@ def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
             if work.product.identity in evidence
         ]
         _commit(steps, step, moves)
+        steps.reporter.advance(len(moves))
         for work in batch:
             if reason := outcome.failures.get(work.product.identity):
                 steps.result.failed.append((work.product.frame_id or work.product.name, reason))

@@ -1,7 +1,7 @@
 """Products whose files here are missing or damaged are brought back from the destination, proven."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ledger import durable
@@ -11,7 +11,7 @@ from ledger.machine import Machine
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading
 from ledger.sent import holding_sent
-from ledger.steps import Steps, translated
+from ledger.steps import Steps
 from stages import proof
 
 
@@ -71,7 +71,12 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
     with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
         steps.make_folder()
         for batch in steps.portions("recall", sent):
-            _bring_back(steps, step, [work for work in batch if not _is_whole(steps, work)], found)
+            n_failed = len(found.failed)
+            whole = {work.product.identity: work for work in batch if _is_whole(steps, work)}
+            back = [(work.row_id, work.product) for work in whole.values() if work.is_pruned]  # somebody put them there
+            steps.book.returned([(row_id, p.identity, p.frame_id or p.name) for row_id, p in back])
+            _bring_back(steps, step, [work for work in batch if work.product.identity not in whole], found)
+            steps.reporter.advance(len(batch) - len(found.failed) + n_failed)
         found.whole = len(sent) - len(found.brought) - len(found.failed)
         result.failed = list(found.failed)
     return found
@@ -92,17 +97,23 @@ def _bring_back(steps: Steps, step: Step, works: Sequence[Work], found: Recalled
     if not works:
         return
     loaded = steps.stages[step.state]
-    with translated():
+    with steps.translated():
         outcome = loaded.stage.recall(job=steps.job(works), params=loaded.params)  # type: ignore[attr-defined]
     steps.book.lease.confirm()
     try:
         durable.put_in_place(outcome, steps.config.permissions.group)
     except OSError as exc:
         raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
+    works = [work for work in works if work.product.identity not in outcome.left]
     steps.book.recalled(works, outcome.failures)
+    if failed := [work for work in works if work.product.identity in outcome.failures]:
+        look = steps.look_at_copies(step, failed, {"recall": len(failed)})
+        outcome = replace(outcome, failures={**outcome.failures, **look.failures})
     for work in works:
         name = work.product.frame_id or work.product.name
         if reason := outcome.failures.get(work.product.identity):
             found.failed.append((name, reason))
         else:
             found.brought.append(name)
+    if outcome.left:
+        steps.obey()

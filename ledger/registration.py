@@ -75,8 +75,7 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         else:
             reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
             steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    if returned:
-        steps.book.returned(returned)
+    steps.book.returned([(row.id, row.identity, f"{row.folder}/{row.name}") for row in returned])
     gone = [row for row in rows.values() if not row.quarantine_reason and row.pruned_us is None]
     for row in gone:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"

@@ -1,6 +1,7 @@
 """What a run says while it works, and what it found when it ends."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,6 +22,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
+def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return names with what is told of them, one for all of which the same is told."""
+    names: dict[str, list[str]] = {}
+    for name, text in told:
+        names.setdefault(text, []).append(name)
+    return [(first + (f" and {len(more)} more" if more else ""), text) for text, (first, *more) in names.items()]
+
+
 def is_utf8(text: str) -> bool:
     """Whether a text is one, so that a database takes it, and not bytes of a path that are not UTF-8 (PEP 383)."""
     try:
@@ -37,17 +46,53 @@ def _escaped(character: str) -> str:
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode("ascii")
 
 
+@dataclass(slots=True)
+class Phase:
+    """A phase of a run: what is to be done, and how much of it was.
+
+    Attributes
+    ----------
+    name : str
+        The states that files are to reach, or a verb.
+    total : int
+        How many files.
+    size_bytes : int or None
+        Of all of them, if it is bytes that take the time.
+    done : int
+        Files that succeeded.
+    """
+
+    name: str
+    total: int
+    size_bytes: int | None = None
+    done: int = 0
+
+    @property
+    def beginning(self) -> str:
+        """Return what begins: of nothing that is to be done it is said that it was."""
+        size = "" if self.size_bytes is None else f", {self.size_bytes / 1e6:,.1f} MB"
+        return f"to {self.name}: {counted(self.total, 'file')}{size}"
+
+    @property
+    def end(self) -> str:
+        """Return what came of it."""
+        return f"{self.name}: {self.done} of {counted(self.total, 'file')}"
+
+
 class Reporter(Protocol):
     """Who is told of progress: a terminal, a log, or nobody."""
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
-        """Begin a phase of `total` items; of so many bytes, if it is they that take the time."""
+        """End the phase before, and begin one of `total` items; of so many bytes, if it is they that take the time."""
 
     def advance(self, n: int = 1) -> None:
-        """Count `n` items of the phase as done."""
+        """Count `n` items of the phase as done: those that succeeded."""
 
     def carry(self, size_bytes: int) -> None:
         """Count bytes of a phase of bytes as done."""
+
+    def end(self) -> None:
+        """End the phase, and tell what came of it; there may be none."""
 
     def say(self, text: str) -> None:
         """Tell one thing."""
@@ -63,6 +108,9 @@ class Silent:
         """Do nothing."""
 
     def carry(self, size_bytes: int) -> None:
+        """Do nothing."""
+
+    def end(self) -> None:
         """Do nothing."""
 
     def say(self, text: str) -> None:
@@ -102,12 +150,16 @@ class Result:
         What was put in order after runs that died.
     remarks : Counter
         Things worth telling, summed over the night.
+    notes : list
+        What somebody has to do now.
     stopped : str or None
         Why the run ended before its goal.
     command : str
         That the run was of.
     is_short : bool
         Whether it ended because there is too little room.
+    is_hindered : bool
+        Whether it ended because something is not as it should be: a host is not there, a folder cannot be read.
     is_waiting : bool
         Whether that is only because it is not the time of day.
     states : Counter
@@ -123,9 +175,11 @@ class Result:
     failed: list[tuple[str, str]] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
     remarks: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
     stopped: str | None = None
     command: str = ""
     is_short: bool = False
+    is_hindered: bool = False
     is_waiting: bool = False
     states: Counter[str] = field(default_factory=Counter)
 
@@ -156,6 +210,7 @@ class Result:
             "failed": [{"file": name, "error": error} for name, error in self.failed],
             "settled": self.settled,
             "remarks": dict(sorted(self.remarks.items())),
+            "notes": self.notes,
             "stopped": self.stopped,
             "states": dict(self.states),
         }

@@ -72,6 +72,7 @@ class Work:
     next_retry_us: int | None = None
     is_discarded: bool = False
     is_pruned: bool = False
+    fault: str | None = None  # of its copy, until that is proven again
 
 
 def to_works(
@@ -80,6 +81,7 @@ def to_works(
     raws: Iterable[Row[Any]],
     lines: Iterable[Row[Any]],
     frame_ids: Mapping[str, str],
+    faults: Mapping[str, str],
 ) -> list[Work]:
     """Return the products of a night with lineage, siblings and frame IDs, in ID order.
 
@@ -94,6 +96,8 @@ def to_works(
         ``product_id``, ``raw_id`` and ``runs`` of the lineage, in order of product and position.
     frame_ids : mapping
         Identity to live frame ID.
+    faults : mapping
+        Identity to what is wrong with the copy at the destination.
     """
     rows = list(products)
     as_raw = {row.id: to_raw(night, row) for row in raws}
@@ -138,9 +142,18 @@ def to_works(
                 row.next_retry_us,
                 row.is_discarded,
                 row.pruned_us is not None,
+                faults.get(row.identity),
             )
         )
     return sorted(works, key=lambda work: order_key(work.product))
+
+
+def put_back(folder: Path, files: Sequence[str], date: str) -> str:
+    """Return what to do about a product whose files here were removed on purpose, and whose copy is not right."""
+    return (
+        "no good copy of it is known: find one (an older backup, or the archive's own), put"
+        f" {' and '.join(files)} back into {folder}, and `ledger verify --date {date} --repair`"
+    )
 
 
 def order_key(product: Product) -> tuple[int, int, str, str]:

@@ -16,7 +16,7 @@ from sqlalchemy import Row
 
 from ledger.clock import show_us
 from ledger.config import Config
-from ledger.errors import BadInput, NotReady
+from ledger.errors import BadInput, Unreachable
 from ledger.models import File
 from ledger.report import printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
@@ -175,8 +175,11 @@ def find_night(config: Config, *, date: str | None = None, folder: Path | None =
 
 
 def also_in(config: Config, night: NightFolder) -> list[str]:
-    """Return the other pipelines whose root has a night of the same date."""
-    return [name for name, p in config.pipelines.items() if name != night.pipeline and (p.root / night.date).is_dir()]
+    """Return the other pipelines whose root has a night of the same date; on a host that fetches nobody looks."""
+    if config.fetches:
+        return []
+    others = [(name, p) for name, p in config.pipelines.items() if name != night.pipeline]
+    return [name for name, p in others if is_folder(p.root / night.date)]
 
 
 def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
@@ -189,7 +192,7 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
     if config.fetches:  # whether there is one is for the database to say
         return night_of(config, "archive", date)
     for name, pipeline in config.pipelines.items():
-        if (pipeline.root / date).is_dir():
+        if is_folder(pipeline.root / date):
             return NightFolder(name, pipeline.root, date)
     roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
     raise BadInput(f"no night {date}: expected a folder {date!r} in {roots}; check the date, or archive.root")
@@ -198,7 +201,7 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
 def _night_of_folder(config: Config, folder: Path) -> NightFolder:
     named = Path(os.path.normpath(folder.absolute()))
     path = named.parent.resolve() / named.name  # a night may be a link
-    if not path.is_dir() and not config.fetches:
+    if not config.fetches and not is_folder(path):
         raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
     for name, pipeline in config.pipelines.items():
         if path.parent == pipeline.root.resolve():
@@ -222,7 +225,7 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     settings = config.pipelines[pipeline]
     if config.fetches:
         return []
-    if not settings.root.is_dir():
+    if not is_folder(settings.root):
         raise BadInput(
             f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"
             f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
@@ -294,16 +297,28 @@ def reading(path: Path) -> Iterator[None]:
 
     Raises
     ------
-    NotReady
+    Unreachable
         Naming the folder or file.
     """
     try:
         yield
     except OSError as exc:
-        raise NotReady(
+        raise Unreachable(
             f"{str(path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the ledger may list the"
             " folder and read its files; correct owner, mode or mount, and run the same command again"
         ) from exc
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is a folder of this name.
+
+    Raises
+    ------
+    NotReady
+        If that cannot be told.
+    """
+    with reading(path):
+        return path.is_dir()
 
 
 def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:

@@ -17,6 +17,7 @@ from ledger.book import Pending
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Direction, Step
 from ledger.rows import Work
+from ledger.scan import reading
 from ledger.steps import Steps
 from stages import base
 from stages.remote import INCOMING, RECALLED
@@ -198,9 +199,9 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
     possible = {name for product in products for name in steps.names_of(product)}
     strays = _withdrawn_manifests(steps)
     for folder in (steps.product_folder, steps.folder.path):
-        if not folder.is_dir():
-            continue
-        for path in sorted(folder.iterdir()):
+        with reading(folder):
+            paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        for path in paths:
             is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
             is_stray = folder == steps.product_folder and path.name in possible - expected
             is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
@@ -217,6 +218,7 @@ def _withdrawn_manifests(steps: Steps) -> list[Path]:
     found: dict[Path, bool] = {}
     for manifest in manifests:
         path = steps.folder.path / manifest.name
-        if manifest.name not in standing and path.is_file():
-            found[path] = found.get(path, False) or hashlib.sha256(path.read_bytes()).hexdigest() == manifest.sha256
+        with reading(path):
+            if manifest.name not in standing and path.is_file():
+                found[path] = found.get(path, False) or hashlib.sha256(path.read_bytes()).hexdigest() == manifest.sha256
     return [path for path, is_ours in found.items() if is_ours]

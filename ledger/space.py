@@ -2,7 +2,8 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from ledger.config import Config
 from ledger.flow import Flow
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading
-from stages.base import Product
-from stages.remote import RECALLED
+from stages.base import Product, StageError
+from stages.remote import RECALLED, Remote
 
 #: How much larger than lately compressed cubes may turn out: noise differs from target to target.
 MARGIN = 1.2
@@ -90,30 +91,38 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
     """
     if config.space.keep_free_mb is None:
         return None
-    wanted, places = Counter[int](), dict[int, Path]()
-    # on another host it is the transfer itself that looks, batch by batch
-    there_bytes = need.destination_bytes if config.host(folder.pipeline) is None else 0
+    kept_bytes = int(config.space.keep_free_mb * 1e6)
+    for place, size_bytes, there_bytes in _rooms(config, folder, need):
+        free_bytes = max(there_bytes - kept_bytes, 0)
+        if size_bytes > free_bytes:
+            return (
+                f"{place}: {size_bytes - free_bytes:,} bytes short: the night needs {size_bytes:,} there, and"
+                f" {free_bytes:,} may be used ({config.space.keep_free_mb:g} MB stay free: space.keep_free_mb); make"
+                " room, or stop before with --to"
+            )
+    return None
+
+
+def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[str, int, int]]:
+    """Yield each disk that a night needs, by a place on it, with what it needs there and what is free, in bytes."""
+    destination, host = config.destination(folder.pipeline), config.host(folder.pipeline)
+    there_bytes = need.destination_bytes if host is None else 0
     if there_bytes and config.fetches:
         there_bytes = max(there_bytes - _brought_bytes(config, folder), 0)
-    for place, size_bytes in (
-        (folder.path, need.night_bytes),
-        (config.destination(folder.pipeline), there_bytes),
-    ):
+    here = [(folder.path, need.night_bytes), (destination, there_bytes)]
+    wanted, places = Counter[int](), dict[int, Path]()
+    for place, size_bytes in here:
         if size_bytes:
             with reading(place):
                 device = place.stat().st_dev  # both may be on one disk
             wanted[device] += size_bytes
             places.setdefault(device, place)
-    kept_mb = config.space.keep_free_mb
     for device, size_bytes in wanted.items():
-        free_bytes = max(shutil.disk_usage(places[device]).free - int(kept_mb * 1e6), 0)
-        if size_bytes > free_bytes:
-            return (
-                f"{places[device]}: {size_bytes - free_bytes:,} bytes short: the night needs {size_bytes:,} there, and"
-                f" {free_bytes:,} may be used ({kept_mb:g} MB stay free: space.keep_free_mb); make room, or stop before"
-                " with --to"
-            )
-    return None
+        yield str(places[device]), size_bytes, shutil.disk_usage(places[device]).free
+    if host is not None and need.destination_bytes:
+        # one that cannot be reached now may be there when products are sent, and says then what is wrong
+        with suppress(StageError), Remote(host, destination, destination / "any") as there:
+            yield f"{host.name}:{destination}", need.destination_bytes, there.free_bytes()
 
 
 def _brought_bytes(config: Config, folder: NightFolder) -> int:

@@ -13,17 +13,16 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ledger import durable
 from ledger.book import Book, Failure, Move
-from ledger.clock import show_us
 from ledger.config import Config, LoadedStage
 from ledger.engine import Timed, timed
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
 from ledger.flow import Direction, Step
 from ledger.report import Reporter, Result, Stop
-from ledger.rows import Work
+from ledger.rows import Work, put_back
 from ledger.scan import NightFolder
 from stages import base, pull
 from stages.base import Job, Outcome, Product, Raw
@@ -42,6 +41,25 @@ class Call:
 
     work: Work
     step: Step
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What copies at the destination were found to be like, by the products' identities.
+
+    Attributes
+    ----------
+    proven : frozenset of str
+        Whose copies are right; those that were copied again among them.
+    repaired : frozenset of str
+        Whose copies were copied again.
+    failures : mapping of str to str
+        Whose copies are not right, and what was found.
+    """
+
+    proven: frozenset[str]
+    repaired: frozenset[str]
+    failures: Mapping[str, str]
 
 
 class Steps:
@@ -149,15 +167,30 @@ class Steps:
         BadInput, NotReady, Irreversible
             As the stage's own.
         """
-        with translated():
+        with self.translated():
             return self._function(step, direction)(job=job, params=self.stages[step.state].params)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Translate the errors of a stage; one that may pass is none if somebody asks to stop: signals break calls."""
+        try:
+            with translated():
+                yield
+        except NotReady:
+            self.obey()
+            raise
+
+    def obey(self) -> None:
+        """Raise Interrupted if somebody asks to stop."""
+        if self.stop.signal_number is not None:
+            raise Interrupted(self.stop.signal_number)
 
     def _function(self, step: Step, direction: Direction) -> base.StageFunction:
         stage = self.stages[step.state].stage
         return stage.forward if direction == "forward" else stage.reverse
 
     def portions(self, phase: str, items: Sequence[T], size: int = BATCH) -> Iterator[Sequence[T]]:
-        """Yield items in portions of a phase of the run, each of which is told once it is done.
+        """Yield items in portions of a phase of the run; who takes them tells how many succeeded.
 
         Raises
         ------
@@ -166,11 +199,8 @@ class Steps:
         """
         self.reporter.phase(phase, len(items))
         for start in range(0, len(items), size):
-            if self.stop.signal_number is not None:
-                raise Interrupted(self.stop.signal_number)
-            portion = items[start : start + size]
-            yield portion
-            self.reporter.advance(len(portion))
+            self.obey()
+            yield items[start : start + size]
 
     # one product at a time
 
@@ -193,8 +223,7 @@ class Steps:
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             moved = self._finish([(running.pop(future), future) for future in finished], direction)
             queue.extend(work for work in moved if work.state in next_step)
-        if self.stop.signal_number is not None:
-            raise Interrupted(self.stop.signal_number)
+        self.obey()
 
     def _submit(
         self,
@@ -273,7 +302,7 @@ class Steps:
             self._fail(failed, step, direction)
         for move in moves:
             self.result.moved[move.verb] += 1
-        self.reporter.advance(len(finished))
+        self.reporter.advance(len(moves))
         return [move.work for move in moves]
 
     def _remove(self, superseded: Mapping[str, Iterable[Path]]) -> None:
@@ -307,7 +336,6 @@ class Steps:
     def _fail_all(self, works: Sequence[Work], exc: Exception, step: Step, direction: Direction) -> None:
         """Let a whole call of many products fail: what lies outside of the night is not one file's fault."""
         self._fail([Failure(work, _reason(exc), counts=False) for work in works], step, direction)
-        self.reporter.advance(len(works))
 
     # many products at once
 
@@ -330,28 +358,32 @@ class Steps:
         if not ready:
             return
         is_sending = direction == "forward" and step == self.book.flow.sending
+        if direction == "forward" and step.needs_copy:
+            self.keep_window()  # before it is said that anything begins
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
         placed = self.book.store.copied(self.book.night)
         for batch in _batches(ready, step):
-            if self.stop.signal_number is not None:
-                raise Interrupted(self.stop.signal_number)
+            self.obey()
             if direction == "forward" and step.needs_copy:
-                self._keep_window()
+                self.keep_window()
             self._carried_bytes = 0
             self._batch(step, direction, batch, placed)
-            if is_sending:  # what lay there already, less what is sent beside products
-                self.reporter.carry(_size_of(batch) - self._carried_bytes)
-        if self.stop.signal_number is not None and self.result.failed:
-            raise Interrupted(self.stop.signal_number)  # what was being sent was ended, and is no failure
+            if is_sending:  # what lay there already, less what is sent beside products, or came to nothing
+                arrived = [work for work in batch if work.state == step.state]
+                self.reporter.carry(_size_of(arrived) - self._carried_bytes)
+        if any(work.state == source for work in ready):
+            self.obey()
 
-    def _keep_window(self) -> None:
-        """Refuse to send products at another time of day than they may be sent at."""
-        now_us = self.book.store.clock()
-        if not self.config.transfer.is_open(now_us):
-            raise NotNow(
-                f"products are sent from {self.config.transfer.window} UT (transfer.window), and it is"
-                f" {show_us(now_us)[11:16]}; `ledger catch-up` goes on then"
-            )
+    def keep_window(self) -> None:
+        """Refuse to send products at another time of day than they may be sent at.
+
+        Raises
+        ------
+        NotNow
+            With the time of day that is open.
+        """
+        if closed := self.config.transfer.why_closed(self.book.store.clock()):
+            raise NotNow(closed)
 
     def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str]) -> None:
         verb, was_torn = step.verb(direction), self.is_torn
@@ -361,7 +393,10 @@ class Steps:
             outcome = timed(self.call, step=step, direction=direction, job=job)
         except LedgerError as exc:
             # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
-            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady)
+            self.is_torn |= direction == "reverse" and isinstance(exc, NotReady | Interrupted)
+            if isinstance(exc, Interrupted):
+                self.book.left(batch, verb)
+                raise
             self._fail_all(batch, exc, step, direction)
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
@@ -377,7 +412,7 @@ class Steps:
             return
         evidence = {e.identity: e for e in outcome.value.evidence}
         withdrawn = set(outcome.value.withdrawn)
-        failures = outcome.value.failures
+        failures, left = outcome.value.failures, set(outcome.value.left)
         moves = [
             Move(
                 work=work,
@@ -389,18 +424,83 @@ class Steps:
                 size_bytes=work.product.size_bytes,
             )
             for work in batch
-            if work.product.identity not in failures and work.state == step.source(direction)
+            if work.product.identity not in failures.keys() | left and work.state == step.source(direction)
         ]
         self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
         self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove({self.folder.date: outcome.value.superseded})
+        self.book.left([work for work in batch if work.product.identity in left], verb)
         failed = [work for work in batch if work.product.identity in failures]
+        can_look = step == self.book.flow.sending and hasattr(self.stages[step.state].stage, "verify_copies")
+        if failed and direction == "reverse" and can_look:
+            self._look_at_left(step, failed, failures)
         reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
         self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
-        self.reporter.advance(len(batch))
+        self.reporter.advance(len(moves))
+
+    # copies, where they lie
+
+    def ask(self, step: Step, name: str, works: Sequence[Work]) -> Any:
+        """Call a function of the stage that sends products, for some of them or (with none) for the night."""
+        job = self.job(works, placed=frozenset(work.product.identity for work in works))
+        if not works:
+            job = replace(job, manifests=self.manifests())
+        loaded = self.stages[step.state]
+        with self.translated():
+            return getattr(loaded.stage, name)(job=job, params=loaded.params)
+
+    def look_at_copies(
+        self, step: Step, works: Sequence[Work], detail: Mapping[str, Any], *, repairs: bool = False
+    ) -> Look:
+        """Read copies again and put on record what they are like: fresh proofs, or what is wrong with them.
+
+        Parameters
+        ----------
+        step : Step
+            The one that sends products.
+        works : sequence of Work
+            Products that were sent.
+        detail : mapping
+            Of the look, for the night's entry.
+        repairs : bool
+            Copy again what is not right.
+
+        Raises
+        ------
+        BadInput, NotReady
+            If the destination cannot be read: then nothing is said of any copy.
+        """
+        outcome = self.ask(step, "verify_copies", works)
+        found = outcome.failures
+        proven = frozenset(evidence.identity for evidence in outcome.evidence)
+        self.book.verified(works, outcome.evidence, found, {"unproven": len(found), **detail})
+        if not (repairs and found):
+            return Look(proven, frozenset(), self._with_ways_on(works, found))
+        outcome = self.ask(step, "repair", [work for work in works if work.product.identity in found])
+        repaired = frozenset(evidence.identity for evidence in outcome.evidence)
+        self.book.verified(works, outcome.evidence, {}, {"repaired": len(repaired)}, how="repaired")
+        left = {key: outcome.failures.get(key, fault) for key, fault in found.items() if key not in repaired}
+        return Look(proven | repaired, repaired, self._with_ways_on(works, left))
+
+    def _with_ways_on(self, works: Sequence[Work], failures: Mapping[str, str]) -> Mapping[str, str]:
+        """Return failures of copies, with what to do where there is nothing here to copy them from."""
+        pruned = {work.product.identity: work for work in works if work.is_pruned}
+        return {
+            key: f"{pruned[key].fault}; {put_back(self.product_folder, pruned[key].product.files, self.folder.date)}"
+            if key in pruned
+            else reason
+            for key, reason in failures.items()
+        }
+
+    def _look_at_left(self, step: Step, works: Sequence[Work], reasons: Mapping[str, str]) -> None:
+        """Look at copies that could not be taken back: what is not ours any more is no copy, and no step trusts it."""
+        try:
+            self.look_at_copies(step, works, {"left": len(works)})
+        except LedgerError:  # nobody knows: they are not trusted until they can be read
+            self.book.verified(works, (), {key: reasons[key] for key in (w.product.identity for w in works)}, {})
 
     def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
         """Open the step again for products of which something is left outside: a rollback then removes it."""
@@ -489,7 +589,7 @@ class Steps:
         if make is None:
             return
         try:
-            with translated():
+            with self.translated():
                 files = make(job=self.job(works), params=self.stages[step.state].params)
         except BadInput as exc:
             raise NotReady(str(exc)) from exc

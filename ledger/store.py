@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, func, inspect, not_, select, text, update
+from sqlalchemy import Row, Select, and_, exists, func, inspect, not_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
@@ -320,6 +320,7 @@ class Store:
         ids = select(col(FrameId.identity), col(FrameId.frame_id)).where(
             col(FrameId.night_id) == night.id, col(FrameId.status) == "live"
         )
+        faults = self.faults(night)
         with self.read() as session:
             return to_works(
                 night,
@@ -327,6 +328,7 @@ class Store:
                 session.execute(raws),
                 session.execute(lineage.order_by(col(Lineage.product_id), col(Lineage.position))),
                 {row.identity: row.frame_id for row in session.execute(ids)},
+                faults,
             )
 
     def states(self, night: Night) -> Counter[str]:
@@ -378,6 +380,12 @@ class Store:
         with self.read() as session:
             return list(session.execute(select(Copy).where(col(Copy.night_id) == night.id)).scalars())
 
+    def faults(self, night: Night) -> dict[str, str]:
+        """Return what was found wrong with copies of a night's products when they were last read, by identity."""
+        with self.read() as session:
+            rows = session.execute(refuted().where(col(Copy.night_id) == night.id).order_by(col(Copy.id)))
+            return {row.identity: str(row.fault) for row in rows}
+
     def seconds_per_byte(self, verb: str) -> float | None:
         """Return how long a step took lately, in worker seconds a byte; None without history."""
         recent = (
@@ -416,6 +424,22 @@ class Store:
 def of_night(pipeline: str, date: str) -> Select[Night]:
     """Return the query of a night's row."""
     return select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
+
+
+def refuted() -> Select[int, str, str | None]:
+    """Return the query of copies that were not right when last read: night, product, and what was found.
+
+    A look that finds a copy bad refutes every proof of it, so one that is not refuted is newer.
+    """
+    newer = aliased(Copy)
+    stands = exists().where(
+        col(newer.night_id) == col(Copy.night_id),
+        col(newer.identity) == col(Copy.identity),
+        col(newer.withdrawn_us).is_(None),
+        col(newer.refuted_us).is_(None),
+    )
+    found = select(col(Copy.night_id), col(Copy.identity), col(Copy.fault))
+    return found.where(col(Copy.refuted_us).is_not(None), col(Copy.withdrawn_us).is_(None), ~stands)
 
 
 def insert_if_new(session: Session, table: type[SQLModel], values: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from sqlmodel import Session, col
 
 from ledger.config import Config
 from ledger.models import File, Lineage, Night
-from ledger.scan import NightFolder, find_night, has_raws, parse_date, raws_on_disk
+from ledger.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
 from ledger.store import Store
 from ledger.tally import (
     HST,
@@ -183,7 +183,7 @@ def find(store: Store, config: Config, *, date: str | None = None, folder: Path 
     if date is not None and folder is None:
         day = parse_date(date)
         for name, pipeline in config.pipelines.items():
-            if (pipeline.root / day).is_dir() or store.find_night(name, day) is not None:
+            if is_folder(pipeline.root / day) or store.find_night(name, day) is not None:
                 return NightFolder(name, pipeline.root, day)
     return find_night(config, date=date, folder=folder)
 

@@ -1,18 +1,12 @@
 """Copies at the destination are proven again, and copied again where they are not as they should be."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-from ledger.book import Failure
-from ledger.errors import LedgerError
-from ledger.flow import Step
+from ledger.errors import Interrupted, LedgerError
 from ledger.machine import Machine
-from ledger.rows import Work
 from ledger.scan import NightFolder
 from ledger.sent import holding_sent
-from ledger.steps import Steps, translated
-from stages.base import Evidence
 
 
 @dataclass(slots=True)
@@ -42,8 +36,8 @@ class Verified:
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything is proven, and something was."""
-        return self.proven > 0 and not self.bad and not self.extra
+        """Whether everything that was sent is proven, and something was; what nobody sent is only told."""
+        return self.proven > 0 and not self.bad
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as plain values."""
@@ -81,64 +75,26 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     found = Verified(folder.pipeline, folder.date)
     arguments = {"repair": repairs}
     with holding_sent(machine, folder, "verify", arguments, needs="verify_night") as (steps, result, step, sent):
+        before = steps.ask(step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
         for batch in steps.portions("verify", sent):
-            _verify(steps, step, batch, found, repairs=repairs)
-        _verify_night(steps, step, sent, found, repairs=repairs)
+            look = steps.look_at_copies(step, batch, {}, repairs=repairs)
+            names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
+            found.proven += len(look.proven)
+            found.repaired += [names[identity] for identity in names if identity in look.repaired]
+            found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
+            steps.reporter.advance(len(look.proven))
+        steps.obey()
+        check = steps.ask(step, "verify_night", sent)
+        if repairs and check.damaged:
+            try:
+                steps.ask(step, "repair", ())
+            except Interrupted:
+                raise
+            except LedgerError as exc:
+                found.bad.append((found.date, str(exc)))
+            check = steps.ask(step, "verify_night", sent)
+        found.repaired += sorted(before.keys() - check.damaged.keys())
+        found.bad += sorted(check.damaged.items())
+        found.extra += check.extra
         result.failed = list(found.bad)
     return found
-
-
-def _verify(steps: Steps, step: Step, batch: Sequence[Work], found: Verified, *, repairs: bool) -> None:
-    """Prove the copies of some products."""
-    outcome = call(steps, step, "verify_copies", batch)
-    proofs, failures = list(outcome.evidence), dict(outcome.failures)
-    repaired: list[str] = []
-    if repairs and failures:
-        wrong = [work for work in batch if work.product.identity in failures]
-        outcome = call(steps, step, "repair", wrong)
-        proofs += outcome.evidence
-        repaired = [evidence.identity for evidence in outcome.evidence]
-        failures = {identity: outcome.failures[identity] for identity in failures if identity in outcome.failures}
-    record(steps, batch, proofs, failures, {"unproven": len(failures), "repaired": len(repaired)})
-    names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
-    found.proven += len(proofs)
-    found.repaired += [names[identity] for identity in repaired]
-    found.bad += [(names[identity], reason) for identity, reason in failures.items()]
-
-
-def _verify_night(steps: Steps, step: Step, sent: Sequence[Work], found: Verified, *, repairs: bool) -> None:
-    """Prove what the night has beside its products."""
-    check = call(steps, step, "verify_night", sent)
-    damaged = check.damaged
-    if repairs and damaged:
-        try:
-            call(steps, step, "repair", ())
-        except LedgerError as exc:
-            found.bad.append((found.date, str(exc)))
-        check = call(steps, step, "verify_night", sent)
-        found.repaired += sorted(damaged.keys() - check.damaged.keys())
-    found.bad += sorted(check.damaged.items())
-    found.extra += check.extra
-
-
-def call(steps: Steps, step: Step, name: str, works: Sequence[Work]) -> Any:
-    """Call a function of the stage that sends products, for some of them or (with none) for the night."""
-    loaded = steps.stages[step.state]
-    job = steps.job(works, placed=frozenset(work.product.identity for work in works))
-    if not works:
-        job = replace(job, manifests=steps.manifests())
-    with translated():
-        return getattr(loaded.stage, name)(job=job, params=loaded.params)
-
-
-def record(
-    steps: Steps,
-    batch: Sequence[Work],
-    proofs: Sequence[Evidence],
-    failures: Mapping[str, str],
-    detail: Mapping[str, Any],
-) -> None:
-    """Record which copies of some products were proven again, and why others (by identity) were not."""
-    by_identity = {work.product.identity: work for work in batch}
-    failed = [Failure(by_identity[identity], reason) for identity, reason in failures.items()]
-    steps.book.verified(proofs, failed, detail)

@@ -12,6 +12,7 @@ enum {
     MARK_BITS = 4,   /* of what a block says of itself, for 16-bit pixels */
     LARGEST = 14,    /* low bits from which on a block is stored as it is */
     PIXEL_BITS = 16,
+    MOST_ZEROS = 40, /* before a number of which the whole is known, with its low bits, when 56 bits are */
     MOST_BYTES = 4 * BLOCK + 16 /* more than one block can become */
 };
 
@@ -116,13 +117,18 @@ typedef struct {
     const uint8_t *from, *end;
 } Reader;
 
+static inline uint64_t next_bytes(const uint8_t *from) /* eight; one load and one swap, to a compiler */
+{
+    uint64_t word = 0;
+    for (int i = 0; i < 8; i++)
+        word = word << 8 | from[i];
+    return word;
+}
+
 static inline void fill(Reader *r) /* to at least 56 bits, as far as there are any */
 {
     if (r->end - r->from >= 8) {
-        uint64_t word = 0;
-        for (int i = 0; i < 8; i++) /* one load and one swap, to a compiler */
-            word = word << 8 | r->from[i];
-        r->bits |= word >> r->n;
+        r->bits |= next_bytes(r->from) >> r->n;
         r->from += (63 - r->n) >> 3;
         r->n |= 56;
     } else {
@@ -167,38 +173,64 @@ static inline int count(Reader *r, uint32_t *zeros) /* those before the next one
     }
 }
 
+/* Reads `n` numbers with `low` low bits each; 0 if the stream ends before. */
+static int codes(Reader *r, int low, int n, uint32_t *values)
+{
+    uint64_t bits = r->bits; /* what `r` says is kept in variables of its own: this is where the time goes */
+    int known = r->n;
+    const uint8_t *from = r->from;
+
+    for (int i = 0; i < n; i++) {
+        if (r->end - from >= 8) {
+            bits |= next_bytes(from) >> known;
+            from += (63 - known) >> 3;
+            known |= 56;
+            const int zeros = __builtin_clzll(bits | 1);
+            if (zeros <= MOST_ZEROS) {
+                const uint64_t rest = bits << zeros << 1;
+                values[i] = (uint32_t)(rest >> 1 >> (63 - low)) | (uint32_t)zeros << low;
+                bits = rest << low;
+                known -= zeros + 1 + low;
+                continue;
+            }
+        }
+        uint32_t zeros;
+        r->bits = bits, r->n = known, r->from = from;
+        if (!count(r, &zeros) || !get(r, low, &values[i]))
+            return 0;
+        values[i] |= zeros << low;
+        bits = r->bits, known = r->n, from = r->from;
+    }
+    r->bits = bits, r->n = known, r->from = from;
+    return 1;
+}
+
 /* Reads `n_pixels` pixels, at least one, in the byte order of this machine, from a stream of `size` bytes; returns 0, or
  * -1 if it ends before. */
 int ledger_rice16_read(const uint8_t *stream, long long size, int16_t *pixels, long long n_pixels)
 {
     Reader r = {0, 0, stream, stream + size};
-    uint32_t last, mark, value, zeros;
+    uint32_t last, mark, values[BLOCK];
 
     if (!get(&r, PIXEL_BITS, &last))
         return -1;
     for (long long start = 0; start < n_pixels; start += BLOCK) {
         const int n = n_pixels - start < BLOCK ? (int)(n_pixels - start) : BLOCK;
-        int16_t *to = pixels + start;
 
         if (!get(&r, MARK_BITS, &mark))
             return -1;
-        if (mark == 0) {
-            for (int i = 0; i < n; i++)
-                to[i] = (int16_t)(uint16_t)last;
-            continue;
-        }
         const int low = (int)mark - 1;
+        if (low == LARGEST) {
+            for (int i = 0; i < n; i++)
+                if (!get(&r, PIXEL_BITS, &values[i]))
+                    return -1;
+        } else if (low >= 0 && !codes(&r, low, n, values)) {
+            return -1;
+        }
         for (int i = 0; i < n; i++) {
-            if (low == LARGEST) {
-                if (!get(&r, PIXEL_BITS, &value))
-                    return -1;
-            } else {
-                if (!count(&r, &zeros) || !get(&r, low, &value))
-                    return -1;
-                value |= zeros << low;
-            }
-            last += value >> 1 ^ -(value & 1);
-            to[i] = (int16_t)(uint16_t)last;
+            if (low >= 0)
+                last += values[i] >> 1 ^ -(values[i] & 1);
+            pixels[start + i] = (int16_t)(uint16_t)last;
         }
     }
     return 0;

@@ -40,6 +40,10 @@ class Retry(StageError):
     """The attempt failed for a reason that may pass."""
 
 
+class Stopped(Retry):
+    """Somebody asked to stop, and this was not done any more; nothing is wrong with it."""
+
+
 class Irreversible(StageError):
     """Undoing would destroy something that is not ours or not recoverable."""
 
@@ -495,6 +499,8 @@ class Outcome:
         Things worth telling, with how often each happened; summed over the night.
     failures : mapping of str to str
         Product identity to the reason why this product, of a batch, did not succeed.
+    left : tuple of str
+        Identities of products that are as they were, because somebody asked to stop.
     unfinished : mapping of str to str
         Product identity to what is left of it outside of the night, although it is withdrawn.
     """
@@ -511,6 +517,7 @@ class Outcome:
     withdrawn_manifests: tuple[str, ...] = ()
     remarks: Mapping[str, int] = field(default_factory=dict)
     failures: Mapping[str, str] = field(default_factory=dict)
+    left: tuple[str, ...] = ()
     unfinished: Mapping[str, str] = field(default_factory=dict)
 
 

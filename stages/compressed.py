@@ -8,7 +8,8 @@ before END, funpack may put END elsewhere among them, which is reported.
 
 import hashlib
 import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -35,6 +36,9 @@ _CHUNK = 256 * BLOCK
 #: Offsets of narrow descriptors are signed 32-bit integers (FITS 4.0 sec. 7.3.5).
 _LARGEST_NARROW_HEAP = 2**31 - 1
 
+#: Bytes of what CHECKSUM and DATASUM are sums of (FITS 4.0 appendix J.1).
+_WORD = 4
+
 #: Sums of words that equal minus zero are multiples of it (FITS 4.0 appendix J.1).
 _ALL_ONES = 0xFFFFFFFF
 
@@ -54,7 +58,7 @@ class Parameters:
     tile : {"frame", "row"}
         What one tile is.  Frames compress better and are read back faster; rows are fpack's default.
     prove : bool
-        Whether the finished file is decoded, from the disk, and compared with the plain cube.
+        Whether every tile is decoded and compared with the frames that it was made of.
     """
 
     tile: Literal["frame", "row"] = "frame"
@@ -91,15 +95,14 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         cube = read_cube_layout(plain)
         check_comes_back(cube)
         source.seek(cube.data_offset)
-        with temporary.open("w+b") as target:
+        with temporary.open("wb") as target:
             wide = _largest_heap(cube) > _LARGEST_NARROW_HEAP
-            compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide)
+            heap = compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide, prove=params.prove)
             _sync(target)
         with temporary.open("rb") as written:
-            sha256 = _digest(written, temporary, damaged=Retry)
+            sha256 = _digest(written, temporary, damaged=Retry, heap=heap)
             size_bytes = os.fstat(written.fileno()).st_size
-            if params.prove:
-                _prove(source, plain, written, temporary)
+            _check_table(written, temporary, cube, heap)
     remarks = {_END_MOVES: 1} if _end_moves(cube) else {}
     facts: dict[str, Fact] = {"files": [final.name, *others], "sha256": sha256, "size_bytes": size_bytes}
     return Outcome(
@@ -182,6 +185,26 @@ def check_comes_back(cube: CubeLayout) -> None:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Heap:
+    """The streams of a ``.fz``, as they were before they were written.
+
+    Attributes
+    ----------
+    start : int
+        Where in the file they begin, bytes.
+    lengths : list of int
+        Bytes of each, in order, one after the other.
+    crc : int
+        CRC-32 of all of them: with the sum in the file's own CHECKSUM cards it is enough to see that the disk gives
+        back what was written, and takes no time.
+    """
+
+    start: int
+    lengths: list[int]
+    crc: int
+
+
 def compress(
     source: BinaryIO,
     target: BinaryIO,
@@ -190,7 +213,8 @@ def compress(
     tile: Literal["frame", "row"],
     stamp: str,
     wide: bool,
-) -> None:
+    prove: bool = True,
+) -> Heap:
     """Write the ``.fz`` of a cube: heap, then descriptors, then the headers, which have their sums.
 
     Parameters
@@ -207,11 +231,20 @@ def compress(
         UT in the comments of the checksum cards.
     wide : bool
         Whether the table has descriptors of 64 bits.
+    prove : bool
+        See :class:`Parameters`.
+
+    Returns
+    -------
+    Heap
+        What has to be found where it was written.
 
     Raises
     ------
     BadInput
         If `source` ends early.
+    Retry
+        If a tile does not decode to what it was made of.
     """
     frames, rows, columns = cube.shape
     tile_shape = (rows if tile == "frame" else 1, columns)
@@ -230,17 +263,48 @@ def compress(
         return primary + rice.sealed(cards, datasum=datasum, stamp=stamp)
 
     data_start = len(headers([0] * n_tiles, 0))
-    target.seek(data_start + 2 * n_tiles * descriptor.itemsize)
-    lengths = [target.write(rice.encode(pixels)) for pixels in _tiles(source, cube, tile_shape)]
+    heap_start = data_start + 2 * n_tiles * descriptor.itemsize
+    target.seek(heap_start)
+    lengths: list[int] = []
+    crc = heap_sum = 0
+    rest = b""  # fewer bytes than a word, of the stream before: sums are of words
+    for stream in _streams(_tiles(source, cube, tile_shape), cube, tile_shape, prove=prove):
+        lengths.append(target.write(stream))
+        crc = zlib.crc32(stream, crc)
+        words = rest + stream
+        whole = len(words) - len(words) % _WORD
+        heap_sum += rice.ones_complement_sum([memoryview(words)[:whole]])
+        rest = words[whole:]
+    heap_sum += int.from_bytes(rest.ljust(_WORD, b"\0"), "big")
     target.write(bytes(-target.tell() % BLOCK))
 
     ends = np.cumsum(lengths)
-    target.seek(data_start)
-    target.write(np.stack((lengths, ends - lengths), axis=1).astype(descriptor).tobytes())
-    target.seek(data_start)
-    datasum = rice.ones_complement_sum(iter(lambda: target.read(_CHUNK), b""))
+    descriptors = np.stack((lengths, ends - lengths), axis=1).astype(descriptor).tobytes()
+    datasum = rice.ones_complement_sum([descriptors, heap_sum.to_bytes(2 * _WORD, "big")])
     target.seek(0)
     target.write(headers(lengths, datasum))
+    target.write(descriptors)
+    return Heap(heap_start, lengths, crc)
+
+
+def _streams(
+    tiles: Iterable[npt.NDArray[Any]], cube: CubeLayout, tile_shape: tuple[int, int], *, prove: bool
+) -> Iterator[bytes]:
+    """Yield the stream of each tile, decoded and compared while the tile is at hand.
+
+    Raises
+    ------
+    Retry
+        If it does not decode to the tile.
+    """
+    back = np.empty(tile_shape, rice.PIXELS[cube.bitpix].newbyteorder("="))
+    for number, pixels in enumerate(tiles):
+        stream = rice.encode(pixels)
+        if prove:
+            rice.decode(stream, back)
+            if not np.array_equal(back, pixels.astype(back.dtype)):
+                raise Retry(f"{cube.path}: tile {number} decodes to other pixels than it was made of; try again")
+        yield stream
 
 
 def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
@@ -263,20 +327,42 @@ def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
     BadInput
         If it does not hold a cube in Rice tiles of whole frames or rows, one after the other.
     """
-    _read_header(source, path)
-    table = _read_header(source, path)
-    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+    cube, rows_per_tile, lengths = _read_table(source, path)
     yield cube.header
     stored = rice.PIXELS[cube.bitpix]
-    pixels = np.empty((_rows_per_tile(table, cube, path), cube.shape[2]), dtype=stored.newbyteorder("="))
-    n_tiles = _data_bytes(cube) // pixels.nbytes
-    for number, length in enumerate(_read_lengths(source, path, table, n_tiles)):
+    pixels = np.empty((rows_per_tile, cube.shape[2]), dtype=stored.newbyteorder("="))
+    for number, length in enumerate(lengths):
         try:
             rice.decode(source.read(length), pixels)
         except ValueError as exc:
             raise BadInput(f"{path}: tile {number} of the table is {exc}; {_BRING_BACK}") from exc
         yield pixels.astype(stored).tobytes()
     yield bytes(cube.size_bytes - cube.data_offset - _data_bytes(cube))
+
+
+def _read_table(source: BinaryIO, path: Path) -> tuple[CubeLayout, int, list[int]]:
+    """Read headers and descriptors of a ``.fz``, leaving `source` at the heap.
+
+    Returns
+    -------
+    CubeLayout
+        Of the plain file.
+    int
+        Rows of a tile.
+    list of int
+        Bytes of each tile's stream.
+
+    Raises
+    ------
+    BadInput
+        See :func:`plain_pieces`.
+    """
+    _read_header(source, path)
+    table = _read_header(source, path)
+    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+    rows_per_tile = _rows_per_tile(table, cube, path)
+    n_tiles = cube.shape[0] * cube.shape[1] // rows_per_tile
+    return cube, rows_per_tile, _read_lengths(source, path, table, n_tiles)
 
 
 def _tiles(source: BinaryIO, cube: CubeLayout, tile_shape: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:
@@ -337,21 +423,17 @@ def _read_lengths(source: BinaryIO, path: Path, table: bytes, n_tiles: int) -> l
     return list(lengths.tolist())
 
 
-def _prove(plain: BinaryIO, plain_path: Path, written: BinaryIO, path: Path) -> None:
-    """Decode what was written, all of it, and compare it with the plain file.
+def _check_table(written: BinaryIO, path: Path, cube: CubeLayout, heap: Heap) -> None:
+    """Compare the headers and descriptors that were written with what they were made of.
 
     Raises
     ------
     Retry
         If they differ.
     """
-    plain.seek(0)
-    for piece in plain_pieces(written, path):
-        start = plain.tell()
-        if plain.read(len(piece)) != piece:
-            raise Retry(f"{path}: decodes to other bytes than {plain_path} has from byte {start} on; try again")
-    if plain.read(1):
-        raise Retry(f"{path}: decodes to fewer bytes than {plain_path} has; try again")
+    found, _, lengths = _read_table(written, path)
+    if (found.header, lengths, written.tell()) != (cube.header, heap.lengths, heap.start):
+        raise Retry(f"{path}: its header or its table is not that of {cube.path}; try again")
 
 
 def _read_header(source: BinaryIO, path: Path) -> bytes:
@@ -414,7 +496,7 @@ def _largest_heap(cube: CubeLayout) -> int:
     return _data_bytes(cube) + _data_bytes(cube) // 32 + 8 * frames * rows
 
 
-def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError]) -> str:
+def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError], heap: Heap | None = None) -> str:
     """Return the SHA-256 (hex) of a ``.fz``, read whole from the disk where the system can be asked to.
 
     Parameters
@@ -425,6 +507,8 @@ def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError]) -> str:
         For messages.
     damaged : type of StageError
         What to raise: a file that was just written can be written again, another cannot.
+    heap : Heap, optional
+        What its streams have to be.
 
     Returns
     -------
@@ -434,18 +518,23 @@ def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError]) -> str:
     Raises
     ------
     StageError
-        If it is truncated, or its CHECKSUM cards contradict it: the words of each HDU, and so of the whole
-        file, sum to minus zero (FITS 4.0 appendix J).
+        If it is truncated, has other streams, or its CHECKSUM cards contradict it: the words of each HDU, and so of
+        the whole file, sum to minus zero (FITS 4.0 appendix J).
     """
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     digest = hashlib.sha256()
-    total = 0
+    start, end = (heap.start, heap.start + sum(heap.lengths)) if heap else (0, 0)
+    total = at = crc = 0
     while chunk := file.read(_CHUNK):
         if len(chunk) % BLOCK:
             raise damaged(f"{path}: truncated: ends within a block of {BLOCK} bytes; {_BRING_BACK}")
         digest.update(chunk)
         total += rice.ones_complement_sum([chunk])
+        crc = zlib.crc32(memoryview(chunk)[max(start - at, 0) : max(end - at, 0)], crc)
+        at += len(chunk)
+    if heap and crc != heap.crc:
+        raise damaged(f"{path}: reads back other streams than were written; check the disk, and try again")
     if total % _ALL_ONES:
         raise damaged(f"{path}: contradicts its own CHECKSUM cards: damaged; {_BRING_BACK}")
     file.seek(0)

@@ -25,6 +25,9 @@ TOOL = "hashlib"
 #: Bytes per read and write; 1 MiB and more was erratic (BUDGETS, "How it was reached").
 BLOCK_BYTES = 512 * 1024
 
+#: What to do about a copy that is not right.
+AGAIN = "copy it again (`ledger verify --repair`)"
+
 #: A mismatch is copied again with force, then failed (DESIGN section 10).
 ATTEMPTS = 2
 
@@ -71,6 +74,18 @@ def or_bad_input(path: Path) -> Iterator[None]:
             f"cannot read {str(path)!r}: {exc.strerror or exc}; expected a readable file; "
             "copy it back from the destination, or roll the night back to raw and advance it again"
         ) from exc
+
+
+def is_there(path: Path) -> bool:
+    """Tell whether there is anything of this name.
+
+    Raises
+    ------
+    Retry
+        If that cannot be told.
+    """
+    with or_retry(path):
+        return path.exists()
 
 
 def digest(path: Path, *, from_disk: bool = False) -> Digest:
@@ -279,13 +294,10 @@ def prove(final: Path, *, sha256: str) -> Digest:
     """
     with or_retry(final):
         if not final.is_file():
-            raise BadInput(f"{str(final)!r}: found no file, expected a copy; advance the night again")
+            raise BadInput(f"{str(final)!r}: found no file, expected a copy; {AGAIN}")
         found = digest(final, from_disk=True)
     if found.sha256 != sha256:
-        raise BadInput(
-            f"{str(final)!r}: found SHA-256 {found.sha256}, expected {sha256}; "
-            "the copy is damaged; copy it again (`ledger verify --repair`)"
-        )
+        raise BadInput(f"{str(final)!r}: found SHA-256 {found.sha256}, expected {sha256}; the copy is damaged; {AGAIN}")
     return found
 
 

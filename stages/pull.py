@@ -65,7 +65,7 @@ class Pull(Local):
 
     def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
         """Bring products here and prove them; what is made of the night here goes to the source too."""
-        own = {n for n, group in enumerate(groups) if all(copy.source.exists() for copy in group)}
+        own = {n for n, group in enumerate(groups) if all(proof.is_there(copy.source) for copy in group)}
         made = [n for n in sorted(own) if all(copy.final.parent == self._destination for copy in groups[n])]
         given = dict(zip(made, self._give([groups[n] for n in made]), strict=True))
         results: dict[int, Proven | StageError] = {}
@@ -76,6 +76,10 @@ class Pull(Local):
         known = self._with_hashes([groups[n] for n in fetched])
         results |= dict(zip(fetched, self._fetch(known, [replaceable[n] for n in fetched]), strict=True))
         return [results[n] for n in range(len(groups))]
+
+    def see_through(self) -> None:
+        """Let nobody who asks to stop end what is brought from now on."""
+        self._source.see_through()
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source."""
@@ -113,7 +117,7 @@ class Pull(Local):
         """
         if not os.path.lexists(copy.final):
             return None
-        is_own = copy.source.exists()
+        is_own = proof.is_there(copy.source)
         expected = copy.sha256 or (proof.source_digest(copy.source).sha256 if is_own else None)
         if expected is None or (at_source != expected and not (is_own and at_source is None)):
             raise Irreversible(
@@ -159,12 +163,13 @@ class Pull(Local):
         given = [[Copy(copy.source, self._at_source(copy), copy.sha256) for copy in group] for group in groups]
         # what was brought from there under its name, or is derived, is the ledger's own to replace
         brought = [[self._job.night / copy.final.relative_to(self._night) for copy in group] for group in given]
+        ours = [all(proof.is_there(path) for path in group) for group in brought]
         self._confirm()
-        return self._source.put(given, [all(path.exists() for path in group) for group in brought])
+        return self._source.put(given, ours)
 
     def _with_hashes(self, groups: Sequence[Group]) -> list[list[Copy]]:
         """Return groups with the hashes of which none is on record as the source has them; without, if it has none."""
-        asked = [copy for group in groups for copy in group if copy.sha256 is None and not copy.source.exists()]
+        asked = [copy for group in groups for copy in group if copy.sha256 is None and not proof.is_there(copy.source)]
         found = dict(zip(asked, self._source.digests([self._at_source(copy) for copy in asked]), strict=True))
         return [[copy._replace(sha256=copy.sha256 or found.get(copy)) for copy in group] for group in groups]
 

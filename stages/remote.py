@@ -11,14 +11,15 @@ import secrets
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from stages import proof
-from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError
+from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError, Stopped
 from stages.proof import Digest
 from stages.ssh import Answer, Shell, last_line
 from stages.transport import Copy, Group, Proven
@@ -34,6 +35,9 @@ HERE = f"{TEMPORARY_PREFIX}here-"
 
 #: How soon it is seen that somebody asks to stop, seconds.
 POLL_S = 0.2
+
+#: How long after rsync has ended it may be that the signal which ended it arrives here too, seconds.
+STOPPING_S = 1.0
 
 #: As a plain copy of what is listed, of content and not of links; resumable; quiet for five minutes at most.
 RSYNC = (
@@ -66,6 +70,9 @@ SAID_BYTES = 1_000_000
 #: A file that vanished or could not be read here; the rest was brought. Its own proof says so.
 _IN_PART = frozenset({23, 24})
 
+#: What the system there refuses for one file and may grant for the next, in its words.
+_OF_ONE_FILE = ("Permission denied", "Operation not permitted", "Input/output error")
+
 _AVAILABLE_KIB = re.compile(r"\s(\d+)\s+(\d+)\s+(-?\d+)\s+\d+%")
 
 
@@ -81,7 +88,7 @@ class Remote:
     destination : Path
         The night's folder there; the one above it must exist.
     is_stopped : callable, optional
-        Tells whether somebody asks to stop: then what is being brought ends, and its call fails.
+        Tells whether somebody asks to stop: then what is being brought ends; what has arrived counts.
     carried : callable, optional
         Is told how many bytes a file has that has arrived.
     key : str
@@ -161,12 +168,18 @@ class Remote:
                     ),
                 )
         if results.missing():
+            for what, remedy in self.unfit(self._destination).items():
+                raise Retry(f"{what}; {remedy}, and it is tried again")
             self._bring(results, may_replace)
         return results.of_groups()
 
+    def see_through(self) -> None:
+        """Let nobody who asks to stop end what is brought from now on."""
+        self._is_stopped = lambda: False
+
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie."""
-        known = [[copy for copy in group if copy.sha256 or copy.source.exists()] for group in groups]
+        known = [[copy for copy in group if copy.sha256 or proof.is_there(copy.source)] for group in groups]
         results = _Results(known)
         for copy in self._proven(results, results.copies):
             found, expected = results.found[copy].sha256, results.expected(copy)
@@ -175,11 +188,11 @@ class Remote:
                     copy,
                     BadInput(
                         f"'{self._at(copy.final)}': found SHA-256 {found}, expected {expected}; the copy is damaged;"
-                        " copy it again (`ledger verify --repair`)"
+                        f" {proof.AGAIN}"
                     ),
                 )
         for copy in results.missing():
-            results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy"))
+            results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected a copy; {proof.AGAIN}"))
         return results.of_groups()
 
     def withdraw(self, groups: Sequence[Group]) -> list[str | StageError | None]:
@@ -192,28 +205,34 @@ class Remote:
     def fetch(self, groups: Sequence[Group], folder: Path) -> list[list[Path] | StageError]:
         """Bring copies back as temporaries, and prove them."""
         results = _Results(groups)
-        with _new_folder(folder / RECALLED) as name:
-            relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
-            at = {copy: name / path for copy, path in relative.items()}
-            for attempt in range(proof.ATTEMPTS):
-                wanted = [relative[copy] for copy in results.missing()]
-                theirs, ours = f"{self._target}:{self._destination}/", f"{name}/"
-                self._rsync(wanted, theirs, ours, is_forced=attempt > 0)
-                for copy in results.missing():
-                    self._look_at_fetched(results, copy, at[copy])
+        name = _new_folder(folder / RECALLED)
+        relative = {copy: copy.final.relative_to(self._destination) for copy in results.copies}
+        at = {copy: name / path for copy, path in relative.items()}
+        for attempt in range(proof.ATTEMPTS):
+            wanted = [relative[copy] for copy in results.missing()]
+            theirs, ours = f"{self._target}:{self._destination}/", f"{name}/"
+            is_whole = self._rsync(wanted, theirs, ours, is_forced=attempt > 0)
             for copy in results.missing():
-                what = f"'{self._at(copy.final)}': found SHA-256 {results.arrived[copy].sha256}"
-                results.fail(copy, BadInput(f"{what}, expected {copy.sha256}; not brought here"))
-            fetched: list[list[Path] | StageError] = []
-            for group, result in zip(groups, results.of_groups(), strict=True):
-                if isinstance(result, StageError):
-                    fetched.append(result)
-                    continue
-                final = [folder / f"{TEMPORARY_PREFIX}{copy.source.name}" for copy in group]
-                for copy, temporary in zip(group, final, strict=True):
-                    with proof.or_retry(temporary):
-                        at[copy].replace(temporary)
-                fetched.append(final)
+                if is_whole or at[copy].exists():
+                    self._look_at_fetched(results, copy, at[copy])
+            if not is_whole:
+                results.leave()
+                break
+        for copy in results.missing():
+            what = f"'{self._at(copy.final)}': found SHA-256 {results.arrived[copy].sha256}"
+            results.fail(copy, BadInput(f"{what}, expected {copy.sha256}; not brought here"))
+        fetched: list[list[Path] | StageError] = []
+        for group, result in zip(groups, results.of_groups(), strict=True):
+            if isinstance(result, StageError):
+                fetched.append(result)
+                continue
+            final = [folder / f"{TEMPORARY_PREFIX}{copy.source.name}" for copy in group]
+            for copy, temporary in zip(group, final, strict=True):
+                with proof.or_retry(temporary):
+                    at[copy].replace(temporary)
+            fetched.append(final)
+        if is_whole:  # else the next call goes on with what is in it
+            remove_recalled(name)
         return fetched
 
     def _look_at_fetched(self, results: "_Results", copy: Copy, path: Path) -> None:
@@ -242,11 +261,6 @@ class Remote:
         """Return the SHA-256 (hex) of files there; None for what is no file."""
         answers = self._ask([("prove", path) for path in paths])
         return [_digest(answer.text).sha256 if answer.word == "hash" else None for answer in answers]
-
-    def may_write(self, folder: Path) -> bool:
-        """Whether files can be put into a folder there."""
-        (answer,) = self._ask([("writable", folder)])
-        return answer.text == "yes"
 
     def names(self, folder: Path) -> set[str]:
         """Return the names in a folder there."""
@@ -292,6 +306,27 @@ class Remote:
             raise Retry(f"'{self._at(base)}': no room is told by `df -Pk` there ({answer.text!r})")
         return max(int(match[3]), 0) * 1024
 
+    def unfit(self, folder: Path) -> dict[str, str]:
+        """Return what keeps products from being brought to a folder there, and what to do about each."""
+        (answer,) = self._ask([("able", folder)])
+        lacks = answer.text.split()
+        found = {}
+        if "rsync" in lacks:
+            found[f"{self.host}: no rsync on this host's PATH, expected one: it brings products"] = (
+                "install rsync there"
+            )
+        if "sum" in lacks:
+            what = f"{self.host}: no openssl, sha256sum or shasum on this host, expected one: it proves products"
+            found[what] = "install openssl or coreutils there"
+        if self._shell.greeting:
+            said = self._shell.greeting[:80]
+            what = f"{self.host}: a login prints {said!r}, expected nothing: rsync takes it for its own"
+            found[what] = "let the profile there (.bashrc, .cshrc) print on terminals only"
+        if "access" in lacks:
+            what = f"'{self._at(folder)}': may not be read and written (Permission denied)"
+            found[what] = "correct its owner or mode there"
+        return found
+
     def numbers(self, folder: Path, prefix: str, digits: int, manifests: str) -> set[int]:
         """Return the frame numbers in names under a folder there, and in manifests."""
         (answer,) = self._ask([("numbers", folder, prefix, manifests, str(len(prefix) + digits))])
@@ -332,14 +367,20 @@ class Remote:
 
     def _ask(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
         """Make calls; whatever cannot be done there may be possible later."""
-        answers = self._shell.ask([[str(word) for word in call] for call in calls])
+        answers = self._asked(calls)
         for call, answer in zip(calls, answers, strict=True):
             if answer.word == "error":
-                raise Retry(
-                    f"'{self._at(call[1])}': {answer.text}; expected a folder that can be read and written; free or"
-                    " mount the disk, or give permission, and it is tried again"
-                )
+                raise self._ailing(call[1], answer)
         return answers
+
+    def _asked(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
+        return self._shell.ask([[str(word) for word in call] for call in calls])
+
+    def _ailing(self, path: str | Path, answer: Answer) -> Retry:
+        return Retry(
+            f"'{self._at(path)}': {answer.text}; expected a folder that can be read and written; free or"
+            " mount the disk, or give permission, and it is tried again"
+        )
 
     def _at(self, path: str | Path) -> str:
         return f"{self._shell.target}:{path}"
@@ -348,11 +389,19 @@ class Remote:
         return self._ask([("look", copy.final) for copy in copies])
 
     def _proven(self, results: "_Results", copies: Sequence[Copy], at: Mapping[Copy, Path] | None = None) -> list[Copy]:
-        """Hash copies, or what is to become them; return those of which there is any, their hashes noted."""
-        answers = self._ask([("prove", at[copy] if at else copy.final) for copy in copies])
+        """Hash copies, or what is to become them; return those of which there is any, their hashes noted.
+
+        A bad spot or a wrong mode is the failure of its group; what ails the host as a whole is raised.
+        """
+        paths = [at[copy] if at else copy.final for copy in copies]
         proven = []
-        for copy, answer in zip(copies, answers, strict=True):
-            if answer.word == "hash":
+        for copy, path, answer in zip(copies, paths, self._asked([("prove", path) for path in paths]), strict=True):
+            if answer.word == "error":
+                error = self._ailing(path, answer)
+                if not any(words in answer.text for words in _OF_ONE_FILE):
+                    raise error
+                results.fail(copy, error)
+            elif answer.word == "hash":
                 results.found[copy] = _digest(answer.text)
                 proven.append(copy)
         return proven
@@ -369,19 +418,27 @@ class Remote:
         self._ask([("discard", self._destination, INCOMING, name)])
         at = {copy: incoming / path for copy, path in relative.items()}
         for attempt in range(proof.ATTEMPTS):
-            wanted = [copy for copy in results.missing() if copy.source.exists()]
+            wanted = [copy for copy in results.missing() if proof.is_there(copy.source)]
             ours, theirs = f"{self._night}/", f"{self._target}:{incoming}/"
-            self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
+            is_whole = self._rsync([relative[copy] for copy in wanted], ours, theirs, is_forced=attempt > 0)
             for copy in self._proven(results, wanted, at):
-                if results.found[copy].sha256 != results.expected(copy):
+                if results.found[copy].sha256 == results.expected(copy):
+                    continue
+                if is_whole:
                     self._refuse_changed(results, copy)
+                else:
+                    del results.found[copy]  # a part of it, that the next call goes on with
+            if not is_whole:
+                results.leave()
+                break
         for copy in results.missing():
             results.fail(copy, _not_brought(copy, self._at(copy.final), results.arrived.get(copy)))
         arrived = [copy for copy in copies if copy in results.found and not results.is_failed(copy)]
         calls = [("place", at[copy], copy.final, "" if may_replace[copy] else "once") for copy in arrived]
         self._ask(calls)
         self._ask([("flush", folder) for folder in sorted({copy.final.parent for copy in arrived})])
-        self._ask([("discard", self._destination, INCOMING, "")])
+        if is_whole:
+            self._ask([("discard", self._destination, INCOMING, "")])
 
     def _refuse_changed(self, results: "_Results", copy: Copy) -> None:
         """Deal with a file that did not arrive as it should be: because it is another one here, or on the way."""
@@ -403,10 +460,10 @@ class Remote:
         name = f"[{host.name}]" if ":" in host.name else host.name
         return f"{host.user}@{name}" if host.user else name
 
-    def _rsync(self, names: Sequence[Path], source: str, target: str, *, is_forced: bool = False) -> None:
-        """Bring files, named from `source`, to the same names from `target`."""
+    def _rsync(self, names: Sequence[Path], source: str, target: str, *, is_forced: bool = False) -> bool:
+        """Bring files, named from `source`, to the same names from `target`; return whether nobody asked to stop."""
         if not names:
-            return
+            return True
         shell = self._shell
         limit = [f"--bwlimit={shell.host.limit_kib_s}"] if shell.host.limit_kib_s else []
         forced = ["--ignore-times", "--whole-file"] if is_forced else []
@@ -426,11 +483,23 @@ class Remote:
                 raise Retry(f"rsync cannot be run ({exc}); expected it on PATH; install it") from exc
             with rsync:
                 self._wait(rsync, done)
-            if rsync.returncode not in {0, *_IN_PART}:
-                raise Retry(
-                    f"'{self._at(self._destination)}': rsync ended with {rsync.returncode} ({last_line(errors)}); what"
-                    " arrived is kept, and it is tried again"
-                )
+            if rsync.returncode in {0, *_IN_PART}:
+                return True
+            if self._is_stopped_soon():
+                return False
+            raise Retry(
+                f"'{self._at(self._destination)}': rsync ended with {rsync.returncode} ({last_line(errors)}); what"
+                " arrived is kept, and it is tried again"
+            )
+
+    def _is_stopped_soon(self) -> bool:
+        """Whether rsync was ended because somebody asks to stop: a signal to many processes reaches it first, maybe."""
+        end = time.monotonic() + STOPPING_S
+        while not self._is_stopped():
+            if time.monotonic() > end:
+                return False
+            time.sleep(POLL_S)
+        return True
 
     def _wait(self, rsync: "subprocess.Popen[bytes]", done: IO[bytes]) -> None:
         """Wait for rsync, or end it if somebody asks to stop; tell of each file that it says has arrived."""
@@ -490,15 +559,13 @@ class Remote:
         return None
 
 
-@contextmanager
-def _new_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder for a while; what calls that broke off had brought is in it, to be hashed like the rest."""
+def _new_folder(folder: Path) -> Path:
+    """Make a folder; what calls that broke off had brought is in it, to be hashed like the rest."""
     with proof.or_retry(folder):
         if folder.is_symlink():
             raise BadInput(f"{str(folder)!r}: a link, expected a folder of the ledger's; remove it")
         folder.mkdir(exist_ok=True)
-    yield folder
-    remove_recalled(folder)
+    return folder
 
 
 def remove_recalled(folder: Path) -> None:
@@ -567,6 +634,11 @@ class _Results:
         """Let the group of a copy fail; its first error is told."""
         self._failures.setdefault(self._group_of[copy], error)
 
+    def leave(self) -> None:
+        """Leave what is missing, as somebody asks to stop."""
+        for copy in self.missing():
+            self.fail(copy, Stopped(f"{str(copy.source)!r}: left, as somebody asked to stop; the same command goes on"))
+
     def source(self, copy: Copy) -> Digest | None:
         """Return the digest of a file here; None if it cannot be read, which is its group's failure."""
         try:
@@ -600,11 +672,11 @@ class _Results:
 
 def _looks_copied(copy: Copy, there: Answer) -> bool:
     with proof.or_bad_input(copy.source):
-        return there.word == "file" and copy.source.exists() and int(there.text) == copy.source.stat().st_size
+        return there.word == "file" and proof.is_there(copy.source) and int(there.text) == copy.source.stat().st_size
 
 
 def _not_brought(copy: Copy, final: str, arrived: Digest | None) -> StageError:
-    if not copy.source.exists():
+    if not proof.is_there(copy.source):
         return BadInput(
             f"cannot read {str(copy.source)!r}: no such file; expected a readable file; copy it back from the"
             " destination, or roll the night back to raw and advance it again"

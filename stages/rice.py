@@ -12,13 +12,13 @@ the same bytes.
 import ctypes
 import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
+from stages import native
 from stages.cards import CARD, padded
 
 #: Pixels per block of a stream; cfitsio writes no other number (imcompress.c, imcomp_init_table).
@@ -68,20 +68,10 @@ _ALL_ONES = 0xFFFFFFFF
 _SPARE_BYTES = 1024
 
 
-def _load() -> ctypes.CDLL | None:
-    """Return what is in ``_rice.c``, or None: it is compiled on installation where there is a compiler."""
-    try:
-        library = ctypes.CDLL(str(Path(__file__).with_name("_rice.so")))
-        functions = (library.ledger_rice16, library.ledger_rice16_read)
-    except (OSError, AttributeError):
-        return None
-    for function, result in zip(functions, (ctypes.c_longlong, ctypes.c_int), strict=True):
-        function.restype = result
-        function.argtypes = [ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_longlong]
-    return library
-
-
-_compiled = _load()
+_compiled = native.load(
+    {"ledger_rice16": ctypes.c_longlong, "ledger_rice16_read": ctypes.c_int},
+    (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_longlong),
+)
 
 
 def encoder() -> str:
@@ -297,12 +287,12 @@ def sealed(cards: Iterable[bytes], *, datasum: int, stamp: str) -> bytes:
     return header(_encoded(_ALL_ONES - ones_complement_sum((header("0" * 16), datasum.to_bytes(4, "big")))))
 
 
-def ones_complement_sum(pieces: Iterable[bytes]) -> int:
+def ones_complement_sum(pieces: Iterable[bytes | memoryview]) -> int:
     """Return the 32-bit ones' complement sum of big-endian words (FITS 4.0 appendix J.1).
 
     Parameters
     ----------
-    pieces : iterable of bytes
+    pieces : iterable of bytes or memoryview
         Each of a whole number of words.
 
     Returns

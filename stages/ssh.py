@@ -28,6 +28,10 @@ ALWAYS = (
     "ServerAliveCountMax=4",
 )
 
+#: A signal that asks to stop is this process's to obey, be it from the terminal or to all processes of a service: what
+#: has arrived is proven over this connection yet. ssh leaves signals ignored that are when it begins.
+SHIELDED = ("sh", "-c", 'trap "" HUP INT TERM; exec "$@"', "sh")
+
 #: Calls in one round: what they answer must fit into a pipe while they are still being written.
 ROUND = 100
 
@@ -56,7 +60,7 @@ look() {
     if [ -h "$2" ]; then echo "$1 other"
     elif [ -d "$2" ]; then echo "$1 folder"
     elif [ -f "$2" ]; then
-        if out=$(wc -c < "$2" 2>&1); then echo "$1 file" $out; else failed "$1" "$out"; fi
+        if out=$(ls -dn "$2" 2>&1); then set -- "$1" $out; echo "$1 file $6"; else failed "$1" "$out"; fi
     elif [ -e "$2" ]; then echo "$1 other"
     elif out=$(ls -d "$2" 2>&1); then failed "$1" 'appeared while it was looked at'
     else
@@ -95,7 +99,6 @@ place() {
 }
 drop() { if out=$(rm -f "$2" 2>&1); then echo "$1 done"; else failed "$1" "$out"; fi; }
 prune() { if [ -d "$2" ]; then rmdir "$2" 2>/dev/null || :; fi; echo "$1 done"; }
-writable() { if [ -w "$2" ] && [ -x "$2" ]; then echo "$1 done yes"; else echo "$1 done no"; fi; }
 flush() { if sync "$2" 2>/dev/null || sync; then echo "$1 done"; else failed "$1" 'sync failed'; fi; }
 names() {
     if out=$(cd "$2" 2>&1 && find . ! -name . -prune -print0 | od -An -v -tx1 | tr -d ' \n'); then
@@ -104,6 +107,13 @@ names() {
 }
 free() {
     if out=$(df -Pk "$2" 2>&1); then printf '%s done %s\n' "$1" "$(one_line "$out")"; else failed "$1" "$out"; fi
+}
+able() {
+    lacks=
+    command -v rsync >/dev/null 2>&1 || lacks="$lacks rsync"
+    [ $sum != none ] || lacks="$lacks sum"
+    { [ -r "$2" ] && [ -w "$2" ] && [ -x "$2" ]; } || lacks="$lacks access"
+    echo "$1 done$lacks"
 }
 numbers() {
     if out=$({ find "$2" -name "$3[0-9]*" && find "$2" -type f -name "$4" -exec cut -d '|' -f 1 {} +; } 2>&1); then
@@ -138,16 +148,17 @@ class Shell(AbstractContextManager["Shell"]):
         self.host = host
 
     def __enter__(self) -> Self:
+        self.greeting = ""  # of somebody's profile: what is no answer
         self._folder = tempfile.TemporaryDirectory(prefix="ledger-ssh-")  # the path of a socket may have 107 bytes
         self.control = Path(self._folder.name) / "s"
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         try:
             self._process: subprocess.Popen[bytes] = subprocess.Popen(
-                [*self.command("-M"), "--", self.target, "sh"],
+                [*SHIELDED, *self.command("-M"), "--", self.target, "sh"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                start_new_session=True,  # a Ctrl-C at the terminal is this process's to obey
+                start_new_session=True,
             )
         except OSError as exc:
             self._errors.close()
@@ -184,11 +195,11 @@ class Shell(AbstractContextManager["Shell"]):
         """Return the host as ssh takes it."""
         return f"{self.host.user}@{self.host.name}" if self.host.user else self.host.name
 
-    def command(self, *arguments: str) -> list[str]:
-        """Return the ssh command up to the host, sharing this connection."""
+    def command(self, *arguments: str, is_shared: bool = True) -> list[str]:
+        """Return the ssh command up to the host, sharing this connection or with one of its own."""
         host = self.host
         files = [("IdentityFile", host.identity_file), ("UserKnownHostsFile", host.known_hosts)]
-        options = [*ALWAYS, f"ControlPath={self.control}"]
+        options = [*ALWAYS, *([f"ControlPath={self.control}"] if is_shared else [])]
         options += [f"{name}={_quoted(path)}" for name, path in files if path is not None]
         options += ["IdentitiesOnly=yes"] if host.identity_file is not None else []
         port = ["-p", str(host.port)] if host.port is not None else []
@@ -214,9 +225,11 @@ class Shell(AbstractContextManager["Shell"]):
         found: dict[int, Answer] = {}
         while (line := self._read()) != end:
             number, _, rest = line.partition(" ")
-            if number.isdecimal() and rest:  # anything else is a greeting of somebody's profile
+            if number.isdecimal() and rest:
                 word, _, text = rest.partition(" ")
                 found[int(number)] = Answer(word, text)
+            else:
+                self.greeting = self.greeting or line.strip()
         if set(found) != set(range(len(calls))):
             raise Retry(f"{self.target}: {len(found)} answers to {len(calls)} questions; tried again later")
         return [found[n] for n in range(len(calls))]
@@ -236,10 +249,17 @@ class Shell(AbstractContextManager["Shell"]):
         return os.fsdecode(line[:-1])
 
     def _lost(self) -> Retry:
-        """Return what to say of a connection that is gone, in ssh's own words."""
+        """Return what to say of a connection that is gone, in ssh's own words, and what it does not say."""
         self._process.kill()
         self._process.wait()
-        return Retry(f"{self.target}: no connection ({last_line(self._errors)}); see whether `ssh` gets there by hand")
+        gone = [
+            f"transfer.ssh.{name} {str(path)!r} does not exist; expected a file; correct it; "
+            for name, path in (("identity_file", self.host.identity_file), ("known_hosts", self.host.known_hosts))
+            if path is not None and not os.path.exists(path)  # noqa: PTH110  it raises nothing
+        ]
+        by_hand = shlex.join([*self.command(is_shared=False), "--", self.target, "true"])
+        said = f"no connection ({last_line(self._errors)})"
+        return Retry(f"{self.target}: {said}; {''.join(gone)}see whether `{by_hand}` gets there")
 
 
 def last_line(errors: IO[bytes]) -> str:

@@ -4,15 +4,18 @@ Times are UNIX seconds written as decimal text.  They are read and written as in
 microseconds as many as the text has digits for, so no rounding happens on the way in or out.
 """
 
+import ctypes
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from stages import native
 from stages.base import BadInput, Raw, Retry
 from stages.files import check_unchanged, opened
 
@@ -51,6 +54,12 @@ _CHUNK_ROWS = 1024
 
 #: Makes rows that differ in their digits only the same.
 _DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
+
+#: What ``_timing.c`` is told of a run of digits.
+_RUN = np.dtype([("start", "i8"), ("column", "i8"), ("scale", "i8"), ("shift", "u8"), ("mask", "u8")])
+
+_P, _N = ctypes.c_void_p, ctypes.c_int
+_compiled = native.load({"ledger_timing_rows": ctypes.c_int}, (_P, ctypes.c_longlong, _N, _P, _P, _P, _P, _N, _N, _P))
 
 _ADVICE = "restore the file from the acquisition machine, or leave its cube in quarantine"
 
@@ -306,6 +315,9 @@ class _Layout:
         Where a digit must be; where that is known, because the other bytes are not part of a number.
     within : ndarray of bool, shape (rows, width)
         Where the next byte belongs to the same number, so that a digit must be followed by a digit.
+    of_a_row : tuple of ndarray
+        The same as ``_timing.c`` takes it: what is there where no digit is (of which there is none where a digit must
+        be), where no digit may be, `within`, each of shape (width,), and the runs.
     """
 
     runs: list[tuple[str, int, bool]]
@@ -316,6 +328,7 @@ class _Layout:
     digit: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]
     within: npt.NDArray[np.bool_]
+    of_a_row: tuple[npt.NDArray[Any], ...]
 
 
 def _decode_fixed_width(content: bytes, start: int) -> dict[str, Int64Array] | None:
@@ -329,6 +342,24 @@ def _decode_fixed_width(content: bytes, start: int) -> dict[str, Int64Array] | N
     if layout is None or (len(content) - start) % width:
         return None
     rows = np.frombuffer(content, np.uint8, offset=start).reshape(-1, width)
+    decode = _decode_by_numpy if _compiled is None else _decode_compiled
+    return decode(rows, layout)
+
+
+def _decode_compiled(rows: npt.NDArray[np.uint8], layout: _Layout) -> dict[str, Int64Array] | None:
+    """Return the columns of `rows`, shape (n, width), or None if they are not as `layout` says; in C."""
+    names = list(dict.fromkeys(name for name, _, _ in layout.runs))
+    columns = np.empty((len(names), len(rows)), np.int64)
+    of_a_row = (array.ctypes.data for array in layout.of_a_row)
+    arguments = (len(layout.runs), len(names), columns.ctypes.data)
+    status = _compiled.ledger_timing_rows(  # type: ignore[union-attr]
+        rows.ctypes.data, len(rows), rows.shape[1], *of_a_row, *arguments
+    )
+    return None if status else dict(zip(names, columns, strict=True))
+
+
+def _decode_by_numpy(rows: npt.NDArray[np.uint8], layout: _Layout) -> dict[str, Int64Array] | None:
+    """Do the same with numpy."""
     columns = {name: np.empty(len(rows), np.int64) for name, _, _ in layout.runs}
     for first in range(0, len(rows), _CHUNK_ROWS):
         chunk = rows[first : first + _CHUNK_ROWS]
@@ -341,9 +372,7 @@ def _decode_fixed_width(content: bytes, start: int) -> dict[str, Int64Array] | N
             else:
                 column *= scale
                 column += digits
-    if any((numbers < 0).any() for numbers in columns.values()):
-        return None
-    return columns
+    return None if any((numbers < 0).any() for numbers in columns.values()) else columns
 
 
 @lru_cache(maxsize=32)
@@ -377,15 +406,21 @@ def _layout(first: bytes, last: bytes) -> _Layout | None:
     starts = [min(left, len(first) - _WORD) for _, left, _ in runs]
     shift = [[8 * (start + _WORD - right)] for start, (_, _, right) in zip(starts, runs, strict=True)]
     padding = [8 * (_WORD - right + left) for _, left, right in runs]
+    mask = [[0x0F0F0F0F0F0F0F0F >> bits << bits] for bits in padding]
+    scales = [10 ** (right - left) for _, left, right in runs]
+    names = list(columns)
+    numbers = (starts, [names.index(name) for name, _, _ in runs], scales, np.ravel(shift), np.ravel(mask))
+    native_runs = np.array(list(zip(*numbers, strict=True)), _RUN)
     shape = (_CHUNK_ROWS, 1)
     return _Layout(
         runs=[
-            (name, 10 ** (right - left), place == 0 or runs[place - 1][0] != name)
-            for place, (name, left, right) in enumerate(runs)
+            (name, scale, place == 0 or runs[place - 1][0] != name)
+            for place, ((name, _, _), scale) in enumerate(zip(runs, scales, strict=True))
         ],
         starts=starts,
         shift=np.array(shift, np.uint64),
-        mask=np.array([[0x0F0F0F0F0F0F0F0F >> bits << bits] for bits in padding], np.uint64),
+        mask=np.array(mask, np.uint64),
+        of_a_row=(np.where(known & digit, np.uint8(ord("0")), filler), known & ~digit, within, native_runs),
         filler=np.tile(filler, shape),
         digit=np.tile(digit, shape),
         known=np.tile(known, shape),

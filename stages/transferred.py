@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from stages import proof
-from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError
+from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError, Stopped
 from stages.transport import Copy, Transport, hashes, transport_of
 
 #: Checksums of the night, in the night's folder (DESIGN section 3).
@@ -70,9 +70,10 @@ class NightCheck:
 def forward(*, job: Job, params: Parameters) -> Outcome:
     """Copy and prove every file of the products, then the night's own files.
 
-    A product that cannot be proven is in the outcome's failures, and the others go on.  Copies that
-    already lie there are proven and not made again, so repeating this is harmless.  One batch of a
-    night at a time: batches share the night's own files.
+    A product that cannot be proven is in the outcome's failures, and the others go on; if somebody asks
+    to stop, what has arrived is proven, and the rest is left.  Copies that already lie there are proven
+    and not made again, so repeating this is harmless.  One batch of a night at a time: batches share the
+    night's own files.
 
     Raises
     ------
@@ -88,13 +89,15 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         _require_space(there, job, [copy for _, group in groups for copy in group])
         there.make_folders([destination, folder])
         replaceable = [product.identity in job.placed for product, _ in groups]
-        evidence = _evidence(there, groups, there.put([group for _, group in groups], replaceable), failures)
+        results = there.put([group for _, group in groups], replaceable)
+        evidence = _evidence(there, groups, results, failures)
         there.sync_folder(folder)
         if evidence:
+            there.see_through()
             _send_night_files(there, job, params)
         else:
             there.remove_if_empty([folder, destination])
-    return Outcome(evidence=evidence, failures=failures)
+    return Outcome(evidence=evidence, failures=failures, left=_left(groups, results))
 
 
 def reverse(*, job: Job, params: Parameters) -> Outcome:
@@ -150,7 +153,7 @@ def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
     recorded = {name: sha256 for product in made for name, sha256 in _recorded(product).items()}
     sums = {name: sha256 for name, sha256 in recorded.items() if sha256 is not None}
     sums |= hashes(job, [name for name in recorded if name not in sums])
-    if (job.folder / LINEAGE).exists():
+    if proof.is_there(job.folder / LINEAGE):
         sums[LINEAGE] = proof.source_digest(job.folder / LINEAGE).sha256
     lines = [f"{sums[name]}  {job.folder.name}/{name}\n" for name in sorted(sums)]
     return {SUMS: "".join(lines).encode()}
@@ -253,17 +256,19 @@ def recall(*, job: Job, params: Parameters) -> Outcome:
     with transport_of(job, in_flight=params.in_flight) as there:
         results = there.fetch([group for _, group in whole], job.folder)
     for (product, group), result in zip(whole, results, strict=True):
+        if isinstance(result, Stopped):
+            continue
         if isinstance(result, StageError):
             failures[product.identity] = str(result)
         else:
             outputs.update((copy.source, temporary) for copy, temporary in zip(group, result, strict=True))
-    return Outcome(outputs=outputs, failures=failures)
+    return Outcome(outputs=outputs, failures=failures, left=_left(whole, results))
 
 
 def _night_names(job: Job, params: Parameters) -> list[PurePath]:
     """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
     names = (*own_files(job), *_also(job, params), *map(PurePath, job.manifests))
-    return [name for name in dict.fromkeys(names) if (job.night / name).exists()]
+    return [name for name in dict.fromkeys(names) if proof.is_there(job.night / name)]
 
 
 def _destination(job: Job) -> Path:
@@ -291,9 +296,11 @@ def _evidence(
     results: Sequence[tuple[proof.Digest, ...] | StageError],
     failures: dict[str, str],
 ) -> tuple[Evidence, ...]:
-    """Return the proofs of products, that of the cube for each; those without go to `failures`."""
+    """Return the proofs of products, that of the cube for each; those without, and not left, go to `failures`."""
     found = []
     for (product, group), result in zip(groups, results, strict=True):
+        if isinstance(result, Stopped):
+            continue
         if isinstance(result, StageError):
             failures[product.identity] = str(result)
             continue
@@ -309,6 +316,12 @@ def _evidence(
             )
         )
     return tuple(found)
+
+
+def _left(groups: Sequence[tuple[Product, object]], results: Sequence[object]) -> tuple[str, ...]:
+    """Return the identities of products that were left because somebody asked to stop."""
+    pairs = zip(groups, results, strict=True)
+    return tuple(product.identity for (product, _), result in pairs if isinstance(result, Stopped))
 
 
 def _copies(job: Job, folder: Path, product: Product) -> list[Copy]:

@@ -18,11 +18,14 @@ STARTING_S = 20
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that runs: its port, the key that opens it, and the file that has its own."""
+    """A server that runs: its port, the key that opens it, the file that has its own, a key of who is not root, and
+    a file of commands that a login with that key begins with."""
 
     port: int
     identity_file: Path
     known_hosts: Path
+    plain_file: Path
+    login: Path
 
 
 @contextmanager
@@ -36,9 +39,15 @@ def running_sshd() -> Iterator[Server]:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where the server locks itself in
     with tempfile.TemporaryDirectory(prefix="ledger-sshd-") as name:
         folder = Path(name)
-        for key in ("host", "user"):
+        for key in ("host", "user", "plain"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / key], check=True)
-        shutil.copy(folder / "user.pub", folder / "authorized")
+        login = folder / "login"
+        login.write_text("")
+        as_nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups " if os.getuid() == 0 else ""
+        plain = rf'command=". {login}; exec {as_nobody}sh -c \"$SSH_ORIGINAL_COMMAND\"" '
+        (folder / "authorized").write_text(
+            (folder / "user.pub").read_text() + plain + (folder / "plain.pub").read_text()
+        )
         with closing(socket.socket()) as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -53,7 +62,7 @@ def running_sshd() -> Iterator[Server]:
             process = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "sshd_config"], stderr=log)
         try:
             _wait(process, port, folder / "log")
-            yield Server(port, folder / "user", folder / "known_hosts")
+            yield Server(port, folder / "user", folder / "known_hosts", folder / "plain", login)
         finally:
             process.terminate()
             process.wait()

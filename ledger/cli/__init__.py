@@ -34,6 +34,11 @@ from ledger.cli.common import app
 from ledger.errors import BadInput, LedgerError
 from ledger.report import is_utf8, printable
 
+_REFUSED = (
+    "{!r}: {}; expected that whoever runs the ledger may read and write it; correct owner, mode or mount, and run the"
+    " same command again"
+)
+
 #: Exit status of a bug (DESIGN section 13).
 BUG = 3
 
@@ -91,6 +96,9 @@ def main() -> None:
     except LedgerError as exc:
         print(f"ledger: {_shown(exc)}", file=sys.stderr)  # noqa: T201  the command line speaks here
         sys.exit(exc.exit_status)
+    except PermissionError as exc:  # whoever keeps files from the ledger has to be told which
+        print(f"ledger: {printable(_REFUSED.format(exc.filename, exc.strerror))}", file=sys.stderr)  # noqa: T201
+        sys.exit(LedgerError.exit_status)
     except BrokenPipeError:
         sys.stderr.close()  # the reader has left: nothing more to say
         sys.exit(0)

@@ -43,7 +43,7 @@ def advance(
         raise BadInput("--late and --reason go together: expected both or neither")
     if reason is not None and not reason.strip():
         raise BadInput("--reason is empty: expected why IDs may be out of order; it is kept for ever")
-    with open_machine(jobs) as machine:
+    with open_machine(jobs, changes=not dry_run) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
         if dry_run:

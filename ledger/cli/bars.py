@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ledger.report import counted, printable
+from ledger.report import Phase, printable
 
 
 class Amount(ProgressColumn):
@@ -41,7 +41,7 @@ class Bars:
     def __init__(self, log: logging.Logger) -> None:
         self.log = log
         self._task: TaskID | None = None
-        self._in_bytes = False
+        self._phase: Phase | None = None
         columns = (TextColumn("{task.description:<28}"), BarColumn(), Amount(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
 
@@ -49,25 +49,39 @@ class Bars:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.end()
         self._progress.stop()
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Begin a bar."""
+        self.end()
         if total:
-            self.log.info("%s: %s", name, counted(total, "file"))
+            self._phase = Phase(name, total, size_bytes)
+            self.log.info("%s", self._phase.beginning)
             self._progress.start()  # not before there is something to show: a question may be asked first
-            self._in_bytes = size_bytes is not None
-            self._task = self._progress.add_task(name, total=size_bytes or total, in_bytes=self._in_bytes)
+            in_bytes = size_bytes is not None
+            self._task = self._progress.add_task(f"to {name}", total=size_bytes or total, in_bytes=in_bytes)
 
     def advance(self, n: int = 1) -> None:
         """Move a bar of files."""
-        if self._task is not None and not self._in_bytes:
+        if self._phase is None or self._task is None:
+            return
+        self._phase.done += n
+        if self._phase.size_bytes is None:
             self._progress.advance(self._task, n)
 
     def carry(self, size_bytes: int) -> None:
         """Move a bar of bytes."""
-        if self._task is not None and self._in_bytes:
+        if self._phase is not None and self._task is not None and self._phase.size_bytes is not None:
             self._progress.advance(self._task, size_bytes)
+
+    def end(self) -> None:
+        """Leave the bar where it is: one of which not all succeeded is not full."""
+        if self._phase is not None:
+            self.log.info("%s", self._phase.end)
+        if self._task is not None:
+            self._progress.stop_task(self._task)
+        self._phase = self._task = None
 
     def say(self, text: str) -> None:
         """Say one thing above the bars."""

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.errors import BadInput, LedgerError
-from ledger.report import Reporter, Result, Stop, counted, printable
+from ledger.errors import BadInput, Interrupted, LedgerError
+from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printable
 
 if TYPE_CHECKING:
     from ledger.config import Config
     from ledger.machine import Machine
+    from ledger.notify import Trouble
     from ledger.scan import NightFolder
     from ledger.store import Store
 
@@ -99,42 +100,70 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 @contextmanager
 def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
-    from ledger import backup
     from ledger.store import Store
 
     store = Store(config.database.url)
     try:
         store.open()
-        yield store
-        if changes and (complaint := backup.after_work(store, config)):
-            typer.echo(f"ledger: {complaint}", err=True)
+        try:
+            yield store
+        except Interrupted:  # what was done until then is worth it too, but nobody waits for another host
+            if changes:
+                _back_up(store, config, sends=False)
+            raise
+        if changes:
+            _back_up(store, config)
     finally:
         store.close()
 
 
+def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
+    from ledger import backup
+
+    if complaint := backup.after_work(store, config, sends=sends):
+        typer.echo(f"ledger: {complaint}", err=True)
+
+
 @contextmanager
-def open_machine(jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False) -> Iterator["Machine"]:
-    """Open the ledger for work: reporter, log, and signals that stop it between two files."""
+def open_machine(
+    jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False, changes: bool = True
+) -> Iterator["Machine"]:
+    """Open the ledger for work: reporter, log, and signals that stop it between two files.
+
+    Who only looks (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
+    """
     from ledger.machine import Machine
 
     config = read_config(needs_nights=needs_nights)
-    with open_store(config, changes=True) as store, watched(config, quiet=quiet) as (reporter, stop):
+    with (
+        open_store(config, changes=changes) as store,
+        watched(config, quiet=quiet, logs=changes) as (reporter, stop),
+    ):
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
         yield machine
-        if config.notify.command or config.notify.recipients:
-            from ledger.notify import notify
+        if changes:
+            from ledger.notify import troubles
 
-            try:
-                notify(store, config, machine.results)
-            except LedgerError as exc:  # the work is done
-                reporter.say(f"ledger: {exc}")
+            alert(store, config, troubles(machine.results), reporter.say)
+
+
+def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Callable[[str], None]) -> None:
+    """Tell who wants to know of trouble; `say` that nobody could be told."""
+    if not (config.notify.command or config.notify.recipients):
+        return
+    from ledger.notify import notify
+
+    try:
+        notify(store, config, found)
+    except LedgerError as exc:  # the work is done
+        say(f"ledger: {exc}")
 
 
 @contextmanager
-def watched(config: "Config", *, quiet: bool = False) -> Iterator[tuple[Reporter, Stop]]:
+def watched(config: "Config", *, quiet: bool = False, logs: bool = True) -> Iterator[tuple[Reporter, Stop]]:
     """Open what long work needs: who is told of it, and signals that ask it to stop."""
     stop = Stop()
-    with _reporter(config, quiet=quiet) as reporter, _signals(stop):
+    with _reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
         yield reporter, stop
 
 
@@ -153,8 +182,8 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 @contextmanager
-def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
-    log = _open_log(config.log)
+def _reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
+    log = _open_log(path)
     try:
         if sys.stderr.isatty() and not quiet:
             from ledger.cli.bars import Bars
@@ -162,17 +191,24 @@ def _reporter(config: "Config", *, quiet: bool) -> Iterator[Reporter]:
             with Bars(log) as bars:
                 yield bars
         else:
-            yield Lines(log, quiet=quiet)
+            lines = Lines(log, quiet=quiet)
+            try:
+                yield lines
+            finally:
+                lines.end()
     finally:
         for handler in list(log.handlers):
             log.removeHandler(handler)
             handler.close()
 
 
-def _open_log(path: Path) -> logging.Logger:
+def _open_log(path: Path | None) -> logging.Logger:
+    """Return the log of runs; without a file it goes nowhere."""
     log = logging.getLogger("ledger.run")
     log.setLevel(logging.INFO)
     log.propagate = False
+    if path is None:
+        return log
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = logging.handlers.RotatingFileHandler(
@@ -195,18 +231,28 @@ class Lines:
     def __init__(self, log: logging.Logger, *, quiet: bool = False) -> None:
         self.log = log
         self.quiet = quiet
+        self._phase: Phase | None = None
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Say what begins."""
+        self.end()
         if total:
-            size = "" if size_bytes is None else f", {size_bytes / 1e6:,.1f} MB"
-            self.say(f"{name}: {counted(total, 'file')}{size}")
+            self._phase = Phase(name, total, size_bytes)
+            self.say(self._phase.beginning)
 
     def advance(self, n: int = 1) -> None:
         """Say nothing of single files."""
+        if self._phase is not None:
+            self._phase.done += n
 
     def carry(self, size_bytes: int) -> None:
         """Say nothing of bytes on their way."""
+
+    def end(self) -> None:
+        """Say how many files succeeded."""
+        if self._phase is not None:
+            self.say(self._phase.end)
+            self._phase = None
 
     def say(self, text: str) -> None:
         """Say one thing."""
@@ -279,7 +325,9 @@ def show_result(result: Result, *, as_json: bool) -> None:
         typer.echo(printable(f"  settled      {text}"))
     for line in _remarks(result):
         typer.echo(printable(f"  remark       {line}"))
-    for name, error in result.failed:
+    for text in result.notes:
+        typer.echo(printable(f"  to do        {text}"))
+    for name, error in alike(result.failed):
         typer.echo(printable(f"  FAILED       {name}: {error}"))
     if result.states:
         typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))

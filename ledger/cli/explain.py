@@ -21,7 +21,7 @@ def explain(
 
     config = read_config()
     with open_store(config) as store:
-        found = inquiry.explain(store, flows(config), inquiry.find(store, name))
+        found = inquiry.explain(store, config, flows(config), inquiry.find(store, name))
     if as_json:
         show_json(asdict(found))
         return

@@ -17,6 +17,7 @@ def init() -> None:
     from ledger import backup
     from ledger import config as configuration
     from ledger.flow import flows
+    from ledger.scan import is_folder
     from ledger.store import Store
 
     packaged = configuration.packaged_config()
@@ -35,5 +36,8 @@ def init() -> None:
     was = "created" if before is None else "up to date" if before == after else f"migrated from {before}"
     typer.echo(f"database {store.shown}: {was}, revision {after}")
     for name, pipeline in config.pipelines.items():
-        there = "" if pipeline.root.is_dir() else " (does not exist yet)"
+        if config.fetches:
+            there = f" on {config.transfer.source}"
+        else:
+            there = "" if is_folder(pipeline.root) else " (does not exist yet)"
         typer.echo(f"{name}: nights under {pipeline.root}{there}, products to {config.place(name)}")

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, app, open_machine, show_json
-from ledger.report import counted, printable
+from ledger.report import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger prune --yes")
@@ -23,7 +23,7 @@ def prune(
     from ledger.prune import prune as make_room
     from ledger.scan import parse_date
 
-    with open_machine(needs_nights=True) as machine:
+    with open_machine(needs_nights=True, changes=yes) as machine:
         nights = list(make_room(machine, date=parse_date(date) if date else None, removes=yes))
     if as_json:
         show_json([night.as_json() for night in nights])
@@ -36,7 +36,7 @@ def prune(
             typer.echo(f"night {night.date} ({night.pipeline}): {what} {done}, {night.size_bytes / 1e9:.3f} GB")
             for reason, n in sorted(night.kept.items()):
                 typer.echo(printable(f"  kept         {n} {reason}"))
-            for name, reason in night.failed:
+            for name, reason in alike(night.failed):
                 typer.echo(printable(f"  FAILED       {name}: {reason}"))
         if not yes and any(night.products or night.raws for night in nights):
             typer.echo("nothing was removed; --yes does it")

@@ -3,14 +3,15 @@
 import typer
 
 from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
-from ledger.report import counted, printable
+from ledger.report import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger recall --date 20260102")
 def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
     """Bring products of a night back from the destination, where their files here are missing or damaged.
 
-    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched.
+    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched, and that files
+    which were pruned have been put back is put on record.
     """
     from ledger.recall import recall as bring_back
     from ledger.scan import find_night
@@ -26,6 +27,6 @@ def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False)
         typer.echo(f"night {found.date} ({found.pipeline}): {whole} whole, {len(found.brought)} brought back")
         for name in found.brought:
             typer.echo(printable(f"  brought back {name}"))
-        for name, reason in found.failed:
+        for name, reason in alike(found.failed):
             typer.echo(printable(f"  FAILED       {name}: {reason}"))
     raise typer.Exit(1 if found.failed else 0)

@@ -40,14 +40,13 @@ def rollback(
     from ledger import plan
     from ledger.scan import find_night
 
-    with open_machine(jobs) as machine:
+    with open_machine(jobs, changes=not dry_run) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
-        planned = plan.plan_rollback(machine, night, to)
+        planned = plan.plan_rollback(machine, night, to, withdraws=withdraw)
         if dry_run:
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
             return
-        machine.check_rollback(night, to, withdraws=withdraw)
         if not yes:
             typer.echo("\n".join(plan.in_words(planned)), err=True)
             if not sys.stdin.isatty():

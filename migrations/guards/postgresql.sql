@@ -59,7 +59,10 @@ BEGIN
         END IF;
         IF EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_copy)
            AND NOT EXISTS (SELECT 1 FROM copy WHERE identity = NEW.identity AND night_id = NEW.night_id
-                           AND sha256 = NEW.sha256 AND withdrawn_us IS NULL) THEN
+                           AND sha256 = NEW.sha256 AND withdrawn_us IS NULL
+                           AND (refuted_us IS NULL OR NOT EXISTS (
+                               SELECT 1 FROM edge WHERE pipeline = NEW.pipeline AND kind = NEW.kind
+                               AND source = OLD.state AND destination = NEW.state AND direction = 'forward'))) THEN
             RAISE EXCEPTION 'guard: no proven copy has this SHA-256';
         END IF;
     END IF;
@@ -68,20 +71,24 @@ END $guard$
 -- end
 CREATE TRIGGER guard_file_update BEFORE UPDATE ON file FOR EACH ROW EXECUTE FUNCTION guard_file_update()
 -- end
--- What is removed on purpose is in the archive: each product of it is where a proven copy is needed.
+-- What is removed on purpose is in the archive: each product of it is where a proven copy is needed, and has one.
 CREATE FUNCTION guard_file_pruned() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NEW.pruned_us IS NULL THEN
         RETURN NEW;
     END IF;
     IF NEW.quarantine_reason IS NOT NULL
-       OR (NEW.kind = 'product' AND NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
-                                                AND needs_copy))
+       OR (NEW.kind = 'product' AND NOT EXISTS (
+           SELECT 1 FROM state JOIN copy ON copy.identity = NEW.identity AND copy.sha256 = NEW.sha256
+           WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_copy
+             AND copy.night_id = NEW.night_id AND withdrawn_us IS NULL AND refuted_us IS NULL))
        OR (NEW.kind = 'raw' AND (
            NOT EXISTS (SELECT 1 FROM lineage WHERE raw_id = NEW.id)
            OR EXISTS (SELECT 1 FROM lineage JOIN file AS made ON made.id = lineage.product_id
                       JOIN state ON state.pipeline = made.pipeline AND state.name = made.state
-                      WHERE lineage.raw_id = NEW.id AND NOT state.needs_copy))) THEN
+                      WHERE lineage.raw_id = NEW.id AND (NOT state.needs_copy OR NOT EXISTS (
+                          SELECT 1 FROM copy WHERE identity = made.identity AND sha256 = made.sha256
+                          AND night_id = made.night_id AND withdrawn_us IS NULL AND refuted_us IS NULL))))) THEN
         RAISE EXCEPTION 'guard: only what is in the archive is pruned';
     END IF;
     RETURN NEW;
@@ -181,12 +188,14 @@ END $guard$
 CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id FOR EACH ROW EXECUTE FUNCTION guard_frame_id_delete()
 -- end
 
--- A proof is not rewritten, and not withdrawn under a state that stands on it.
+-- A proof is not rewritten, and not withdrawn under a state that stands on it; once refuted, it stays so.
 CREATE FUNCTION guard_copy_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
        OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
-       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS DISTINCT FROM OLD.withdrawn_us) THEN
+       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS DISTINCT FROM OLD.withdrawn_us)
+       OR (OLD.refuted_us IS NOT NULL
+           AND (NEW.refuted_us IS DISTINCT FROM OLD.refuted_us OR NEW.fault IS DISTINCT FROM OLD.fault)) THEN
         RAISE EXCEPTION 'guard: a proof is not rewritten';
     END IF;
     IF NEW.withdrawn_us IS NOT NULL AND EXISTS (
@@ -284,10 +293,23 @@ CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line FOR EACH ROW EX
 CREATE TRIGGER guard_mail_line_truncate BEFORE TRUNCATE ON mail_line EXECUTE FUNCTION guard_append_only()
 -- end
 
--- What the archive confirmed stays on record.
+-- What the archive said stays on record; that it was withdrawn is said once.
 CREATE TRIGGER guard_receipt BEFORE UPDATE OR DELETE ON receipt FOR EACH ROW EXECUTE FUNCTION guard_append_only()
 -- end
-CREATE TRIGGER guard_receipt_line BEFORE UPDATE OR DELETE ON receipt_line
+CREATE FUNCTION guard_receipt_line_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
+BEGIN
+    IF NEW.receipt_id <> OLD.receipt_id OR NEW.frame_id <> OLD.frame_id OR NEW.identity <> OLD.identity
+       OR NEW.size_bytes <> OLD.size_bytes OR NEW.sha256 IS DISTINCT FROM OLD.sha256
+       OR NEW.difference IS DISTINCT FROM OLD.difference OR OLD.withdrawn_us IS NOT NULL THEN
+        RAISE EXCEPTION 'guard: a receipt on record does not change';
+    END IF;
+    RETURN NEW;
+END $guard$
+-- end
+CREATE TRIGGER guard_receipt_line_update BEFORE UPDATE ON receipt_line
+FOR EACH ROW EXECUTE FUNCTION guard_receipt_line_update()
+-- end
+CREATE TRIGGER guard_receipt_line_delete BEFORE DELETE ON receipt_line
 FOR EACH ROW EXECUTE FUNCTION guard_append_only()
 -- end
 CREATE TRIGGER guard_receipt_line_truncate BEFORE TRUNCATE ON receipt_line EXECUTE FUNCTION guard_append_only()

@@ -58,22 +58,29 @@ BEGIN
     SELECT RAISE(ABORT, 'guard: no proven copy has this SHA-256')
     WHERE EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_copy)
       AND NOT EXISTS (SELECT 1 FROM copy WHERE identity = NEW.identity AND night_id = NEW.night_id
-                      AND sha256 = NEW.sha256 AND withdrawn_us IS NULL);
+                      AND sha256 = NEW.sha256 AND withdrawn_us IS NULL
+                      AND (refuted_us IS NULL OR NOT EXISTS (
+                          SELECT 1 FROM edge WHERE pipeline = NEW.pipeline AND kind = NEW.kind
+                          AND source = OLD.state AND destination = NEW.state AND direction = 'forward')));
 END
 -- end
--- What is removed on purpose is in the archive: each product of it is where a proven copy is needed.
+-- What is removed on purpose is in the archive: each product of it is where a proven copy is needed, and has one.
 CREATE TRIGGER guard_file_pruned BEFORE UPDATE OF pruned_us ON file
 WHEN NEW.pruned_us IS NOT NULL
 BEGIN
     SELECT RAISE(ABORT, 'guard: only what is in the archive is pruned')
     WHERE NEW.quarantine_reason IS NOT NULL
-       OR (NEW.kind = 'product' AND NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
-                                                AND needs_copy))
+       OR (NEW.kind = 'product' AND NOT EXISTS (
+           SELECT 1 FROM state JOIN copy ON copy.identity = NEW.identity AND copy.sha256 = NEW.sha256
+           WHERE pipeline = NEW.pipeline AND name = NEW.state AND needs_copy
+             AND copy.night_id = NEW.night_id AND withdrawn_us IS NULL AND refuted_us IS NULL))
        OR (NEW.kind = 'raw' AND (
            NOT EXISTS (SELECT 1 FROM lineage WHERE raw_id = NEW.id)
            OR EXISTS (SELECT 1 FROM lineage JOIN file AS made ON made.id = lineage.product_id
                       JOIN state ON state.pipeline = made.pipeline AND state.name = made.state
-                      WHERE lineage.raw_id = NEW.id AND NOT state.needs_copy)));
+                      WHERE lineage.raw_id = NEW.id AND (NOT state.needs_copy OR NOT EXISTS (
+                          SELECT 1 FROM copy WHERE identity = made.identity AND sha256 = made.sha256
+                          AND night_id = made.night_id AND withdrawn_us IS NULL AND refuted_us IS NULL)))));
 END
 -- end
 CREATE TRIGGER guard_file_pruned_state BEFORE UPDATE OF state ON file
@@ -130,13 +137,14 @@ WHEN NEW.status = 'live' AND NOT NEW.late
 BEGIN SELECT RAISE(ABORT, 'guard: frame IDs are in order of time'); END
 -- end
 
--- A proof is not rewritten, and not withdrawn under a state that stands on it.
+-- A proof is not rewritten, and not withdrawn under a state that stands on it; once refuted, it stays so.
 CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy
 BEGIN
     SELECT RAISE(ABORT, 'guard: a proof is not rewritten')
     WHERE NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
        OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
-       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS NOT OLD.withdrawn_us);
+       OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS NOT OLD.withdrawn_us)
+       OR (OLD.refuted_us IS NOT NULL AND (NEW.refuted_us IS NOT OLD.refuted_us OR NEW.fault IS NOT OLD.fault));
     SELECT RAISE(ABORT, 'guard: a state stands on this proof')
     WHERE NEW.withdrawn_us IS NOT NULL AND EXISTS (
         SELECT 1 FROM file JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
@@ -205,7 +213,7 @@ CREATE TRIGGER guard_mail_line_delete BEFORE DELETE ON mail_line
 BEGIN SELECT RAISE(ABORT, 'guard: a mail on record does not change'); END
 -- end
 
--- What the archive confirmed stays on record.
+-- What the archive said stays on record; that it was withdrawn is said once.
 CREATE TRIGGER guard_receipt_update BEFORE UPDATE ON receipt
 BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
 -- end
@@ -213,6 +221,9 @@ CREATE TRIGGER guard_receipt_delete BEFORE DELETE ON receipt
 BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
 -- end
 CREATE TRIGGER guard_receipt_line_update BEFORE UPDATE ON receipt_line
+WHEN NEW.receipt_id <> OLD.receipt_id OR NEW.frame_id <> OLD.frame_id OR NEW.identity <> OLD.identity
+  OR NEW.size_bytes <> OLD.size_bytes OR NEW.sha256 IS NOT OLD.sha256 OR NEW.difference IS NOT OLD.difference
+  OR OLD.withdrawn_us IS NOT NULL
 BEGIN SELECT RAISE(ABORT, 'guard: a receipt on record does not change'); END
 -- end
 CREATE TRIGGER guard_receipt_line_delete BEFORE DELETE ON receipt_line

@@ -62,16 +62,20 @@ FROM (SELECT frame_id.frame_id, frame_id.prefix, frame_id.number, frame_id.start
       WHERE frame_id.status = 'live') AS ordered
 -- end
 
--- Products whose state says that they are proven at the destination, without a proof. Must be empty.
+-- Products whose state says that they are proven at the destination, without a proof that stands: their copies were not
+-- right when they were last read, and `fault` says what was found. Must be empty.
 CREATE VIEW unverified AS
-SELECT night.date, file.name, file.state, file.sha256
+SELECT night.date, file.name, file.state, file.sha256,
+       (SELECT copy.fault FROM copy
+        WHERE copy.identity = file.identity AND copy.night_id = file.night_id AND copy.withdrawn_us IS NULL
+        ORDER BY copy.id DESC LIMIT 1) AS fault
 FROM file
 JOIN night ON night.id = file.night_id
 JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
 WHERE file.kind = 'product' AND state.needs_copy
   AND NOT EXISTS (SELECT 1 FROM copy
                   WHERE copy.identity = file.identity AND copy.night_id = file.night_id
-                    AND copy.sha256 = file.sha256 AND copy.withdrawn_us IS NULL)
+                    AND copy.sha256 = file.sha256 AND copy.withdrawn_us IS NULL AND copy.refuted_us IS NULL)
 -- end
 
 -- What is out of the flow, and why.

@@ -1,4 +1,4 @@
-"""Indexes for what guards and people look up: copies of a product, and files by identity or name.
+"""Indexes for what guards, laws and people look up: copies and lines of a product, and files by identity or name.
 
 Without statistics SQLite preferred the index of a copy's night, and read all of that night's copies for each product.
 
@@ -20,10 +20,12 @@ def upgrade() -> None:
     op.drop_index("ix_copy_night_id", "copy")
     op.create_index("ix_file_identity", "file", ["identity"])
     op.create_index("ix_file_name", "file", ["name"])
+    op.create_index("ix_manifest_line_identity", "manifest_line", ["identity"])
 
 
 def downgrade() -> None:
     """Take the schema back to the revision before."""
+    op.drop_index("ix_manifest_line_identity", "manifest_line")
     op.drop_index("ix_file_name", "file")
     op.drop_index("ix_file_identity", "file")
     op.create_index("ix_copy_night_id", "copy", ["night_id"])

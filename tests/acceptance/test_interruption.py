@@ -35,6 +35,32 @@ def test_a_step_that_nobody_repeats_is_undone_by_a_rollback(sqlite_world, verb, 
         assert world.advance(to=to).succeeded
 
 
+def test_a_bad_copy_is_never_listed_wherever_its_rollback_was_killed(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    made = world.tree(world.destination)
+    path = min((world.destination / DATE / "vgen2").glob("*.fz"))
+
+    def act(machine):
+        machine.rollback(world.night(), to="compressed")
+
+    def damage():
+        assert world.advance().succeeded
+        assert world.tree(world.destination) == made
+        path.write_bytes(b"damaged")
+
+    damage()
+    n = run_and_kill(world, act, None)
+    assert world.query("SELECT count(*) FROM unverified") == [(1,)]
+    for at in range(n // 3, n, 5):
+        damage()
+        assert run_and_kill(world, act, at) is None
+        world.advance()
+        told = world.query("SELECT count(*) FROM file WHERE state = 'manifested' AND kind = 'product'")
+        assert world.tree(world.destination) == made or told[0][0] == 0, at
+
+
 def test_a_product_that_is_lost_is_made_again(sqlite_world):
     """Its raw frames are there, so a rollback to raw goes through, and an advance makes it again."""
     world = sqlite_world

@@ -66,7 +66,7 @@ def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel: 
         needed |= {str(path): str(Path(folder) / path) for path in found}
     assert set(needed.values()) - names == set()
     others = {name for name in names if not re.match(r"ledger-[^/]+\.dist-info/", name)} - set(needed.values())
-    assert others == {"stages/_rice.so"}, "a C compiler is needed here"
+    assert others == {"stages/_native.so"}, "a C compiler is needed here"
 
 
 def test_without_a_compiler_it_is_built_for_any_machine(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_without_a_compiler_it_is_built_for_any_machine(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "was not compiled" in done.stdout + done.stderr
     (made,) = tmp_path.glob("*-py3-none-any.whl")
-    assert not [name for name in zipfile.ZipFile(made).namelist() if "_rice" in name]
+    assert not [name for name in zipfile.ZipFile(made).namelist() if "_native" in name]
 
 
 def test_it_works_where_there_is_no_checkout(installed: Path, tmp_path: Path) -> None:

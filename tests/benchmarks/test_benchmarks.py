@@ -1,4 +1,4 @@
-"""What docs/accuracy.md says of pairing and FLC states is so: its cells, and some of them measured again."""
+"""What docs/accuracy.md says of pairing and FLC states is so, and every benchmark can be run."""
 
 import csv
 import importlib.util
@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.tools import need
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -67,13 +69,45 @@ def test_what_nothing_could_label():
     ("name", "options", "said"),
     [
         ("accuracy", ["--triggers", "1"], "| block |"),
-        ("syncing", ["--rows", "1", "--triggers", "2000"], "budget 10"),
-        ("compressing", ["--frames", "2", "--repeats", "1"], "budget 1.5"),
+        ("syncing", ["--rows", "1", "--triggers", "2000"], ">= 10 x"),
+        ("compressing", ["--frames", "2", "--repeats", "1"], ">= 1.5 x"),
+        ("headers", ["--files", "2", "--repeats", "1"], ">= 20 x"),
+        ("moving", ["--frames", "10", "--long", "20", "--repeats", "1"], "<= 300 MiB"),
+        ("numbering", ["--ids", "20", "--nights", "2"], "<= 5 s"),
+        ("bookkeeping", ["--products", "20", "--only", "sqlite", "--repeats", "1"], "<= 0.5 ms each"),
     ],
 )
 def test_the_command_runs(name, options, said):
+    need("fpack", "rsync")
     done = subprocess.run(
         [sys.executable, CHECKOUT / "benchmarks" / f"{name}.py", *options], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     assert said in done.stdout
+
+
+def test_a_night_is_measured_and_drawn(tmp_path):
+    need("fpack")
+    picture = tmp_path / "night.svg"
+    options = ["--scale", "0.02", "--size", "16", "16", "--repeats", "1", "--workers", "1", "--plot", picture]
+    command = [sys.executable, CHECKOUT / "benchmarks" / "night.py", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "<= 0.6 x" in done.stdout
+    assert "night with 1 worker" in done.stdout
+    assert picture.read_text().startswith("<?xml")
+
+
+def test_figures_take_their_places_on_the_page(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(CHECKOUT / "benchmarks")
+    report = load("report")
+    page = tmp_path / "performance.md"
+    page.write_text(report.PAGE.read_text())
+    monkeypatch.setattr(report, "PAGE", page)
+    for name in report.PARTS:
+        report.write(name, f"figures of {name}")
+    text = page.read_text()
+    for name in report.PARTS:
+        assert f"<!-- {name} -->\nfigures of {name}\n<!-- end -->" in text
+    with pytest.raises(ValueError, match="no mark"):
+        report.write("nothing", "")

@@ -5,6 +5,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from ledger.deep_audit import audit_deeply
 from ledger.errors import ConfigError
 from ledger.numbers import numbers_on_disk
 from ledger.rebuild import rebuild
+from ledger.verify import verify
 from tests.ledger.test_audit import violations
 from tests.ledger.test_backup import fresh, other_url
 from tests.world import DATE
@@ -163,22 +166,98 @@ def test_doctor_looks_there(afar):
     assert found.verdict == "problem"
 
 
-def test_a_signal_ends_what_is_being_sent(sqlite_world, sshd):
-    """Sent to the command alone, while rsync brings a batch that would take minutes."""
-    world = sqlite_world
+@pytest.mark.parametrize(
+    ("number", "to_all"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
+)
+def test_a_signal_ends_what_is_being_sent(world, sshd, number, to_all):
+    """While rsync brings a batch that would take minutes; to the command alone, or to all that it has started."""
     world.send_afar(sshd)
-    world.simulate(scale=0.02, scenario=("pdi",))
-    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.001
+    world.simulate(scale=0.1, scenario=("pdi",))
+    world.data["backup"]["automatic"] = True
     assert world.advance(to="compressed").succeeded
-    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), "advance", "--date", DATE]
-    with subprocess.Popen(command, cwd=world.folder, stderr=subprocess.PIPE, text=True) as process:
-        while not list(world.destination.glob(f"{DATE}/.ledger-incoming-*")):
-            assert process.poll() is None
-            os.sched_yield()
-        process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 143, told
-    assert not list(world.destination.glob(f"{DATE}/vgen2/*.fz"))
+    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
+    stop_at_second(world, world.destination / DATE, number, to_all=to_all)
+    ((n,),) = world.query("SELECT count(*) FROM file WHERE kind = 'product'")
+    ((n_sent,),) = world.query("SELECT count(*) FROM file WHERE state = 'transferred'")
+    assert 1 <= n_sent < n
+    rows = "SELECT count(*) FROM file WHERE error IS NOT NULL OR attempts > 0 OR next_retry_us IS NOT NULL"
+    assert world.query(rows) == [(0,)]
+    assert world.query("SELECT count(*) FROM entry WHERE event = 'failed'") == [(0,)]
+    assert world.query("SELECT count(*) FROM run WHERE ended_us IS NULL") == [(0,)]
+    found = {f.subject: f for f in doctor.examine(world.config)}
+    assert found["backups"].verdict == "ok", found["backups"]
+    assert len(list(world.destination.glob(f"{DATE}/vgen2/*.fz"))) == n_sent
     world.data["transfer"]["ssh"]["limit_mb_s"] = None
     assert world.advance().succeeded
     assert not list(world.destination.glob(f"{DATE}/.ledger-incoming-*"))
+    assert verify(world.machine(), world.night()).succeeded
+
+
+def test_what_a_signal_left_there_goes_with_a_rollback(sqlite_world, sshd):
+    world = sqlite_world
+    world.send_afar(sshd)
+    world.simulate(scale=0.1, scenario=("pdi",))
+    raw = world.tree()
+    assert world.advance(to="compressed").succeeded
+    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
+    stop_at_second(world, world.destination / DATE, signal.SIGTERM)
+    assert world.rollback().succeeded
+    assert (world.tree(), world.tree(world.destination)) == (raw, {})
+
+
+def test_a_repair_that_is_stopped_calls_nothing_right(sqlite_world, sshd):
+    world = sqlite_world
+    world.send_afar(sshd)
+    world.simulate(scale=0.1, scenario=("pdi",))
+    assert world.advance().succeeded
+    for cube in world.destination.glob(f"{DATE}/vgen2/*.fz"):
+        cube.unlink()
+    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
+    stop_at_second(world, world.destination / DATE, signal.SIGTERM, "verify", "--repair", "--date", DATE)
+    n_there = len(list(world.destination.glob(f"{DATE}/vgen2/*.fz")))
+    ((n, n_bad),) = world.query("SELECT count(*), count(error) FROM file WHERE kind = 'product'")
+    assert 1 <= n_there == n - n_bad < n
+
+
+def test_a_recall_that_is_stopped_brings_back_what_has_come(sqlite_world, sshd):
+    world = sqlite_world
+    world.send_afar(sshd)
+    world.simulate(scale=0.1, scenario=("pdi",))
+    assert world.advance().succeeded
+    before = world.tree()
+    folder = world.night().path / "vgen2"
+    for cube in folder.glob("VMPA*"):
+        cube.unlink()
+    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
+    stop_at_second(world, folder, signal.SIGTERM, "recall", "--date", DATE)
+    assert world.query("SELECT count(*) FROM entry WHERE event = 'unrecalled'") == [(0,)]
+    n_here = len(list(folder.glob("VMPA*.fz")))
+    assert world.query("SELECT count(*) FROM entry WHERE event = 'recalled'") == [(n_here,)]
+    assert n_here >= 1
+    world.data["transfer"]["ssh"]["limit_mb_s"] = None
+    assert world.run("recall", "--date", DATE).returncode == 0
+    assert world.tree() == before
+
+
+def stop_at_second(world, folder, number, *arguments, to_all=False):
+    """Run a command, and send a signal once the second product begins to arrive somewhere below a folder."""
+    arguments = arguments or ("advance", "--date", DATE)
+    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), *arguments]
+    with subprocess.Popen(command, cwd=world.folder, stderr=subprocess.PIPE, text=True) as process:
+        while not [path for path in folder.rglob(".VMPA00000002.*") if ".ledger-" in str(path.parent)]:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        for pid in descendants(process.pid) if to_all else ():
+            os.kill(pid, number)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, told
+    assert "the same command goes on" in told
+
+
+def descendants(pid):
+    """Return the processes that a process has started, and those that these have."""
+    children = [
+        int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
+    ]
+    return [*children, *(each for child in children for each in descendants(child))]

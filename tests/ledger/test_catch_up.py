@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import pytest
 
 from ledger.catch_up import catch_up
+from ledger.clock import show_us
 from ledger.lease import Lease
 from tests.world import World
 
@@ -79,6 +80,16 @@ def test_one_nights_failure_does_not_keep_the_others_from_being_tried(three):
     assert three.run("catch-up").returncode == 1
     blocking.unlink()
     assert three.run("catch-up").returncode == 0
+
+
+def test_when_it_is_tried_again_is_said(three):
+    (three.destination / "20260102").write_text("whose?")
+    three.run("catch-up")
+    assert three.query("SELECT DISTINCT command FROM run") == [("catch-up",)]
+    done = three.run("catch-up")
+    ((next_us,),) = three.query("SELECT min(next_retry_us) FROM file WHERE error IS NOT NULL")
+    assert done.returncode == 1
+    assert f"tried again from {show_us(next_us)} UT on, or at once by `ledger advance --date 20260102`" in done.stdout
 
 
 def test_a_night_that_cannot_even_begin(three):

@@ -32,6 +32,7 @@ RESULT = {
     "salvaged",
     "failed",
     "settled",
+    "notes",
     "remarks",
     "stopped",
     "states",
@@ -173,7 +174,8 @@ def test_lines_and_a_log_where_there_is_no_terminal(night, ledger):
     night.data["log"] = str(night.folder / "logs/ledger.log")
     status, _, err = ledger("advance", "--date", DATE)
     assert status == 0
-    assert "Z consolidated + fixed: 4 files\n" in err
+    assert "Z to consolidated + fixed: 4 files\n" in err
+    assert "Z consolidated + fixed: 4 of 4 files\n" in err
     assert "\x1b" not in err
     log = (night.folder / "logs/ledger.log").read_text()
     assert [line.split(" ", 2)[2] for line in log.splitlines()] == [line.split(" ", 1)[1] for line in err.splitlines()]
@@ -313,8 +315,13 @@ def test_one_file_is_no_files(capsys, n, words):
 
 
 def test_a_phase_of_one_file(capsys):
-    Lines(logging.getLogger("test")).phase("synced", 1)
-    assert capsys.readouterr().err.endswith("synced: 1 file\n")
+    lines = Lines(logging.getLogger("test"))
+    lines.phase("synced", 1)
+    assert capsys.readouterr().err.endswith(" to synced: 1 file\n")
+    lines.advance()
+    lines.end()
+    lines.end()
+    assert capsys.readouterr().err.endswith("Z synced: 1 of 1 file\n")
 
 
 def test_the_version_is_told(sqlite_world: World) -> None:

@@ -168,3 +168,30 @@ def test_a_missing_file_is_named(tmp_path):
         read_config(tmp_path / "no.yaml", environment={})
     with pytest.raises(BadInput, match="LEDGER_CONFIG names"):
         read_config(environment={"LEDGER_CONFIG": str(tmp_path / "no.yaml")})
+
+
+@pytest.mark.parametrize("pipeline", ["archive", "engineering", "transfer"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "user@host:rel/path",
+        "user@host:~/x",
+        "user@host:/",
+        "ssh://user@host/x",
+        "rsync://h/x",
+        "host:x",
+        "user@-oProxyCommand:/x",
+        {"user@host": None},
+    ],
+)
+def test_a_place_on_another_host_is_not_taken_for_a_folder_here(data, pipeline, place):
+    data[pipeline]["destination"] = place
+    found = faults(data)
+    assert set(found) == {f"{pipeline}.destination"}
+    assert "expected user@host:/folder" in found[f"{pipeline}.destination"]
+
+
+@pytest.mark.parametrize("place", ["u@h:/x", "h:/x/a:b", "[::1]:/x", "./a:b", "/a:b", "here", "../a@b"])
+def test_a_place_that_is_one(data, place):
+    data["transfer"]["destination"] = place
+    assert str(parse_config(data).transfer.destination).endswith(place.removeprefix("./"))

@@ -16,13 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from ledger import deep_audit
+from ledger import deep_audit, mailing
 from ledger.audit import Violation
 from ledger.deep_audit import Report, audit_deeply
 from ledger.deep_tasks import Task
 from ledger.errors import BadInput, Interrupted
 from ledger.lease import Lease
 from ledger.report import Silent, Stop
+from ledger.verify import verify
 from stages import reread
 from stages.cards import BLOCK, CARD
 from stages.compressed import compress, plain_pieces
@@ -319,8 +320,26 @@ def test_a_damaged_copy_and_the_way_on(manifested, law, pattern, damage):
     path = copy_of(manifested, product(manifested, pattern, number=1))
     damage(path)
     violation = only(manifested, "unreadable" if law == "unreadable" else "copy", path)
-    assert "cp -p" in violation.next_step
+    assert "ledger verify" in violation.next_step
+    assert "--repair" in violation.next_step
     follow(manifested, violation)
+
+
+def test_a_product_that_was_sent_is_brought_back(manifested):
+    path = product(manifested, number=1)
+    flip(path)
+    assert "ledger recall" in only(manifested, "bytes", path).next_step
+
+
+def test_a_night_that_was_mailed_needs_to_be_withdrawn(manifested):
+    mailing.send(manifested.machine(), [manifested.night()])
+    path = product(manifested)
+    flip(path)
+    flip(copy_of(manifested, path))
+    violations = found(manifested)
+    assert all(" --yes --withdraw`" in v.next_step for v in violations)
+    copy_of(manifested, path).unlink()
+    follow(manifested, violations[0])
 
 
 def test_copies_that_were_withdrawn_need_not_be_there(manifested):
@@ -670,6 +689,14 @@ def test_copies_at_another_host_are_told(manifested):
     report = deep(manifested)
     assert report.violations == []
     assert [(e.kind, "stars" in e.reason) for e in report.explained] == [("afar", True)]
+
+
+def test_a_copy_afar_counts_once_however_often_it_was_proven(manifested):
+    for _ in range(3):
+        verify(manifested.machine(), manifested.night())
+    around_the_guards(manifested, "UPDATE copy SET host = 'stars'")
+    (explained,) = deep(manifested).explained
+    assert explained.count == len(manifested.query("SELECT 1 FROM file WHERE kind = 'product'"))
 
 
 # workers, and the command

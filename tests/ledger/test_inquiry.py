@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from ledger import inquiry
+from ledger import inquiry, mailing
 from ledger.errors import BadInput
+from ledger.receipt import receive
 from tests.acceptance.check import identities
 from tests.world import DATE, World
 
@@ -23,7 +24,7 @@ def find(world: World, name: str) -> inquiry.Subject:
 
 def explain(world: World, name: str) -> inquiry.Explanation:
     machine = world.machine()
-    return inquiry.explain(machine.store, machine.flows, inquiry.find(machine.store, name))
+    return inquiry.explain(machine.store, world.config, machine.flows, inquiry.find(machine.store, name))
 
 
 def status(world: World, date: str = DATE) -> inquiry.NightStatus:
@@ -306,10 +307,44 @@ def test_status_counts_failures(sqlite_world):
 def test_status_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     (night,) = json.loads(sqlite_world.run("status", "--json").stdout)
-    keys = "pipeline date raws frames lost quarantined failed states frame_ids confirmed stands next_command"
+    keys = "pipeline date raws frames lost quarantined failed unproven states frame_ids confirmed stands next_command"
     assert set(night) == set(keys.split())
     assert (
         sqlite_world.run("status", "--date", "2026-01-02")
         .stdout.splitlines()[1]
         .startswith(f"{DATE}\tarchive\ton disk")
     )
+
+
+# what was given out
+
+
+def test_history_and_explanation_tell_of_mails_and_receipts(finished):
+    def told():
+        history = [e.event for e in inquiry.entries(finished.store(), find(finished, "VMPA00000001"))]
+        facts = explain(finished, "VMPA00000001").facts
+        return history[start:], {key: facts[key].split(" to ")[-1] for key in facts if key in known}
+
+    known = ("mailed", "confirmed", "contradicted")
+    start = len(inquiry.entries(finished.store(), find(finished, "VMPA00000001")))
+    ((size,),) = finished.query("SELECT size_bytes FROM manifest_line WHERE frame_id = 'VMPA00000001'")
+    finished.data["mail"]["recipients"] = ["stars@example.org"]
+    for n, step in enumerate((0, size, size + 1)):
+        finished.now_us += 10**6
+        if step == 0:
+            mailing.send(finished.machine(), [finished.night()])
+        else:
+            path = finished.folder / f"receipt{n}.csv"
+            path.write_text(f"VMPA00000001,{step}\n")
+            receive(finished.store(), finished.config, path)
+    history, facts = told()
+    assert history == ["mailed", "confirmed", "contradicted"]
+    assert facts["mailed"] == "stars@example.org"
+    assert facts["contradicted"].endswith(f"receipt2.csv: {size + 1} bytes, expected {size}")
+    assert "confirmed" not in facts
+    finished.now_us += 10**6
+    assert finished.rollback(to="transferred", withdraws=True).succeeded
+    history, facts = told()
+    assert "unmailed" in history
+    assert facts == {}
+    assert "stars@example.org" in finished.run("history", "VMPA00000001").stdout

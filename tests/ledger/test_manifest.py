@@ -9,9 +9,12 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from ledger import mailing
+from ledger import inquiry, mailing
+from ledger.doctor import examine
 from ledger.errors import BadInput, ConfigError, NotReady, StateError
-from ledger.mail import NotSent, Unknown
+from ledger.flow import flows
+from ledger.mail import NotSent, PartlySent, Unknown
+from ledger.receipt import receive
 from tests.smtpd import PASSWORD, USER, running_smtpd
 from tests.world import DATE
 
@@ -170,18 +173,61 @@ def test_what_was_not_taken_may_be_sent_again(listed, behaviour, message, monkey
     assert send(listed).file is not None
 
 
-@pytest.mark.parametrize("behaviour", ["hangs up", "refuses one"])
-def test_what_nobody_knows_takes_again(listed, behaviour, monkeypatch):
+def doubts(world):
+    return [f.text for f in examine(world.config) if "the mail of" in f.text]
+
+
+def next_commands(world):
+    return {night.next_command for night in inquiry.status(world.store(), world.config, flows(world.config))}
+
+
+def test_what_nobody_knows_takes_again(listed, monkeypatch):
     monkeypatch.setenv("LEDGER_SMTP_PASSWORD", PASSWORD)
-    listed.data["mail"]["recipients"].append("nobody@example.org")
-    with running_smtpd(listed.folder / "mails/taken", behaviour=behaviour) as port:
+    with running_smtpd(listed.folder / "mails/taken", behaviour="hangs up") as port:
         by_smtp(listed, port, user=USER)
         with pytest.raises(Unknown, match="--again"):
             send(listed)
     listed.data["mail"]["transport"] = "eml"
     with pytest.raises(BadInput, match="nobody knows"):
         send(listed)
+    (told,) = doubts(listed)
+    assert "nobody knows whether it was sent to archive@example.org" in told
+    assert f"ledger doctor --date {DATE}" in next_commands(listed)
     assert send(listed, is_again=True).file is not None
+    assert doubts(listed) == []
+    assert next_commands(listed) == {""}
+
+
+def test_what_was_refused_for_one_was_sent_to_the_others(listed, monkeypatch):
+    monkeypatch.setenv("LEDGER_SMTP_PASSWORD", PASSWORD)
+    listed.data["mail"]["recipients"].append("nobody@example.org")
+    with running_smtpd(listed.folder / "mails/taken", behaviour="refuses one") as port:
+        by_smtp(listed, port, user=USER)
+        with pytest.raises(PartlySent, match=r"not for nobody@example.org.*--again"):
+            send(listed)
+    assert mails(listed) == [("smtp", 1, 0, 0)]
+    with pytest.raises(BadInput, match=r"to archive@example.org, stars@example.org, and refused for nobody"):
+        send(listed)
+    (told,) = doubts(listed)
+    assert "refused for nobody@example.org" in told
+    (told,) = listed.rollback(to="transferred", withdraws=True).notes
+    assert "nobody" not in told
+    assert doubts(listed) == []
+
+
+def test_a_receipt_ends_the_doubt(world, monkeypatch):
+    listed = prepare(world)
+    monkeypatch.setenv("LEDGER_SMTP_PASSWORD", PASSWORD)
+    with running_smtpd(listed.folder / "mails/taken", behaviour="hangs up") as port:
+        by_smtp(listed, port, user=USER)
+        with pytest.raises(Unknown):
+            send(listed)
+    assert len(doubts(listed)) == 1
+    path = listed.folder / "receipt.csv"
+    rows = listed.query("SELECT frame_id, size_bytes FROM mail_line")
+    path.write_text("".join(f"{frame_id},{size}\n" for frame_id, size in rows))
+    receive(listed.store(), listed.config, path)
+    assert doubts(listed) == []
 
 
 def test_a_wrong_password_is_told_and_not_shown(listed, monkeypatch):
@@ -269,8 +315,18 @@ def test_a_mail_that_was_begun_and_nothing_known_of_is_not_sent_again(listed):
 def test_what_is_new_is_sent(listed):
     send(listed)
     sent = send(listed, DATE, NEXT)
-    assert sent.listing.name == f"manifest_VMP_{DATE}-{NEXT}_supplement1.csv"
+    assert sent.listing.name == f"manifest_VMP_{NEXT}.csv"
+    assert sent.listing.dates == (NEXT,)
+    assert listed.query("SELECT count(*) FROM entry WHERE event = 'mailed'") == [(2,)]
     assert attached(read(sent.file))[1] == manifest(listed, NEXT)
+
+
+def test_of_which_nights_it_was_sent_is_said(listed):
+    listed.rollback(NEXT, to="compressed")
+    listed.data["mail"]["recipients"] = []
+    send(listed)
+    with pytest.raises(BadInput, match=rf"manifest of {DATE} was written on .* UT as a mail, ready to be sent"):
+        send(listed, DATE, NEXT, is_partial=True)
 
 
 def test_a_partial_one_says_so(listed):
@@ -317,7 +373,7 @@ def test_whom_to_tell_what_is_said(world):
     first = send(world, DATE, NEXT)
     result = world.rollback(to="transferred", withdraws=True)
     assert result.succeeded
-    (told,) = [remark for remark in result.remarks if "withdrawn" in remark]
+    (told,) = result.notes
     assert "archive@example.org, stars@example.org" in told
     (path,) = (world.folder / "manifests").glob("withdrawn_*")
     assert path.read_bytes() == content
@@ -343,7 +399,7 @@ def test_rollback_by_command(listed):
     assert "--withdraw" in done.stderr
     done = listed.run("rollback", f"archive/{DATE}", "--yes", "--withdraw")
     assert done.returncode == 0
-    assert "send it to archive@example.org" in done.stdout
+    assert "send it to archive@example.org, stars@example.org\n" in done.stdout
 
 
 # what is refused

@@ -3,10 +3,14 @@
 import email
 import email.policy
 import os
+import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from ledger.errors import ConfigError
+from ledger.mail import piped
 from tests.smtpd import running_smtpd
 from tests.world import DATE
 
@@ -105,3 +109,51 @@ def test_faults_of_the_configuration(sqlite_world, key, value):
     sqlite_world.data["notify"][key] = value
     with pytest.raises(ConfigError, match=rf"notify\.{key}"):
         _ = sqlite_world.config
+
+
+def test_a_host_that_is_down_is_told_in_one_line(told):
+    program = told.data["notify"]["command"]
+    told.data["notify"]["command"] = []
+    told.run("advance", "--date", DATE, "--to", "synced")
+    told.data["notify"]["command"] = program
+    told.data["transfer"] = {"destination": "nobody@127.0.0.1:/nowhere", "ssh": {"port": 1}}
+    for command in (("advance", "--date", DATE), ("catch-up",)):
+        told.run(*command)
+        text = alerts(told)
+        assert text.startswith("VAMPIRES: ledger has 1 problem\n")
+        assert f"failed: night {DATE} (archive): frame numbers in use could not be seen" in text
+        told.data["notify"]["hours"] = 0
+
+
+def test_what_is_the_same_for_many_products_is_told_in_one_line(told):
+    told.run("advance", "--date", DATE, "--to", "compressed")
+    told.data["transfer"] = {"destination": "nobody@127.0.0.1:/nowhere", "ssh": {"port": 1}}
+    done = told.run("advance", "--date", DATE)
+    ((n,),) = told.query("SELECT count(*) FROM file WHERE kind = 'product' AND error IS NOT NULL")
+    assert n > 1
+    assert done.stdout.count("FAILED") == 1
+    assert f"FAILED       VMPA00000001 and {n - 1} more: " in done.stdout
+    text = alerts(told)
+    assert text.startswith(f"VAMPIRES: ledger has {n} problems\n\nfailed: night {DATE} (archive), VMPA00000001 and ")
+    assert text.count("failed") == 1
+    told.run("advance", "--date", DATE)
+    assert alerts(told) == ""
+
+
+def test_a_receipt_that_differs_is_told(told):
+    told.run("advance", "--date", DATE)
+    path = told.folder / "receipt.csv"
+    path.write_text("VMPA00000001,1\n")
+    assert told.run("receipt", str(path)).returncode == 1
+    assert "mismatch: receipt receipt.csv, VMPA00000001: 1 bytes, expected" in alerts(told)
+
+
+def test_what_a_command_had_started_ends_with_it(tmp_path):
+    with pytest.raises(subprocess.TimeoutExpired):
+        piped(["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; wait"], b"", 1)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):
+        if not Path(f"/proc/{pid}").exists() or "\nState:\tZ" in Path(f"/proc/{pid}/status").read_text():
+            return
+        time.sleep(0.05)
+    pytest.fail("it still runs")

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from ledger import mailing
 from ledger.plan import Plan, in_words, plan_advance, plan_rollback
 from ledger.space import HEADER_BYTES
 from tests.world import DATE, World
@@ -121,3 +122,54 @@ def test_dry_run_at_the_command_line(sqlite_world):
     done = sqlite_world.run("rollback", "--date", DATE, "--dry-run", "--json")
     assert set(json.loads(done.stdout)) == keys
     assert everything(sqlite_world) == before
+
+
+def test_a_dry_run_leaves_no_trace(sqlite_world):
+    def files():
+        found = (path for path in sqlite_world.folder.rglob("*") if not path.name.startswith("ledger.db-"))
+        return {(str(path), path.stat().st_mtime_ns) for path in found if path.is_file() and path.name != "config.yaml"}
+
+    sqlite_world.data["backup"]["automatic"] = True
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    before = files()
+    assert sqlite_world.run("advance", "--date", DATE, "--dry-run").returncode == 0
+    assert files() == before
+    assert sqlite_world.run("advance", "--date", DATE).returncode == 0
+    before = files()
+    assert sqlite_world.run("rollback", "--date", DATE, "--dry-run").returncode == 0
+    assert sqlite_world.run("prune").returncode == 0
+    assert files() == before
+
+
+def test_a_plan_of_rollback_is_refused_as_the_rollback_is(sqlite_world):
+    def refused(*options):
+        words = [sqlite_world.run("rollback", "--date", DATE, option, *options) for option in ("--dry-run", "--yes")]
+        assert [done.returncode for done in words] in ([1, 1], [2, 2])
+        assert words[0].stderr == words[1].stderr
+        return words[0].returncode, words[0].stderr
+
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    assert sqlite_world.advance().succeeded
+    mailing.send(sqlite_world.machine(), [sqlite_world.night()])
+    assert "--withdraw" in refused("--to", "transferred")[1]
+    done = sqlite_world.run("rollback", "--date", DATE, "--dry-run", "--withdraw")
+    assert done.returncode == 0
+    assert "unlist" in done.stdout
+    assert sqlite_world.run("prune", "--yes").returncode == 0
+    status, text = refused("--to", "compressed", "--withdraw")
+    assert (status, "ledger recall" in text) == (1, True)
+    status, text = refused("--to", "raw", "--withdraw")
+    assert (status, "ledger prune" in text) == (1, True)
+
+
+def test_a_plan_stops_at_a_window_that_is_closed(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    sqlite_world.data["transfer"]["window"] = "08:10-08:20"  # it is 08:00 in tests
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
+    assert "transfer.window" in str(plan.stopped)
+    assert [step.state for step in plan.steps][-1] == "compressed"
+    assert sqlite_world.advance().stopped == plan.stopped
+    sqlite_world.data["transfer"]["window"] = None
+    assert sqlite_world.advance().succeeded
+    sqlite_world.data["transfer"]["window"] = "08:10-08:20"
+    assert plan_advance(sqlite_world.machine(), sqlite_world.night(), None).stopped is None

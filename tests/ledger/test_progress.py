@@ -1,7 +1,11 @@
 """What is told while products are sent: bytes, as they arrive."""
 
+import logging
+import re
+
 import pytest
 
+from ledger.cli.common import Lines
 from ledger.report import Silent
 from tests.world import DATE
 
@@ -47,3 +51,46 @@ def test_a_terminal_shows_bytes_and_rate(sqlite_world):
     assert status == 0, shown
     assert "MB" in shown or "kB" in shown
     assert "/s" in shown
+
+
+def trouble_afar(world, sshd):
+    """Let nobody answer where products go."""
+    world.send_afar(sshd)
+    world.data["transfer"]["ssh"]["port"] = 1
+
+
+def trouble_window(world, _):
+    """Let it be the wrong time of day."""
+    world.now_us = 1_800_000_000_000_000 // 86_400_000_000 * 86_400_000_000 + 43_200_000_000
+    world.data["transfer"]["window"] = "18:00-06:00"
+
+
+@pytest.mark.parametrize(("trouble", "begins"), [(trouble_afar, True), (trouble_window, False)])
+def test_nothing_is_told_as_done_that_was_not(sqlite_world, sshd, capsys, trouble, begins):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="compressed").succeeded
+    trouble(world, sshd)
+    result = world.machine(reporter=Lines(logging.getLogger("test"))).advance(world.night())
+    assert not result.succeeded
+    said = capsys.readouterr().err
+    ((n,),) = world.query("SELECT count(*) FROM file WHERE kind = 'product'")
+    assert (f" to transferred: {n} files, " in said) is begins
+    assert (f"Z transferred: 0 of {n} files" in said) is begins
+    assert "Z transferred:" not in said or begins
+
+
+def test_a_bar_of_what_failed_is_not_full(sqlite_world):
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="compressed").succeeded
+    (cube, *_) = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
+    cube.write_bytes(cube.read_bytes()[:-1] + b"?")
+    status, shown = world.on_terminal("", "advance", "--date", DATE)
+    assert status == 1
+    bar = [line for line in re.split(r"[\r\n]+", shown) if "to transferred" in line][-1]
+    done, total = re.search(r"([\d.]+)/([\d.]+) [kM]B", bar).groups()
+    assert float(done) < float(total), bar
+    log = (world.config.log).read_text()
+    ((n,),) = world.query("SELECT count(*) FROM file WHERE kind = 'product'")
+    assert f" transferred: {n - 1} of {n} files" in log

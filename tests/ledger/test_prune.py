@@ -9,7 +9,8 @@ from astropy.io import fits
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from ledger.errors import BadInput, Irreversible
+from ledger import mailing
+from ledger.errors import Irreversible, NotReady
 from ledger.prune import prune
 from ledger.recall import recall
 from ledger.verify import verify
@@ -80,7 +81,7 @@ def test_products_go_and_come_back(sent):
     assert go(world).products == 0
     assert verify(world.machine(), world.night()).succeeded
     for state in ("transferred", "raw"):
-        with pytest.raises(BadInput, match="ledger recall"):
+        with pytest.raises(NotReady, match="ledger recall"):
             world.rollback(to=state)
     assert len(recall(world.machine(), world.night()).brought) == n
     assert world.tree() == before
@@ -210,15 +211,26 @@ def test_what_is_not_done_stays(sqlite_world):
 def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     world = sqlite_world
     world.data["states"]["manifested"]["parameters"] = {"path": "source"}
+    world.data["prune"]["raw_days"] = 100_000
     world.simulate(scale=0.02, scenario=("pdi",))
     assert world.advance().succeeded
     n = len(products(world)) // 2
     assert go(world).kept["products that a manifest names here, and the archive has not confirmed"] == n
     receipt = world.folder / "receipt.csv"
+    mailing.send(world.machine(), [world.night()])
     rows = world.query("SELECT i.frame_id, f.size_bytes FROM file f JOIN frame_id i ON i.identity = f.identity")
     receipt.write_text("".join(f"{frame_id},{size}\n" for frame_id, size in rows))
     assert world.run("receipt", str(receipt)).returncode == 0
-    assert go(world).products == n
+    assert world.rollback(to="fixed", withdraws=True).succeeded
+    assert world.advance().succeeded
+    mailing.send(world.machine(), [world.night()])
+    assert go(world).kept["products that a manifest names here, and the archive has not confirmed"] == n
+    assert world.run("receipt", str(receipt)).returncode == 0
+    receipt.write_text(f"{rows[0][0]},1\n")
+    assert world.run("receipt", str(receipt)).returncode == 1
+    found = go(world)
+    assert found.products == n - 1
+    assert found.kept["products that a manifest names here, and the archive has not confirmed"] == 1
 
 
 def test_a_raw_file_that_was_cut_off_stays(sqlite_world):

@@ -3,12 +3,14 @@
 import getpass
 import os
 import shutil
+import signal
 import sys
 
 import pytest
 
 from ledger.book import Book
 from ledger.catch_up import catch_up
+from ledger.cli import main
 from ledger.doctor import examine
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.inquiry import status
@@ -21,7 +23,9 @@ from stages import ssh
 from stages.local import Local
 from stages.remote import INCOMING, Remote
 from tests.conftest import make_database
+from tests.ledger.test_another_host import stop_at_second
 from tests.ledger.test_audit import violations
+from tests.ledger.test_scan import forbid
 from tests.world import DATE, World
 
 ROWS = (
@@ -162,6 +166,9 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     (night,) = status(pair.here.store(), pair.here.config, pair.here.machine().flows)
     assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
     assert list(catch_up(pair.here.machine())) == []
+    host = pair.here.config.host_name("archive")
+    assert f"ledger advance --date {DATE} (on {host})" in pair.here.run("explain", "VMPA00000001").stdout
+    assert f"ledger advance --date {DATE}\n" in pair.there.run("explain", "VMPA00000001").stdout
     planned = pair.there.run("advance", "--date", DATE, "--dry-run")
     assert "transfer" in planned.stdout
     assert "synced" not in planned.stdout
@@ -179,7 +186,13 @@ def test_the_doctor_looks_at_the_source(pair, monkeypatch):
         patch.setattr(ssh, "FUNCTIONS", ssh.FUNCTIONS.replace('[ -w "$2" ]', "false"))  # root may write anywhere
         (finding,) = (f for f in examine(pair.there.config) if f.subject == "source of archive")
         assert finding.verdict == "problem"
-        assert "may not be written" in finding.text
+        assert "may not be read and written" in finding.text
+    assert said["source of engineering"].verdict == "ok"
+    (pair.here.folder / "engineering").rmdir()
+    (pair.here.destination.parent / "engineering").rmdir()
+    said = {finding.subject: finding for finding in examine(pair.there.config)}
+    assert said["source of engineering"].verdict == "note"
+    assert "destination of engineering" not in said
     pair.there.data["transfer"]["ssh"]["port"] = 1
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "problem"
@@ -193,6 +206,10 @@ def test_damage_is_found_and_brought_again(fetched):
     (fetched.here.destination / DATE / "SHA256SUMS").write_text("wrong")
     found = verify(fetched.there.machine(), fetched.there.night())
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
+    assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
+    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.host_name('archive')})")):
+        (night,) = status(world.store(), world.config, world.machine().flows, date=DATE)
+        assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
     assert repaired.succeeded
     assert fetched.copies() == before
@@ -329,6 +346,23 @@ def test_the_only_good_copy_is_not_withdrawn(fetched):
     assert fetched.copies() == {}
 
 
+@pytest.mark.parametrize("arguments", [("init",), ("status",), ("advance", "--date", DATE), ("catch-up",), ("doctor",)])
+def test_the_roots_of_the_source_are_not_looked_at_where_it_is_not(fetched, monkeypatch, capsys, arguments):
+    there = fetched.there
+    for name in ("archive", "engineering"):
+        forbid(monkeypatch, "stat", fetched.here.folder / name)
+    forbid(monkeypatch, "stat", fetched.here.folder)
+    there.data["backup"]["automatic"] = False
+    monkeypatch.chdir(there.folder)
+    monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(there.config_path), *arguments])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    said = capsys.readouterr()
+    assert exited.value.code in (0, None), said.out + said.err
+    assert "does not exist yet" not in said.out
+    assert "Permission" not in said.out + said.err
+
+
 def test_a_source_that_is_down_is_waited_for(pair):
     assert pair.here.advance().succeeded
     port = pair.there.data["transfer"]["ssh"]["port"]
@@ -338,6 +372,22 @@ def test_a_source_that_is_down_is_waited_for(pair):
     assert pair.copies() == {}
     pair.there.data["transfer"]["ssh"]["port"] = port
     assert pair.fetch().succeeded
+
+
+@pytest.mark.parametrize("to_all", [False, True])
+def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
+    there = pair.there
+    assert pair.here.advance().succeeded
+    there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
+    stop_at_second(there, there.config.destination("archive"), signal.SIGTERM, to_all=to_all)
+    ((n, n_fetched),) = there.query(
+        "SELECT count(*), sum(CASE state WHEN 'transferred' THEN 1 ELSE 0 END) FROM file WHERE kind = 'product'"
+    )
+    assert 1 <= n_fetched < n
+    assert there.query("SELECT count(*) FROM file WHERE error IS NOT NULL OR attempts > 0") == [(0,)]
+    del there.data["transfer"]["ssh"]["limit_mb_s"]
+    assert pair.fetch().succeeded
+    assert violations(there) == []
 
 
 @pytest.mark.parametrize("command", ["advance", "rollback"])

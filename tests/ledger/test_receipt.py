@@ -40,6 +40,11 @@ def take(world, *lines):
     return receive(world.store(), world.config, path)
 
 
+def confirmed(world):
+    (night,) = inquiry.status(world.store(), world.config, flows(world.config))
+    return night.confirmed
+
+
 # a receipt, read
 
 
@@ -57,12 +62,12 @@ def take(world, *lines):
 )
 def test_forms_of_a_receipt(content):
     (line,) = read_receipt(content.encode(), "VMPA")
-    assert line[1:] == ("VMPA00000001", 123, HASH)
+    assert line[1:4] == ("VMPA00000001", 123, HASH)
 
 
 def test_sizes_and_hashes_may_be_missing():
     lines = read_receipt(f"VMPA00000001\nVMPA00000002|5\nVMPA00000003|{HASH}\n".encode(), "VMPA")
-    assert [line[2:] for line in lines] == [(None, None), (5, None), (None, HASH)]
+    assert [line[2:4] for line in lines] == [(None, None), (5, None), (None, HASH)]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +109,7 @@ def test_all_of_it_is_confirmed(sent):
     found = take(sent, *(f"{frame_id}|{size}|{sha256}" for frame_id, size, sha256 in rows))
     assert found.confirmed == [frame_id for frame_id, _, _ in rows]
     assert found.succeeded
-    (night,) = inquiry.status(sent.store(), sent.config, flows(sent.config))
-    assert night.confirmed == len(rows) > 1
+    assert confirmed(sent) == len(rows) > 1
 
 
 def test_what_is_unknown_differs_or_is_missing_is_told(sent):
@@ -143,6 +147,68 @@ def test_a_receipt_is_read_once(sent):
     assert sent.query("SELECT count(*) FROM receipt_line") == [(1,)]
 
 
+def test_a_withdrawal_ends_the_confirmation(world):
+    prepare(world)
+    lines = [f"{frame_id}|{size}" for frame_id, size, _ in products(world)]
+    assert take(world, *lines).succeeded
+    assert world.rollback(to="fixed", withdraws=True).succeeded
+    assert confirmed(world) == 0
+    found = take(world, *lines)
+    assert found.withdrawn == [frame_id for frame_id, _ in (line.split("|") for line in lines)]
+    assert (found.unknown, found.confirmed, found.succeeded) == ([], [], False)
+    assert world.advance().succeeded
+    assert take(world, *lines[1:]).withdrawn  # it is made again, and nobody was told
+    mailing.send(world.machine(), [world.night()])
+    assert confirmed(world) == 0
+    assert take(world, *lines).succeeded  # word by word the same as before
+    assert confirmed(world) == len(lines)
+    with pytest.raises(BadInput, match="on record"):
+        take(world, *lines)
+
+
+def test_a_withdrawal_of_what_was_not_mailed_ends_the_confirmation(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    assert sqlite_world.advance().succeeded
+    lines = [f"{frame_id}|{size}" for frame_id, size, _ in products(sqlite_world)]
+    assert take(sqlite_world, *lines).succeeded  # somebody gave them the manifest by hand
+    assert sqlite_world.rollback(to="transferred").succeeded
+    assert confirmed(sqlite_world) == 0
+    assert sqlite_world.advance().succeeded
+    assert confirmed(sqlite_world) == 0
+    assert take(sqlite_world, *lines).succeeded
+
+
+def test_the_last_word_of_the_archive_counts(world):
+    prepare(world)
+    rows = products(world)
+    lines = [f"{frame_id}|{size}" for frame_id, size, _ in rows]
+    assert take(world, *lines).succeeded
+    assert take(world, f"{rows[0][0]}|1").differing == [(rows[0][0], f"1 bytes, expected {rows[0][1]}")]
+    assert confirmed(world) == len(lines) - 1
+    assert world.query("SELECT frame_id FROM receipt_line WHERE difference IS NOT NULL") == [(rows[0][0],)]
+    assert take(world, rows[1][0]).missing == [rows[0][0]]  # of the second nothing new is said
+    assert confirmed(world) == len(lines) - 1
+    assert take(world, *lines).succeeded
+    assert confirmed(world) == len(lines)
+
+
+def test_a_receipt_that_came_before_the_mail_counts_after_it(sqlite_world):
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    assert sqlite_world.advance(to="transferred").succeeded
+    lines = [f"{frame_id}|{size}" for frame_id, size, _ in products(sqlite_world)]
+    assert len(take(sqlite_world, *lines).unknown) == len(lines)
+    assert sqlite_world.advance().succeeded
+    assert take(sqlite_world, *lines).succeeded
+
+
+def test_fields_that_are_not_compared_are_told(sent):
+    frame_id, size, _ = products(sent)[0]
+    path = sent.folder / "confirmed.csv"
+    path.write_text(f"{frame_id},{size},deadbeef\n")
+    done = sent.run("receipt", str(path))
+    assert "not compared 1 field of it, such as 'deadbeef' in line 1" in done.stdout
+
+
 def test_of_a_bad_receipt_nothing_is_taken(sent):
     with pytest.raises(BadInput, match="line 2"):
         take(sent, "{}|{}".format(*products(sent)[0]), "nonsense")
@@ -152,7 +218,15 @@ def test_of_a_bad_receipt_nothing_is_taken(sent):
 def test_what_is_confirmed_does_not_change(world):
     prepare(world)
     take(world, "{}|{}".format(*products(world)[0]))
-    for statement in ("DELETE FROM receipt", "DELETE FROM receipt_line", "UPDATE receipt_line SET size_bytes = 1"):
+    with world.store().write() as session:
+        session.execute(text("UPDATE receipt_line SET withdrawn_us = 1"))
+    for statement in (
+        "DELETE FROM receipt",
+        "DELETE FROM receipt_line",
+        "UPDATE receipt_line SET size_bytes = 1",
+        "UPDATE receipt_line SET difference = 'no'",
+        "UPDATE receipt_line SET withdrawn_us = NULL",
+    ):
         with pytest.raises(StateError, match=r"receipt on record|append-only"), world.store().write() as session:
             session.execute(text(statement))
 

@@ -42,6 +42,30 @@ def test_a_night_for_which_there_is_no_room_is_not_begun(sqlite_world, state):
     assert world.advance().succeeded
 
 
+def test_a_night_for_which_another_host_has_no_room_is_not_begun(sqlite_world, sshd):
+    world = sqlite_world
+    world.send_afar(sshd)
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="compressed").succeeded
+    before = world.tree(), world.tree(world.destination)
+    world.data["space"] = {"keep_free_mb": FULL_MB}
+    plan = plan_advance(world.machine(), world.night(), None)
+    result = world.advance()
+    assert not result.succeeded
+    assert result.is_short
+    assert plan.stopped == result.stopped
+    assert str(result.stopped).startswith(f"127.0.0.1:{world.destination}: ")
+    assert bytes_short(str(result.stopped)) == plan.destination_bytes > 0
+    assert (world.tree(), world.tree(world.destination)) == before
+    assert "127.0.0.1" in str(shortfall(world.config, world.night(), Need(0, 1)))
+    assert shortfall(world.config, world.night(), Need(0, 0)) is None
+    world.data["transfer"]["ssh"]["port"] = 1  # nothing is known of its room
+    assert shortfall(world.config, world.night(), Need(0, 1)) is None
+    world.send_afar(sshd)
+    world.data["space"] = {"keep_free_mb": 0}
+    assert world.advance().succeeded
+
+
 @pytest.mark.parametrize("state", STATES[-2:])
 def test_a_night_that_needs_no_room_needs_none(sqlite_world, state):
     world = sqlite_world

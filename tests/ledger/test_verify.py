@@ -60,13 +60,13 @@ def test_a_bad_copy_is_told_and_copied_again(sent, damage):
     found = look(sent)
     assert [name for name, _ in found.bad] == [path.name.removesuffix(".fits.fz")]
     assert found.proven == len(cubes(sent)) - (damage != "missing")
-    assert sent.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(1,)]
+    assert sent.query("SELECT count(*) FROM unverified") == [(1,)]
     assert set(sent.query("SELECT state FROM file WHERE kind = 'product'")) == {("manifested",)}
     found = look(sent, repairs=True)
     assert found.succeeded
     assert found.repaired == [path.name.removesuffix(".fits.fz")]
     assert path.read_bytes() == content
-    assert sent.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(0,)]
+    assert sent.query("SELECT count(*) FROM unverified") == [(0,)]
     assert look(sent).repaired == []
 
 
@@ -91,12 +91,31 @@ def test_the_nights_own_files_are_looked_at_too(sent, name, damage):
 
 
 @everywhere
+def test_the_nights_own_files_are_told_when_products_are_copied_again_too(sent):
+    own = ["SHA256SUMS", f"manifest_VMP_{DATE}.csv", "vgen2/lineage.tsv"]
+    path = cubes(sent)[0]
+    path.unlink()
+    for name in own:
+        DAMAGES["corrupt"](sent.destination / DATE / name)
+    found = look(sent, repairs=True)
+    assert (found.bad, found.repaired) == ([], [path.name.removesuffix(".fits.fz"), *own])
+
+
+@everywhere
+def test_a_missing_copy_says_how_it_is_copied_again(sent):
+    cubes(sent)[0].unlink()
+    ((_, reason),) = look(sent).bad
+    assert "found no file" in reason
+    assert "`ledger verify --repair`" in reason
+
+
+@everywhere
 def test_what_was_not_sent_is_told_and_left(sent):
     for name in ("notes", "vgen2/VMPA99999999.fits.fz"):
         (sent.destination / DATE / name).write_text("not ours")
     found = look(sent, repairs=True)
     assert found.extra == ["notes", "vgen2/VMPA99999999.fits.fz"]
-    assert not found.succeeded
+    assert found.succeeded  # nothing that was sent is wrong
     assert (sent.destination / DATE / "notes").read_text() == "not ours"
 
 
@@ -118,7 +137,7 @@ def test_a_destination_that_is_gone_says_nothing_of_copies(sent):
     with pytest.raises(BadInput, match="expected an existing one"):
         look(sent)
     assert proofs(sent) == before
-    assert sent.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(0,)]
+    assert sent.query("SELECT count(*) FROM unverified") == [(0,)]
 
 
 def test_a_host_that_is_down_says_nothing_of_copies(sqlite_world, sshd):
@@ -129,7 +148,7 @@ def test_a_host_that_is_down_says_nothing_of_copies(sqlite_world, sshd):
     world.data["transfer"]["ssh"]["port"] = 1
     with pytest.raises(NotReady, match="refused"):
         look(world)
-    assert world.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(0,)]
+    assert world.query("SELECT count(*) FROM unverified") == [(0,)]
 
 
 def test_a_proof_is_on_record(world):
@@ -137,7 +156,7 @@ def test_a_proof_is_on_record(world):
     world.advance()
     cubes(world)[0].unlink()
     assert look(world).bad
-    assert world.query("SELECT count(*) FROM file WHERE error IS NOT NULL") == [(1,)]
+    assert world.query("SELECT count(*) FROM unverified") == [(1,)]
     assert look(world, repairs=True).succeeded
     assert world.query("SELECT count(*) FROM entry WHERE event = 'unproven'") == [(1,)]
     assert {n for _, _, n in proofs(world)} == {2, 3}

@@ -9,12 +9,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
-from ledger import schema
+from ledger import mailing, schema
 from ledger.cli.summary import after_tables
 from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput
+from ledger.receipt import receive
 from ledger.store import Store
 from ledger.summary import Summary, summarise
+from ledger.verify import verify
 from tests.world import DATE, World
 
 
@@ -154,3 +156,38 @@ def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: Worl
     assert world.advance("20260102", to="identified").succeeded
     assert world.query(ids) == before
     assert world.run("audit").returncode == 0
+
+
+def test_what_is_confirmed_outlives_a_migration_back_and_forth(world: World):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    mailing.send(world.machine(), [world.night()])
+    rows = world.query("SELECT frame_id, size_bytes FROM mail_line ORDER BY frame_id")
+    file = world.folder / "receipt.csv"
+    for n, more in enumerate((0, 1, 0)):
+        file.write_text("".join(f"{frame_id},{size + more}\n" for frame_id, size in rows[n // 2 :]))
+        receive(world.store(), world.config, file)
+    lines = "SELECT receipt_id, frame_id, identity, size_bytes FROM receipt_line WHERE difference IS NULL ORDER BY 1, 2"
+    before = world.query(lines)
+    run(world.store(), "0007")
+    assert world.query("SELECT count(*) FROM receipt") == [(3,)]
+    run(world.store(), "head")
+    assert world.query(lines) == before
+    file.write_text("".join(f"{frame_id}|{size}\n" for frame_id, size in rows))
+    assert receive(world.store(), world.config, file).succeeded  # numbers of new rows go on
+
+
+def test_copies_that_were_found_bad_before_are_refuted(world: World):
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance().succeeded
+    for repairs in (False, True, False):
+        world.now_us += 1_000_000
+        min((world.destination / DATE).rglob("*.fz")).write_bytes(b"damaged")
+        verify(world.machine(), world.night(), repairs=repairs)
+        before = world.query("SELECT name FROM unverified")
+        assert len(before) == (not repairs)
+        run(world.store(), "0007")
+        run(world.store(), "head")
+        assert world.query("SELECT name FROM unverified") == before
+        assert world.query("SELECT 1 FROM unverified WHERE fault IS NULL") == []
+        world.now_us += 1_000_000

@@ -138,9 +138,10 @@ def test_what_appears_while_products_are_brought_is_left(here, night, base, monk
     rsync = Remote._rsync
 
     def late(self, names, *arguments, **named):
-        rsync(self, names, *arguments, **named)
+        is_whole = rsync(self, names, *arguments, **named)
         if strange.parent.exists():
             strange.write_bytes(b"an archived one")
+        return is_whole
 
     monkeypatch.setattr(Remote, "_rsync", late)
     outcome = forward(dataclasses.replace(here, placed=frozenset()))

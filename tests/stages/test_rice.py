@@ -40,7 +40,7 @@ def two_levels(rng, n):
 @pytest.fixture
 def compiled():
     if rice._compiled is None:
-        missing("stages/_rice.so (a C compiler)")
+        missing("stages/_native.so (a C compiler)")
 
 
 @pytest.mark.parametrize("pixels_of", [noise, sky, extremes, flat, cosmic_rays, ramp, two_levels])

@@ -9,9 +9,19 @@ import pytest
 from stages import timing
 from stages.base import BadInput
 from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
+from tests.tools import missing
 
 TELEMETRY = Path(__file__).parents[2].parent / "shared" / "telemetry"
 HEAD = b"# Telemetry stream timing data \n# col1 : datacube frame index\n# \n"
+
+
+@pytest.fixture(autouse=True, params=["compiled", "by numpy"])
+def decoder(request, monkeypatch):
+    """Each way to decode rows gives the same, or refuses the same."""
+    if request.param == "by numpy":
+        monkeypatch.setattr(timing, "_compiled", None)
+    elif timing._compiled is None:
+        missing("stages/_native.so (a C compiler)")
 
 
 def make_timing(n, *, start_ns=1_767_333_600_123_456_789, main_index=999_998, seed=0):
