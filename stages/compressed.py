@@ -23,7 +23,7 @@ from stages import rice
 from stages.base import BadInput, Fact, Job, Outcome, Retry
 from stages.cards import BLOCK, CARD, padded, split_cards, values
 from stages.cubes import CubeLayout, read_cube_layout
-from stages.files import begin_writing, read_from_disk, retry_on_os_error
+from stages.files import AHEAD_BYTES, begin_writing, read_from_disk, retry_on_os_error
 
 SUFFIX = ".fz"
 
@@ -32,9 +32,6 @@ SUFFIXES = (".fits" + SUFFIX,)
 
 #: Reads of this size keep memory flat; a whole number of blocks.
 _CHUNK = 256 * BLOCK
-
-#: After so many bytes the disk may begin with them.
-_AHEAD_BYTES = 8 * 1024 * 1024
 
 #: Offsets of narrow descriptors are signed 32-bit integers (FITS 4.0 sec. 7.3.5).
 _LARGEST_NARROW_HEAP = 2**31 - 1
@@ -275,7 +272,7 @@ def compress(
         heap_sum += rice.ones_complement_sum([memoryview(words)[:whole]])
         rest = words[whole:]
         at += len(stream)
-        if at - begun >= _AHEAD_BYTES:
+        if at - begun >= AHEAD_BYTES:
             target.flush()
             begin_writing(target.fileno(), begun, at - begun)
             begun = at

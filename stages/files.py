@@ -10,6 +10,9 @@ from pathlib import Path
 
 from stages.base import BadInput, Retry
 
+#: After so many bytes of a file the disk may begin with them.
+AHEAD_BYTES = 8 * 1024 * 1024
+
 #: What the system says of a socket or a device that nobody serves, and of links that go round in a circle.
 _NO_FILE = frozenset({errno.ENXIO, errno.ENODEV, errno.ELOOP})
 
