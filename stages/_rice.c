@@ -6,34 +6,47 @@
  */
 
 #include <stdint.h>
+#include <string.h>
+
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define BIG_ENDIAN_16(value) ((uint16_t)((value) << 8 | (value) >> 8))
+#else
+#define BIG_ENDIAN_16(value) (value)
+#endif
 
 enum {
     BLOCK = 32,      /* pixels; cfitsio writes no other number */
     MARK_BITS = 4,   /* of what a block says of itself, for 16-bit pixels */
     LARGEST = 14,    /* low bits from which on a block is stored as it is */
     PIXEL_BITS = 16,
+    MOST_BITS = 56,  /* written at once */
     MOST_ZEROS = 40, /* before a number of which the whole is known, with its low bits, when 56 bits are */
     MOST_BYTES = 4 * BLOCK + 16 /* more than one block can become */
 };
 
+static inline uint64_t swapped(uint64_t word) /* from or to the order of bytes in a stream: the highest first */
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return __builtin_bswap64(word);
+#else
+    return word;
+#endif
+}
+
 typedef struct {
-    uint64_t bits; /* those not written yet, at the low end */
-    int n;         /* how many: below 32 between calls */
-    uint8_t *to;
+    uint64_t bits; /* those of a byte that is not full yet, at the low end; above them there are old ones */
+    int n;         /* how many: below 8 between calls */
+    uint8_t *to;   /* that byte; what is behind it is written over */
 } Writer;
 
-static inline void put(Writer *w, uint32_t value, int n) /* n of 0 to 32 bits */
+static inline void put(Writer *w, uint64_t value, int n) /* n of 1 to 56 bits */
 {
-    w->bits = (w->bits << n) | value;
+    w->bits = w->bits << n | value;
     w->n += n;
-    if (w->n >= 32) {
-        w->n -= 32;
-        uint32_t word = (uint32_t)(w->bits >> w->n);
-        *w->to++ = (uint8_t)(word >> 24);
-        *w->to++ = (uint8_t)(word >> 16);
-        *w->to++ = (uint8_t)(word >> 8);
-        *w->to++ = (uint8_t)word;
-    }
+    const uint64_t bytes = swapped(w->bits << (64 - w->n));
+    memcpy(w->to, &bytes, sizeof bytes); /* always eight: without a branch that nobody could foresee */
+    w->to += w->n >> 3;
+    w->n &= 7;
 }
 
 /* Writes the stream of `n_pixels` big-endian pixels, at least one; returns its length in bytes, or -1 if `size` bytes
@@ -56,8 +69,9 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
         if (stream + size - w.to < MOST_BYTES)
             return -1;
         values[0] = last;
-        for (int i = 0; i < n; i++)
-            values[i + 1] = (uint16_t)(from[2 * i] << 8 | from[2 * i + 1]);
+        memcpy(values + 1, from, 2 * (size_t)n);
+        for (int i = 1; i <= n; i++)
+            values[i] = BIG_ENDIAN_16(values[i]);
         last = values[n];
         for (int i = 0; i < n; i++) {
             const int16_t difference = (int16_t)(uint16_t)(values[i + 1] - values[i]);
@@ -67,9 +81,8 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
         /* how many low bits: cfitsio takes the mean for it, computed as a floating-point number and cut off */
         const int half = n / 2;
         uint32_t mean = sum > (uint32_t)(half + 1) ? (sum - half - 1) / n : 0;
-        int low = 0;
-        for (mean = (uint16_t)mean >> 1; mean > 0; mean >>= 1)
-            low++;
+        mean = (uint16_t)mean >> 1;
+        const int low = mean ? 32 - __builtin_clz(mean) : 0;
         if (low >= LARGEST) {
             put(&w, LARGEST + 1, MARK_BITS);
             for (int i = 0; i < n; i++)
@@ -82,19 +95,19 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
             for (int i = 0; i < n; i++) {
                 uint32_t high = folded[i] >> low;
                 int bits = (int)high + 1 + low;
-                uint32_t code = (folded[i] & mask) | 1u << low;
+                uint64_t code = (folded[i] & mask) | 1u << low;
 
                 if (i + 1 < n) { /* two at once, as most are short */
                     const int more = (int)(folded[i + 1] >> low) + 1 + low;
-                    if (bits + more <= 32) {
+                    if (bits + more <= MOST_BITS) {
                         put(&w, code << more | (folded[i + 1] & mask) | 1u << low, bits + more);
                         i++;
                         continue;
                     }
                 }
-                for (; bits > 32 && high >= 32; high -= 32, bits -= 32)
-                    put(&w, 0, 32);
-                if (bits > 32) {
+                for (; bits > MOST_BITS && high >= MOST_BITS; high -= MOST_BITS, bits -= MOST_BITS)
+                    put(&w, 0, MOST_BITS);
+                if (bits > MOST_BITS) {
                     put(&w, 0, (int)high);
                     bits -= (int)high;
                 }
@@ -102,13 +115,7 @@ long long ledger_rice16(const uint8_t *pixels, long long n_pixels, uint8_t *stre
             }
         }
     }
-    if (w.n > 0) { /* the last byte is filled with zeros */
-        const int n_bytes = (w.n + 7) / 8;
-        const uint32_t rest = (uint32_t)(w.bits << (32 - w.n));
-        for (int i = 0; i < n_bytes; i++)
-            *w.to++ = (uint8_t)(rest >> (24 - 8 * i));
-    }
-    return w.to - stream;
+    return w.to - stream + (w.n > 0); /* the last byte is filled with zeros */
 }
 
 typedef struct {
@@ -117,12 +124,11 @@ typedef struct {
     const uint8_t *from, *end;
 } Reader;
 
-static inline uint64_t next_bytes(const uint8_t *from) /* eight; one load and one swap, to a compiler */
+static inline uint64_t next_bytes(const uint8_t *from) /* eight */
 {
-    uint64_t word = 0;
-    for (int i = 0; i < 8; i++)
-        word = word << 8 | from[i];
-    return word;
+    uint64_t word;
+    memcpy(&word, from, sizeof word);
+    return swapped(word);
 }
 
 static inline void fill(Reader *r) /* to at least 56 bits, as far as there are any */
@@ -173,35 +179,48 @@ static inline int count(Reader *r, uint32_t *zeros) /* those before the next one
     }
 }
 
-/* Reads `n` numbers with `low` low bits each; 0 if the stream ends before. */
-static int codes(Reader *r, int low, int n, uint32_t *values)
+/* Reads one number with `low` low bits, however long it is or however near the end; 0 if the stream ends before. */
+static __attribute__((noinline)) int number(Reader *r, int low, uint32_t *value)
 {
-    uint64_t bits = r->bits; /* what `r` says is kept in variables of its own: this is where the time goes */
-    int known = r->n;
-    const uint8_t *from = r->from;
+    uint32_t zeros;
+
+    if (!count(r, &zeros) || !get(r, low, value))
+        return 0;
+    *value |= zeros << low;
+    return 1;
+}
+
+/* Reads `n` pixels as differences with `low` low bits each, the first of them to `last`, and returns the last in its
+ * place; 0 if the stream ends before. */
+static inline int differences(Reader *r, int low, int n, uint32_t *last, int16_t *pixels)
+{
+    Reader here = *r; /* of its own: this is where the time goes */
+    uint32_t pixel = *last, value;
 
     for (int i = 0; i < n; i++) {
-        if (r->end - from >= 8) {
-            bits |= next_bytes(from) >> known;
-            from += (63 - known) >> 3;
-            known |= 56;
-            const int zeros = __builtin_clzll(bits | 1);
-            if (zeros <= MOST_ZEROS) {
-                const uint64_t rest = bits << zeros << 1;
-                values[i] = (uint32_t)(rest >> 1 >> (63 - low)) | (uint32_t)zeros << low;
-                bits = rest << low;
-                known -= zeros + 1 + low;
-                continue;
-            }
+        int zeros = MOST_ZEROS + 1;
+        if (here.end - here.from >= 8) {
+            here.bits |= next_bytes(here.from) >> here.n;
+            here.from += (63 - here.n) >> 3;
+            here.n |= 56;
+            zeros = __builtin_clzll(here.bits | 1);
         }
-        uint32_t zeros;
-        r->bits = bits, r->n = known, r->from = from;
-        if (!count(r, &zeros) || !get(r, low, &values[i]))
-            return 0;
-        values[i] |= zeros << low;
-        bits = r->bits, known = r->n, from = r->from;
+        if (zeros <= MOST_ZEROS) {
+            const uint64_t rest = here.bits << zeros << 1;
+            value = (uint32_t)(rest >> 1 >> (63 - low)) | (uint32_t)zeros << low;
+            here.bits = rest << low;
+            here.n -= zeros + 1 + low;
+        } else {
+            *r = here;
+            if (!number(r, low, &value))
+                return 0;
+            here = *r;
+        }
+        pixel += value >> 1 ^ -(value & 1);
+        pixels[i] = (int16_t)(uint16_t)pixel;
     }
-    r->bits = bits, r->n = known, r->from = from;
+    *r = here;
+    *last = pixel;
     return 1;
 }
 
@@ -210,27 +229,29 @@ static int codes(Reader *r, int low, int n, uint32_t *values)
 int ledger_rice16_read(const uint8_t *stream, long long size, int16_t *pixels, long long n_pixels)
 {
     Reader r = {0, 0, stream, stream + size};
-    uint32_t last, mark, values[BLOCK];
+    uint32_t last, mark, value;
 
     if (!get(&r, PIXEL_BITS, &last))
         return -1;
     for (long long start = 0; start < n_pixels; start += BLOCK) {
         const int n = n_pixels - start < BLOCK ? (int)(n_pixels - start) : BLOCK;
+        int16_t *to = pixels + start;
 
         if (!get(&r, MARK_BITS, &mark))
             return -1;
         const int low = (int)mark - 1;
-        if (low == LARGEST) {
-            for (int i = 0; i < n; i++)
-                if (!get(&r, PIXEL_BITS, &values[i]))
-                    return -1;
-        } else if (low >= 0 && !codes(&r, low, n, values)) {
-            return -1;
+        if (low >= 0 && low < LARGEST) {
+            if (!differences(&r, low, n, &last, to))
+                return -1;
+            continue;
         }
-        for (int i = 0; i < n; i++) {
-            if (low >= 0)
-                last += values[i] >> 1 ^ -(values[i] & 1);
-            pixels[start + i] = (int16_t)(uint16_t)last;
+        for (int i = 0; i < n; i++) { /* all alike, or each as it is */
+            if (low == LARGEST) {
+                if (!get(&r, PIXEL_BITS, &value))
+                    return -1;
+                last += value >> 1 ^ -(value & 1);
+            }
+            to[i] = (int16_t)(uint16_t)last;
         }
     }
     return 0;

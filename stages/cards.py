@@ -7,6 +7,7 @@ the others (``CONTINUE``, ``HIERARCH``, complex numbers) by astropy's ``Card``.
 import re
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -129,19 +130,16 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
         If a card's value is none that FITS knows (FITS 4.0 sec. 4.2).
     """
     keys = _unpack("10s70x", header)
-    number = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
-    has_hierarch = _place(header, b"HIERARCH ") >= 0
+    places = dict(zip(reversed(keys), range((len(keys) - 1) * CARD, -1, -CARD), strict=True))  # of several, the first
     found = {}
-    for keyword in keywords:
-        name = keyword.encode("ascii")
-        at = number.get(name.ljust(8) + b"= ", -1) * CARD
-        if at < 0 and has_hierarch:
-            at = max(_place(header, b"HIERARCH %b=" % name), _place(header, b"HIERARCH %b =" % name))
-        if at >= 0:
-            try:
+    try:
+        for keyword, name, key in _keys(tuple(keywords)):
+            if (at := places.get(key)) is not None:
                 found[keyword] = _value(header, at)
-            except BadInput as exc:
-                raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
+            elif (at := max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))) >= 0:
+                found[keyword] = _astropy_value(_with_continuations(header, at))
+    except BadInput as exc:
+        raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
     return found
 
 
@@ -175,7 +173,10 @@ def padded(length: int) -> int:
 
 def to_float(number: bytes) -> float:
     """Return what the characters of a real number say; FORTRAN's exponent D is E (FITS 4.0 sec. 4.2.4)."""
-    return float(number.replace(b"D", b"E").replace(b"d", b"e"))
+    try:
+        return float(number)
+    except ValueError:
+        return float(number.replace(b"D", b"E").replace(b"d", b"e"))
 
 
 def to_text(quoted: bytes) -> str:
@@ -221,36 +222,50 @@ def make_card(key: bytes, field: bytes, comment: bytes | None) -> bytes:
     return b"%b= %b%b" % (key, field, end[: MOST_WIDTH - len(field)].ljust(MOST_WIDTH - len(field)))
 
 
+@lru_cache
+def _keys(keywords: tuple[str, ...]) -> tuple[tuple[str, bytes, bytes], ...]:
+    """Return each keyword, its bytes, and what its cards begin with if they have a value."""
+    names = [keyword.encode("ascii") for keyword in keywords]
+    return tuple((keyword, name, name.ljust(8) + b"= ") for keyword, name in zip(keywords, names, strict=True))
+
+
 def _unpack(layout: str, header: bytes) -> tuple[bytes, ...]:
     """Return what `layout` takes from each card before END; ``struct`` does it faster than slices."""
-    end = _place(header, END)
+    end = _place(header, END, len(header) - BLOCK)
     return struct.unpack(layout * (end // CARD), header[:end])
 
 
-def _place(header: bytes, start: bytes) -> int:
-    """Return where the first card that begins with `start` is, or -1."""
-    at = header.find(start)
+def _place(header: bytes, start: bytes, after: int = 0) -> int:
+    """Return where the first card from byte `after` on is that begins with `start`, or -1."""
+    at = header.find(start, after)
     while at >= 0 and at % CARD:
         at = header.find(start, at + 1)
     return at
 
 
 def _value(header: bytes, at: int) -> Any:
-    """Return the value of the card at byte `at`."""
-    after = at + CARD
-    field = FIELD.fullmatch(header, at + 10, after) if header[at + 8 : at + 10] == b"= " else None
-    if field is None or header.startswith(b"CONTINUE", after):
-        while header.startswith(b"CONTINUE", after):
-            after += CARD
-        return _astropy_value(header[at:after])
+    """Return the value of the card at byte `at`, which has one."""
+    field = FIELD.fullmatch(header, at + 10, at + CARD)
+    if field is None:
+        return _astropy_value(_with_continuations(header, at))
     integer, real, logical, string, _ = field.groups()
-    if integer is not None:
-        return int(integer)
     if real is not None:
         return to_float(real)
+    if integer is not None:
+        return int(integer)
     if logical is not None:
         return logical == b"T"
+    if header.startswith(b"CONTINUE", at + CARD):
+        return _astropy_value(_with_continuations(header, at))
     return None if string is None else to_text(string)
+
+
+def _with_continuations(header: bytes, at: int) -> bytes:
+    """Return the card at byte `at` with the ``CONTINUE`` cards that follow it."""
+    after = at + CARD
+    while header.startswith(b"CONTINUE", after):
+        after += CARD
+    return header[at:after]
 
 
 def _astropy_value(image: bytes) -> Any:

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import rice
-from stages.base import BadInput, Fact, Job, Outcome, Retry, StageError
+from stages.base import BadInput, Fact, Job, Outcome, Retry
 from stages.cards import BLOCK, CARD, padded, split_cards, values
 from stages.cubes import CubeLayout, read_cube_layout
-from stages.files import retry_on_os_error
+from stages.files import AHEAD_BYTES, begin_writing, read_from_disk, retry_on_os_error
 
 SUFFIX = ".fz"
 
@@ -97,14 +97,11 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         source.seek(cube.data_offset)
         with temporary.open("wb") as target:
             wide = _largest_heap(cube) > _LARGEST_NARROW_HEAP
-            heap = compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide, prove=params.prove)
+            written = compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide, prove=params.prove)
             _sync(target)
-        with temporary.open("rb") as written:
-            sha256 = _digest(written, temporary, damaged=Retry, heap=heap)
-            size_bytes = os.fstat(written.fileno()).st_size
-            _check_table(written, temporary, cube, heap)
+        sha256 = _read_back(temporary, written)
     remarks = {_END_MOVES: 1} if _end_moves(cube) else {}
-    facts: dict[str, Fact] = {"files": [final.name, *others], "sha256": sha256, "size_bytes": size_bytes}
+    facts: dict[str, Fact] = {"files": [final.name, *others], "sha256": sha256, "size_bytes": written.size_bytes}
     return Outcome(
         outputs={final: temporary},
         superseded=(plain,),
@@ -140,7 +137,7 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
         raise BadInput(f"{job.folder / name}: expected a name that ends in {SUFFIX!r}; audit the night")
     packed, final = job.folder / name, job.folder / name.removesuffix(SUFFIX)
     with _opened(packed) as source, _discarded_on_error(job.temporary(final.name)) as temporary:
-        sha256 = _digest(source, packed, damaged=BadInput)
+        sha256 = _digest(source, packed)
         if job.product.sha256 not in (None, sha256):
             raise BadInput(
                 f"{packed}: SHA-256 is {sha256}, expected {job.product.sha256} as when it was made; {_BRING_BACK}"
@@ -186,23 +183,22 @@ def check_comes_back(cube: CubeLayout) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Heap:
-    """The streams of a ``.fz``, as they were before they were written.
+class Written:
+    """A ``.fz`` as it was before it was written: what the disk has to give back.
 
     Attributes
     ----------
-    start : int
-        Where in the file they begin, bytes.
-    lengths : list of int
-        Bytes of each, in order, one after the other.
+    head : bytes
+        Headers and descriptors.
     crc : int
-        CRC-32 of all of them: with the sum in the file's own CHECKSUM cards it is enough to see that the disk gives
-        back what was written, and takes no time.
+        CRC-32 of the streams of all tiles, which follow, and of the fill of the last block.
+    size_bytes : int
+        Of all of it.
     """
 
-    start: int
-    lengths: list[int]
+    head: bytes
     crc: int
+    size_bytes: int
 
 
 def compress(
@@ -214,15 +210,15 @@ def compress(
     stamp: str,
     wide: bool,
     prove: bool = True,
-) -> Heap:
-    """Write the ``.fz`` of a cube: heap, then descriptors, then the headers, which have their sums.
+) -> Written:
+    """Write the ``.fz`` of a cube: heap, then the headers, which have their sums, and descriptors.
 
     Parameters
     ----------
     source : binary file
         At the first frame.
     target : binary file
-        Empty, open for reading and writing.
+        Empty.
     cube : CubeLayout
         What `source` holds.
     tile : {"frame", "row"}
@@ -236,7 +232,7 @@ def compress(
 
     Returns
     -------
-    Heap
+    Written
         What has to be found where it was written.
 
     Raises
@@ -262,12 +258,12 @@ def compress(
         primary = rice.sealed(rice.primary_cards(), datasum=0, stamp=stamp)
         return primary + rice.sealed(cards, datasum=datasum, stamp=stamp)
 
-    data_start = len(headers([0] * n_tiles, 0))
-    heap_start = data_start + 2 * n_tiles * descriptor.itemsize
+    heap_start = len(headers([0] * n_tiles, 0)) + 2 * n_tiles * descriptor.itemsize
     target.seek(heap_start)
     lengths: list[int] = []
     crc = heap_sum = 0
     rest = b""  # fewer bytes than a word, of the stream before: sums are of words
+    begun = at = heap_start
     for stream in _streams(_tiles(source, cube, tile_shape), cube, tile_shape, prove=prove):
         lengths.append(target.write(stream))
         crc = zlib.crc32(stream, crc)
@@ -275,16 +271,22 @@ def compress(
         whole = len(words) - len(words) % _WORD
         heap_sum += rice.ones_complement_sum([memoryview(words)[:whole]])
         rest = words[whole:]
+        at += len(stream)
+        if at - begun >= AHEAD_BYTES:
+            target.flush()
+            begin_writing(target.fileno(), begun, at - begun)
+            begun = at
     heap_sum += int.from_bytes(rest.ljust(_WORD, b"\0"), "big")
-    target.write(bytes(-target.tell() % BLOCK))
+    fill = bytes(-at % BLOCK)
+    target.write(fill)
 
     ends = np.cumsum(lengths)
     descriptors = np.stack((lengths, ends - lengths), axis=1).astype(descriptor).tobytes()
     datasum = rice.ones_complement_sum([descriptors, heap_sum.to_bytes(2 * _WORD, "big")])
+    head = headers(lengths, datasum) + descriptors
     target.seek(0)
-    target.write(headers(lengths, datasum))
-    target.write(descriptors)
-    return Heap(heap_start, lengths, crc)
+    target.write(head)
+    return Written(head, zlib.crc32(fill, crc), at + len(fill))
 
 
 def _streams(
@@ -423,19 +425,6 @@ def _read_lengths(source: BinaryIO, path: Path, table: bytes, n_tiles: int) -> l
     return list(lengths.tolist())
 
 
-def _check_table(written: BinaryIO, path: Path, cube: CubeLayout, heap: Heap) -> None:
-    """Compare the headers and descriptors that were written with what they were made of.
-
-    Raises
-    ------
-    Retry
-        If they differ.
-    """
-    found, _, lengths = _read_table(written, path)
-    if (found.header, lengths, written.tell()) != (cube.header, heap.lengths, heap.start):
-        raise Retry(f"{path}: its header or its table is not that of {cube.path}; try again")
-
-
 def _read_header(source: BinaryIO, path: Path) -> bytes:
     """Read one header, leaving `source` at the data.
 
@@ -496,7 +485,29 @@ def _largest_heap(cube: CubeLayout) -> int:
     return _data_bytes(cube) + _data_bytes(cube) // 32 + 8 * frames * rows
 
 
-def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError], heap: Heap | None = None) -> str:
+def _read_back(path: Path, written: Written) -> str:
+    """Return the SHA-256 (hex) of a ``.fz`` that was just synced, read whole from the disk, and compared on the way.
+
+    Raises
+    ------
+    Retry
+        If the disk gives back anything else than was written.
+    """
+    with path.open("rb", buffering=0) as file:
+        read_from_disk(file.fileno())
+        head = file.read(len(written.head))
+        digest = hashlib.sha256(head)
+        crc, size_bytes = 0, len(head)
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+            crc = zlib.crc32(chunk, crc)
+            size_bytes += len(chunk)
+    if (head, crc, size_bytes) != (written.head, written.crc, written.size_bytes):
+        raise Retry(f"{path}: reads back other bytes than were written; check the disk, and try again")
+    return digest.hexdigest()
+
+
+def _digest(file: BinaryIO, path: Path) -> str:
     """Return the SHA-256 (hex) of a ``.fz``, read whole from the disk where the system can be asked to.
 
     Parameters
@@ -505,10 +516,6 @@ def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError], heap: Heap
         At its start, where it is left.
     path : Path
         For messages.
-    damaged : type of StageError
-        What to raise: a file that was just written can be written again, another cannot.
-    heap : Heap, optional
-        What its streams have to be.
 
     Returns
     -------
@@ -517,26 +524,20 @@ def _digest(file: BinaryIO, path: Path, *, damaged: type[StageError], heap: Heap
 
     Raises
     ------
-    StageError
-        If it is truncated, has other streams, or its CHECKSUM cards contradict it: the words of each HDU, and so of
-        the whole file, sum to minus zero (FITS 4.0 appendix J).
+    BadInput
+        If it is truncated, or its CHECKSUM cards contradict it: the words of each HDU, and so of the whole
+        file, sum to minus zero (FITS 4.0 appendix J).
     """
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    read_from_disk(file.fileno())
     digest = hashlib.sha256()
-    start, end = (heap.start, heap.start + sum(heap.lengths)) if heap else (0, 0)
-    total = at = crc = 0
+    total = 0
     while chunk := file.read(_CHUNK):
         if len(chunk) % BLOCK:
-            raise damaged(f"{path}: truncated: ends within a block of {BLOCK} bytes; {_BRING_BACK}")
+            raise BadInput(f"{path}: truncated: ends within a block of {BLOCK} bytes; {_BRING_BACK}")
         digest.update(chunk)
         total += rice.ones_complement_sum([chunk])
-        crc = zlib.crc32(memoryview(chunk)[max(start - at, 0) : max(end - at, 0)], crc)
-        at += len(chunk)
-    if heap and crc != heap.crc:
-        raise damaged(f"{path}: reads back other streams than were written; check the disk, and try again")
     if total % _ALL_ONES:
-        raise damaged(f"{path}: contradicts its own CHECKSUM cards: damaged; {_BRING_BACK}")
+        raise BadInput(f"{path}: contradicts its own CHECKSUM cards: damaged; {_BRING_BACK}")
     file.seek(0)
     return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stages.base import BadInput, Run
 from stages.cards import BLOCK, padded, read_header, values
-from stages.files import retry_on_os_error
+from stages.files import AHEAD_BYTES, begin_writing, retry_on_os_error
 
 #: What Rice compression gives back bit by bit (DESIGN section 5).
 _INTEGER_BITPIX = (8, 16, 32)
@@ -231,6 +231,7 @@ def _copy_part(target: int, at: int, layout: CubeLayout, runs: tuple[Run, ...], 
     """Copy the frames that `runs` name to byte `at` of the open file `target`; return where they end."""
     with retry_on_os_error(layout.path):
         source = layout.path.open("rb", buffering=0)
+    begun = at
     with source:
         for start, length in _extents(layout, runs):
             for done in range(0, length, len(buffer)):
@@ -238,6 +239,9 @@ def _copy_part(target: int, at: int, layout: CubeLayout, runs: tuple[Run, ...], 
                 _read(source.fileno(), piece, start + done, layout.path)
                 _write(target, piece, at + done)
             at += length
+            if at - begun >= AHEAD_BYTES:
+                begin_writing(target, begun, at - begun)
+                begun = at
     return at
 
 

@@ -23,6 +23,9 @@ _UNTOUCHED = re.compile(rb"(SIMPLE|BITPIX|NAXIS\d*|EXTEND|COMMENT|HISTORY) *")
 #: They scale the data: not one bit of their values may change.
 _SCALING = frozenset({"BZERO", "BSCALE"})
 
+#: Cards that are remembered.
+_MOST_KNOWN = 20_000
+
 #: By how much of itself a format may change the value of a keyword under ``keep_digits`` (DESIGN section 7).
 _KEEP_DIGITS_CHANGE = 1e-4
 
@@ -97,19 +100,25 @@ def fix_cards(
     BadInput
         If the dictionary is bad.
     """
-    formats = _formats(dictionary, keep_digits)
-    remarks: Counter[str] = Counter()
+    known = _known(dictionary, keep_digits)
+    if len(known) > _MOST_KNOWN:
+        known.clear()
     fixed = []
+    remarks: Counter[str] = Counter()
     for card in cards:
-        form = formats.get(card[:8])
-        if form is None or card[8:10] != b"= ":
-            fixed.append(card)
-            continue
-        new, remark = _fix_card(card, *form)
-        fixed.append(new)
-        if remark:
-            remarks[remark] += 1
+        found = known.get(card)
+        if found is None:
+            found = known[card] = _fix_card(card, _formats(dictionary, keep_digits))
+        fixed.append(found[0])
+        if found[1]:
+            remarks[found[1]] += 1
     return fixed, dict(remarks)
+
+
+@lru_cache
+def _known(dictionary: str, keep_digits: tuple[str, ...]) -> dict[bytes, tuple[bytes, str]]:
+    """Return the cards that were fixed before, and what they became: most are the same in one file and the next."""
+    return {}
 
 
 @lru_cache
@@ -128,12 +137,11 @@ def _formats(dictionary: str, keep_digits: tuple[str, ...]) -> Mapping[bytes, tu
     return formats
 
 
-@lru_cache(maxsize=8192)
-def _fix_card(card: bytes, form: str, most_change: float) -> tuple[bytes, str]:
-    """Return the card with its value as `form` prints it, and a remark or "".
-
-    Cached, because most cards are the same in one file and the next.
-    """
+def _fix_card(card: bytes, formats: Mapping[bytes, tuple[str, float]]) -> tuple[bytes, str]:
+    """Return the card with its value as its format prints it, and a remark or ""."""
+    if card[:8] not in formats or card[8:10] != b"= ":
+        return card, ""
+    form, most_change = formats[card[:8]]
     keyword = card[:8].rstrip().decode("ascii")
     field = FIELD.fullmatch(card, 10)
     if field is None:

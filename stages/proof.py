@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry
+from stages.files import AHEAD_BYTES, begin_writing, read_from_disk
 
 #: What computes the hashes; goes into the evidence.
 TOOL = "hashlib"
@@ -110,8 +111,7 @@ def digest(path: Path, *, from_disk: bool = False) -> Digest:
     with path.open("rb", buffering=0) as file:
         if from_disk:
             os.fsync(file.fileno())
-            if hasattr(os, "posix_fadvise"):
-                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            read_from_disk(file.fileno())
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return Digest(sha256, file.tell())
 
@@ -399,12 +399,16 @@ def _copy(source: Path, temporary: Path) -> Digest:
     with or_bad_input(source):
         mtime_ns = source.stat().st_mtime_ns
     sha256 = hashlib.sha256()
-    size_bytes = 0
+    size_bytes = begun = 0
     with temporary.open("xb") as file:
         for block in _blocks(source):
             file.write(block)
             sha256.update(block)
             size_bytes += len(block)
+            if size_bytes - begun >= AHEAD_BYTES:
+                file.flush()
+                begin_writing(file.fileno(), begun, size_bytes - begun)
+                begun = size_bytes
         # Buffered bytes, written later, would change the time again.
         file.flush()
         os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))

@@ -64,7 +64,7 @@ def status(world):
 
 
 def explained(world, frame_id):
-    return inquiry.explain(world.store(), world.machine().flows, inquiry.find(world.store(), frame_id))
+    return inquiry.explain(world.store(), world.config, world.machine().flows, inquiry.find(world.store(), frame_id))
 
 
 def problems(world):

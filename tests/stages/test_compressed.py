@@ -1,6 +1,5 @@
 import hashlib
 import io
-import os
 import re
 import subprocess
 import tracemalloc
@@ -488,47 +487,55 @@ def test_faulty_codec_is_found_by_the_proof(tmp_path, monkeypatch, prove):
     assert len(list(tmp_path.iterdir())) == (1 if prove else 2)
 
 
+def damages(monkeypatch, change):
+    """Let the disk have other bytes than were synced: `change` gets those of the whole file, to alter them."""
+    really = compressed._sync
+
+    def sync(file):
+        really(file)
+        content = bytearray(Path(file.name).read_bytes())
+        change(content)
+        Path(file.name).write_bytes(content)
+
+    monkeypatch.setattr(compressed, "_sync", sync)
+
+
 @pytest.mark.parametrize("prove", [True, False])
 @pytest.mark.parametrize("at", [0, 1000, 2880, 2880 + 24 * 80, -2880, -1])
 def test_a_disk_that_gives_back_another_byte_is_found(tmp_path, monkeypatch, at, prove):
     """In any part of the file: headers, descriptors, streams, and what fills the last block."""
-    really = compressed._sync
 
-    def sync(file):
-        really(file)
-        place = at % file.seek(0, os.SEEK_END)
-        file.seek(place)
-        (byte,) = file.read(1)
-        file.seek(place)
-        file.write(bytes([byte ^ 1]))
-        file.flush()
+    def change(content):
+        content[at] ^= 1
 
-    monkeypatch.setattr(compressed, "_sync", sync)
+    damages(monkeypatch, change)
     (tmp_path / NAME).write_bytes(good_cube())
-    with pytest.raises(Retry):
+    with pytest.raises(Retry, match="reads back other bytes"):
         compressed.forward(job=make_job(tmp_path), params=Parameters(prove=prove))
     assert [path.name for path in tmp_path.iterdir()] == [NAME]
 
 
-@pytest.mark.parametrize(("first", "second"), [(0, 1), (40, 41)])
-def test_bytes_that_keep_the_checksum_are_found(tmp_path, monkeypatch, first, second):
-    """Two words of the streams change places: their sum is the same."""
-    really = compressed._sync
+@pytest.mark.parametrize("change", [lambda content: content.extend(bytes(2880)), lambda content: content.pop()])
+def test_a_disk_that_gives_back_more_or_less_is_found(tmp_path, monkeypatch, change):
+    damages(monkeypatch, change)
+    (tmp_path / NAME).write_bytes(good_cube())
+    with pytest.raises(Retry, match="reads back other bytes"):
+        compressed.forward(job=make_job(tmp_path), params=Parameters())
 
-    def sync(file):
-        really(file)
-        file.seek(-2880 * 3, os.SEEK_END)
-        words = np.frombuffer(file.read(400), ">u4").copy()
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (40, 41)])
+def test_words_that_change_places_are_found(tmp_path, monkeypatch, first, second):
+    """Their sum is the same, so the CHECKSUM cards would not tell."""
+
+    def change(content):
+        words = np.frombuffer(content, ">u4", 100, len(content) - 2880 * 3).copy()
         assert words[first] != words[second]
         words[[first, second]] = words[[second, first]]
-        file.seek(-2880 * 3, os.SEEK_END)
-        file.write(words.tobytes())
-        file.flush()
+        content[-2880 * 3 : -2880 * 3 + 400] = words.tobytes()
 
-    monkeypatch.setattr(compressed, "_sync", sync)
-    image = RNG.integers(0, 1000, (8, 60, 60), dtype=np.uint16)
-    (tmp_path / NAME).write_bytes(make_cube(image))
-    with pytest.raises(Retry, match="other streams"):
+    damages(monkeypatch, change)
+    (tmp_path / NAME).write_bytes(make_cube(RNG.integers(0, 1000, (8, 60, 60), dtype=np.uint16)))
+    with pytest.raises(Retry, match="reads back other bytes"):
         compressed.forward(job=make_job(tmp_path), params=Parameters())
 
 

@@ -77,7 +77,7 @@ def test_copy_is_synced_and_dropped_from_the_cache_before_it_is_proven(source, f
         real = getattr(os, name)
 
         def recorded(descriptor, *arguments):
-            events.append((name, os.fstat(descriptor).st_ino))
+            events.append((name, arguments, os.fstat(descriptor).st_ino))
             real(descriptor, *arguments)
 
         return recorded
@@ -89,7 +89,11 @@ def test_copy_is_synced_and_dropped_from_the_cache_before_it_is_proven(source, f
         monkeypatch.setattr(os, name, record(name))
     proof.copy_proven(source, final)
     inode = final.stat().st_ino
-    assert events == [("fsync", inode), ("posix_fadvise", inode)]
+    whole = (0, 0)
+    advised = [
+        ("posix_fadvise", (*whole, advice), inode) for advice in (os.POSIX_FADV_DONTNEED, os.POSIX_FADV_SEQUENTIAL)
+    ]
+    assert events == [("fsync", (), inode), *advised]
 
 
 def test_proven_copy_is_not_written_again(source, final):
