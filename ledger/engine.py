@@ -111,7 +111,7 @@ def _context() -> multiprocessing.context.BaseContext:
     # Not fork: a forked worker would share the database connections and locks of this process.
     if "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["stages.consolidated", "stages.compressed", "stages.synced", "stages.reread"])
+        context.set_forkserver_preload(["stages.consolidated", "stages.compressed", "stages.synced"])
         return context
     return multiprocessing.get_context("spawn")
 
