@@ -224,35 +224,66 @@ static inline int differences(Reader *r, int low, int n, uint32_t *last, int16_t
     return 1;
 }
 
+/* Reads a block of `n` pixels that follow `last`, which becomes the last of them; 0 if the stream ends before. */
+static inline int block(Reader *r, int n, uint32_t *last, int16_t *pixels)
+{
+    uint32_t mark, value;
+
+    if (!get(r, MARK_BITS, &mark))
+        return 0;
+    const int low = (int)mark - 1;
+    if (low >= 0 && low < LARGEST)
+        return differences(r, low, n, last, pixels);
+    for (int i = 0; i < n; i++) { /* all alike, or each as it is */
+        if (low == LARGEST) {
+            if (!get(r, PIXEL_BITS, &value))
+                return 0;
+            *last += value >> 1 ^ -(value & 1);
+        }
+        pixels[i] = (int16_t)(uint16_t)*last;
+    }
+    return 1;
+}
+
 /* Reads `n_pixels` pixels, at least one, in the byte order of this machine, from a stream of `size` bytes; returns 0, or
  * -1 if it ends before. */
 int ledger_rice16_read(const uint8_t *stream, long long size, int16_t *pixels, long long n_pixels)
 {
     Reader r = {0, 0, stream, stream + size};
-    uint32_t last, mark, value;
+    uint32_t last;
 
     if (!get(&r, PIXEL_BITS, &last))
         return -1;
     for (long long start = 0; start < n_pixels; start += BLOCK) {
         const int n = n_pixels - start < BLOCK ? (int)(n_pixels - start) : BLOCK;
-        int16_t *to = pixels + start;
-
-        if (!get(&r, MARK_BITS, &mark))
+        if (!block(&r, n, &last, pixels + start))
             return -1;
-        const int low = (int)mark - 1;
-        if (low >= 0 && low < LARGEST) {
-            if (!differences(&r, low, n, &last, to))
-                return -1;
-            continue;
+    }
+    return 0;
+}
+
+/* Reads a stream in the same way, and returns 0 if its pixels are these big-endian ones, or -1. */
+int ledger_rice16_compare(const uint8_t *stream, long long size, const uint8_t *pixels, long long n_pixels)
+{
+    Reader r = {0, 0, stream, stream + size};
+    uint32_t last;
+    int16_t found[BLOCK];
+
+    if (!get(&r, PIXEL_BITS, &last))
+        return -1;
+    for (long long start = 0; start < n_pixels; start += BLOCK) {
+        const int n = n_pixels - start < BLOCK ? (int)(n_pixels - start) : BLOCK;
+        uint16_t differing = 0;
+
+        if (!block(&r, n, &last, found))
+            return -1;
+        for (int i = 0; i < n; i++) {
+            uint16_t pixel;
+            memcpy(&pixel, pixels + 2 * (start + i), sizeof pixel);
+            differing |= (uint16_t)(BIG_ENDIAN_16(pixel) ^ (uint16_t)found[i]);
         }
-        for (int i = 0; i < n; i++) { /* all alike, or each as it is */
-            if (low == LARGEST) {
-                if (!get(&r, PIXEL_BITS, &value))
-                    return -1;
-                last += value >> 1 ^ -(value & 1);
-            }
-            to[i] = (int16_t)(uint16_t)last;
-        }
+        if (differing)
+            return -1;
     }
     return 0;
 }

@@ -69,7 +69,7 @@ _SPARE_BYTES = 1024
 
 
 _compiled = native.load(
-    {"ledger_rice16": ctypes.c_longlong, "ledger_rice16_read": ctypes.c_int},
+    {"ledger_rice16": ctypes.c_longlong, "ledger_rice16_read": ctypes.c_int, "ledger_rice16_compare": ctypes.c_int},
     (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_void_p, ctypes.c_longlong),
 )
 
@@ -128,6 +128,28 @@ def decode(stream: bytes, tile: npt.NDArray[Any]) -> None:
         imagecodecs.rcomp_decode(stream, shape=tile.shape, dtype=tile.dtype, nblock=BLOCK_SIZE, out=tile)
     except imagecodecs.RcompError as exc:
         raise ValueError(f"not a Rice stream of {tile.size} pixels ({exc})") from exc
+
+
+def is_stream_of(stream: bytes, tile: npt.NDArray[Any]) -> bool:
+    """Decode a Rice stream, all of it, and return whether it gives exactly the pixels of `tile`.
+
+    Parameters
+    ----------
+    stream : bytes
+        As :func:`encode` returns it.
+    tile : ndarray of uint8, int16 or int32
+        Any byte order and shape.
+    """
+    if _compiled is not None and tile.dtype == PIXELS[16] and tile.flags.c_contiguous:
+        data = np.frombuffer(stream, np.uint8)
+        return bool(_compiled.ledger_rice16_compare(data.ctypes.data, data.size, tile.ctypes.data, tile.size) == 0)
+    native = tile.astype(tile.dtype.newbyteorder("="))
+    found = np.empty_like(native, order="C")
+    try:
+        decode(stream, found)
+    except ValueError:
+        return False
+    return np.array_equal(found, native)
 
 
 def descriptor(*, wide: bool) -> np.dtype[Any]:
