@@ -23,7 +23,7 @@ from ledger.database import file_system_of
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
 from ledger.machine import Machine, unproven
-from ledger.mailed import doubt, in_doubt
+from ledger.mailed import contradictions, doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
 from ledger.report import counted
@@ -277,6 +277,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
     yield from _put_aside(machine, night, subject)
     yield from _mails(machine, night, subject)
+    yield from _contradicted(machine, night, subject)
 
 
 def _hold(store: Store, night: Night) -> Hold:
@@ -309,6 +310,16 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
     if waiting:
         what = f"{counted(waiting, 'product')} failed and will be tried again"
         yield Finding(subject, "note", what, f"`ledger quarantine list --date {night.date}` says when and why")
+
+
+def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of products that the archive has in another way."""
+    with machine.store.read() as session:
+        lines = contradictions(session, night)
+    if lines:
+        what = f"the archive has {counted(len(lines), 'product')} otherwise than on record, such as {lines[0].frame_id}"
+        remedy = f"`ledger explain {lines[0].frame_id}` says how; `ledger verify --date {night.date}`, then ask them"
+        yield Finding(subject, "problem", f"{what} ({lines[0].difference})", remedy)
 
 
 def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:

@@ -52,6 +52,13 @@ def confirmed(*nights: int | None) -> Any:
     return of_nights.where(col(FrameId.night_id).in_(nights), col(FrameId.status) == "live")
 
 
+def contradictions(session: Session, night: Night) -> list[ReceiptLine]:
+    """Return what the archive said last of products of a night that it has in another way than they are on record."""
+    query = said().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
+    of_night = query.where(col(ReceiptLine.difference).is_not(None), col(FrameId.night_id) == night.id)
+    return list(session.execute(of_night.order_by(col(ReceiptLine.frame_id))).scalars())
+
+
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
     """Return what of a night was mailed, or perhaps was, and not withdrawn since, in ID order."""
     query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))

@@ -19,7 +19,7 @@ from ledger.book import Removal
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.flow import Flow, Step
 from ledger.machine import Machine
-from ledger.mailed import confirmed, standing
+from ledger.mailed import confirmed, contradictions, standing
 from ledger.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.rows import Work
 from ledger.scan import NightFolder, reading, streams_ns
@@ -159,7 +159,9 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
             copies[copy.identity].add((copy.host, copy.path))
             sent_us[copy.identity] = min(copy.proven_us, sent_us.get(copy.identity, copy.proven_us))
     named = _named_here(machine, night)
-    proven = {}
+    with store.read() as session:
+        contradicted = {line.identity for line in contradictions(session, night)}
+    safe = {}
     products: list[Candidate] = []
     raws: list[Candidate] = []
     folder = Path(night.root) / night.date
@@ -167,9 +169,11 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
         candidate = _on_disk(row, [folder / row.folder / name for name in row.files])
         n_copies = len(copies[row.identity])
         reason: str | None = _why_not_sent(row, flow, n_copies, rules.copies)
-        proven[row.id] = reason is None
+        if reason is None and row.identity in contradicted:
+            reason = "products that the archive has in another way than they are on record"
         if reason is None and named & {str(path) for path in candidate.paths}:
             reason = "products that a manifest names here, and the archive has not confirmed"
+        safe[row.id] = reason is None  # raw files go after such products only, whatever else keeps those here
         if reason is None and len(row.files) > HASHED:
             reason = "products with files of which no SHA-256 is on record"
         if reason is None and rules.products_days and now_us - sent_us[row.identity] < rules.products_days * DAY_US:
@@ -187,8 +191,8 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
             reason = "raw files in quarantine"
         elif row.lost_frames:
             reason = "raw files that were cut off: not each of their frames is in the archive"
-        elif not made_of[row.id] or not all(proven[product] for product in made_of[row.id]):
-            reason = "raw files with frames that are not in the archive"
+        elif not made_of[row.id] or not all(safe[product] for product in made_of[row.id]):
+            reason = "raw files with frames of products that are not in the archive, or not for sure"
         elif now_us - int(row.last_us or now_us) < rules.raw_days * DAY_US:
             reason = f"raw files that are younger than {rules.raw_days} days"
         if candidate.size_bytes:

@@ -199,7 +199,7 @@ def test_what_is_not_done_stays(sqlite_world):
     found = go(world)
     assert (found.products, found.raws, found.failed) == (0, 0, [])
     assert found.kept["products that are not manifested"]
-    assert found.kept["raw files with frames that are not in the archive"]
+    assert found.kept["raw files with frames of products that are not in the archive, or not for sure"]
     assert world.tree() == before
     world.data["prune"]["copies"] = 2
     assert world.advance().succeeded
@@ -215,7 +215,12 @@ def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     world.simulate(scale=0.02, scenario=("pdi",))
     assert world.advance().succeeded
     n = len(products(world)) // 2
-    assert go(world).kept["products that a manifest names here, and the archive has not confirmed"] == n
+    world.data["prune"]["raw_days"] = 1
+    age(world, 31)
+    found = go(world)
+    assert found.kept["products that a manifest names here, and the archive has not confirmed"] == n
+    assert (found.products, found.raws) == (0, 0)
+    world.data["prune"]["raw_days"] = 100_000
     receipt = world.folder / "receipt.csv"
     mailing.send(world.machine(), [world.night()])
     rows = world.query("SELECT i.frame_id, f.size_bytes FROM file f JOIN frame_id i ON i.identity = f.identity")
@@ -228,9 +233,12 @@ def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     assert world.run("receipt", str(receipt)).returncode == 0
     receipt.write_text(f"{rows[0][0]},1\n")
     assert world.run("receipt", str(receipt)).returncode == 1
+    world.data["prune"]["raw_days"] = 1
+    assert "otherwise than on record" in world.run("doctor").stdout
     found = go(world)
     assert found.products == n - 1
-    assert found.kept["products that a manifest names here, and the archive has not confirmed"] == 1
+    assert found.kept["products that the archive has in another way than they are on record"] == 1
+    assert found.kept["raw files with frames of products that are not in the archive, or not for sure"] >= 1
 
 
 def test_a_raw_file_that_was_cut_off_stays(sqlite_world):
