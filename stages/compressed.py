@@ -324,42 +324,20 @@ def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
     BadInput
         If it does not hold a cube in Rice tiles of whole frames or rows, one after the other.
     """
-    cube, rows_per_tile, lengths = _read_table(source, path)
+    _read_header(source, path)
+    table = _read_header(source, path)
+    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
     yield cube.header
     stored = rice.PIXELS[cube.bitpix]
-    pixels = np.empty((rows_per_tile, cube.shape[2]), dtype=stored.newbyteorder("="))
-    for number, length in enumerate(lengths):
+    pixels = np.empty((_rows_per_tile(table, cube, path), cube.shape[2]), dtype=stored.newbyteorder("="))
+    n_tiles = _data_bytes(cube) // pixels.nbytes
+    for number, length in enumerate(_read_lengths(source, path, table, n_tiles)):
         try:
             rice.decode(source.read(length), pixels)
         except ValueError as exc:
             raise BadInput(f"{path}: tile {number} of the table is {exc}; {_BRING_BACK}") from exc
         yield pixels.astype(stored).tobytes()
     yield bytes(cube.size_bytes - cube.data_offset - _data_bytes(cube))
-
-
-def _read_table(source: BinaryIO, path: Path) -> tuple[CubeLayout, int, list[int]]:
-    """Read headers and descriptors of a ``.fz``, leaving `source` at the heap.
-
-    Returns
-    -------
-    CubeLayout
-        Of the plain file.
-    int
-        Rows of a tile.
-    list of int
-        Bytes of each tile's stream.
-
-    Raises
-    ------
-    BadInput
-        See :func:`plain_pieces`.
-    """
-    _read_header(source, path)
-    table = _read_header(source, path)
-    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
-    rows_per_tile = _rows_per_tile(table, cube, path)
-    n_tiles = cube.shape[0] * cube.shape[1] // rows_per_tile
-    return cube, rows_per_tile, _read_lengths(source, path, table, n_tiles)
 
 
 def _tiles(source: BinaryIO, cube: CubeLayout, tile_shape: tuple[int, int]) -> Iterator[npt.NDArray[Any]]:

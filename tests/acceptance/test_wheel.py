@@ -74,7 +74,7 @@ def test_without_a_compiler_it_is_built_for_any_machine(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path, CHECKOUT]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=900)
     assert done.returncode == 0, done.stderr
-    assert "was not compiled" in done.stdout + done.stderr
+    assert "not compiled" in done.stdout + done.stderr
     (made,) = tmp_path.glob("*-py3-none-any.whl")
     assert not [name for name in zipfile.ZipFile(made).namelist() if "_native" in name]
 

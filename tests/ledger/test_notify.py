@@ -121,7 +121,7 @@ def test_a_host_that_is_down_is_told_in_one_line(told):
         told.run(*command)
         text = alerts(told)
         assert text.startswith("VAMPIRES: ledger has 1 problem\n")
-        assert f"failed: night {DATE} (archive): frame numbers in use could not be seen" in text
+        assert f"failed: night {DATE} (archive): frame numbers in use" in text
         told.data["notify"]["hours"] = 0
 
 
