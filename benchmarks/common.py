@@ -124,7 +124,7 @@ def has(tool: str) -> bool:
 
 def machine() -> dict[str, str]:
     """Return what the figures were measured on."""
-    found = {"system": f"{platform.system()} {platform.release()}", "processors": str(os.cpu_count())}
+    found = {"system": f"{platform.system()} {platform.release().partition('-')[0]}", "processors": str(os.cpu_count())}
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         found["processor"] = next((s.partition(":")[2].strip() for s in lines if s.startswith("model name")), "")

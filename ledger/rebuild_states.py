@@ -33,13 +33,11 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
         result.remarks.update(told.remarks)
         result.failed += told.failed
         works = steps.book.store.works(steps.book.night)
-        steps.reporter.phase(f"rebuild {night.folder.date}: states", len(works))
         proven = [work for work in works if night.found[work.product.identity].recognised]
         for step in steps.book.flow.steps[1:]:
             if not _restore_state(steps, step, proven, night.found):
                 break
         _put_aside(steps, works, night.found)
-        steps.reporter.advance(len(works))
     return result
 
 
