@@ -277,18 +277,19 @@ def _refuse_lost(night: NightFolder) -> None:
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     """Whether any stream of the night holds a cube."""
     _refuse_lost(night)
-    return any(
-        next((p for p in _entries(night.path / stream.name) if p.suffix == ".fits"), None)
-        for stream in instrument.streams
-    )
+    return any(any(_is_cube(name) for name in _names(night.path / stream.name)) for stream in instrument.streams)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
+def _names(folder: Path) -> list[str]:
+    """Return the names in a folder; none if it is not there."""
     with reading(folder):
         if folder.is_symlink():
             folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
-        entries = list(folder.iterdir()) if folder.is_dir() else []
-    yield from entries
+        return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  names alone: there are up to 10^5
+
+
+def _is_cube(name: str) -> bool:
+    return name.endswith(".fits") and name != ".fits"
 
 
 @contextmanager
@@ -322,9 +323,9 @@ def is_folder(path: Path) -> bool:
 
 
 def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
-    cubes = [p for p in _entries(folder) if p.suffix == ".fits"]
-    raws = {shown(p): look_at(p, stream) for p in cubes if not is_text(p)}
-    raws |= {p.name: look_at(p, stream) for p in cubes if is_text(p)}  # last: an escaped name gives way
+    cubes = [name for name in _names(folder) if _is_cube(name)]
+    raws = {printable(name): look_at(folder / name, stream) for name in cubes if not name.isprintable()}
+    raws |= {name: look_at(folder / name, stream) for name in cubes if name.isprintable()}  # an escaped name gives way
     return [raws[name] for name in sorted(raws)]
 
 

@@ -6,6 +6,7 @@ ever touched: its temporaries, and the names that a product of this night can ha
 """
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -196,17 +197,15 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
     """
     expected = {name for work in works for name in work.product.files}
     products = [work.product for work in works if work.product.identity in suspects]
-    possible = {name for product in products for name in steps.names_of(product)}
+    left = {name for product in products for name in steps.names_of(product)} - expected
     strays = _withdrawn_manifests(steps)
-    for folder in (steps.product_folder, steps.folder.path):
+    for folder, names in ((steps.product_folder, left), (steps.folder.path, set[str]())):
         with reading(folder):
-            paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        for path in paths:
-            is_temporary = path.name.startswith(base.TEMPORARY_PREFIX)
-            is_stray = folder == steps.product_folder and path.name in possible - expected
+            found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  names alone: there are up to 10^5
+        for path in sorted(folder / n for n in found if n.startswith(base.TEMPORARY_PREFIX) or n in names):
             is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
             is_ours = path.name == RECALLED or path.name.startswith(INCOMING)  # of folders
-            if (is_temporary or is_stray) and (is_link or not path.is_dir() or is_ours):
+            if is_link or not path.is_dir() or is_ours:
                 strays.append(path)
     return strays
 

@@ -48,7 +48,7 @@ def test_a_folder_that_may_not_be_entered_is_one_sentence(sqlite_world, monkeypa
     assert world.advance().succeeded
     folder = world.folder / PLACES[place]
     forbid(monkeypatch, "stat", folder)
-    forbid(monkeypatch, "iterdir", folder)
+    forbid(monkeypatch, "list", folder)
     status, said = run(world, monkeypatch, capsys, *arguments)
     assert "Traceback" not in said, said
     assert "bug" not in said, said

@@ -372,17 +372,22 @@ def test_an_escaped_name_gives_way_to_a_file_that_is_called_so(sqlite_world):
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path) -> None:
-    """Make a call on what lies in `folder`, or on itself, fail as it does for who may not look."""
-    place: Any = Path if call == "iterdir" else os
-    really = getattr(place, call)
+    """Make calls on what lies in `folder`, or that list it, fail as they do for who may not look."""
+    places: list[tuple[Any, str]] = [(Path, "iterdir"), (os, "listdir")] if call == "list" else [(os, call)]
 
-    def refused(path: Any, *arguments: Any, **options: Any) -> Any:
-        named = None if isinstance(path, int) else Path(path)
-        if named is not None and (named if call == "iterdir" else named.parent) == folder:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return really(path, *arguments, **options)
+    def forbidden(place: Any, name: str) -> Any:
+        really = getattr(place, name)
 
-    monkeypatch.setattr(place, call, refused)
+        def refused(path: Any, *arguments: Any, **options: Any) -> Any:
+            named = None if isinstance(path, int) else Path(path)
+            if named is not None and (named if call == "list" else named.parent) == folder:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return really(path, *arguments, **options)
+
+        return refused
+
+    for place, name in places:
+        monkeypatch.setattr(place, name, forbidden(place, name))
 
 
 @pytest.mark.parametrize(
@@ -393,7 +398,7 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(sqlite_world, monkeypatch,
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     stream = sqlite_world.folder / "archive" / DATE / "vcam1"
     if what == "list":
-        forbid(monkeypatch, "iterdir", stream)
+        forbid(monkeypatch, "list", stream)
     elif what == "stat":
         forbid(monkeypatch, "stat", stream)
     elif what == "link":
@@ -401,7 +406,7 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(sqlite_world, monkeypatch,
         stream.symlink_to("nowhere")
     elif command == ("status",):
         stream = stream.parent.parent
-        forbid(monkeypatch, "iterdir", stream)
+        forbid(monkeypatch, "list", stream)
     else:
         stream = stream.parent
         forbid(monkeypatch, "stat", stream)
