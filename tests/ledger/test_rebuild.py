@@ -404,7 +404,7 @@ def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_u
 
     class Visitor(Silent):
         def phase(self, name: str, total: int) -> None:  # noqa: ARG002
-            if name.endswith("states"):
+            if name.endswith("copies"):
                 assert world.run("init").returncode == 0
                 world.store().begin_run("scan", {})
 
