@@ -4,10 +4,10 @@ Every method is one transaction that first checks the lease: a run that was susp
 cannot write over its successor.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, literal, or_, select, update
 from sqlalchemy.orm import aliased
@@ -18,11 +18,9 @@ from ledger.flow import Flow
 from ledger.lease import Lease
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
 from ledger.rows import Work, product_columns
-from ledger.store import Store, insert_many
+from ledger.store import Store, chunks, insert_many
 from stages.base import Evidence, Fact, Product
 from stages.base import Manifest as ManifestOutcome
-
-T = TypeVar("T")
 
 #: Exit status on record for runs that ended without saying so.
 DIED = -1
@@ -265,7 +263,7 @@ class Book:
         ids = [work.row_id for work in works]
         with self.store.write(self.lease.check) as session:
             raw_ids: set[int] = set()
-            for chunk in _chunks(ids):
+            for chunk in chunks(ids):
                 found = session.execute(
                     select(col(Lineage.raw_id)).where(col(Lineage.product_id).in_(chunk)).distinct()
                 ).scalars()
@@ -338,7 +336,7 @@ class Book:
             ]
             for keys in {tuple(row) for row in rows}:  # one statement for each set of columns
                 session.execute(update(File), [row for row in rows if tuple(row) == keys])
-            for chunk in _chunks([m.work.product.identity for m in moves if m.is_withdrawn]):
+            for chunk in chunks([m.work.product.identity for m in moves if m.is_withdrawn]):
                 session.execute(
                     update(Copy)
                     .where(col(Copy.identity).in_(chunk), col(Copy.night_id) == self.night.id)
@@ -428,7 +426,7 @@ class Book:
         with self.store.write(self.lease.check) as session:
             common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
             insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
-            for chunk in _chunks(list(proven)):
+            for chunk in chunks(list(proven)):
                 session.execute(
                     update(File)
                     .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
@@ -462,7 +460,7 @@ class Book:
         """Record that files of products were brought back from the destination, or why not, by identity."""
         here = [work.row_id for work in works if work.product.identity not in failures]
         with self.store.write(self.lease.check) as session:
-            for chunk in _chunks(here):
+            for chunk in chunks(here):
                 session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
             self.entry(
                 session,
@@ -491,7 +489,7 @@ class Book:
         if not files:
             return
         with self.store.write(self.lease.check) as session:
-            for chunk in _chunks([row_id for row_id, _, _ in files]):
+            for chunk in chunks([row_id for row_id, _, _ in files]):
                 session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
             self.entry(session, [{"identity": i, "name": name, "event": "returned"} for _, i, name in files])
 
@@ -663,9 +661,3 @@ def _after(failure: Failure, policy: Failures | None, now_us: int) -> dict[str, 
     if failure.is_final or (failure.counts and attempts >= policy.attempts):
         return values | {"quarantine_reason": failure.error, "next_retry_us": None}
     return values | {"next_retry_us": now_us + policy.wait_us(attempts)}
-
-
-def _chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
-    """Yield `items` in pieces: databases limit how many parameters a statement may have."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -115,9 +115,8 @@ class Lease:
             select(LeaseRow).where(col(LeaseRow.night_id) == self.night_id).with_for_update()
         ).scalar_one()
         self._refuse_lost(row.fence)
-        row.heartbeat_us = self.store.common_us(
-            session
-        )  # while a long transaction lasts, the heartbeat's own must wait
+        # While a long transaction lasts, the heartbeat's own must wait.
+        row.heartbeat_us = self.store.common_us(session)
 
     def _refuse_lost(self, fence: int) -> None:
         if fence != self.fence:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, Select, and_, exists, func, inspect, not_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -47,8 +47,7 @@ SEEN_COLUMNS = (
     "pruned_us",
 )
 
-#: Numbers in one statement: databases limit its parameters.
-CHUNK = 500
+T = TypeVar("T")
 
 
 class Store:
@@ -276,7 +275,7 @@ class Store:
     def seen(self, night: Night) -> list[Row[Any]]:
         """Return what is on record of a night's raw files that a look at the disk is compared with.
 
-        Not whole rows: a night has up to 10^5, and a look at one that is finished is over within a second.
+        Not whole rows: a night has up to 10^5, and every run looks at all of them.
         """
         query = select(*(getattr(File, name) for name in SEEN_COLUMNS)).where(
             col(File.night_id) == night.id, col(File.kind) == "raw"
@@ -287,8 +286,7 @@ class Store:
     def raw_files(self, ids: Sequence[int]) -> dict[int, File]:
         """Return rows of raw files by their numbers."""
         with self.read() as session:
-            chunks = [ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK)]
-            queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks]
+            queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks(ids)]
             return {int(row.id or 0): row for query in queries for row in session.execute(query).scalars()}
 
     def twins(self, pipeline: str, header_sha256: str) -> list[tuple[Night, File]]:
@@ -440,6 +438,12 @@ def refuted() -> Select[int, str, str | None]:
     )
     found = select(col(Copy.night_id), col(Copy.identity), col(Copy.fault))
     return found.where(col(Copy.refuted_us).is_not(None), col(Copy.withdrawn_us).is_(None), ~stands)
+
+
+def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
+    """Yield `items` in pieces: databases limit how many parameters a statement may have."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
 
 
 def insert_if_new(session: Session, table: type[SQLModel], values: Mapping[str, Any]) -> None:

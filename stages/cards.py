@@ -246,7 +246,7 @@ def _place(header: bytes, start: bytes, after: int = 0) -> int:
 def _value(header: bytes, at: int) -> Any:
     """Return the value of the card at byte `at`, which has one."""
     field = FIELD.fullmatch(header, at + 10, at + CARD)
-    if field is None:
+    if field is None or header.startswith(b"CONTINUE", at + CARD):
         return _astropy_value(_with_continuations(header, at))
     integer, real, logical, string, _ = field.groups()
     if real is not None:
@@ -255,8 +255,6 @@ def _value(header: bytes, at: int) -> Any:
         return int(integer)
     if logical is not None:
         return logical == b"T"
-    if header.startswith(b"CONTINUE", at + CARD):
-        return _astropy_value(_with_continuations(header, at))
     return None if string is None else to_text(string)
 
 
