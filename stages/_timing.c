@@ -3,7 +3,7 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { WORD = 8, MOST_COLUMNS = 8 };
+enum { WORD = 8, BLOCK = 64 };
 
 /* A run of at most eight digits: the first byte of a word that it is in, its column, 10 to the number of its digits, and
  * the shift and the mask that leave it alone in that word. */
@@ -26,9 +26,9 @@ static inline uint64_t load(const uint8_t *from)
 /* The number that eight digits spell, the first of them in the lowest byte: neighbours are joined three times. */
 static inline uint64_t join(uint64_t digits)
 {
-    digits = (digits * 10 + (digits >> 8)) & 0x00FF00FF00FF00FF;
-    digits = (digits * 100 + (digits >> 16)) & 0x0000FFFF0000FFFF;
-    return (digits * 10000 + (digits >> 32)) & 0xFFFFFFFF;
+    digits = (digits * (10 << 8 | 1) >> 8) & 0x00FF00FF00FF00FF;
+    digits = (digits * (100 << 16 | 1) >> 16) & 0x0000FFFF0000FFFF;
+    return digits * (10000ULL << 32 | 1) >> 32;
 }
 
 /* Whether a row has a digit where it is `forbidden`, none where `filler` is one, another character than `filler`, or a
@@ -36,39 +36,51 @@ static inline uint64_t join(uint64_t digits)
 static int is_odd(const uint8_t *restrict row, int width, const uint8_t *restrict filler,
                   const uint8_t *restrict forbidden, const uint8_t *restrict within)
 {
-    uint8_t bad = row[width - 1] != filler[width - 1];
+    uint8_t bad = row[width - 1] ^ filler[width - 1];
 
     for (int i = 0; i < width - 1; i++) {
-        const uint8_t here = (uint8_t)(row[i] - '0') < 10, next = (uint8_t)(row[i + 1] - '0') < 10;
-        bad |= (uint8_t)(here & (forbidden[i] | (within[i] & (next ^ 1))));
-        bad |= (uint8_t)((here ^ 1) & (row[i] != filler[i]));
+        const uint8_t digit = (uint8_t)(row[i] - '0') < 10 ? 0xFF : 0;
+        const uint8_t next = (uint8_t)(row[i + 1] - '0') < 10 ? 0xFF : 0;
+
+        bad |= (digit & (forbidden[i] | (within[i] & ~next))) | (~digit & (row[i] ^ filler[i]));
     }
     return bad;
 }
 
-/* Writes the numbers of `n_rows` rows of `width` bytes, a column after the other; returns 0, or -1 if a row is odd or a
- * number has more than 63 bits. */
-int ledger_timing_rows(const uint8_t *rows, long long n_rows, int width, const uint8_t *filler, const uint8_t *forbidden,
-                       const uint8_t *within, const Run *runs, int n_runs, int n_columns, int64_t *columns)
+/* Puts a run of some rows behind the digits that their numbers have so far, or begins these; returns them all, or-ed. */
+static uint64_t append(const Run *run, int begins, const uint8_t *rows, int n_rows, int width, uint64_t *restrict numbers)
 {
-    if (width < WORD || n_columns > MOST_COLUMNS)
-        return -1;
-    for (long long row = 0; row < n_rows; row++, rows += width) {
-        uint64_t numbers[MOST_COLUMNS] = {0}, all = 0;
+    const Run r = *run;
+    const uint8_t *from = rows + r.start;
+    uint64_t all = 0;
 
-        if (is_odd(rows, width, filler, forbidden, within))
-            return -1;
+    for (int i = 0; i < n_rows; i++, from += width) {
+        const uint64_t digits = join((load(from) << r.shift) & r.mask);
+        numbers[i] = begins ? digits : numbers[i] * (uint64_t)r.scale + digits;
+        all |= numbers[i];
+    }
+    return all;
+}
+
+/* Writes the numbers of `n_rows` rows of `width` bytes, a column after the other; returns 0, or -1 if a row is odd or a
+ * number has more than 63 bits. Rows are taken in blocks that stay in the processor's cache. */
+int ledger_timing_rows(const uint8_t *rows, long long n_rows, int width, const uint8_t *filler, const uint8_t *forbidden,
+                       const uint8_t *within, const Run *runs, int n_runs, uint64_t *columns)
+{
+    if (width < WORD)
+        return -1;
+    for (long long first = 0; first < n_rows; first += BLOCK, rows += (long long)BLOCK * width) {
+        const int n = n_rows - first < BLOCK ? (int)(n_rows - first) : BLOCK;
+
+        for (int i = 0; i < n; i++)
+            if (is_odd(rows + i * width, width, filler, forbidden, within))
+                return -1;
         for (int i = 0; i < n_runs; i++) {
-            const Run *run = runs + i;
-            const uint64_t digits = join((load(rows + run->start) << run->shift) & run->mask);
-            numbers[run->column] = numbers[run->column] * (uint64_t)run->scale + digits;
+            const int begins = i == 0 || runs[i].column != runs[i - 1].column;
+
+            if (append(runs + i, begins, rows, n, width, columns + runs[i].column * n_rows + first) >> 63)
+                return -1;
         }
-        for (int i = 0; i < n_columns; i++) {
-            all |= numbers[i];
-            columns[i * n_rows + row] = (int64_t)numbers[i];
-        }
-        if (all >> 63)
-            return -1;
     }
     return 0;
 }

@@ -59,7 +59,7 @@ _DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
 _RUN = np.dtype([("start", "i8"), ("column", "i8"), ("scale", "i8"), ("shift", "u8"), ("mask", "u8")])
 
 _P, _N = ctypes.c_void_p, ctypes.c_int
-_compiled = native.load({"ledger_timing_rows": ctypes.c_int}, (_P, ctypes.c_longlong, _N, _P, _P, _P, _P, _N, _N, _P))
+_compiled = native.load({"ledger_timing_rows": ctypes.c_int}, (_P, ctypes.c_longlong, _N, _P, _P, _P, _P, _N, _P))
 
 _ADVICE = "restore the file from the acquisition machine, or leave its cube in quarantine"
 
@@ -351,7 +351,7 @@ def _decode_compiled(rows: npt.NDArray[np.uint8], layout: _Layout) -> dict[str, 
     names = list(dict.fromkeys(name for name, _, _ in layout.runs))
     columns = np.empty((len(names), len(rows)), np.int64)
     of_a_row = (array.ctypes.data for array in layout.of_a_row)
-    arguments = (len(layout.runs), len(names), columns.ctypes.data)
+    arguments = (len(layout.runs), columns.ctypes.data)
     status = _compiled.ledger_timing_rows(  # type: ignore[union-attr]
         rows.ctypes.data, len(rows), rows.shape[1], *of_a_row, *arguments
     )
