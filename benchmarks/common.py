@@ -154,7 +154,7 @@ def ledger(environment: Mapping[str, str], *words: str, cwd: Path | None = None)
     """Run a command of the ledger as a process of its own, as people do."""
     done = subprocess.run(
         [sys.executable, "-m", "ledger.cli", *words],
-        env={**os.environ, **environment},
+        env={**{k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}, **environment},
         cwd=cwd,
         check=False,
         capture_output=True,

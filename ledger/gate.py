@@ -4,6 +4,7 @@ Called inside the transaction that gives them, once the counter is locked: first
 look. So two runs on two nights cannot pass it together.
 """
 
+import os
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, exists, select
@@ -158,7 +159,7 @@ def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightF
             unseen = has_raws(folder, config.instrument)
         else:
             on_disk = raws_on_disk(folder, config.instrument)
-            unseen = any((raw.stream.name, raw.cube.name) not in registered for raw in on_disk)
+            unseen = any((raw.stream.name, raw.name) not in registered for raw in on_disk)
         if unseen and not is_foreign(session, config, flow, folder):
             return {folder.date: "has raw files that were never scanned" if registered else "was never scanned"}
     return {}
@@ -214,8 +215,11 @@ def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder
     """Whether the night has products that this ledger did not make."""
     products = folder.path / config.instrument.product_folder
     with reading(products):
-        if not products.is_dir() or all(path.name.startswith(".") for path in products.iterdir()):
+        if not products.is_dir():
             return False
+        with os.scandir(products) as entries:
+            if all(entry.name.startswith(".") for entry in entries):
+                return False
     paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
     made = session.execute(
         select(col(Entry.id))

@@ -217,7 +217,7 @@ def _raws(
     found: list[tuple[Raw, File | None]] = []
     todo = []
     for raw in raws_on_disk(folder, machine.config.instrument):
-        row = rows.get((raw.stream.name, raw.cube.name))
+        row = rows.get((raw.stream.name, raw.name))
         is_same = row is not None and raw.is_as_registered(row)
         is_made = row is not None and row.state != flow.states[0]
         if row is not None and night is not None and is_same and (is_made or not is_due(raw, row, machine.config)):
@@ -234,7 +234,7 @@ def _raws(
             fresh.append((raw.cube, facts))
             found.append((_as_raw(raw, facts), None))
         elif row is None or not raw.is_as_registered(row) or reason != row.quarantine_reason:
-            quarantined.append((f"{raw.stream.name}/{raw.cube.name}", str(reason)))
+            quarantined.append((f"{raw.stream.name}/{raw.name}", str(reason)))
     found.sort(key=lambda item: (item[0].cube.parent.name, item[0].cube.name))  # as the rows come to be paired
     return found, len(fresh) + len(quarantined), tuple(quarantined)
 

@@ -1,6 +1,7 @@
 """Raw files become rows: inspected once, put aside with a reason if they cannot be used."""
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,9 +14,9 @@ from ledger.config import Config
 from ledger.errors import Interrupted
 from ledger.models import File
 from ledger.report import counted
-from ledger.scan import RawOnDisk, is_young, raws_on_disk, streams_ns, ways_on
+from ledger.scan import RawOnDisk, Stats, compare_with_disk, is_young, streams_ns, ways_on
 from ledger.steps import Steps
-from ledger.store import Store
+from ledger.store import STATS, Store
 from stages import base
 from stages.cards import padded
 from stages.raw import RawFacts, inspect, same_bytes
@@ -63,11 +64,19 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
     first_state = steps.book.flow.states[0]
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
     store = steps.book.store
-    rows = {(row.folder, row.name): row for row in store.seen(steps.book.night)}
+    rows: dict[tuple[str, str], Row[Any]] = {}
+    settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
+    for seen in store.seen(steps.book.night):
+        rows[seen.folder, seen.name] = seen
+        if seen.state != first_state and seen.pruned_us is None:
+            settled[seen.folder][seen.name] = seen[STATS]
+    raws, unchanged = compare_with_disk(steps.folder, steps.config.instrument, settled)
+    for key in unchanged:
+        del rows[key]
     due = []
     returned = []
-    for raw in raws_on_disk(steps.folder, steps.config.instrument):
-        row = rows.pop((raw.stream.name, raw.cube.name), None)
+    for raw in raws:
+        row = rows.pop((raw.stream.name, raw.name), None)
         if row is None or (row.state == first_state and is_due(raw, row, steps.config)):
             due.append((raw, row.id if row else None))
         elif raw.is_as_registered(row):
@@ -175,7 +184,7 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
             state=steps.book.flow.states[0],
             identity="",
             folder=raw.stream.name,
-            name=raw.cube.name,
+            name=raw.name,
             camera=raw.stream.camera,
         )
         name = f"{row.folder}/{row.name}"
@@ -231,7 +240,7 @@ def _columns(file: Inspected, steps: Steps, before: Sequence[File], *, final: bo
 
 
 def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
-    text = f"quarantined\n{raw.stream.name}/{raw.cube.name}\n{raw.cube.parent.parent.name}\n"
+    text = f"quarantined\n{raw.stream.name}/{raw.name}\n{raw.folder.parent.name}\n"
     identity = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
     return {"identity": identity, "quarantine_reason": reason, "n_frames": 0, "lost_frames": 0}
 

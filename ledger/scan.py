@@ -5,7 +5,7 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +27,9 @@ WORK = f"{TEMPORARY_PREFIX}nights"
 
 #: What the system says where there is no such file: not even the folder, or links that lead nowhere.
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+#: Size in bytes and mtime in nanoseconds of a cube, and of the txt beside it if there is one.
+Stats = tuple[int, int, int | None, int | None]
 
 _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 
@@ -54,16 +57,22 @@ class RawOnDisk:
     """A cube in a stream's folder, and what `stat` says of it and of the txt beside it.
 
     `fault` says why there is nothing to stat: a link to nothing, a folder, or a name that is not UTF-8 or cannot be
-    printed; of such a name `cube` has what is wrong escaped, as database, terminal or a table in text do not take it.
+    printed; of such a name `name` has what is wrong escaped, as database, terminal or a table in text do not take it.
     """
 
     stream: Stream
-    cube: Path
+    folder: Path
+    name: str
     size_bytes: int
     mtime_ns: int
     timing_size_bytes: int | None
     timing_mtime_ns: int | None
     fault: str | None = None
+
+    @property
+    def cube(self) -> Path:
+        """Return where the cube is."""
+        return self.folder / self.name
 
     def is_as_registered(self, row: File | Row[Any]) -> bool:
         """Whether nothing has changed since `row` was written."""
@@ -247,13 +256,51 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
     NotReady
         If a stream cannot be read.
     """
+    return compare_with_disk(night, instrument, {})[0]
+
+
+def compare_with_disk(
+    night: NightFolder, instrument: Instrument, known: Mapping[str, Mapping[str, Stats]]
+) -> tuple[list[RawOnDisk], list[tuple[str, str]]]:
+    """Return the cubes in the night's streams that are not as they are known to be, and which are.
+
+    Of those that are, nothing is made but their names: a night has up to 10^5, and every run looks at all of them.
+
+    Parameters
+    ----------
+    night : NightFolder
+        The night.
+    instrument : Instrument
+        With its streams.
+    known : mapping
+        Stream to name to :data:`Stats`.
+
+    Returns
+    -------
+    list of RawOnDisk
+        By stream and name.
+    list of tuple of str
+        Stream and name of each that is as known.
+
+    Raises
+    ------
+    BadInput, NotReady
+        As :func:`raws_on_disk`.
+    """
     for stream in instrument.streams:
         folder = night.path / stream.name
         with reading(folder):
             is_file = folder.exists() and not folder.is_dir()
         if is_file:
             raise BadInput(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
-    return [raw for stream in instrument.streams for raw in _raws_of(night.path / stream.name, stream)]
+    others: list[RawOnDisk] = []
+    alike: list[tuple[str, str]] = []
+    for stream in instrument.streams:
+        with reading(night.path / stream.name):
+            new, names = _raws_of(night.path / stream.name, stream, known.get(stream.name, {}))
+        others += new
+        alike += [(stream.name, name) for name in names]
+    return others, alike
 
 
 def streams_ns(night: NightFolder, instrument: Instrument) -> int:
@@ -277,15 +324,21 @@ def _refuse_lost(night: NightFolder) -> None:
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     """Whether any stream of the night holds a cube."""
     _refuse_lost(night)
-    return any(any(_is_cube(name) for name in _names(night.path / stream.name)) for stream in instrument.streams)
+    for stream in instrument.streams:
+        folder = night.path / stream.name
+        with reading(folder):
+            if any(_is_cube(entry.name) for entry in _entries(folder)):
+                return True
+    return False
 
 
-def _names(folder: Path) -> list[str]:
-    """Return the names in a folder; none if it is not there."""
-    with reading(folder):
-        if folder.is_symlink():
-            folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
-        return os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  names alone: there are up to 10^5
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what is in a folder; nothing if it is not there."""
+    if folder.is_symlink():
+        folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from entries
 
 
 def _is_cube(name: str) -> bool:
@@ -305,8 +358,9 @@ def reading(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise Unreachable(
-            f"{str(path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the ledger may list the"
-            " folder and read its files; correct owner, mode or mount, and run the same command again"
+            f"{str(exc.filename or path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the"
+            " ledger may list the folder and read its files; correct owner, mode or mount, and run the same command"
+            " again"
         ) from exc
 
 
@@ -322,11 +376,24 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
 
 
-def _raws_of(folder: Path, stream: Stream) -> Sequence[RawOnDisk]:
-    cubes = [name for name in _names(folder) if _is_cube(name)]
-    raws = {printable(name): look_at(folder / name, stream) for name in cubes if not name.isprintable()}
-    raws |= {name: look_at(folder / name, stream) for name in cubes if name.isprintable()}  # an escaped name gives way
-    return [raws[name] for name in sorted(raws)]
+def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[list[RawOnDisk], list[str]]:
+    entries = {entry.name: entry for entry in _entries(folder)}
+    others: dict[str, RawOnDisk] = {}
+    alike = []
+    for name, entry in entries.items():
+        if not _is_cube(name):
+            continue
+        if not name.isprintable():
+            if (shown := printable(name)) not in entries:  # an escaped name gives way
+                others[shown] = _unprintable(folder, name, stream)
+            continue
+        timing = entries.get(f"{name.removesuffix('.fits')}.txt")
+        stats = _stats_of(_regular(entry.stat), timing and _regular(timing.stat))
+        if stats is not None and stats == known.get(name):
+            alike.append(name)
+        else:
+            others[name] = _looked_at(folder, name, stream, stats)
+    return [others[name] for name in sorted(others)], alike
 
 
 def cubes_outside(night: NightFolder, instrument: Instrument) -> dict[str, int]:
@@ -361,27 +428,39 @@ def shown(path: Path) -> str:
 def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
     if not is_text(cube):
-        where = cube.with_name(shown(cube))
-        fault = f"{where}: its name is not UTF-8, or cannot be printed; rename it, and its txt"
-        return RawOnDisk(stream, where, 0, 0, None, None, fault)
+        return _unprintable(cube.parent, cube.name, stream)
+    timing = cube.with_name(f"{cube.name.removesuffix('.fits')}.txt")
     with reading(cube):
-        info, timing_info = _stat_file(str(cube)), _stat_file(f"{str(cube).removesuffix('.fits')}.txt")
+        stats = _stats_of(_regular(cube.stat), _regular(timing.stat))
+    return _looked_at(cube.parent, cube.name, stream, stats)
+
+
+def _stats_of(info: os.stat_result | None, timing_info: os.stat_result | None) -> Stats | None:
+    """Return what is compared of a cube and its txt; None if there is no cube."""
     if info is None:
-        return RawOnDisk(stream, cube, 0, 0, None, None, f"{cube}: not a file; expected a FITS cube; remove it")
-    return RawOnDisk(
-        stream=stream,
-        cube=cube,
-        size_bytes=info.st_size,
-        mtime_ns=info.st_mtime_ns,
-        timing_size_bytes=timing_info and timing_info.st_size,
-        timing_mtime_ns=timing_info and timing_info.st_mtime_ns,
-    )
+        return None
+    if timing_info is None:
+        return info.st_size, info.st_mtime_ns, None, None
+    return info.st_size, info.st_mtime_ns, timing_info.st_size, timing_info.st_mtime_ns
 
 
-def _stat_file(path: str) -> os.stat_result | None:
+def _looked_at(folder: Path, name: str, stream: Stream, stats: Stats | None) -> RawOnDisk:
+    if stats is None:
+        fault = f"{folder / name}: not a file; expected a FITS cube; remove it"
+        return RawOnDisk(stream, folder, name, 0, 0, None, None, fault)
+    return RawOnDisk(stream, folder, name, *stats)
+
+
+def _unprintable(folder: Path, name: str, stream: Stream) -> RawOnDisk:
+    shown = printable(name)
+    fault = f"{folder / shown}: its name is not UTF-8, or cannot be printed; rename it, and its txt"
+    return RawOnDisk(stream, folder, shown, 0, 0, None, None, fault)
+
+
+def _regular(look: Callable[[], os.stat_result]) -> os.stat_result | None:
     """Return what `stat` says of a file, or None if there is none of that name."""
     try:
-        info = os.stat(path)  # noqa: PTH116  of each file of a night, where pathlib takes longer than the system
+        info = look()
     except OSError as exc:
         if exc.errno in _NO_FILE:
             return None

@@ -30,8 +30,12 @@ from ledger.flow import Flow
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
 from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
 
-#: Columns of `File` that a raw file on disk is compared with.
+#: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.
 SEEN_COLUMNS = (
+    "size_bytes",
+    "mtime_ns",
+    "timing_size_bytes",
+    "timing_mtime_ns",
     "id",
     "identity",
     "folder",
@@ -39,13 +43,10 @@ SEEN_COLUMNS = (
     "state",
     "n_frames",
     "lost_frames",
-    "size_bytes",
-    "mtime_ns",
-    "timing_size_bytes",
-    "timing_mtime_ns",
     "quarantine_reason",
     "pruned_us",
 )
+STATS = slice(4)
 
 T = TypeVar("T")
 
@@ -281,7 +282,8 @@ class Store:
             col(File.night_id) == night.id, col(File.kind) == "raw"
         )
         with self.read() as session:
-            return list(session.execute(query.order_by(col(File.folder), col(File.name))))
+            found = session.connection().execute(query.order_by(col(File.folder), col(File.name)))
+            return list(found.all())
 
     def raw_files(self, ids: Sequence[int]) -> dict[int, File]:
         """Return rows of raw files by their numbers."""

@@ -218,7 +218,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
         balance=_balance(raws, products, first_state),
         quarantine=_quarantine(raws, products),
         salvaged=tuple(Salvaged(raw.name, raw.n_frames, raw.lost) for raw in raws if raw.lost),
-        unregistered=sum(f"{raw.stream.name}/{raw.cube.name}" not in known for raw in on_disk),
+        unregistered=sum(f"{raw.stream.name}/{raw.name}" not in known for raw in on_disk),
         excluded_reason=row.excluded_reason if row is not None else None,
     )
 
