@@ -16,6 +16,7 @@ PostgreSQL is measured where its server is installed (the extra `dev` brings one
 """
 
 import argparse
+import gc
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from nothing import CONTENT
 from sqlalchemy import func, select
 
 from ledger.book import Book
+from ledger.cli import OBJECTS
 from ledger.config import Config, packaged_config, read_config
 from ledger.flow import flows
 from ledger.lease import Lease
@@ -200,6 +202,7 @@ def measure(url: str, n_products: int, repeats: int) -> Iterator[Figure]:
 
 def figures(repeats: int = 5, n_products: int = 100_000, only: str | None = None) -> Iterator[Figure]:
     """Measure on every database."""
+    gc.set_threshold(OBJECTS)  # as the command does
     nothing = common.seconds_of(lambda: common.run(sys.executable, "-c", "pass"), repeats)
     yield Figure("python -c pass", f"{nothing:.2f} s")
     yield common.limited("ledger --help", common.seconds_of(lambda: common.ledger({}, "--help"), repeats), "s", 0.3)

@@ -138,7 +138,7 @@ def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
         return Pairing(np.arange(len(both.time_us)), nothing, nothing, both.time_us.astype(np.float64))
     order = np.argsort(both.time_us, kind="stable")
     merged_us = both.time_us[order]
-    clock_us = (merged_us - merged_us[0]).astype(np.float64)
+    clock_us = np.subtract(merged_us, merged_us[0], dtype=np.float64)
     first_of_block = _blocks(clock_us, both, order, n_first, dead_time_us)
     offset_us, shortest_us = estimate_offsets(
         clock_us, order >= n_first, first_of_block, lambda places: both.settings(order[places])
@@ -148,8 +148,9 @@ def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
     order, clock_us = order[again], clock_us[again]
     is_second = order >= n_first
     apart = np.full(len(order) + 1, np.inf)
-    np.subtract(clock_us[1:], clock_us[:-1], out=apart[1:-1], where=is_second[1:] != is_second[:-1])
     here = apart[1:-1]
+    np.subtract(clock_us[1:], clock_us[:-1], out=here)
+    here[is_second[1:] == is_second[:-1]] = np.inf
     links = np.flatnonzero((here < apart[:-2]) & (here <= apart[2:]) & (here <= _HALF * shortest_us[1:]))
     tolerance_us = [both.tolerance_us[both.file[order[frame]]] for frame in (links, links + 1)]
     links = links[apart[links + 1] <= np.minimum(*tolerance_us)]
@@ -178,6 +179,8 @@ def _blocks(t: FloatArray, both: Seen, order: Int64Array, n_first: int, dead_tim
     settings = np.stack([both.exposure_us, both.dither_us, both.tolerance_us], axis=1)
     _, of_file = np.unique(settings, axis=0, return_inverse=True)
     of_file = of_file.ravel()
+    if not of_file.any():  # all alike
+        return blocks
     new = []
     for frames in (slice(n_first), slice(n_first, None)):
         time_us, file = both.time_us[frames], both.file[frames]
@@ -224,9 +227,10 @@ def _align_singles(clock_us: FloatArray, is_second: BoolArray, links: Int64Array
     first, last = (np.searchsorted(windows.block, of_block, side=side) for side in ("left", "right"))
     in_block = first < last
     single, first, last = single[in_block], first[in_block], last[in_block] - 1
-    before = np.clip(np.searchsorted(centre_us, clock_us[single]) - 1, first, np.maximum(last - 1, first))
+    single_us = clock_us[single]
+    before = np.clip(np.searchsorted(centre_us, single_us) - 1, first, np.maximum(last - 1, first))
     behind = np.minimum(before + 1, last)
     span_us = np.where(behind > before, centre_us[behind] - centre_us[before], 1.0)
-    place = np.clip((clock_us[single] - centre_us[before]) / span_us, -1.0, 2.0)
+    place = np.clip((single_us - centre_us[before]) / span_us, -1.0, 2.0)
     left = left_us[before] + place * (left_us[behind] - left_us[before])
-    clock_us[single] += np.where(is_second[single], -0.5, 0.5) * left
+    clock_us[single] = single_us + np.where(is_second[single], -0.5, 0.5) * left
