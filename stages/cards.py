@@ -18,6 +18,9 @@ from stages.files import opened
 CARD = 80
 BLOCK = 2880
 
+#: Columns of a keyword and of the sign that a value follows (FITS 4.0 sec. 4.1.2.2).
+_WITH_VALUE = 10
+
 #: What the last card of a header is (FITS 4.0 sec. 4.4.1.1).
 END = b"END".ljust(CARD)
 
@@ -104,7 +107,8 @@ def split_cards(header: bytes) -> list[bytes]:
     list of bytes
         In order, ``CONTINUE``, ``COMMENT`` and blank cards as cards of their own.
     """
-    return list(_unpack("80s", header))
+    end = _end(header)
+    return list(struct.unpack("80s" * (end // CARD), header[:end]))  # faster than slices
 
 
 def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> dict[str, Any]:
@@ -129,15 +133,28 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
     BadInput
         If a card's value is none that FITS knows (FITS 4.0 sec. 4.2).
     """
-    keys = _unpack("10s70x", header)
-    places = dict(zip(reversed(keys), range((len(keys) - 1) * CARD, -1, -CARD), strict=True))  # of several, the first
-    found = {}
+    end = _end(header)
+    starts = b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
+    goes_on = b"CONTINUE" in header
+    found: dict[str, Any] = {}
     try:
-        for keyword, name, key in _keys(tuple(keywords)):
-            if (at := places.get(key)) is not None:
-                found[keyword] = _value(header, at)
-            elif (at := max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))) >= 0:
-                found[keyword] = _astropy_value(_with_continuations(header, at))
+        for keyword, name, at in _places(tuple(keywords), starts):
+            if at is not None:
+                field = FIELD.fullmatch(header, at + 10, at + CARD)
+                if field is None or (goes_on and header.startswith(b"CONTINUE", at + CARD)):
+                    found[keyword] = _astropy_value(_with_continuations(header, at))
+                    continue
+                integer, real, logical, string, _ = field.groups()
+                if string is not None:
+                    found[keyword] = to_text(string)
+                elif integer is not None:
+                    found[keyword] = int(integer)
+                elif real is not None:
+                    found[keyword] = to_float(real)
+                else:
+                    found[keyword] = None if logical is None else logical == b"T"
+            elif (found_at := max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))) >= 0:
+                found[keyword] = _astropy_value(_with_continuations(header, found_at))
     except BadInput as exc:
         raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
     return found
@@ -223,16 +240,30 @@ def make_card(key: bytes, field: bytes, comment: bytes | None) -> bytes:
 
 
 @lru_cache
-def _keys(keywords: tuple[str, ...]) -> tuple[tuple[str, bytes, bytes], ...]:
-    """Return each keyword, its bytes, and what its cards begin with if they have a value."""
+def _places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[str, bytes, int | None], ...]:
+    """Return each keyword, its bytes, and where the first card of it is that has a value; None if there is none.
+
+    Parameters
+    ----------
+    keywords : tuple of str
+        Looked for.
+    starts : bytes
+        What the cards begin with: the first character of each, then the second, and so on. Headers of a night are
+        laid out alike, so for most of them the places are known.
+    """
+    n = len(starts) // _WITH_VALUE
+    places: dict[bytes, int] = {}
+    for card in range(n):
+        places.setdefault(starts[card::n], card * CARD)
     names = [keyword.encode("ascii") for keyword in keywords]
-    return tuple((keyword, name, name.ljust(8) + b"= ") for keyword, name in zip(keywords, names, strict=True))
+    return tuple(
+        (keyword, name, places.get(name.ljust(8) + b"= ")) for keyword, name in zip(keywords, names, strict=True)
+    )
 
 
-def _unpack(layout: str, header: bytes) -> tuple[bytes, ...]:
-    """Return what `layout` takes from each card before END; ``struct`` does it faster than slices."""
-    end = _place(header, END, len(header) - BLOCK)
-    return struct.unpack(layout * (end // CARD), header[:end])
+def _end(header: bytes) -> int:
+    """Return where the END card of a header is."""
+    return _place(header, END, len(header) - BLOCK)
 
 
 def _place(header: bytes, start: bytes, after: int = 0) -> int:
@@ -241,21 +272,6 @@ def _place(header: bytes, start: bytes, after: int = 0) -> int:
     while at >= 0 and at % CARD:
         at = header.find(start, at + 1)
     return at
-
-
-def _value(header: bytes, at: int) -> Any:
-    """Return the value of the card at byte `at`, which has one."""
-    field = FIELD.fullmatch(header, at + 10, at + CARD)
-    if field is None or header.startswith(b"CONTINUE", at + CARD):
-        return _astropy_value(_with_continuations(header, at))
-    integer, real, logical, string, _ = field.groups()
-    if real is not None:
-        return to_float(real)
-    if integer is not None:
-        return int(integer)
-    if logical is not None:
-        return logical == b"T"
-    return None if string is None else to_text(string)
 
 
 def _with_continuations(header: bytes, at: int) -> bytes:

@@ -347,8 +347,8 @@ def _alternation(
     turned = 1.0 - 2.0 * (count[1:-1] & 1)
     is_wide = count[2:] - count[:-2] != 2
     if len(middle) < len(deviation):
-        place = middle - 1
-        deviation, turned, is_wide = deviation[place], turned[place], is_wide[place]
+        at = middle - 1
+        deviation, turned, is_wide = deviation[at], turned[at], is_wide[at]
     # Most gaps are of one period: these deviations have a = b = 1, and weigh 1.
     wide = np.flatnonzero(is_wide)
     i = middle[wide]
