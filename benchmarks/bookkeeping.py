@@ -208,7 +208,7 @@ def figures(repeats: int = 5, n_products: int = 100_000, only: str | None = None
     yield common.limited("ledger --help", common.seconds_of(lambda: common.ledger({}, "--help"), repeats), "s", 0.3)
     imports = "import ledger.inquiry, ledger.config"
     seconds = common.seconds_of(lambda: common.run(sys.executable, "-c", imports), repeats)
-    yield Figure("what ledger status imports", f"{seconds:.2f} s")
+    yield Figure("what ledger history imports", f"{seconds:.2f} s")
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:
         for url in common.databases(Path(folder)):
             if only is None or url.startswith(only):

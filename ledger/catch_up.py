@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from ledger import inquiry
 from ledger.errors import Busy, Interrupted, LedgerError
 from ledger.machine import Machine
 from ledger.report import Result
 from ledger.scan import NightFolder, is_being_written
+from ledger.status import unfinished
 
 
 def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerError]]:
@@ -22,7 +22,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         Nights at which something was done or went wrong; nothing at all when there is nothing to do.
     """
     config, store = machine.config, machine.store
-    for night in inquiry.unfinished(store, config, machine.flows):
+    for night in unfinished(config, machine.flows):
         if night.date >= _today(machine) or is_being_written(night, config, store.clock()):
             continue
         try:

@@ -9,7 +9,7 @@ import ipaddress
 import os
 import re
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 
 import stages
 from ledger.config_faults import faults_of_instrument, faults_of_values, is_day
-from ledger.database import parse_url
 from ledger.errors import BadInput, ConfigError, Fault
+from ledger.reading import PLAIN_URL
 from stages.base import BadInput as BadDictionary
 from stages.base import Host, Instrument, Source, Stage
 
@@ -80,6 +80,10 @@ class Database(_Block):
     @field_validator("url")
     @classmethod
     def _known(cls, value: str) -> str:
+        if PLAIN_URL.fullmatch(value):
+            return value
+        from ledger.database import parse_url  # noqa: PLC0415
+
         try:
             parse_url(value)
         except BadInput as exc:
@@ -764,6 +768,20 @@ def _read_place(place: Path) -> tuple[str, str, Path]:
     return ("", "", place) if match is None else (match[1] or "", match[2].strip("[]"), Path(match[3]))
 
 
+def _database_url(url: str, place: Callable[[Path], Path]) -> str:
+    """Return the URL of a database in full: where an SQLite file is, and by which driver PostgreSQL is asked."""
+    if PLAIN_URL.fullmatch(url):
+        if url.startswith("sqlite"):
+            return f"sqlite:///{place(Path(url.removeprefix('sqlite:///')))}"
+        return re.sub("^postgresql:", "postgresql+psycopg:", url)
+    from ledger.database import parse_url  # noqa: PLC0415  which takes long to import
+
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        parsed = parsed.set(database=str(place(Path(str(parsed.database)))))
+    return parsed.render_as_string(hide_password=False)
+
+
 def _absolute(config: Config, base: Path) -> Config:
     def destination(path: Path) -> Path:
         return path if _REMOTE.fullmatch(str(path)) else place(path)
@@ -780,9 +798,6 @@ def _absolute(config: Config, base: Path) -> Config:
     dictionary = config.instrument.dictionary
     if os.sep in dictionary or dictionary.endswith(".tsv"):  # a path; else the name of one that is shipped
         dictionary = str(place(Path(dictionary)))
-    url = parse_url(config.database.url)
-    if url.get_backend_name() == "sqlite":
-        url = url.set(database=str(place(Path(str(url.database)))))
     files = {name: getattr(config.transfer.ssh, name) for name in ("identity_file", "known_hosts")}
     ssh = config.transfer.ssh.model_copy(update={name: path and place(path) for name, path in files.items()})
     sent_to = destination(config.transfer.destination)
@@ -793,7 +808,7 @@ def _absolute(config: Config, base: Path) -> Config:
     return config.model_copy(
         update={
             "mail": mail,
-            "database": Database(url=url.render_as_string(hide_password=False)),
+            "database": Database(url=_database_url(config.database.url, place)),
             "archive": pipeline(config.archive),
             "engineering": pipeline(config.engineering),
             "transfer": transfer,

@@ -10,9 +10,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import BadInput
-
-#: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
-BUSY_TIMEOUT_MS = 30_000
+from ledger.reading import BUSY_TIMEOUT_MS
 
 #: File systems whose locks SQLite cannot trust (sqlite.org, "How To Corrupt", section 2.1).
 NETWORK_FILE_SYSTEMS = frozenset(

@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from transitions import Machine, MachineError
 
 from ledger.config import Config
 from ledger.errors import BadInput, StateError
-from ledger.models import Edge, State
+
+if TYPE_CHECKING:
+    from ledger.models import Edge, State
 
 Direction = Literal["forward", "reverse"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
 
 #: Words that people use for a state.
 ALIASES = {"id'd": "identified", "id": "identified", "ided": "identified"}
@@ -43,6 +46,11 @@ class Step:
     needs_frame_id: bool
     needs_copy: bool
     is_barrier: bool
+
+    @property
+    def kind(self) -> str:
+        """Return what goes this way: raw files only between raw and the state that makes products."""
+        return "raw" if self.makes_products else "product"
 
     def verb(self, direction: Direction) -> str:
         """Return the name of the edge in `direction`."""
@@ -85,8 +93,10 @@ class Flow:
         self._machine = Machine(
             model=None, states=list(self.states), initial=None, auto_transitions=False, send_event=True
         )
-        for edge in self.edges():
-            self._machine.add_transition(edge.name, edge.source, edge.destination, conditions=_only(edge.kind))
+        for step in self.steps:
+            for direction in DIRECTIONS:
+                verb, source, target = step.verb(direction), step.source(direction), step.target(direction)
+                self._machine.add_transition(verb, source, target, conditions=_only(step.kind))
         self._moves: dict[tuple[str, str, str], str] = {}  # what the machine decided: a night asks it 10^5 times
         self._modules = {state: config.states[state].stage for state in self.states}
 
@@ -152,26 +162,27 @@ class Flow:
         """Return the step that leads to `state`."""
         return self.steps[self.position(state) - 1]
 
-    def edges(self) -> list[Edge]:
-        """Return every declared edge. Raw files go only between raw and the state that makes products."""
-        edges = []
-        for step in self.steps:
-            for direction in ("forward", "reverse"):
-                kind = "raw" if step.makes_products else "product"
-                edges.append(
-                    Edge(
-                        pipeline=self.name,
-                        kind=kind,
-                        source=step.source(direction),
-                        destination=step.target(direction),
-                        name=step.verb(direction),
-                        direction=direction,
-                    )
-                )
-        return edges
+    def edges(self) -> "list[Edge]":
+        """Return every declared edge as rows of the table that the database's guards read."""
+        from ledger.models import Edge  # noqa: PLC0415  who only asks where a night stands needs no tables
 
-    def rows(self) -> list[State]:
+        return [
+            Edge(
+                pipeline=self.name,
+                kind=step.kind,
+                source=step.source(direction),
+                destination=step.target(direction),
+                name=step.verb(direction),
+                direction=direction,
+            )
+            for step in self.steps
+            for direction in DIRECTIONS
+        ]
+
+    def rows(self) -> "list[State]":
         """Return the states as rows of the table that the database's guards read."""
+        from ledger.models import State  # noqa: PLC0415
+
         first = State(
             pipeline=self.name,
             name=self.states[0],

@@ -4,7 +4,6 @@ Called inside the transaction that gives them, once the counter is locked: first
 look. So two runs on two nights cannot pass it together.
 """
 
-import os
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, exists, select
@@ -18,12 +17,13 @@ from ledger.models import Entry, File, FrameId, FrameSequence, Night
 from ledger.scan import (
     NightFolder,
     find_night,
+    has_products,
     has_raws,
     is_being_written,
     nights_on_disk,
+    outside,
     parse_date,
     raws_on_disk,
-    reading,
     streams_ns,
 )
 from ledger.sequence import newest_night
@@ -38,29 +38,6 @@ def from_date(session: Session, config: Config, flow: Flow) -> str | None:
     return row.from_date if row is not None else None
 
 
-def is_outside(config: Config, flow: Flow, date: str, row: Night | None, numbers_from: str | None) -> str | None:
-    """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
-
-    Parameters
-    ----------
-    config, flow
-        The ledger.
-    date : str
-        Of the night, YYYYMMDD.
-    row : Night or None
-        Of the night, if it is in the ledger.
-    numbers_from : str or None
-        See `from_date`; holds for nights that have no frame IDs yet.
-    """
-    configured = config.pipelines[flow.name].first_night
-    if configured is not None and date < configured:
-        return f"{configured} ({flow.name}.first_night)"
-    is_numbered = row is not None and row.numbered_us is not None
-    if numbers_from is not None and date < numbers_from and not is_numbered:
-        return f"{numbers_from} (`ledger ids start --from`)"
-    return None
-
-
 def refuse_outside(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
     """Refuse a night that the pipeline does not look at.
 
@@ -69,7 +46,9 @@ def refuse_outside(session: Session, config: Config, flow: Flow, night: NightFol
     NotReady
         With what says so.
     """
-    first = is_outside(config, flow, night.date, _row(session, night), from_date(session, config, flow))
+    row = _row(session, night)
+    numbered_us = row.numbered_us if row else None
+    first = outside(config, flow.name, night.date, numbered_us, from_date(session, config, flow))
     if first is not None:
         raise NotReady(
             f"night {night.date} is before the first night, {first}: such nights are left alone; expected a later one,"
@@ -150,7 +129,8 @@ def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightF
     numbers_from = from_date(session, config, flow)
     for folder in nights_on_disk(config, flow.name):
         row = rows.get(folder.date)
-        if folder.date >= night.date or is_outside(config, flow, folder.date, row, numbers_from):
+        numbered_us = row.numbered_us if row else None
+        if folder.date >= night.date or outside(config, flow.name, folder.date, numbered_us, numbers_from):
             continue
         if row is not None and (row.excluded_reason or row.streams_ns == streams_ns(folder, config.instrument)):
             continue  # out of it, or nothing came since it was scanned
@@ -198,8 +178,8 @@ def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: Nigh
     numbers_from = from_date(session, config, flow)
     for row, reason in session.execute(query.order_by(col(Night.date))):
         folder = NightFolder(flow.name, night.root, row.date)
-        outside = is_outside(config, flow, row.date, row, numbers_from)
-        if not outside and not is_foreign(session, config, flow, folder):
+        is_outside = outside(config, flow.name, row.date, row.numbered_us, numbers_from)
+        if not is_outside and not is_foreign(session, config, flow, folder):
             return {row.date: reason}
     return {}
 
@@ -213,13 +193,8 @@ def _registered(session: Session, row: Night | None) -> set[tuple[str, str]]:
 
 def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder) -> bool:
     """Whether the night has products that this ledger did not make."""
-    products = folder.path / config.instrument.product_folder
-    with reading(products):
-        if not products.is_dir():
-            return False
-        with os.scandir(products) as entries:
-            if all(entry.name.startswith(".") for entry in entries):
-                return False
+    if not has_products(folder, config.instrument):
+        return False
     paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
     made = session.execute(
         select(col(Entry.id))

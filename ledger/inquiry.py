@@ -1,280 +1,26 @@
-"""Answers for people: status, history, explanation. Reads only."""
+"""Answers for people: history, explanation. Reads only."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger import gate, mailed
+from ledger import mailed
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
-from ledger.models import Copy, Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
+from ledger.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
 from ledger.rows import put_back
-from ledger.scan import NightFolder, has_raws, is_folder, look_at, night_of, nights_on_disk, reading, streams_ns
-from ledger.sequence import LENGTH, newest_night
-from ledger.store import Store, refuted
+from ledger.sequence import LENGTH
+from ledger.status import where_on
+from ledger.store import Store
 from stages.base import frames_of
-
-
-@dataclass(frozen=True, slots=True)
-class NightStatus:
-    """Where a night stands.
-
-    Attributes
-    ----------
-    pipeline, date : str
-        The night.
-    raws, frames : int
-        Registered raw files and the frames that they declare.
-    lost : int
-        How many of those frames salvaged files have lost.
-    quarantined : int
-        Raw files and products that are out of the flow.
-    failed : int
-        Products whose last step failed, or whose copies are not right.
-    unproven : int
-        Products whose copies at the destination were not right when last read.
-    states : mapping of str to int
-        Products in each state.
-    frame_ids : int
-        Live frame IDs of the night.
-    confirmed : int
-        Products that the archive says it has.
-    stands : str
-        In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
-        went since), ``unproven`` (finished, and copies were not right when last read), ``excluded``, ``foreign``,
-        ``empty``.
-    next_command : str
-        What to do; empty if there is nothing to do.
-    """
-
-    pipeline: str
-    date: str
-    raws: int = 0
-    frames: int = 0
-    lost: int = 0
-    quarantined: int = 0
-    failed: int = 0
-    unproven: int = 0
-    states: dict[str, int] = field(default_factory=dict)
-    frame_ids: int = 0
-    confirmed: int = 0
-    stands: str = "on disk"
-    next_command: str = ""
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        return self.stands in ("finished", "excluded", "foreign", "empty")
-
-
-def status(store: Store, config: Config, flows: dict[str, Flow], *, date: str | None = None) -> list[NightStatus]:
-    """Return where every night stands, on disk and in the ledger, by pipeline and date.
-
-    Parameters
-    ----------
-    store, config, flows
-        The ledger.
-    date : str, optional
-        Only this one.
-    """
-    found = []
-    for name, flow in flows.items():
-        with store.read() as session:
-            numbers_from = gate.from_date(session, config, flow)
-            newest = newest_night(session, config.instrument.prefix) if flow.numbering is not None else None
-            rows = {n.date: n for n in session.execute(select(Night).where(col(Night.pipeline) == name)).scalars()}
-            is_used = name == "archive" or rows or (not config.fetches and is_folder(config.pipelines[name].root))
-            on_disk = {n.date: n for n in nights_on_disk(config, name)} if is_used else {}
-            counts = _counts(session, name, date)
-            for night in sorted(rows.keys() | on_disk.keys()):
-                if date in (None, night) and not gate.is_outside(config, flow, night, rows.get(night), numbers_from):
-                    row = rows.get(night)
-                    found.append(_status(session, config, flow, night, row, on_disk.get(night), counts, newest))
-    if date is not None and not found:
-        raise BadInput(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
-    return found
-
-
-class _Count(NamedTuple):
-    """Of files that are alike."""
-
-    kind: str
-    state: str
-    quarantined: bool
-    failed: bool
-    discarded: bool
-    files: int
-    frames: int
-
-
-_Counts = dict[int, list[_Count]]
-
-
-def _counts(session: Session, pipeline: str, date: str | None) -> _Counts:
-    """Return the files of each night, counted."""
-    quarantined, failed = col(File.quarantine_reason).is_not(None), col(File.error).is_not(None)
-    query = (
-        select(
-            col(File.night_id),
-            col(File.kind),
-            col(File.state),
-            quarantined,
-            failed,
-            col(File.is_discarded),
-            func.count(),
-            func.sum(File.n_frames),
-        )
-        .where(col(File.pipeline) == pipeline)
-        .group_by(col(File.night_id), col(File.kind), col(File.state), quarantined, failed, col(File.is_discarded))
-    )
-    if date is not None:
-        query = query.join(Night, col(Night.id) == col(File.night_id)).where(col(Night.date) == date)
-    counts: _Counts = {}
-    for night_id, kind, state, out, bad, given_up, files, frames in session.execute(query):
-        count = _Count(kind, state, bool(out), bool(bad), bool(given_up), int(files), int(frames or 0))
-        counts.setdefault(night_id, []).append(count)
-    return counts
-
-
-def _status(
-    session: Session,
-    config: Config,
-    flow: Flow,
-    date: str,
-    row: Night | None,
-    folder: NightFolder | None,
-    all_counts: _Counts,
-    newest: str | None,
-) -> NightStatus:
-    counts = all_counts.get(int(row.id or 0), []) if row else []
-    raws = [c for c in counts if c.kind == "raw"]
-    products = [c for c in counts if c.kind == "product"]
-    states: Counter[str] = Counter()
-    for count in products:
-        states[count.state] += count.files
-    skips = config.failures.barrier == "skip"
-    left_out = [c for c in products if c.discarded or (c.quarantined and skips)]
-    going_on = {count.state for count in products if count not in left_out}
-    is_held = any(c.quarantined for c in products if c not in left_out)
-    ids = lost = confirmed = unproven = also_failed = 0
-    if row is not None:
-        summed = select(func.sum(File.lost_frames)).where(col(File.night_id) == row.id)
-        lost = int(session.execute(summed).scalar() or 0)
-        query = select(func.count()).where(col(FrameId.night_id) == row.id, col(FrameId.status) == "live")
-        ids = int(session.execute(query).scalar() or 0)
-        has = mailed.confirmed(row.id).with_only_columns(func.count())
-        confirmed = int(session.execute(has).scalar() or 0)
-        bad = {found.identity for found in session.execute(refuted().where(col(Copy.night_id) == row.id))}
-        unproven = len(bad)
-        if bad:  # a product that also failed, on its way back, is counted once
-            with_error = select(col(File.identity)).where(col(File.night_id) == row.id, col(File.error).is_not(None))
-            also_failed = len(bad.intersection(session.execute(with_error).scalars()))
-    stands = _stands(session, config, flow, row, folder, raws, going_on)
-    if unproven and stands in ("finished", "changed"):
-        stands = "unproven"
-    is_done = stands in ("finished", "excluded", "foreign", "empty")
-    was_numbered = row is not None and row.numbered_us is not None
-    late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
-    command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
-    if is_done and row is not None and mailed.in_doubt(session, row):
-        is_done, command = False, f"doctor --date {date}"
-    where = "" if is_held else _where(config, flow, stands)
-    if unproven:
-        command = f"verify --date {date} --repair"
-        where = f" (on {config.host_name(flow.name)})" if config.is_fetched_from else ""
-    return NightStatus(
-        pipeline=flow.name,
-        date=date,
-        raws=sum(c.files for c in raws),
-        frames=sum(c.frames for c in raws),
-        lost=lost,
-        quarantined=sum(c.files for c in counts if c.quarantined),
-        failed=sum(c.files for c in products if c.failed) + unproven - also_failed,
-        unproven=unproven,
-        states=dict(sorted(states.items(), key=lambda item: flow.position(item[0]))),
-        frame_ids=ids,
-        confirmed=confirmed,
-        stands=stands,
-        next_command="" if is_done and not unproven else f"ledger {command}{where}",
-    )
-
-
-def _where(config: Config, flow: Flow, stands: str) -> str:
-    """Return on which host products, or a night, in a state go on, if it is another one."""
-    if flow.sending is None or stands not in flow.states:
-        return ""
-    is_made = flow.position(stands) >= flow.position(flow.sending.before)
-    if config.fetches and not is_made:
-        return f" (on {config.transfer.source})"
-    return f" (on {config.host_name(flow.name)})" if config.is_fetched_from and is_made else ""
-
-
-def _stands(
-    session: Session,
-    config: Config,
-    flow: Flow,
-    row: Night | None,
-    folder: NightFolder | None,
-    raws: Sequence[_Count],
-    states: Collection[str],
-) -> str:
-    if row is not None and row.excluded_reason:
-        return "excluded"
-    if folder is not None and not states and gate.is_foreign(session, config, flow, folder):
-        return "foreign"
-    if not raws:
-        has = folder is not None and has_raws(folder, config.instrument)
-        return "on disk" if has else "empty"
-    unsynced = any(raw.state == flow.states[0] and not raw.quarantined for raw in raws)
-    if unsynced:
-        return flow.states[0]
-    slowest = min(states, key=flow.position, default=flow.last)
-    if slowest != flow.last:
-        return slowest
-    if row is None or folder is None:
-        return "finished"
-    is_seen = row.streams_ns == streams_ns(folder, config.instrument) and not _is_mended(session, config, row, folder)
-    return "finished" if is_seen else "changed"
-
-
-def _is_mended(session: Session, config: Config, row: Night, folder: NightFolder) -> bool:
-    """Whether a raw file in quarantine was written to since; its folder does not tell."""
-    streams = {stream.name: stream for stream in config.instrument.streams}
-    query = select(File).where(
-        col(File.night_id) == row.id, col(File.kind) == "raw", col(File.quarantine_reason).is_not(None)
-    )
-    for file in session.execute(query).scalars():
-        cube, stream = folder.path / file.folder / file.name, streams.get(file.folder)
-        with reading(cube):
-            is_there = cube.exists()
-        if stream is not None and is_there and not look_at(cube, stream).is_as_registered(file):
-            return True
-    return False
-
-
-def unfinished(store: Store, config: Config, flows: dict[str, Flow]) -> list[NightFolder]:
-    """Return the nights on disk that are not finished, excluded, foreign or empty; oldest first."""
-    waiting = [
-        night_of(config, s.pipeline, s.date)
-        for s in status(store, config, flows)
-        if not s.is_finished and _has_work_here(config, flows[s.pipeline], s)
-    ]
-    return sorted(waiting, key=lambda night: (night.date, night.pipeline))
-
-
-def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
-    """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
-    if config.fetches:
-        return any(not _where(config, flow, state) for state in night.states)
-    return is_folder(config.pipelines[night.pipeline].root / night.date)
 
 
 @dataclass(frozen=True, slots=True)
@@ -620,7 +366,7 @@ def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subje
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
     if not row.quarantine_reason:
-        command += _where(config, flow, row.state)
+        command += where_on(config, flow, row.state)
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import String, cast, exists, select, update
+from sqlalchemy import String, cast, column, exists, select, table, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
@@ -31,13 +31,9 @@ def standing() -> Any:
 
 def said() -> Any:
     """Return the query of what the archive said last of each product, unless the product was withdrawn since."""
-    newer = aliased(ReceiptLine)
-    is_said_anew = exists().where(
-        col(newer.frame_id) == col(ReceiptLine.frame_id),
-        col(newer.receipt_id) > col(ReceiptLine.receipt_id),
-        col(newer.withdrawn_us).is_(None),
-    )
-    return select(ReceiptLine).where(col(ReceiptLine.withdrawn_us).is_(None), ~is_said_anew)
+    word = table("archive_word", column("receipt_id"), column("frame_id"))
+    is_last = (word.c.receipt_id == col(ReceiptLine.receipt_id)) & (word.c.frame_id == col(ReceiptLine.frame_id))
+    return select(ReceiptLine).join(word, is_last)
 
 
 def confirmed(*nights: int | None) -> Any:

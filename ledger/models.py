@@ -84,7 +84,13 @@ class File(SQLModel, table=True):
         ForeignKeyConstraint(["pipeline", "state"], ["state.pipeline", "state.name"]),
         CheckConstraint("kind IN ('raw', 'product')", name="kind"),
         CheckConstraint("n_frames >= 0 AND lost_frames >= 0", name="frames"),
-        Index("ix_file_night_id_kind_state", "night_id", "kind", "state"),
+        Index("ix_file_counts", "night_id", "kind", "state", "n_frames", "lost_frames"),
+        Index(
+            "ix_file_odd",
+            "night_id",
+            sqlite_where=text("quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded"),
+            postgresql_where=text("quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded"),
+        ),
     )
     id: int | None = Field(default=None, primary_key=True)
     night_id: int = Field(foreign_key="night.id")
@@ -209,12 +215,13 @@ class FrameId(SQLModel, table=True):
             sqlite_where=text("status = 'live'"),
             postgresql_where=text("status = 'live'"),
         ),
+        Index("ix_frame_id_night_id_status", "night_id", "status"),
     )
     frame_id: str = Field(primary_key=True)
     prefix: str
     number: int
     identity: str
-    night_id: int = Field(foreign_key="night.id", index=True)
+    night_id: int = Field(foreign_key="night.id")
     start_us: int = Field(sa_type=BigInteger)  # first key of the order: begin of the group's first exposure
     camera: int  # second key
     flc: str | None = None  # third key: A < B < D

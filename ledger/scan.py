@@ -5,22 +5,24 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Row
+from typing import TYPE_CHECKING, Any
 
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, Unreachable
-from ledger.models import File
 from ledger.report import printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
 from stages.cards import padded
+
+if TYPE_CHECKING:
+    from sqlalchemy import Row
+
+    from ledger.models import File
 
 #: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
 WORK = f"{TEMPORARY_PREFIX}nights"
@@ -74,16 +76,21 @@ class RawOnDisk:
         """Return where the cube is."""
         return self.folder / self.name
 
-    def is_as_registered(self, row: File | Row[Any]) -> bool:
+    @property
+    def stats(self) -> "Stats":
+        """Return what is compared."""
+        return self.size_bytes, self.mtime_ns, self.timing_size_bytes, self.timing_mtime_ns
+
+    def is_as_registered(self, row: "File | Row[Any]") -> bool:
         """Whether nothing has changed since `row` was written."""
-        return (self.size_bytes, self.mtime_ns, self.timing_size_bytes, self.timing_mtime_ns) == (
+        return self.stats == (
             row.size_bytes,
             row.mtime_ns,
             row.timing_size_bytes,
             row.timing_mtime_ns,
         )
 
-    def differences(self, row: File | Row[Any]) -> str:
+    def differences(self, row: "File | Row[Any]") -> str:
         """Return what has changed since `row` was written, found and expected; empty if nothing has."""
         if self.fault:
             return self.fault
@@ -108,7 +115,7 @@ class RawOnDisk:
         return ", ".join(told)
 
 
-def ways_on(night: Path, row: File | Row[Any], raw: RawOnDisk) -> str:
+def ways_on(night: Path, row: "File | Row[Any]", raw: RawOnDisk) -> str:
     """Return what to do about a raw file that changed after products were made of it.
 
     Parameters
@@ -246,6 +253,28 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 
+def outside(config: Config, pipeline: str, date: str, numbered_us: int | None, numbers_from: str | None) -> str | None:
+    """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
+
+    Parameters
+    ----------
+    config : Config
+        With the pipeline's ``first_night``.
+    pipeline, date : str
+        The night.
+    numbered_us : int or None
+        When it first had its frame IDs.
+    numbers_from : str or None
+        The first night that gets numbers, as ``ledger ids start --from`` named it; holds for nights that have none yet.
+    """
+    configured = config.pipelines[pipeline].first_night
+    if configured is not None and date < configured:
+        return f"{configured} ({pipeline}.first_night)"
+    if numbers_from is not None and date < numbers_from and numbered_us is None:
+        return f"{numbers_from} (`ledger ids start --from`)"
+    return None
+
+
 def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
     """Return the cubes in the night's streams, by stream and name.
 
@@ -332,6 +361,13 @@ def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     return False
 
 
+def has_products(night: NightFolder, instrument: Instrument) -> bool:
+    """Whether anything lies where the night's products are."""
+    products = night.path / instrument.product_folder
+    with reading(products):
+        return products.is_dir() and not all(entry.name.startswith(".") for entry in _entries(products))
+
+
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield what is in a folder; nothing if it is not there."""
     if folder.is_symlink():
@@ -377,18 +413,19 @@ def is_folder(path: Path) -> bool:
 
 
 def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[list[RawOnDisk], list[str]]:
-    entries = {entry.name: entry for entry in _entries(folder)}
+    names = {entry.name for entry in _entries(folder)}
     others: dict[str, RawOnDisk] = {}
     alike = []
-    for name, entry in entries.items():
+    within = f"{folder}/"  # pathlib takes longer to put a path together than the system to look there
+    for name in names:
         if not _is_cube(name):
             continue
         if not name.isprintable():
-            if (shown := printable(name)) not in entries:  # an escaped name gives way
+            if (shown := printable(name)) not in names:  # an escaped name gives way
                 others[shown] = _unprintable(folder, name, stream)
             continue
-        timing = entries.get(f"{name.removesuffix('.fits')}.txt")
-        stats = _stats_of(_regular(entry.stat), timing and _regular(timing.stat))
+        timing = f"{name.removesuffix('.fits')}.txt"
+        stats = _stats_of(_stat_file(within + name), _stat_file(within + timing) if timing in names else None)
         if stats is not None and stats == known.get(name):
             alike.append(name)
         else:
@@ -429,9 +466,8 @@ def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
     if not is_text(cube):
         return _unprintable(cube.parent, cube.name, stream)
-    timing = cube.with_name(f"{cube.name.removesuffix('.fits')}.txt")
     with reading(cube):
-        stats = _stats_of(_regular(cube.stat), _regular(timing.stat))
+        stats = _stats_of(_stat_file(str(cube)), _stat_file(f"{str(cube).removesuffix('.fits')}.txt"))
     return _looked_at(cube.parent, cube.name, stream, stats)
 
 
@@ -457,10 +493,10 @@ def _unprintable(folder: Path, name: str, stream: Stream) -> RawOnDisk:
     return RawOnDisk(stream, folder, shown, 0, 0, None, None, fault)
 
 
-def _regular(look: Callable[[], os.stat_result]) -> os.stat_result | None:
+def _stat_file(path: str) -> os.stat_result | None:
     """Return what `stat` says of a file, or None if there is none of that name."""
     try:
-        info = look()
+        info = os.stat(path)  # noqa: PTH116  of each file of a night
     except OSError as exc:
         if exc.errno in _NO_FILE:
             return None

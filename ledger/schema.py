@@ -12,16 +12,10 @@ from sqlmodel import Session, SQLModel, col
 from ledger.database import READER
 from ledger.errors import BadInput
 from ledger.models import Edge, File, State
+from ledger.reading import migrations_folder, newest_revision
 
 if TYPE_CHECKING:  # each command looks at the revision, and few migrate: Alembic takes its time to import
     from alembic.config import Config as AlembicConfig
-
-
-def migrations_folder() -> Path:
-    """Return where the migrations are: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def _alembic(connection: Connection | None = None) -> "AlembicConfig":
@@ -50,7 +44,7 @@ def upgrade(engine: Engine, to: str | None = None) -> tuple[str | None, str]:
     """
     with _opened(engine) as connection:
         before = _revision(connection)
-        head = to or _head()
+        head = to or newest_revision()
         if before != head:
             if before is not None:
                 _refuse_unknown(before)
@@ -106,15 +100,7 @@ def revision(engine: Engine) -> str | None:
 
 def is_behind(engine: Engine) -> bool:
     """Whether the database is there, and not of the code's revision."""
-    return revision(engine) not in (None, _head())
-
-
-def _head() -> str:
-    """Return the newest revision: that of the last file, by the number that its name begins with."""
-    found = [path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py")]
-    if not found:
-        raise BadInput(f"no migrations in {migrations_folder()}: the installation is broken; install ledger again")
-    return max(found)
+    return revision(engine) not in (None, newest_revision())
 
 
 def _revision(connection: Connection) -> str | None:
@@ -153,10 +139,11 @@ def check(engine: Engine) -> None:
     if found is None:
         what = "has no ledger in it" if is_empty else "has tables, but no revision of a ledger"
         raise BadInput(f"database {shown} {what}: run `ledger init` first")
-    if found != _head():
+    if found != newest_revision():
         _refuse_unknown(found)
         raise BadInput(
-            f"database {shown} is at revision {found}, behind this ledger ({_head()}): run `ledger init` to migrate it"
+            f"database {shown} is at revision {found}, behind this ledger ({newest_revision()}): run `ledger init` to"
+            " migrate it"
         )
 
 

@@ -15,19 +15,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, Select, and_, exists, func, inspect, not_, select, text, update
+from sqlalchemy import Row, Select, and_, column, func, inspect, not_, select, table, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
 from ledger import schema
 from ledger.clock import Clock, now_us
 from ledger.database import WRITES, connect, parse_url
-from ledger.errors import BadInput, Busy, LedgerError, StateError
+from ledger.errors import BadInput, LedgerError, StateError
 from ledger.flow import Flow
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
+from ledger.reading import refused
 from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
 
 #: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.
@@ -128,20 +129,9 @@ class Store:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except OperationalError as exc:
-            reason = str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
-            if "locked" in reason or "busy" in reason:
-                raise Busy(f"database {self.shown}: {reason}; another process is writing, try again") from exc
-            raise LedgerError(f"database {self.shown}: {reason}; check that it is there and may be written") from exc
         except DBAPIError as exc:
-            reason = str(exc.orig).strip().splitlines()[0] if exc.orig else str(exc)
-            if "guard:" in reason:
-                raise StateError(f"the database refused: {reason.split('guard:', 1)[1].strip()}") from exc
-            if type(exc) is DatabaseError:  # of no kind: SQLite's "malformed", "not a database"
-                raise LedgerError(
-                    f"database {self.shown} is damaged: {reason}; move it away, and"
-                    " `ledger backup --restore` the newest backup"
-                ) from exc
+            if exc.orig is not None and (refusal := refused(self.shown, exc.orig)):
+                raise refusal from exc
             raise
 
     @cached_property
@@ -383,7 +373,7 @@ class Store:
     def faults(self, night: Night) -> dict[str, str]:
         """Return what was found wrong with copies of a night's products when they were last read, by identity."""
         with self.read() as session:
-            rows = session.execute(refuted().where(col(Copy.night_id) == night.id).order_by(col(Copy.id)))
+            rows = session.execute(refuted().where(column("night_id") == night.id))
             return {row.identity: str(row.fault) for row in rows}
 
     def seconds_per_byte(self, verb: str) -> float | None:
@@ -426,20 +416,10 @@ def of_night(pipeline: str, date: str) -> Select[Night]:
     return select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
 
 
-def refuted() -> Select[int, str, str | None]:
-    """Return the query of copies that were not right when last read: night, product, and what was found.
-
-    A look that finds a copy bad refutes every proof of it, so one that is not refuted is newer.
-    """
-    newer = aliased(Copy)
-    stands = exists().where(
-        col(newer.night_id) == col(Copy.night_id),
-        col(newer.identity) == col(Copy.identity),
-        col(newer.withdrawn_us).is_(None),
-        col(newer.refuted_us).is_(None),
-    )
-    found = select(col(Copy.night_id), col(Copy.identity), col(Copy.fault))
-    return found.where(col(Copy.refuted_us).is_not(None), col(Copy.withdrawn_us).is_(None), ~stands)
+def refuted() -> Select[Any]:
+    """Return the query of copies that were not right when last read: night, product, and what was found, in order."""
+    view = table("refuted", column("copy_id"), column("night_id"), column("identity"), column("fault"))
+    return select(view.c.night_id, view.c.identity, view.c.fault).order_by(view.c.copy_id)
 
 
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:

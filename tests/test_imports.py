@@ -19,6 +19,7 @@ BREACHES = [
     ("stages/timing.py", "import sqlmodel"),
     ("stages/fixed.py", "import stages.consolidated"),
     ("ledger/cli/status.py", "import sqlalchemy"),
+    ("ledger/inquiry.py", "import ledger.reading"),
     ("ledger/steps.py", "import transitions"),
 ]
 
@@ -65,7 +66,7 @@ def test_one_breach_is_enough(tree: Path) -> None:
     path.write_text(f"{path.read_text()}\n{line}\n")
     status, found = verdicts(tree)
     assert status == 1
-    assert found[: len(BREACHES)] == ["KEPT", "BROKEN", "KEPT", "KEPT", "KEPT"]
+    assert found[: len(BREACHES)] == ["KEPT", "BROKEN", *["KEPT"] * (len(BREACHES) - 2)]
 
 
 def test_what_takes_long_to_import_is_left_out_where_nothing_needs_it() -> None:

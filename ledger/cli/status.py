@@ -4,19 +4,18 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_table
 
 
 @app.command(epilog="Example: ledger status --date 20260102")
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
-    from ledger import inquiry
+    from ledger import status as of
     from ledger.flow import flows
     from ledger.scan import parse_date
 
     config = read_config()
-    with open_store(config) as store:
-        nights = inquiry.status(store, config, flows(config), date=parse_date(date) if date else None)
+    nights = of.nights(config, flows(config), date=parse_date(date) if date else None)
     if as_json:
         show_json([asdict(night) for night in nights])
         return

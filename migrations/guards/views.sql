@@ -86,3 +86,24 @@ FROM file
 JOIN night ON night.id = file.night_id
 WHERE file.quarantine_reason IS NOT NULL
 -- end
+
+-- Copies that were not right when they were last read: a look that finds one bad refutes every proof of it, so a proof
+-- that stands is newer.
+CREATE VIEW refuted AS
+SELECT copy.id AS copy_id, copy.night_id, copy.identity, copy.fault
+FROM copy
+WHERE copy.refuted_us IS NOT NULL AND copy.withdrawn_us IS NULL
+  AND NOT EXISTS (SELECT 1 FROM copy AS newer
+                  WHERE newer.night_id = copy.night_id AND newer.identity = copy.identity
+                    AND newer.withdrawn_us IS NULL AND newer.refuted_us IS NULL)
+-- end
+
+-- What the archive said last of each product, unless the product was withdrawn since; it has those without a difference.
+CREATE VIEW archive_word AS
+SELECT line.receipt_id, line.frame_id, line.identity, line.size_bytes, line.sha256, line.difference
+FROM receipt_line AS line
+WHERE line.withdrawn_us IS NULL
+  AND NOT EXISTS (SELECT 1 FROM receipt_line AS newer
+                  WHERE newer.frame_id = line.frame_id AND newer.receipt_id > line.receipt_id
+                    AND newer.withdrawn_us IS NULL)
+-- end

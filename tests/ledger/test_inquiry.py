@@ -1,4 +1,4 @@
-"""Status, history and explanation: in both directions, by every name that a file has."""
+"""History and explanation: in both directions, by every name that a file has."""
 
 import json
 
@@ -25,12 +25,6 @@ def find(world: World, name: str) -> inquiry.Subject:
 def explain(world: World, name: str) -> inquiry.Explanation:
     machine = world.machine()
     return inquiry.explain(machine.store, world.config, machine.flows, inquiry.find(machine.store, name))
-
-
-def status(world: World, date: str = DATE) -> inquiry.NightStatus:
-    machine = world.machine()
-    (night,) = inquiry.status(machine.store, world.config, machine.flows, date=date)
-    return night
 
 
 # by which name
@@ -245,78 +239,6 @@ def test_explain_a_product_that_failed_until_it_succeeds(sqlite_world):
     assert sqlite_world.advance().succeeded
     found = explain(sqlite_world, "VMPA00000001")
     assert (found.state, found.last_error, found.facts.get("attempts")) == ("manifested", None, None)
-
-
-# status
-
-
-def test_status_follows_a_night(world):
-    truth = world.simulate(scale=0.02, scenario=("bad",))
-    assert status(world).stands == "on disk"
-    world.machine().scan(world.night())
-    now = status(world)
-    assert (now.stands, now.raws, now.quarantined) == ("raw", len(truth.files), 11)
-    for state in ("synced", "consolidated", "fixed", "identified", "compressed", "transferred"):
-        assert world.advance(to=state).succeeded
-        now = status(world)
-        assert now.stands == state
-        assert set(now.states) == {state}
-        assert now.next_command == f"ledger advance --date {DATE}"
-        assert not now.is_finished
-    assert world.advance().succeeded
-    now = status(world)
-    assert (now.stands, now.next_command, now.failed) == ("finished", "", 0)
-    assert now.frame_ids == sum(now.states.values())
-    assert world.rollback().succeeded
-    assert (status(world).stands, status(world).states) == ("raw", {})
-
-
-def test_status_of_nights_that_are_not_in_the_flow(sqlite_world):
-    for date in ("20260101", "20260102", "20260103"):
-        sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
-    sqlite_world.machine().store.exclude("archive", sqlite_world.folder / "archive", "20260101", "dome tests")
-    foreign = sqlite_world.folder / "archive/20260102/vgen2"
-    foreign.mkdir()
-    (foreign / "VMPA00000001.fits.fz").write_text("of another tool")
-    (sqlite_world.folder / "archive/20260104").mkdir()
-    stands = {
-        "20260101": "excluded",
-        "20260102": "foreign",
-        "20260103": "on disk",
-        "20260104": "empty",
-    }
-    machine = sqlite_world.machine()
-    nights = inquiry.status(machine.store, sqlite_world.config, machine.flows)
-    assert {night.date: night.stands for night in nights} == stands
-    assert {night.date for night in nights if night.next_command} == {"20260103"}
-    sqlite_world.data["archive"]["first_night"] = "20260103"
-    machine = sqlite_world.machine()
-    nights = inquiry.status(machine.store, sqlite_world.config, machine.flows)
-    assert [night.date for night in nights] == ["20260103", "20260104"]
-
-
-def test_status_counts_failures(sqlite_world):
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    blocking = sqlite_world.destination / DATE
-    blocking.write_text("whose?")
-    assert not sqlite_world.advance().succeeded
-    now = status(sqlite_world)
-    assert now.failed == sum(now.states.values()) > 0
-
-
-def test_status_at_the_command_line(sqlite_world):
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    (night,) = json.loads(sqlite_world.run("status", "--json").stdout)
-    keys = "pipeline date raws frames lost quarantined failed unproven states frame_ids confirmed stands next_command"
-    assert set(night) == set(keys.split())
-    assert (
-        sqlite_world.run("status", "--date", "2026-01-02")
-        .stdout.splitlines()[1]
-        .startswith(f"{DATE}\tarchive\ton disk")
-    )
-
-
-# what was given out
 
 
 def test_history_and_explanation_tell_of_mails_and_receipts(finished):

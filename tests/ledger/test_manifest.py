@@ -9,7 +9,8 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from ledger import inquiry, mailing
+from ledger import mailing
+from ledger import status as night_status
 from ledger.doctor import examine
 from ledger.errors import BadInput, ConfigError, NotReady, StateError
 from ledger.flow import flows
@@ -178,7 +179,7 @@ def doubts(world):
 
 
 def next_commands(world):
-    return {night.next_command for night in inquiry.status(world.store(), world.config, flows(world.config))}
+    return {night.next_command for night in night_status.nights(world.config, flows(world.config))}
 
 
 def test_what_nobody_knows_takes_again(listed, monkeypatch):

@@ -13,10 +13,10 @@ from ledger.catch_up import catch_up
 from ledger.cli import main
 from ledger.doctor import examine
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
-from ledger.inquiry import status
 from ledger.plan import plan_rollback
 from ledger.reservation import start
 from ledger.scan import WORK
+from ledger.status import nights
 from ledger.steps import Steps
 from ledger.verify import verify
 from stages import ssh
@@ -124,7 +124,7 @@ def test_a_night_that_is_fetched_is_as_one_that_was_sent(pair):
     assert violations(pair.here) == []
     for world in (pair.here, pair.there):
         assert verify(world.machine(), world.night()).succeeded
-        (night,) = status(world.store(), world.config, world.machine().flows)
+        (night,) = nights(world.config, world.machine().flows)
         assert night.stands == "finished"
     assert pair.there.rollback(to="compressed").succeeded
     assert (pair.here.tree(), pair.copies()) == (made, {})
@@ -163,7 +163,7 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     assert list(catch_up(pair.there.machine())) == []
     ((_, made),) = catch_up(pair.here.machine())
     assert made.states.keys() == {"compressed"}
-    (night,) = status(pair.here.store(), pair.here.config, pair.here.machine().flows)
+    (night,) = nights(pair.here.config, pair.here.machine().flows)
     assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
     assert list(catch_up(pair.here.machine())) == []
     host = pair.here.config.host_name("archive")
@@ -208,7 +208,7 @@ def test_damage_is_found_and_brought_again(fetched):
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
     assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
     for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.host_name('archive')})")):
-        (night,) = status(world.store(), world.config, world.machine().flows, date=DATE)
+        (night,) = nights(world.config, world.machine().flows, date=DATE)
         assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
     assert repaired.succeeded
@@ -281,9 +281,7 @@ def test_engineering_nights_are_fetched_too(pair):
     for world in (pair.here, pair.there):
         for _, result in catch_up(world.machine()):
             assert result.succeeded
-    assert {night.stands for night in status(pair.there.store(), pair.there.config, pair.there.machine().flows)} == {
-        "finished"
-    }
+    assert {night.stands for night in nights(pair.there.config, pair.there.machine().flows)} == {"finished"}
     folder = pair.here.folder / "engineering/20260103"
     done = pair.there.run("verify", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr

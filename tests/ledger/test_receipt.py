@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from ledger import inquiry, mailing
+from ledger import mailing
+from ledger import status as night_status
 from ledger.errors import BadInput, StateError
 from ledger.flow import flows
 from ledger.receipt import read_receipt, receive
@@ -41,7 +42,7 @@ def take(world, *lines):
 
 
 def confirmed(world):
-    (night,) = inquiry.status(world.store(), world.config, flows(world.config))
+    (night,) = night_status.nights(world.config, flows(world.config))
     return night.confirmed
 
 

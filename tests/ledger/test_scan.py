@@ -373,7 +373,9 @@ def test_an_escaped_name_gives_way_to_a_file_that_is_called_so(sqlite_world):
 
 def forbid(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path) -> None:
     """Make calls on what lies in `folder`, or that list it, fail as they do for who may not look."""
-    places: list[tuple[Any, str]] = [(Path, "iterdir"), (os, "listdir")] if call == "list" else [(os, call)]
+    places: list[tuple[Any, str]] = (
+        [(Path, "iterdir"), (os, "listdir"), (os, "scandir")] if call == "list" else [(os, call)]
+    )
 
     def forbidden(place: Any, name: str) -> Any:
         really = getattr(place, name)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ledger import inquiry, mailing, plan
+from ledger import status as night_status
 from ledger.catch_up import catch_up
 from ledger.doctor import examine
 from ledger.errors import NotReady, StateError
@@ -59,7 +60,7 @@ def events(world, frame_id):
 
 
 def status(world):
-    (found,) = inquiry.status(world.store(), world.config, world.machine().flows, date=DATE)
+    (found,) = night_status.nights(world.config, world.machine().flows, date=DATE)
     return found
 
 
