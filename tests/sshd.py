@@ -55,6 +55,7 @@ def running_sshd() -> Iterator[Server]:
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {folder}/host\nPidFile {folder}/pid\n"
             f"AuthorizedKeysFile {folder}/authorized\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"
             "KbdInteractiveAuthentication no\nMaxStartups 100\nPermitRootLogin yes\n"
+            "KexAlgorithms curve25519-sha256\n"  # a quarter faster than what is safe from quantum computers, too
         )
         key = " ".join((folder / "host.pub").read_text().split()[:2])
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {key}\n")
