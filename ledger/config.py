@@ -770,10 +770,12 @@ def _read_place(place: Path) -> tuple[str, str, Path]:
 
 def _database_url(url: str, place: Callable[[Path], Path]) -> str:
     """Return the URL of a database in full: where an SQLite file is, and by which driver PostgreSQL is asked."""
-    if PLAIN_URL.fullmatch(url):
-        if url.startswith("sqlite"):
-            return f"sqlite:///{place(Path(url.removeprefix('sqlite:///')))}"
+    if PLAIN_URL.fullmatch(url) and not url.startswith("sqlite"):
         return re.sub("^postgresql:", "postgresql+psycopg:", url)
+    if PLAIN_URL.fullmatch(url):
+        placed = f"sqlite:///{place(Path(url.removeprefix('sqlite:///')))}"
+        if PLAIN_URL.fullmatch(placed):
+            return placed
     from ledger.database import parse_url  # noqa: PLC0415  which takes long to import
 
     parsed = parse_url(url)

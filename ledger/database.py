@@ -1,6 +1,5 @@
 """Connections: SQLite and PostgreSQL made to mean the same thing by a transaction."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +9,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import BadInput
-from ledger.reading import BUSY_TIMEOUT_MS
-
-#: File systems whose locks SQLite cannot trust (sqlite.org, "How To Corrupt", section 2.1).
-NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "afs",
-        "ceph",
-        "lustre",
-        "fuse.sshfs",
-        "glusterfs",
-        "9p",
-        "gpfs",
-        "beegfs",
-    }
-)
+from ledger.reading import BUSY_TIMEOUT_MS, refuse_network
 
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
 #: transaction that reads first and then writes fails at once whatever the timeout.
@@ -76,12 +56,7 @@ def connect(url: URL) -> Engine:
 
 
 def _connect_sqlite(path: Path) -> Engine:
-    kind = file_system_of(path.parent)
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise BadInput(
-            f"database {path}: its folder is on {kind}, where SQLite's locks cannot be trusted;"
-            " put the file on a local disk, or use postgresql+psycopg://"
-        )
+    refuse_network(path)
     engine = create_engine(
         URL.create("sqlite", database=str(path)),
         connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
@@ -102,22 +77,6 @@ def _connect_sqlite(path: Path) -> Engine:
     event.listen(engine, "connect", on_connect)
     event.listen(engine, "begin", on_begin)
     return engine
-
-
-def file_system_of(folder: Path) -> str:
-    """Return the type of the file system that holds `folder` (``ext4``), or an empty string if unknown."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():  # not Linux
-        return ""
-    where = os.path.realpath(folder)
-    best = ("", "")
-    for line in mounts.read_text(errors="replace").splitlines():
-        _device, point, kind, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape")
-        inside = where == point or where.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best[0]):
-            best = (point, kind)
-    return best[1]
 
 
 def read_only(url: URL) -> Engine:

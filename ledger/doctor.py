@@ -19,13 +19,13 @@ from sqlmodel import col, func, select
 from ledger import audit, backup
 from ledger.clock import show_us
 from ledger.config import Config
-from ledger.database import file_system_of
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
 from ledger.machine import Machine, unproven
 from ledger.mailed import contradictions, doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
+from ledger.reading import file_system_of
 from ledger.report import counted
 from ledger.rows import put_back
 from ledger.scan import NightFolder, is_date, is_folder, night_of

@@ -15,9 +15,12 @@ from urllib.parse import quote
 
 from ledger.errors import BadInput, Busy, LedgerError, StateError
 
-#: URLs of databases that are what they seem; others are for SQLAlchemy to take apart.
+#: URLs that SQLite and libpq take as SQLAlchemy does; it takes apart all others.
 PLAIN_URL = re.compile(
-    r"sqlite:///[^?]+|postgresql(\+psycopg)?://([^:@/?]*(:[^:@/?]*)?@)?[\w.-]*(:\d+)?(/[^/?]*)?(\?(?!.*host=.*host=).*)?"
+    r"sqlite:///[^?%]+"
+    r"|postgresql(\+psycopg)?://([\w.-]+(:[\w.~-]*)?@)?[\w.-]*(:\d+)?(/[\w.-]*)?"
+    r"(\?(host=(/|%2F)[\w./%-]*|port=\d+|sslmode=[\w-]+|connect_timeout=\d+)"
+    r"(&(port=\d+|sslmode=[\w-]+|connect_timeout=\d+))*)?"
 )
 
 #: A value in a statement, as SQLite has it; of PostgreSQL's casts there are none.
@@ -27,6 +30,26 @@ _PASSWORD = re.compile(r"(://[^:@/]*):[^@]*@")
 
 #: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
 BUSY_TIMEOUT_MS = 30_000
+
+
+#: File systems whose locks SQLite cannot trust (sqlite.org, "How To Corrupt", section 2.1).
+NETWORK_FILE_SYSTEMS = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "ceph",
+        "lustre",
+        "fuse.sshfs",
+        "glusterfs",
+        "9p",
+        "gpfs",
+        "beegfs",
+    }
+)
 
 
 class Reader:
@@ -39,6 +62,8 @@ class Reader:
 
     Raises
     ------
+    BadInput
+        If its file is where SQLite's locks cannot be trusted, or the driver is not installed.
     LedgerError
         If there is no such database.
     """
@@ -72,9 +97,18 @@ class Reader:
         try:
             yield
         except Exception as exc:
-            if refusal := refused(self._shown, exc):
-                raise refusal from exc
-            raise
+            if not _is_of_a_driver(exc):
+                raise
+            raise refused(self._shown, exc) or LedgerError(f"database {self._shown}: {_first_line(exc)}") from exc
+
+
+def _is_of_a_driver(exc: BaseException) -> bool:
+    """Whether an exception is one of PEP 249, of whichever driver."""
+    return any(kind.__name__ == "DatabaseError" for kind in type(exc).__mro__)
+
+
+def _first_line(exc: BaseException) -> str:
+    return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
 def refused(shown: str, exc: BaseException) -> LedgerError | None:
@@ -87,11 +121,10 @@ def refused(shown: str, exc: BaseException) -> LedgerError | None:
     exc : Exception
         Of :mod:`sqlite3` or `psycopg`; both have the kinds of PEP 249.
     """
-    kinds = {kind.__name__ for kind in type(exc).__mro__}
-    if "DatabaseError" not in kinds:
+    if not _is_of_a_driver(exc):
         return None
-    reason = (str(exc).strip().splitlines() or [type(exc).__name__])[0]
-    if "OperationalError" in kinds:
+    reason = _first_line(exc)
+    if any(kind.__name__ == "OperationalError" for kind in type(exc).__mro__):
         if "locked" in reason or "busy" in reason:
             return Busy(f"database {shown}: {reason}; another process is writing, try again")
         return LedgerError(f"database {shown}: {reason}; check that it is there and may be written")
@@ -106,15 +139,20 @@ def refused(shown: str, exc: BaseException) -> LedgerError | None:
 
 def _sqlite(url: str) -> Any:
     if PLAIN_URL.fullmatch(url):
-        path = url.removeprefix("sqlite:///")
+        path = Path(url.removeprefix("sqlite:///"))
     else:
         from sqlalchemy import make_url  # noqa: PLC0415
 
-        path = str(make_url(url).database)
-    file = f"file:{quote(os.path.abspath(path))}?mode=rw"  # noqa: PTH100  not created if it is not there
+        path = Path(str(make_url(url).database))
+    refuse_network(path)
+    file = f"file:{quote(os.fsencode(path.absolute()))}?mode=rw"  # not created if it is not there
     connection = sqlite3.connect(file, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
-    connection.execute("PRAGMA query_only = ON")
-    connection.execute("BEGIN")
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
@@ -126,7 +164,7 @@ def _postgresql(url: str) -> Any:
             "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
         ) from exc
     if PLAIN_URL.fullmatch(url):
-        connection = psycopg.connect(url.replace("+psycopg", "", 1))
+        connection = psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:", 1))
     else:
         from sqlalchemy import make_url  # noqa: PLC0415
 
@@ -135,6 +173,38 @@ def _postgresql(url: str) -> Any:
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     return connection
+
+
+def refuse_network(path: Path) -> None:
+    """Refuse an SQLite file whose locks cannot be trusted.
+
+    Raises
+    ------
+    BadInput
+        With what to do instead.
+    """
+    kind = file_system_of(path.parent)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise BadInput(
+            f"database {path}: its folder is on {kind}, where SQLite's locks cannot be trusted;"
+            " put the file on a local disk, or use postgresql+psycopg://"
+        )
+
+
+def file_system_of(folder: Path) -> str:
+    """Return the type of the file system that holds `folder` (``ext4``), or an empty string if unknown."""
+    mounts = Path("/proc/self/mounts")
+    if not mounts.exists():  # not Linux
+        return ""
+    where = os.path.realpath(folder)
+    best = ("", "")
+    for line in mounts.read_text(errors="replace").splitlines():
+        _device, point, kind, *_ = line.split(" ")
+        point = point.encode().decode("unicode_escape")
+        inside = where == point or where.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best[0]):
+            best = (point, kind)
+    return best[1]
 
 
 def migrations_folder() -> Path:

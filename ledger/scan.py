@@ -425,7 +425,7 @@ def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[
                 others[shown] = _unprintable(folder, name, stream)
             continue
         timing = f"{name.removesuffix('.fits')}.txt"
-        stats = _stats_of(_stat_file(within + name), _stat_file(within + timing) if timing in names else None)
+        stats = _stats_of(_stat_file(within + name), _stat_file(within + timing))
         if stats is not None and stats == known.get(name):
             alike.append(name)
         else:

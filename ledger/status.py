@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ledger.config import Config
-from ledger.errors import BadInput, LedgerError
+from ledger.errors import BadInput, Busy, LedgerError
 from ledger.flow import Flow
 from ledger.reading import Reader, newest_revision
 from ledger.scan import (
@@ -34,31 +34,31 @@ WHERE frame_id.prefix = :prefix AND frame_id.status = 'live' AND NOT frame_id.la
 ORDER BY frame_id.number DESC LIMIT 1"""
 _NUMBERS_FROM = "SELECT from_date FROM frame_sequence WHERE prefix = :prefix"
 
-#: Of some nights, counted from indexes (migration 0010): files by state, and those that are out of the flow or failed.
+#: Of some nights, from indexes alone (migration 0010): files by state, and those that are out of the flow or failed.
 _FILES = """
 SELECT night_id, kind, state, COUNT(*), SUM(n_frames), SUM(lost_frames)
 FROM file WHERE {} GROUP BY night_id, kind, state"""
 _ODD = """
-SELECT night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, is_discarded, COUNT(*)
-FROM file WHERE (quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded) AND {}
-GROUP BY night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, is_discarded"""
+SELECT night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, is_discarded
+FROM file WHERE (quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded) AND {}"""
 _FRAME_IDS = "SELECT night_id, COUNT(*) FROM frame_id WHERE status = 'live' AND {} GROUP BY night_id"
 
-#: What the archive has, and copies that were not right; of products that are as on record, few or none are.
+#: What the archive has, of all nights and of some: without statistics SQLite joins best in the order that it is told.
 _CONFIRMED = """
 SELECT night_id, COUNT(*) FROM archive_word CROSS JOIN frame_id
 WHERE frame_id.frame_id = archive_word.frame_id AND archive_word.difference IS NULL AND status = 'live' AND {}
 GROUP BY night_id"""
-_REFUTED = """
-SELECT DISTINCT refuted.night_id, refuted.identity, file.error IS NOT NULL
-FROM refuted LEFT JOIN file ON file.identity = refuted.identity AND file.night_id = refuted.night_id"""
+_CONFIRMED_OF_SOME = _CONFIRMED.replace("archive_word CROSS JOIN frame_id", "frame_id CROSS JOIN archive_word")
 
-#: Nights of mails that may not have arrived, in whole or in part; whether they are in doubt is for `mailed` to say.
+#: Copies that were not right (an index of identities finds their products: a plus keeps that of nights out of it), and
+#: nights of mails that may not have arrived, in whole or in part; whether they are in doubt is for `mailed` to say.
+_REFUTED = """
+SELECT refuted.night_id, refuted.identity, file.error IS NOT NULL
+FROM refuted LEFT JOIN file ON file.identity = refuted.identity AND +file.night_id = refuted.night_id"""
 _DOUBTFUL = """
-SELECT DISTINCT frame_id.night_id FROM mail
-JOIN mail_line ON mail_line.mail_id = mail.id
-JOIN frame_id ON frame_id.frame_id = mail_line.frame_id
-WHERE mail.error IS NULL AND (mail.sent_us IS NULL OR CAST(mail.refused AS TEXT) <> '[]')"""
+SELECT DISTINCT frame_id.night_id FROM mail CROSS JOIN mail_line CROSS JOIN frame_id
+WHERE mail.error IS NULL AND (mail.sent_us IS NULL OR CAST(mail.refused AS TEXT) <> '[]')
+  AND mail_line.mail_id = mail.id AND frame_id.frame_id = mail_line.frame_id"""
 
 #: Of one night: whether its products were made here, and raw files in quarantine.
 _WAS_PAIRED = "SELECT 1 FROM entry WHERE night_id = :night AND edge = :verb LIMIT 1"
@@ -131,7 +131,7 @@ class _Night(NamedTuple):
 
 
 class _Odd(NamedTuple):
-    """A row of `_ODD` without the night's number."""
+    """Files of a night that are alike, in a row of `_ODD` each."""
 
     kind: str
     state: str
@@ -188,10 +188,12 @@ def _opened(url: str) -> Reader:
         reader = Reader(url)
         if reader.rows("SELECT version_num FROM alembic_version") == [(newest_revision(),)]:
             return reader
-        reader.close()
+    except Busy:
+        raise
     except LedgerError:
-        if reader is not None:
-            reader.close()
+        pass
+    if reader is not None:
+        reader.close()
     from ledger.store import Store  # noqa: PLC0415  which takes long to import
 
     store = Store(url)
@@ -270,11 +272,12 @@ class _Look:
                 count.frames += int(frames or 0)
             else:
                 count.products[state] += files
-        for night_id, kind, state, quarantined, failed, discarded, files in rows(_ODD):
+        for (night_id, *row), files in Counter(rows(_ODD)).items():
+            kind, state, quarantined, failed, discarded = row
             counts[night_id].odd.append(_Odd(kind, state, bool(quarantined), bool(failed), bool(discarded), files))
         for night_id, n in rows(_FRAME_IDS):
             counts[night_id].frame_ids = n
-        for night_id, n in rows(_CONFIRMED):
+        for night_id, n in rows(_CONFIRMED if ids is None else _CONFIRMED_OF_SOME):
             counts[night_id].confirmed = n
         for night_id, identity, failed in self.reader.rows(_REFUTED):
             counts[night_id].refuted[identity] = bool(failed)

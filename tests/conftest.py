@@ -25,6 +25,7 @@ for name in [name for name in os.environ if name.startswith("LEDGER_")]:
     del os.environ[name]  # no test may see the configuration of whoever runs it
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` means: many tests wait, for disks and for another host."""
     return 2 * (os.cpu_count() or 1)

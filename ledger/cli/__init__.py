@@ -96,8 +96,9 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a path may have bytes that no text has: they are shown escaped
             stream.reconfigure(errors="backslashreplace")
-    gc.set_threshold(OBJECTS)
-    atexit.register(gc.freeze)  # what there is at the end goes with the process: nobody has to look for rings in it
+    if gc.get_threshold()[0] < OBJECTS:
+        gc.set_threshold(OBJECTS)
+        atexit.register(gc.freeze)  # what there is at the end goes with the process: nobody has to look for rings in it
     try:
         _refuse_bytes(sys.argv[1:])
         app()

@@ -36,7 +36,6 @@ def advance(
 
     Killed or interrupted at any point, the same command goes on from there.
     """
-    from ledger import plan
     from ledger.scan import find_night
 
     if late != (reason is not None):
@@ -47,6 +46,8 @@ def advance(
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
         if dry_run:
+            from ledger import plan
+
             planned = plan.plan_advance(machine, night, to, final=final, late_reason=reason)
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
             return

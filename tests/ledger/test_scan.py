@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ledger import audit
+from ledger import audit, scan
 from ledger.cli import main
 from ledger.errors import BadInput
 from ledger.scan import find_night, parse_date
@@ -453,3 +453,12 @@ def test_products_are_not_outside_of_the_streams(sqlite_world):
     assert sqlite_world.advance(to="fixed").succeeded
     assert list((sqlite_world.folder / "archive" / DATE / "vgen2").glob("*.fits"))
     assert not any("outside" in remark for remark in sqlite_world.advance(to="fixed").remarks)
+
+
+def test_a_txt_that_is_replaced_while_the_folder_is_listed_is_looked_for_by_name(sqlite_world, monkeypatch):
+    """Whoever puts another file in its place may keep its name from a listing that is under way."""
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    assert sqlite_world.advance(to="synced").succeeded
+    listed = scan._entries
+    monkeypatch.setattr(scan, "_entries", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
+    assert sqlite_world.machine().scan(sqlite_world.night()).succeeded

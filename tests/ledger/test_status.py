@@ -7,16 +7,20 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
+import yaml
 from sqlalchemy import text
 
 from ledger import mailed, status
 from ledger.cli import main
+from ledger.config import read_config
 from ledger.database import parse_url
 from ledger.errors import Busy, LedgerError
+from ledger.flow import flows
 from ledger.models import Night
-from ledger.reading import Reader
+from ledger.reading import PLAIN_URL, Reader
 from ledger.receipt import receive
 from ledger.store import Store
 from tests.world import DATE, World
@@ -228,33 +232,113 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path):
     assert not (tmp_path / "none.db").exists()
 
 
-@pytest.mark.parametrize("what", ["missing", "other", "damaged", "behind"])
-def test_what_is_wrong_with_a_database_is_said_as_by_other_commands(sqlite_world, monkeypatch, capsys, what):
-    world = sqlite_world
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    path = Path(str(parse_url(world.url).database))
-    if what == "missing":
-        path.unlink()
-    elif what == "other":
-        path.unlink()
-        with sqlite3.connect(path) as connection:
-            connection.execute("CREATE TABLE mine (a INTEGER)")
-        connection.close()
-    elif what == "damaged":
+def told_by(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *command: str) -> str:
+    """Return what a command says that cannot go on."""
+    monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(world.config_path), *command])
+    with pytest.raises(SystemExit) as exited:
+        main()
+    err = capsys.readouterr().err
+    assert exited.value.code in (1, 2)
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("what", ["behind", "ahead", "not a ledger's"])
+def test_what_is_wrong_with_a_database_is_said_as_by_other_commands(world, monkeypatch, capsys, what):
+    with world.store().write() as session:
+        if what == "not a ledger's":
+            session.execute(text("DROP TABLE alembic_version"))
+        else:
+            revision = "0009" if what == "behind" else "9999"
+            session.execute(text(f"UPDATE alembic_version SET version_num = '{revision}'"))
+    told = told_by(world, monkeypatch, capsys, "status")
+    assert told == told_by(world, monkeypatch, capsys, "explain", "x")
+
+
+@pytest.mark.parametrize("what", ["missing", "damaged"])
+def test_what_is_wrong_with_a_file_is_said_as_by_other_commands(sqlite_world, monkeypatch, capsys, what):
+    path = Path(str(parse_url(sqlite_world.url).database))
+    assert sqlite_world.config_path.exists()
+    path.unlink()
+    if what == "damaged":
         path.write_bytes(b"SQLite format 3" + bytes(4096))
-    else:
-        with sqlite3.connect(path) as connection:
-            connection.execute("UPDATE alembic_version SET version_num = '0009'")
-        connection.close()
-    told = []
-    for command in (("status",), ("explain", "x")):
-        monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(world.config_path), *command])
-        with pytest.raises(SystemExit) as exited:
-            main()
-        told.append((exited.value.code, capsys.readouterr().err))
-    assert told[0] == told[1]
-    assert told[0][0] in (1, 2)
-    assert "Traceback" not in told[0][1]
+    told = told_by(sqlite_world, monkeypatch, capsys, "status")
+    assert told == told_by(sqlite_world, monkeypatch, capsys, "explain", "x")
+
+
+@pytest.mark.parametrize("name", ["a b.db", "a%20b.db", "a%41.db", "h#a.db", "ä.db", "q;x.db"])
+@pytest.mark.parametrize("folder", ["plain", "h#%41", "a%20b"])
+def test_an_odd_path_is_the_same_file_for_everybody(sqlite_world, tmp_path, folder, name):
+    world = sqlite_world
+    base = tmp_path / folder
+    base.mkdir()
+    source = base / "config.yaml"
+    world.data["database"]["url"] = f"sqlite:///{name}"
+    source.write_text(yaml.safe_dump(world.data))
+    config = read_config(source, environment={})
+    store = Store(config.database.url)
+    store.init(flows(config).values())
+    store.night("archive", tmp_path, DATE)
+    store.close()
+    (path,) = base.glob("*.db")
+    assert path.name in (name, unquote(name))  # an escaped name means what it stands for
+    reader = Reader(config.database.url)
+    assert reader.rows("SELECT date FROM night") == [(DATE,)]
+    reader.close()
+
+
+URLS = [
+    "postgresql://me@h/x",
+    "postgresql://me:secret@h.example.org:5433/x",
+    "postgresql+psycopg://h/x-1",
+    "postgresql:///x",
+    "postgresql+psycopg://me:@/x?host=%2Frun%2Fpostgresql",
+    "postgresql+psycopg://me@/x?host=/run/postgresql&port=5433&sslmode=verify-full&connect_timeout=5",
+    "postgresql://me@h/x?sslmode=require",
+]
+ODD_URLS = [
+    "postgresql://me:pa%ss@h/x",
+    "postgresql://me:p%40ss@h/x",
+    "postgresql://h/x?prepare_threshold=5",
+    "postgresql://me@/x?host=localhost:1",
+    "postgresql://me@/x?host=/a&host=/b",
+    "postgresql://me@h/x?options=-c+search_path%3Dled",
+    "postgresql://[::1]/x",
+]
+
+
+@pytest.mark.parametrize("url", URLS)
+def test_a_plain_url_means_the_same_to_the_driver_and_to_sqlalchemy(url):
+    conninfo = pytest.importorskip("psycopg.conninfo")
+    assert PLAIN_URL.fullmatch(url)
+    parsed = parse_url(url)
+    _, expected = parsed.get_dialect()().create_connect_args(parsed)
+    found = conninfo.conninfo_to_dict(url.replace("+psycopg", ""))
+    assert {k: str(v) for k, v in found.items()} == {
+        k.replace("database", "dbname"): str(v) for k, v in expected.items() if k != "context" and v != ""
+    }
+
+
+@pytest.mark.parametrize("url", ODD_URLS)
+def test_other_urls_are_left_to_sqlalchemy(url):
+    assert PLAIN_URL.fullmatch(url) is None
+
+
+def test_each_count_has_its_index(sqlite_url):
+    """Without statistics, as a ledger has none; with 10^6 files, a look at each of them takes a second."""
+    reader = Reader(sqlite_url)
+    for statement, index in (
+        (status._FILES, "COVERING INDEX ix_file_counts"),
+        (status._ODD, "INDEX ix_file_odd"),
+        (status._FRAME_IDS, "COVERING INDEX ix_frame_id_night_id_status"),
+        (status._REFUTED, "INDEX ix_copy_refuted"),
+        (status._REFUTED, "INDEX ix_file_identity"),
+        (status._DOUBTFUL, "SCAN mail;"),
+    ):
+        for nights in ("night_id IS NOT NULL", "night_id IN (1)"):
+            plan = "; ".join(row[3] for row in reader.rows(f"EXPLAIN QUERY PLAN {statement.format(nights)}"))
+            assert index in plan, statement
+    reader.close()
 
 
 def test_a_database_that_is_being_written_says_so(sqlite_world, monkeypatch):
