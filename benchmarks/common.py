@@ -77,6 +77,7 @@ def show(figures: Iterator[Figure]) -> list[Figure]:
 
 def taking_turns(ways: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Return the median seconds of each way; they take turns, so that what slows the machine slows all of them."""
+    os.sync()  # what was written to begin with is not to be written while they are measured
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():

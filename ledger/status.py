@@ -43,12 +43,14 @@ SELECT night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, 
 FROM file WHERE (quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded) AND {}"""
 _FRAME_IDS = "SELECT night_id, COUNT(*) FROM frame_id WHERE status = 'live' AND {} GROUP BY night_id"
 
-#: What the archive has, of all nights and of some: without statistics SQLite joins best in the order that it is told.
-_CONFIRMED = """
-SELECT night_id, COUNT(*) FROM archive_word CROSS JOIN frame_id
-WHERE frame_id.frame_id = archive_word.frame_id AND archive_word.difference IS NULL AND status = 'live' AND {}
+#: What the archive said, and how much of it is otherwise than on record, of all nights and of some: without statistics
+#: SQLite joins best in the order that it is told.
+_SAID = """
+SELECT night_id, COUNT(*), SUM(CASE WHEN archive_word.difference IS NULL THEN 0 ELSE 1 END)
+FROM archive_word CROSS JOIN frame_id
+WHERE frame_id.frame_id = archive_word.frame_id AND status = 'live' AND {}
 GROUP BY night_id"""
-_CONFIRMED_OF_SOME = _CONFIRMED.replace("archive_word CROSS JOIN frame_id", "frame_id CROSS JOIN archive_word")
+_SAID_OF_SOME = _SAID.replace("archive_word CROSS JOIN frame_id", "frame_id CROSS JOIN archive_word")
 
 #: Copies that were not right (an index of identities finds their products: a plus keeps that of nights out of it), and
 #: nights of mails that may not have arrived, in whole or in part; whether they are in doubt is for `mailed` to say.
@@ -152,6 +154,7 @@ class _Counts:
     odd: list[_Odd] = field(default_factory=list)
     frame_ids: int = 0
     confirmed: int = 0
+    contradicted: int = 0
     refuted: dict[str, bool] = field(default_factory=dict)  # identity, and whether it failed too
     has_doubtful_mail: bool = False
 
@@ -277,8 +280,9 @@ class _Look:
             counts[night_id].odd.append(_Odd(kind, state, bool(quarantined), bool(failed), bool(discarded), files))
         for night_id, n in rows(_FRAME_IDS):
             counts[night_id].frame_ids = n
-        for night_id, n in rows(_CONFIRMED if ids is None else _CONFIRMED_OF_SOME):
-            counts[night_id].confirmed = n
+        for night_id, n, n_otherwise in rows(_SAID if ids is None else _SAID_OF_SOME):
+            counts[night_id].confirmed = n - int(n_otherwise)
+            counts[night_id].contradicted = int(n_otherwise)
         for night_id, identity, failed in self.reader.rows(_REFUTED):
             counts[night_id].refuted[identity] = bool(failed)
         for (night_id,) in self.reader.rows(_DOUBTFUL):
@@ -325,7 +329,7 @@ class _Look:
         was_numbered = row is not None and row.numbered_us is not None
         late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
         command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
-        if is_done and counts.has_doubtful_mail and row is not None and _is_in_doubt(config, row):
+        if is_done and row and (counts.contradicted or (counts.has_doubtful_mail and _is_in_doubt(config, row))):
             is_done, command = False, f"doctor --date {date}"
         where = "" if is_held else where_on(config, flow, stands)
         if unproven:

@@ -3,7 +3,14 @@
 #include <stdint.h>
 #include <string.h>
 
-enum { WORD = 8, BLOCK = 64 };
+enum { WORD = 8 };
+
+/* Compiled twice, where the loader can choose: for any processor, and for those that do 32 bytes at a time. */
+#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__)
+#define WIDEST __attribute__((target_clones("avx2", "default")))
+#else
+#define WIDEST
+#endif
 
 /* A run of at most eight digits: the first byte of a word that it is in, its column, 10 to the number of its digits, and
  * the shift and the mask that leave it alone in that word. */
@@ -31,18 +38,18 @@ static inline uint64_t join(uint64_t digits)
     return digits * (10000ULL << 32 | 1) >> 32;
 }
 
-/* Whether a row has a digit where it is `forbidden`, none where `filler` is one, another character than `filler`, or a
- * digit that ends `within` a number. */
-static int is_odd(const uint8_t *restrict row, int width, const uint8_t *restrict filler,
-                  const uint8_t *restrict forbidden, const uint8_t *restrict within)
+/* Whether rows have a digit where it is `forbidden`, none where `filler` is one, another character than `filler`, or a
+ * digit that ends `within` a number; what belongs to each of their bytes is at the same place in these. */
+WIDEST static int are_odd(const uint8_t *restrict rows, int n_bytes, const uint8_t *restrict filler,
+                          const uint8_t *restrict forbidden, const uint8_t *restrict within)
 {
-    uint8_t bad = row[width - 1] ^ filler[width - 1];
+    uint8_t bad = rows[n_bytes - 1] ^ filler[n_bytes - 1];
 
-    for (int i = 0; i < width - 1; i++) {
-        const uint8_t digit = (uint8_t)(row[i] - '0') < 10 ? 0xFF : 0;
-        const uint8_t next = (uint8_t)(row[i + 1] - '0') < 10 ? 0xFF : 0;
+    for (int i = 0; i < n_bytes - 1; i++) {
+        const uint8_t digit = (uint8_t)(rows[i] - '0') < 10 ? 0xFF : 0;
+        const uint8_t next = (uint8_t)(rows[i + 1] - '0') < 10 ? 0xFF : 0;
 
-        bad |= (digit & (forbidden[i] | (within[i] & ~next))) | (~digit & (row[i] ^ filler[i]));
+        bad |= (digit & (forbidden[i] | (within[i] & ~next))) | (~digit & (rows[i] ^ filler[i]));
     }
     return bad;
 }
@@ -63,18 +70,18 @@ static uint64_t append(const Run *run, int begins, const uint8_t *rows, int n_ro
 }
 
 /* Writes the numbers of `n_rows` rows of `width` bytes, a column after the other; returns 0, or -1 if a row is odd or a
- * number has more than 63 bits. Rows are taken in blocks that stay in the processor's cache. */
-int ledger_timing_rows(const uint8_t *rows, long long n_rows, int width, const uint8_t *filler, const uint8_t *forbidden,
-                       const uint8_t *within, const Run *runs, int n_runs, uint64_t *columns)
+ * number has more than 63 bits. Rows are taken in blocks, which stay in the processor's cache; `filler`, `forbidden` and
+ * `within` are of a whole block. */
+int ledger_timing_rows(const uint8_t *rows, long long n_rows, int width, int block, const uint8_t *filler,
+                       const uint8_t *forbidden, const uint8_t *within, const Run *runs, int n_runs, uint64_t *columns)
 {
     if (width < WORD)
         return -1;
-    for (long long first = 0; first < n_rows; first += BLOCK, rows += (long long)BLOCK * width) {
-        const int n = n_rows - first < BLOCK ? (int)(n_rows - first) : BLOCK;
+    for (long long first = 0; first < n_rows; first += block, rows += (long long)block * width) {
+        const int n = n_rows - first < block ? (int)(n_rows - first) : block;
 
-        for (int i = 0; i < n; i++)
-            if (is_odd(rows + i * width, width, filler, forbidden, within))
-                return -1;
+        if (are_odd(rows, n * width, filler, forbidden, within))
+            return -1;
         for (int i = 0; i < n_runs; i++) {
             const int begins = i == 0 || runs[i].column != runs[i - 1].column;
 

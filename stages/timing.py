@@ -49,8 +49,8 @@ _MOST_BYTES = 4 * 1024**3
 #: Characters decoded at once: the bytes of a 64-bit word.
 _WORD = 8
 
-#: Rows decoded at once: they stay in the processor's cache.
-_CHUNK_ROWS = 1024
+#: Rows decoded at once, by numpy and in C: they stay in the processor's cache.
+_CHUNK_ROWS, _BLOCK_ROWS = 1024, 64
 
 #: Makes rows that differ in their digits only the same.
 _DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
@@ -59,7 +59,7 @@ _DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
 _RUN = np.dtype([("start", "i8"), ("column", "i8"), ("scale", "i8"), ("shift", "u8"), ("mask", "u8")])
 
 _P, _N = ctypes.c_void_p, ctypes.c_int
-_compiled = native.load({"ledger_timing_rows": ctypes.c_int}, (_P, ctypes.c_longlong, _N, _P, _P, _P, _P, _N, _P))
+_compiled = native.load({"ledger_timing_rows": ctypes.c_int}, (_P, ctypes.c_longlong, _N, _N, _P, _P, _P, _P, _N, _P))
 
 _ADVICE = "restore the file from the acquisition machine, or leave its cube in quarantine"
 
@@ -315,9 +315,9 @@ class _Layout:
         Where a digit must be; where that is known, because the other bytes are not part of a number.
     within : ndarray of bool, shape (rows, width)
         Where the next byte belongs to the same number, so that a digit must be followed by a digit.
-    of_a_row : tuple of ndarray
+    of_a_block : tuple of ndarray
         The same as ``_timing.c`` takes it: what is there where no digit is (of which there is none where a digit must
-        be), where no digit may be, `within`, each of shape (width,), and the runs.
+        be), where no digit may be, `within`, each of shape (block, width), and the runs.
     """
 
     runs: list[tuple[str, int, bool]]
@@ -328,7 +328,7 @@ class _Layout:
     digit: npt.NDArray[np.bool_]
     known: npt.NDArray[np.bool_]
     within: npt.NDArray[np.bool_]
-    of_a_row: tuple[npt.NDArray[Any], ...]
+    of_a_block: tuple[npt.NDArray[Any], ...]
 
 
 def _decode_fixed_width(content: bytes, start: int) -> dict[str, Int64Array] | None:
@@ -350,10 +350,10 @@ def _decode_compiled(rows: npt.NDArray[np.uint8], layout: _Layout) -> dict[str, 
     """Return the columns of `rows`, shape (n, width), or None if they are not as `layout` says; in C."""
     names = list(dict.fromkeys(name for name, _, _ in layout.runs))
     columns = np.empty((len(names), len(rows)), np.int64)
-    of_a_row = (array.ctypes.data for array in layout.of_a_row)
+    of_a_block = (array.ctypes.data for array in layout.of_a_block)
     arguments = (len(layout.runs), columns.ctypes.data)
     status = _compiled.ledger_timing_rows(  # type: ignore[union-attr]
-        rows.ctypes.data, len(rows), rows.shape[1], *of_a_row, *arguments
+        rows.ctypes.data, len(rows), rows.shape[1], _BLOCK_ROWS, *of_a_block, *arguments
     )
     return None if status else dict(zip(names, columns, strict=True))
 
@@ -411,6 +411,7 @@ def _layout(first: bytes, last: bytes) -> _Layout | None:
     names = list(columns)
     numbers = (starts, [names.index(name) for name, _, _ in runs], scales, np.ravel(shift), np.ravel(mask))
     native_runs = np.array(list(zip(*numbers, strict=True)), _RUN)
+    without_digits = np.where(known & digit, np.uint8(ord("0")), filler)
     shape = (_CHUNK_ROWS, 1)
     return _Layout(
         runs=[
@@ -420,7 +421,10 @@ def _layout(first: bytes, last: bytes) -> _Layout | None:
         starts=starts,
         shift=np.array(shift, np.uint64),
         mask=np.array(mask, np.uint64),
-        of_a_row=(np.where(known & digit, np.uint8(ord("0")), filler), known & ~digit, within, native_runs),
+        of_a_block=(
+            *(np.tile(of_a_row, (_BLOCK_ROWS, 1)) for of_a_row in (without_digits, known & ~digit, within)),
+            native_runs,
+        ),
         filler=np.tile(filler, shape),
         digit=np.tile(digit, shape),
         known=np.tile(known, shape),

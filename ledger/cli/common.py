@@ -107,9 +107,9 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
         store.open()
         try:
             yield store
-        except Interrupted:  # what was done until then is worth it too, but nobody waits for another host
+        except LedgerError as exc:  # what was done until then is worth it too
             if changes:
-                _back_up(store, config, sends=False)
+                _back_up(store, config, sends=not isinstance(exc, Interrupted))  # nobody waits for another host
             raise
         if changes:
             _back_up(store, config)

@@ -12,7 +12,8 @@ from sqlalchemy import select, text
 from sqlmodel import SQLModel
 
 from ledger import backup, schema
-from ledger.errors import BadInput, NotReady
+from ledger.cli.common import open_store
+from ledger.errors import BadInput, Interrupted, LedgerError, NotReady
 from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX
 from tests.world import DATE, World
@@ -264,3 +265,19 @@ def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_pat
     assert backup.restore(world.config, newest) == []
     assert world.advance(SECOND).succeeded
     assert world.run("audit").returncode == 0
+
+
+@pytest.mark.parametrize("error", [LedgerError("a recipient was refused"), Interrupted(15)])
+def test_what_was_done_before_an_error_is_backed_up(sqlite_world, error):
+    world = sqlite_world
+    world.data["backup"]["automatic"] = True
+    world.simulate(scale=0.02, scenario=("onecamera",))
+
+    def command() -> None:
+        with open_store(world.config, changes=True) as store:
+            store.exclude("archive", world.folder / "archive", DATE, "dome tests")
+            raise error
+
+    with pytest.raises(type(error)):
+        command()
+    assert backup.found(world.config)[-1].last_entry == backup.last_entry(world.store()) > 0

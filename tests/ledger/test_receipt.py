@@ -41,9 +41,13 @@ def take(world, *lines):
     return receive(world.store(), world.config, path)
 
 
-def confirmed(world):
+def standing(world):
     (night,) = night_status.nights(world.config, flows(world.config))
-    return night.confirmed
+    return night
+
+
+def confirmed(world):
+    return standing(world).confirmed
 
 
 # a receipt, read
@@ -186,11 +190,13 @@ def test_the_last_word_of_the_archive_counts(world):
     assert take(world, *lines).succeeded
     assert take(world, f"{rows[0][0]}|1").differing == [(rows[0][0], f"1 bytes, expected {rows[0][1]}")]
     assert confirmed(world) == len(lines) - 1
+    assert standing(world).next_command == f"ledger doctor --date {standing(world).date}"  # which tells what
     assert world.query("SELECT frame_id FROM receipt_line WHERE difference IS NOT NULL") == [(rows[0][0],)]
     assert take(world, rows[1][0]).missing == [rows[0][0]]  # of the second nothing new is said
     assert confirmed(world) == len(lines) - 1
     assert take(world, *lines).succeeded
     assert confirmed(world) == len(lines)
+    assert standing(world).next_command == ""
 
 
 def test_a_receipt_that_came_before_the_mail_counts_after_it(sqlite_world):
