@@ -172,10 +172,11 @@ def _contradicted(
     first.sort(kind="stable")
     length = np.diff(np.append(first, len(times_us)))
     first, length = first[length > 2], length[length > 2]
-    deviation = times_us[1:-1] - (times_us[:-2] + times_us[2:]) / 2
-    deviation *= 1.0 - 2.0 * (count[1:-1] & 1)
+    deviation = np.zeros_like(times_us)  # two more than there are: an edge may lie behind the last
+    deviation[:-2] = times_us[1:-1] - (times_us[:-2] + times_us[2:]) / 2
+    deviation[:-2] *= 1.0 - 2.0 * (count[1:-1] & 1)
     edges = np.stack([first, first + length - 2], axis=1).ravel()
-    sums = np.add.reduceat(np.append(deviation, [0.0, 0.0]), edges)[::2]
+    sums = np.add.reduceat(deviation, edges)[::2]
     amplitude_us, known_us = sums / (length - 2), dither_us[first]
     clear = (np.abs(amplitude_us) > known_us / 2) & (np.abs(amplitude_us) < _MOST * known_us)
     first, sign = first[clear], np.sign(amplitude_us[clear])

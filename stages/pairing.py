@@ -140,20 +140,24 @@ def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
     merged_us = both.time_us[order]
     clock_us = np.subtract(merged_us, merged_us[0], dtype=np.float64)
     first_of_block = _blocks(clock_us, both, order, n_first, dead_time_us)
+    is_second = order >= n_first
     offset_us, shortest_us = estimate_offsets(
-        clock_us, order >= n_first, first_of_block, lambda places: both.settings(order[places])
+        clock_us, is_second, first_of_block, lambda places: both.settings(order[places])
     )
-    clock_us += np.where(order < n_first, 0.5, -0.5) * offset_us
+    offset_us *= np.where(is_second, -0.5, 0.5)
+    clock_us += offset_us
     again = np.argsort(clock_us, kind="stable")
     order, clock_us = order[again], clock_us[again]
     is_second = order >= n_first
     apart = np.full(len(order) + 1, np.inf)
     here = apart[1:-1]
     np.subtract(clock_us[1:], clock_us[:-1], out=here)
-    here[is_second[1:] == is_second[:-1]] = np.inf
+    np.putmask(here, is_second[1:] == is_second[:-1], np.inf)
     links = np.flatnonzero((here < apart[:-2]) & (here <= apart[2:]) & (here <= _HALF * shortest_us[1:]))
-    tolerance_us = [both.tolerance_us[both.file[order[frame]]] for frame in (links, links + 1)]
-    links = links[apart[links + 1] <= np.minimum(*tolerance_us)]
+    tolerance_us: FloatArray | float = both.tolerance_us.min()
+    if tolerance_us < both.tolerance_us.max():
+        tolerance_us = np.minimum(*(both.tolerance_us[both.file[order[frame]]] for frame in (links, links + 1)))
+    links = links[apart[links + 1] <= tolerance_us]
     _align_singles(clock_us, is_second, links, first_of_block)
     return Pairing(order, links, links + 1, clock_us + merged_us[0])
 
