@@ -10,16 +10,16 @@ from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_ta
 @app.command(epilog="Example: ledger status --date 20260102")
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
-    from ledger import status as of
     from ledger.flow import flows
     from ledger.scan import parse_date
+    from ledger.status import nights
 
     config = read_config()
-    nights = of.nights(config, flows(config), date=parse_date(date) if date else None)
+    found = nights(config, flows(config), date=parse_date(date) if date else None)
     if as_json:
-        show_json([asdict(night) for night in nights])
+        show_json([asdict(night) for night in found])
         return
-    if not nights:
+    if not found:
         typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.archive.root}")
         return
     columns = (
@@ -53,6 +53,6 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
                 n.failed,
                 n.next_command,
             )
-            for n in nights
+            for n in found
         ],
     )
