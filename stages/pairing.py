@@ -149,7 +149,8 @@ def _pair_unrepeated(first: Seen, second: Seen, dead_time_us: float) -> Pairing:
     again = np.argsort(clock_us, kind="stable")
     order, clock_us = order[again], clock_us[again]
     is_second = order >= n_first
-    apart = np.full(len(order) + 1, np.inf)
+    apart = np.empty(len(order) + 1)
+    apart[[0, -1]] = np.inf
     here = apart[1:-1]
     np.subtract(clock_us[1:], clock_us[:-1], out=here)
     np.putmask(here, is_second[1:] == is_second[:-1], np.inf)
