@@ -1,5 +1,6 @@
 """A whole night whose destination is on another host: a real sshd and rsync."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -248,7 +249,8 @@ def stop_at_second(world, folder, number, *arguments, to_all=False):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         for pid in descendants(process.pid) if to_all else ():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                os.kill(pid, number)
         process.send_signal(number)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 128 + number, told
@@ -257,7 +259,8 @@ def stop_at_second(world, folder, number, *arguments, to_all=False):
 
 def descendants(pid):
     """Return the processes that a process has started, and those that these have."""
-    children = [
-        int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()
-    ]
+    children: list[int] = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            children += map(int, path.read_text().split())
     return [*children, *(each for child in children for each in descendants(child))]
