@@ -9,7 +9,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from ledger.errors import BadInput
-from ledger.reading import BUSY_TIMEOUT_MS, refuse_network
+from ledger.reading import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_network
 
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
 #: transaction that reads first and then writes fails at once whatever the timeout.
@@ -50,9 +50,7 @@ def connect(url: URL) -> Engine:
     try:
         return create_engine(url, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError) as exc:
-        raise BadInput(
-            "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
-        ) from exc
+        raise BadInput(NO_DRIVER) from exc
 
 
 def _connect_sqlite(path: Path) -> Engine:

@@ -28,6 +28,8 @@ _VALUE = re.compile(r":(\w+)")
 
 _PASSWORD = re.compile(r"(://[^:@/]*):[^@]*@")
 
+NO_DRIVER = "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
+
 #: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
 BUSY_TIMEOUT_MS = 30_000
 
@@ -87,6 +89,10 @@ class Reader:
             cursor = self._connection.cursor()
             cursor.execute(sent, values)
             return list(cursor.fetchall())
+
+    def value(self, statement: str, **values: Any) -> Any:
+        """Return the first value of the first row that a statement finds, or None."""
+        return next((row[0] for row in self.rows(statement, **values)), None)
 
     def close(self) -> None:
         """Close the connection."""
@@ -160,9 +166,7 @@ def _postgresql(url: str) -> Any:
     try:
         import psycopg  # noqa: PLC0415  SQLite needs none
     except ModuleNotFoundError as exc:
-        raise BadInput(
-            "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
-        ) from exc
+        raise BadInput(NO_DRIVER) from exc
     if PLAIN_URL.fullmatch(url):
         connection = psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:", 1))
     else:

@@ -448,23 +448,13 @@ def cubes_outside(night: NightFolder, instrument: Instrument) -> dict[str, int]:
 
 def _other_folders(folder: Path, known: Collection[str]) -> list[tuple[str, Path]]:
     with suppress(OSError):
-        return sorted((shown(p), p) for p in folder.iterdir() if p.name not in known and p.is_dir())
+        return sorted((printable(p.name), p) for p in folder.iterdir() if p.name not in known and p.is_dir())
     return []
-
-
-def is_text(path: Path) -> bool:
-    """Whether a file's name is UTF-8 of characters that can be printed: no line ends, tabs, or other controls."""
-    return path.name.isprintable()
-
-
-def shown(path: Path) -> str:
-    """Return a file's name with what is not UTF-8, or cannot be printed, escaped by backslashes."""
-    return printable(path.name)
 
 
 def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
-    if not is_text(cube):
+    if not cube.name.isprintable():
         return _unprintable(cube.parent, cube.name, stream)
     with reading(cube):
         stats = _stats_of(_stat_file(str(cube)), _stat_file(f"{str(cube).removesuffix('.fits')}.txt"))

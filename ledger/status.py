@@ -26,7 +26,7 @@ from ledger.scan import (
     streams_ns,
 )
 
-#: All nights, the newest that has a frame ID in order, and the first that gets any.
+#: All nights, the newest that has a frame ID in order, and the first that gets any (`ledger ids start --from`).
 _NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
 _NEWEST = """
 SELECT night.date FROM frame_id JOIN night ON night.id = frame_id.night_id
@@ -189,7 +189,7 @@ def _opened(url: str) -> Reader:
     reader = None
     try:
         reader = Reader(url)
-        if reader.rows("SELECT version_num FROM alembic_version") == [(newest_revision(),)]:
+        if reader.value("SELECT version_num FROM alembic_version") == newest_revision():
             return reader
     except Busy:
         raise
@@ -232,7 +232,10 @@ class _Look:
         for name, flow in self.flows.items():
             newest = numbers_from = None
             if flow.numbering is not None:
-                newest, numbers_from = self._newest(), self._numbers_from()
+                newest, numbers_from = (
+                    self.reader.value(statement, prefix=self.config.instrument.prefix)
+                    for statement in (_NEWEST, _NUMBERS_FROM)
+                )
             rows = {night.date: night for night in known if night.pipeline == name}
             folders = self._on_disk(name, has_rows=any(night.pipeline == name for night in every))
             for day in sorted(rows.keys() | folders.keys()):
@@ -242,16 +245,6 @@ class _Look:
                     of_night = counts[row.id] if row else _Counts()
                     found.append(self._night(flow, day, row, folders.get(day), of_night, newest))
         return found
-
-    def _newest(self) -> str | None:
-        """Return the date of the newest night with a frame ID in order."""
-        rows = self.reader.rows(_NEWEST, prefix=self.config.instrument.prefix)
-        return rows[0][0] if rows else None
-
-    def _numbers_from(self) -> str | None:
-        """Return the first night that gets numbers, as ``ledger ids start --from`` named it."""
-        rows = self.reader.rows(_NUMBERS_FROM, prefix=self.config.instrument.prefix)
-        return rows[0][0] if rows else None
 
     def _on_disk(self, pipeline: str, *, has_rows: bool) -> dict[str, NightFolder]:
         config = self.config

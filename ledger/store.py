@@ -372,9 +372,10 @@ class Store:
 
     def faults(self, night: Night) -> dict[str, str]:
         """Return what was found wrong with copies of a night's products when they were last read, by identity."""
+        view = table("refuted", column("copy_id"), column("night_id"), column("identity"), column("fault"))
         with self.read() as session:
-            rows = session.execute(refuted().where(column("night_id") == night.id))
-            return {row.identity: str(row.fault) for row in rows}
+            query = select(view.c.identity, view.c.fault).where(view.c.night_id == night.id)
+            return {row.identity: str(row.fault) for row in session.execute(query.order_by(view.c.copy_id))}
 
     def seconds_per_byte(self, verb: str) -> float | None:
         """Return how long a step took lately, in worker seconds a byte; None without history."""
@@ -414,12 +415,6 @@ class Store:
 def of_night(pipeline: str, date: str) -> Select[Night]:
     """Return the query of a night's row."""
     return select(Night).where(col(Night.pipeline) == pipeline, col(Night.date) == date)
-
-
-def refuted() -> Select[Any]:
-    """Return the query of copies that were not right when last read: night, product, and what was found, in order."""
-    view = table("refuted", column("copy_id"), column("night_id"), column("identity"), column("fault"))
-    return select(view.c.night_id, view.c.identity, view.c.fault).order_by(view.c.copy_id)
 
 
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
