@@ -16,12 +16,12 @@ from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, FrameSequence, Night
 from ledger.scan import (
     NightFolder,
+    before_first,
     find_night,
     has_products,
     has_raws,
     is_being_written,
     nights_on_disk,
-    outside,
     parse_date,
     raws_on_disk,
     streams_ns,
@@ -38,7 +38,7 @@ def from_date(session: Session, config: Config, flow: Flow) -> str | None:
     return row.from_date if row is not None else None
 
 
-def refuse_outside(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
+def refuse_before_first(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
     """Refuse a night that the pipeline does not look at.
 
     Raises
@@ -48,7 +48,7 @@ def refuse_outside(session: Session, config: Config, flow: Flow, night: NightFol
     """
     row = _row(session, night)
     numbered_us = row.numbered_us if row else None
-    first = outside(config, flow.name, night.date, numbered_us, from_date(session, config, flow))
+    first = before_first(config, flow.name, night.date, numbered_us, from_date(session, config, flow))
     if first is not None:
         raise NotReady(
             f"night {night.date} is before the first night, {first}: such nights are left alone; expected a later one,"
@@ -100,7 +100,7 @@ def check_gate(
         If it is before the first night, excluded, still being written, or an earlier night lacks its IDs, with
         the command to run.
     """
-    refuse_outside(session, config, flow, night)
+    refuse_before_first(session, config, flow, night)
     refuse_excluded(session, night)
     if not final and is_being_written(night, config, now_us):
         raise NotReady(
@@ -130,7 +130,7 @@ def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightF
     for folder in nights_on_disk(config, flow.name):
         row = rows.get(folder.date)
         numbered_us = row.numbered_us if row else None
-        if folder.date >= night.date or outside(config, flow.name, folder.date, numbered_us, numbers_from):
+        if folder.date >= night.date or before_first(config, flow.name, folder.date, numbered_us, numbers_from):
             continue
         if row is not None and (row.excluded_reason or row.streams_ns == streams_ns(folder, config.instrument)):
             continue  # out of it, or nothing came since it was scanned
@@ -178,7 +178,7 @@ def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: Nigh
     numbers_from = from_date(session, config, flow)
     for row, reason in session.execute(query.order_by(col(Night.date))):
         folder = NightFolder(flow.name, night.root, row.date)
-        is_outside = outside(config, flow.name, row.date, row.numbered_us, numbers_from)
+        is_outside = before_first(config, flow.name, row.date, row.numbered_us, numbers_from)
         if not is_outside and not is_foreign(session, config, flow, folder):
             return {row.date: reason}
     return {}

@@ -81,7 +81,7 @@ class Machine:
             If the night is before the first one.
         """
         with self.store.read() as session:
-            gate.refuse_outside(session, self.config, self.flows[folder.pipeline], folder)
+            gate.refuse_before_first(session, self.config, self.flows[folder.pipeline], folder)
         with self.holding(folder, "scan", {}) as (steps, result):
             self._tell_outside(steps)
             registration.register(steps)
@@ -382,7 +382,7 @@ class Machine:
         with self.store.read() as session:
             if self.config.fetches:
                 gate.refuse_excluded(session, folder)
-            gate.refuse_outside(session, self.config, flow, folder)
+            gate.refuse_before_first(session, self.config, flow, folder)
         self._check_destination(folder, flow, target)
         self._refuse_foreign(flow, folder)
 

@@ -253,7 +253,9 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 
-def outside(config: Config, pipeline: str, date: str, numbered_us: int | None, numbers_from: str | None) -> str | None:
+def before_first(
+    config: Config, pipeline: str, date: str, numbered_us: int | None, numbers_from: str | None
+) -> str | None:
     """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
 
     Parameters

@@ -15,13 +15,13 @@ from ledger.flow import Flow
 from ledger.reading import Reader, newest_revision
 from ledger.scan import (
     NightFolder,
+    before_first,
     has_products,
     has_raws,
     is_folder,
     look_at,
     night_of,
     nights_on_disk,
-    outside,
     reading,
     streams_ns,
 )
@@ -240,7 +240,7 @@ class _Look:
             folders = self._on_disk(name, has_rows=any(night.pipeline == name for night in every))
             for day in sorted(rows.keys() | folders.keys()):
                 row = rows.get(day)
-                is_outside = outside(self.config, name, day, row.numbered_us if row else None, numbers_from)
+                is_outside = before_first(self.config, name, day, row.numbered_us if row else None, numbers_from)
                 if date in (None, day) and not is_outside:
                     of_night = counts[row.id] if row else _Counts()
                     found.append(self._night(flow, day, row, folders.get(day), of_night, newest))
