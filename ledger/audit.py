@@ -10,11 +10,13 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
+from ledger import decisions
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.id_rows import Explained, find_explained
 from ledger.models import File, FrameId, Lineage, Night
-from ledger.scan import look_at, ways_on
+from ledger.outside import grouped
+from ledger.scan import NightFolder, look_at, ways_on
 from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX, Stream
 
@@ -140,6 +142,7 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
     try:
         yield from _missing(night, files)
         yield from _orphans(night, files, config, known)
+        yield from _outside(store, night, config)
     except (OSError, NotReady) as exc:
         what = f"{Path(night.root) / night.date}: what rows name could not be looked for any further ({exc})"
         yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
@@ -183,6 +186,18 @@ def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set
                 "left by a run that died; the next `ledger advance` removes it" if mine else "not the ledger's: move it"
             )
             yield Violation("orphan", f"{path} belongs to no product", what)
+
+
+def _outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
+    """Yield what may hold frames of a night, is in no row, and waits for a decision."""
+    folder = NightFolder(night.pipeline, Path(night.root), night.date)
+    if night.excluded_reason or not folder.path.is_dir() or night.pipeline not in config.pipelines:
+        return
+    with store.read() as session:
+        found = decisions.look(session, config, folder)
+    if found.blocks:
+        what = f"{folder.path}: files that may hold frames are no raw files: {grouped(found.undecided)}"
+        yield Violation("outside", what, f"`ledger outside list --date {night.date}` says what to do about each")
 
 
 def _frames_twice(session: Session, night: Night) -> Iterator[Violation]:

@@ -4,6 +4,7 @@ Every method is one transaction that first checks the lease: a run that was susp
 cannot write over its successor.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
@@ -17,6 +18,7 @@ from ledger.config import Failures
 from ledger.flow import Flow
 from ledger.lease import Lease
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
+from ledger.outside import Found
 from ledger.rows import Work, product_columns
 from ledger.store import Store, chunks, insert_many
 from stages.base import Evidence, Fact, Product
@@ -207,6 +209,15 @@ class Book:
         if streams_ns != self.night.streams_ns:
             with self.store.write(self.lease.check) as session:
                 session.execute(update(Night).where(col(Night.id) == self.night.id).values(streams_ns=streams_ns))
+
+    def left_out(self, found: Found) -> None:
+        """Record which files that may hold frames a night was numbered without, and why."""
+        files = [(file, reason) for file, reason in found.left_out]
+        files += [(file, "outside: ignore") for file in found.undecided]
+        reasons = Counter(f"{file.folder}, {file.words}: {reason}" for file, reason in files)
+        if reasons:
+            with self.store.write(self.lease.check) as session:
+                self.entry(session, [{"name": self.night.date, "event": "left_out", "detail": dict(reasons)}])
 
     def make_products(
         self,

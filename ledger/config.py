@@ -332,6 +332,7 @@ class Config(_Block):
     notify: Notify = Notify()
     ids: Ids = Ids()
     engine: Engine = Engine()
+    outside: Literal["wait", "ignore"] = "wait"
     settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
     salvage: bool = Field(default=False, strict=True)
     log: Path
@@ -350,6 +351,11 @@ class Config(_Block):
         """Return the pipelines by name, `archive` first."""
         named = {name: getattr(self, name) for name in PIPELINES}
         return {name: pipeline for name, pipeline in named.items() if pipeline is not None}
+
+    def waits(self, pipeline: str) -> bool:
+        """Return whether nights of a pipeline wait, before they get frame IDs, for decisions about files outside."""
+        gives_ids = any(self.states[name].requires == "frame_id" for name in self.pipelines[pipeline].states)
+        return self.outside == "wait" and gives_ids
 
     def destination(self, pipeline: str) -> Path:
         """Return the folder that the products of `pipeline` go to, here or on a host."""

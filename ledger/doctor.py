@@ -16,7 +16,7 @@ from typing import Literal
 from sqlalchemy import text
 from sqlmodel import col, func, select
 
-from ledger import audit, backup
+from ledger import audit, backup, decisions
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, LedgerError
@@ -25,6 +25,7 @@ from ledger.machine import Machine, unproven
 from ledger.mailed import contradictions, doubt, in_doubt
 from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
+from ledger.outside import grouped
 from ledger.reading import file_system_of
 from ledger.report import counted
 from ledger.rows import put_back
@@ -249,6 +250,25 @@ def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
         return
     for night in nights:
         yield from _night(machine, night)
+    yield from _outside(machine, date)
+
+
+def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
+    """Tell of nights, known or not, with files that may hold frames and are no raw files."""
+    config, store = machine.config, machine.store
+    if config.fetches:
+        return
+    try:
+        for folder, found in decisions.every(store, config):
+            row = store.find_night(folder.pipeline, folder.date)
+            if date not in (None, folder.date) or not found.undecided or (row and row.excluded_reason):
+                continue
+            subject = f"night {folder.date}" + ("" if folder.pipeline == "archive" else f" ({folder.pipeline})")
+            what = f"{counted(len(found.undecided), 'file')} may hold frames, not used: {grouped(found.undecided)}"
+            verdict: Verdict = "problem" if found.blocks else "note"
+            yield Finding(subject, verdict, what, f"`ledger outside list --date {folder.date}` says what to do")
+    except LedgerError as exc:
+        yield Finding("nights", "problem", str(exc))
 
 
 def _night(machine: Machine, night: Night) -> Iterator[Finding]:

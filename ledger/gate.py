@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, case, exists, select
 from sqlmodel import Session, col
 
+from ledger import decisions
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
@@ -97,8 +98,8 @@ def check_gate(
     Raises
     ------
     NotReady
-        If it is before the first night, excluded, still being written, or an earlier night lacks its IDs, with
-        the command to run.
+        If it is before the first night, excluded, still being written, holds files of which somebody has to decide, or
+        an earlier night lacks its IDs, with the command to run.
     """
     refuse_before_first(session, config, flow, night)
     refuse_excluded(session, night)
@@ -107,6 +108,8 @@ def check_gate(
             f"night {night.date} may still be written: its newest raw file is younger than {config.settle_minutes:g}"
             f" minutes at {show_us(now_us)} UT; run again later, or with --final if observing has ended"
         )
+    if (found := decisions.look(session, config, night)).blocks:
+        raise NotReady(found.refusal(night.date))
     # upstream first: what a run takes from disk to the ledger meanwhile is seen here or there
     lacking = _lacking_on_disk(session, config, flow, night)
     lacking |= _lacking_in_ledger(session, config, flow, night)
@@ -124,7 +127,7 @@ def check_gate(
 
 
 def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
-    """Return the first earlier night with raw files that were never scanned, with these words; empty if none has."""
+    """Return the first earlier night with files that are in no product yet, and what they are; empty if none has."""
     rows = {row.date: row for row in session.execute(select(Night).where(col(Night.pipeline) == flow.name)).scalars()}
     numbers_from = from_date(session, config, flow)
     for folder in nights_on_disk(config, flow.name):
@@ -132,16 +135,26 @@ def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightF
         numbered_us = row.numbered_us if row else None
         if folder.date >= night.date or before_first(config, flow.name, folder.date, numbered_us, numbers_from):
             continue
-        if row is not None and (row.excluded_reason or row.streams_ns == streams_ns(folder, config.instrument)):
-            continue  # out of it, or nothing came since it was scanned
+        if row is not None and row.excluded_reason:
+            continue
+        is_seen = row is not None and row.streams_ns == streams_ns(folder, config.instrument)
+        if is_seen and numbered_us is not None:
+            continue  # nothing came since it was scanned
         registered = _registered(session, row)
-        if not registered:
+        if is_seen:
+            unseen = False
+        elif not registered:
             unseen = has_raws(folder, config.instrument)
         else:
             on_disk = raws_on_disk(folder, config.instrument)
             unseen = any((raw.stream.name, raw.name) not in registered for raw in on_disk)
-        if unseen and not is_foreign(session, config, flow, folder):
-            return {folder.date: "has raw files that were never scanned" if registered else "was never scanned"}
+        why = None
+        if unseen:
+            why = "has raw files that were never scanned" if registered else "was never scanned"
+        elif numbered_us is None and decisions.look(session, config, folder).blocks:
+            why = "has files that may hold frames and are no raw files (`ledger outside list`)"
+        if why and not is_foreign(session, config, flow, folder):
+            return {folder.date: why}
     return {}
 
 

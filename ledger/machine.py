@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import backup, engine, frame_ids, gate, registration, scan, space
+from ledger import backup, decisions, engine, frame_ids, gate, registration, scan, space
 from ledger.book import Book
 from ledger.clock import show_us
 from ledger.config import Config, load_stages
@@ -21,6 +21,7 @@ from ledger.mailed import refuse_mailed, tell, withdraw
 from ledger.mirror import mirrored
 from ledger.models import Night
 from ledger.numbers import numbers_on_disk
+from ledger.outside import Found
 from ledger.report import Reporter, Result, Silent, Stop, counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder
@@ -83,8 +84,7 @@ class Machine:
         with self.store.read() as session:
             gate.refuse_before_first(session, self.config, self.flows[folder.pipeline], folder)
         with self.holding(folder, "scan", {}) as (steps, result):
-            self._tell_outside(steps)
-            registration.register(steps)
+            registration.register(steps, is_all=not self._look_outside(steps).blocks)
         return result
 
     def advance(
@@ -128,9 +128,10 @@ class Machine:
         with self.holding(folder, "catch-up" if is_patient else "advance", arguments) as (steps, result):
             self.check_copies(steps)
             self._settle(steps, rolls_back=False)
+            outside = None
             if not self.config.fetches:
-                self._tell_outside(steps)
-                result.stopped = registration.register(steps, final=final)
+                outside = self._look_outside(steps)
+                result.stopped = registration.register(steps, final=final, is_all=not outside.blocks)
                 if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                     self._pair(steps)
             if result.stopped is None:
@@ -142,6 +143,8 @@ class Machine:
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
+            if result.stopped is None and outside and outside.blocks and gives_numbers(flow, target):
+                result.stopped = outside.refusal(folder.date)
             if result.stopped is None and self._sends(flow, target):
                 result.stopped = unproven(folder.date, self.store.faults(steps.book.night))
         return result
@@ -425,10 +428,13 @@ class Machine:
 
     # forward
 
-    def _tell_outside(self, steps: Steps) -> None:
-        """Tell of cubes where no stream is: they look as if they were taken, and are not."""
-        for name, n in scan.cubes_outside(steps.folder, self.config.instrument).items():
-            steps.result.remarks[f"cubes outside of the streams, not used: {name}"] += n
+    def _look_outside(self, steps: Steps) -> Found:
+        """Return which files may hold frames and are no raw files, and tell of those of which nobody has decided."""
+        with self.store.read() as session:
+            found = decisions.look(session, self.config, steps.folder)
+        for file in found.undecided:
+            steps.result.remarks[f"files that may hold frames, not used: {file.folder} ({file.words})"] += 1
+        return found
 
     def _pair(self, steps: Steps) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
@@ -667,6 +673,8 @@ class Machine:
             "withdrawn that were on a manifest": done.manifested,
         }
         steps.result.remarks.update({f"frame IDs {what}": n for what, n in remarks.items() if n})
+        with self.store.read() as session:
+            steps.book.left_out(decisions.look(session, self.config, steps.folder))
 
     def _numbered_us(self, book: Book) -> int | None:
         night = self.store.find_night(book.night.pipeline, book.night.date)
@@ -711,6 +719,11 @@ class Machine:
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
         if not any(work.product.files for work in self.store.works(steps.book.night)):
             steps.remove_folder()
+
+
+def gives_numbers(flow: Flow, target: str) -> bool:
+    """Whether products get their frame IDs on the way to `target`."""
+    return flow.numbering is not None and flow.position(target) >= flow.position(flow.numbering.state)
 
 
 def _unproven(steps: Steps, target: str) -> list[str]:

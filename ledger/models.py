@@ -230,6 +230,18 @@ class FrameId(SQLModel, table=True):
     late_reason: str | None = None  # … and why
 
 
+class OutsideRule(SQLModel, table=True):
+    """A decision to leave out files of nights that may hold frames and are no raw files."""
+
+    __tablename__ = "outside_rule"
+    id: int | None = Field(default=None, primary_key=True)
+    pattern: str  # of paths within a night, or (without a slash) of names
+    night_id: int | None = Field(default=None, foreign_key="night.id")  # none: all nights
+    reason: str
+    made_us: int = Field(sa_type=BigInteger)
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # it counts no more since
+
+
 class Copy(SQLModel, table=True):
     """Proof that a product's bytes lay at a destination when they were read there.
 

@@ -5,11 +5,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ledger import engine, space
+from ledger import decisions, engine, space
 from ledger.errors import NotReady, StateError
 from ledger.flow import Flow
-from ledger.machine import Machine, unproven
+from ledger.machine import Machine, gives_numbers, unproven
 from ledger.models import File, Night
+from ledger.outside import Found, grouped
 from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
 from ledger.report import counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
@@ -59,6 +60,8 @@ class Plan:
         Needed in the night's folder, at most.
     destination_bytes : int
         Needed at the destination, about.
+    outside : str
+        Files that may hold frames and would not be used, in words.
     stopped : str or None
         Why it would end before its goal.
     """
@@ -69,6 +72,7 @@ class Plan:
     quarantined: tuple[tuple[str, str], ...] = ()
     space_bytes: int = 0
     destination_bytes: int = 0
+    outside: str = ""
     stopped: str | None = None
 
     @property
@@ -124,6 +128,7 @@ def plan_advance(
         pair = _step(machine, flow.step(flow.born).forward, flow.born, made)
         steps.append(replace(pair, files=len(unsynced)))
     inside = [w for w in works if w.quarantine_reason is None]
+    outside = _outside(machine, folder) if is_here else None
     stopped = _refusal(machine, flow, folder, works, target, final=final, late_reason=late_reason)
     need = machine.need(flow, works, flow.born if stopped else target)
     stopped = stopped or space.shortfall(machine.config, folder, need)
@@ -140,6 +145,8 @@ def plan_advance(
         steps.append(_step(machine, step.forward, step.state, moving))
     if stopped is None and flow.sending and reached >= flow.position(flow.sending.state):  # others are copied again
         stopped = unproven(folder.date, [w for w in works if w.fault and w.state != flow.sending.state])
+    if stopped is None and outside and outside.blocks and gives_numbers(flow, target):
+        stopped = outside.refusal(folder.date)
     return Plan(
         folder.pipeline,
         folder.date,
@@ -147,8 +154,14 @@ def plan_advance(
         quarantined,
         space_bytes=need.night_bytes,
         destination_bytes=need.destination_bytes,
+        outside=grouped(outside.undecided) if outside else "",
         stopped=stopped,
     )
+
+
+def _outside(machine: Machine, folder: NightFolder) -> Found:
+    with machine.store.read() as session:
+        return decisions.look(session, machine.config, folder)
 
 
 def _refusal(
@@ -307,6 +320,8 @@ def in_words(plan: Plan) -> list[str]:
             f" {megabytes(step.size_bytes)}{estimate}"
         )
     lines += [f"  quarantine     {name}: {reason}" for name, reason in plan.quarantined]
+    if plan.outside:
+        lines.append(f"  outside        may hold frames, not used: {plan.outside}")
     if plan.space_bytes or plan.destination_bytes:
         lines.append(
             f"  space needed: at most {megabytes(plan.space_bytes)} in the night's folder,"

@@ -44,7 +44,7 @@ class Inspected:
     found: RawFacts | base.BadInput | base.Retry
 
 
-def register(steps: Steps, *, final: bool = False) -> str | None:
+def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str | None:
     """Inspect what is new on disk, or has changed since it was registered and is not in a product yet.
 
     A file that changed, is gone, or cannot be read now is a failure of this run; the others go on.
@@ -55,6 +55,8 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         The hold on the night.
     final : bool
         Whether nobody writes to the night any more, so that a young file may be salvaged.
+    is_all : bool
+        Whether the night has no other files that have to be looked at again.
 
     Returns
     -------
@@ -99,7 +101,8 @@ def register(steps: Steps, *, final: bool = False) -> str | None:
         missing += _register(steps, batch, final=final)
     if missing:
         return f"{counted(missing, 'raw file')} cannot be had, and pairing takes the whole night: see what failed"
-    steps.book.looked_at(seen_ns)
+    if is_all:
+        steps.book.looked_at(seen_ns)
     return None
 
 

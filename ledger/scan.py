@@ -5,8 +5,8 @@ import os
 import re
 import shlex
 import stat
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -358,7 +358,7 @@ def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     for stream in instrument.streams:
         folder = night.path / stream.name
         with reading(folder):
-            if any(_is_cube(entry.name) for entry in _entries(folder)):
+            if any(_is_cube(entry.name) for entry in entries_of(folder)):
                 return True
     return False
 
@@ -367,10 +367,10 @@ def has_products(night: NightFolder, instrument: Instrument) -> bool:
     """Whether anything lies where the night's products are."""
     products = night.path / instrument.product_folder
     with reading(products):
-        return products.is_dir() and not all(entry.name.startswith(".") for entry in _entries(products))
+        return products.is_dir() and not all(entry.name.startswith(".") for entry in entries_of(products))
 
 
-def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
     """Yield what is in a folder; nothing if it is not there."""
     if folder.is_symlink():
         folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
@@ -415,7 +415,7 @@ def is_folder(path: Path) -> bool:
 
 
 def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[list[RawOnDisk], list[str]]:
-    names = {entry.name for entry in _entries(folder)}
+    names = {entry.name for entry in entries_of(folder)}
     others: dict[str, RawOnDisk] = {}
     alike = []
     within = f"{folder}/"  # pathlib takes longer to put a path together than the system to look there
@@ -433,25 +433,6 @@ def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[
         else:
             others[name] = _looked_at(folder, name, stream, stats)
     return [others[name] for name in sorted(others)], alike
-
-
-def cubes_outside(night: NightFolder, instrument: Instrument) -> dict[str, int]:
-    """Return how many cubes lie in the night's folder itself and in each sub-folder that is neither a stream nor ours.
-
-    A folder that cannot be read is left out: nothing stands on it.
-    """
-    known = {instrument.product_folder, *(stream.name for stream in instrument.streams)}
-    found = {}
-    for name, folder in [("the night's folder", night.path), *_other_folders(night.path, known)]:
-        with suppress(OSError):
-            found[name] = sum(p.suffix == ".fits" and not p.name.startswith(".") for p in folder.iterdir())
-    return {name: n for name, n in found.items() if n}
-
-
-def _other_folders(folder: Path, known: Collection[str]) -> list[tuple[str, Path]]:
-    with suppress(OSError):
-        return sorted((printable(p.name), p) for p in folder.iterdir() if p.name not in known and p.is_dir())
-    return []
 
 
 def look_at(cube: Path, stream: Stream) -> RawOnDisk:

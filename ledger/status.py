@@ -7,11 +7,13 @@ Asked all day long, by people and by ``ledger catch-up``: a few statements for a
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from ledger.config import Config
 from ledger.errors import BadInput, Busy, LedgerError
 from ledger.flow import Flow
+from ledger.outside import Rule, find_outside, sort_out
 from ledger.reading import Reader, newest_revision
 from ledger.scan import (
     NightFolder,
@@ -32,6 +34,10 @@ _NEWEST = """
 SELECT night.date FROM frame_id JOIN night ON night.id = frame_id.night_id
 WHERE frame_id.prefix = :prefix AND frame_id.status = 'live' AND NOT frame_id.late
 ORDER BY frame_id.number DESC LIMIT 1"""
+_RULES = """
+SELECT outside_rule.pattern, outside_rule.reason, night.pipeline, night.date
+FROM outside_rule LEFT JOIN night ON night.id = outside_rule.night_id
+WHERE outside_rule.withdrawn_us IS NULL ORDER BY outside_rule.id"""
 _NUMBERS_FROM = "SELECT from_date FROM frame_sequence WHERE prefix = :prefix"
 
 #: Of some nights, from indexes alone (migration 0010): files by state, and those that are out of the flow or failed.
@@ -85,6 +91,9 @@ class NightStatus:
         Raw files and products that are out of the flow.
     failed : int
         Products whose last step failed, or whose copies are not right.
+    outside : int
+        Files that may hold frames and are no raw files, of which nobody has decided; looked for in nights that are not
+        finished.
     unproven : int
         Products whose copies at the destination were not right when last read.
     states : mapping of str to int
@@ -108,6 +117,7 @@ class NightStatus:
     lost: int = 0
     quarantined: int = 0
     failed: int = 0
+    outside: int = 0
     unproven: int = 0
     states: dict[str, int] = field(default_factory=dict)
     frame_ids: int = 0
@@ -223,6 +233,14 @@ class _Look:
         self.flows = flows
         self.reader = reader
 
+    @cached_property
+    def rules(self) -> list[Rule]:
+        """Return the decisions about files outside."""
+        return [
+            Rule(pattern, reason, None if date is None else (pipeline, date))
+            for pattern, reason, pipeline, date in self.reader.rows(_RULES)
+        ]
+
     def found(self, date: str | None) -> list[NightStatus]:
         """Return them, or only that of a date."""
         every = [_Night(*row) for row in self.reader.rows(_NIGHTS)]
@@ -316,6 +334,9 @@ class _Look:
         is_held = any(o.quarantined for o in odd if o not in left_out)
         unproven = len(counts.refuted)
         stands = self._stands(flow, row, folder, counts, going_on)
+        outside = self._outside(flow, folder) if stands not in ("finished", "excluded", "foreign") else 0
+        if outside and stands == "empty":
+            stands = "on disk"
         if unproven and stands in ("finished", "changed"):
             stands = "unproven"
         is_done = stands in ("finished", "excluded", "foreign", "empty")
@@ -325,6 +346,8 @@ class _Look:
         if is_done and row and (counts.contradicted or (counts.has_doubtful_mail and _is_in_doubt(config, row))):
             is_done, command = False, f"doctor --date {date}"
         where = "" if is_held else where_on(config, flow, stands)
+        if outside and not is_held and self.config.waits(flow.name):
+            where, command = "", f"outside list --date {date}"
         if unproven:
             command = f"verify --date {date} --repair"
             where = f" (on {config.host_name(flow.name)})" if config.is_fetched_from else ""
@@ -337,6 +360,7 @@ class _Look:
             quarantined=sum(o.files for o in counts.odd if o.quarantined),
             # a product that also failed, on its way back, is counted once
             failed=sum(o.files for o in odd if o.failed) + unproven - sum(counts.refuted.values()),
+            outside=outside,
             unproven=unproven,
             states=dict(sorted(counts.products.items(), key=lambda item: flow.position(item[0]))),
             frame_ids=counts.frame_ids,
@@ -367,6 +391,14 @@ class _Look:
             return "finished"
         is_seen = row.streams_ns == streams_ns(folder, instrument)
         return "finished" if is_seen and not (put_aside and self._is_mended(row, folder)) else "changed"
+
+    def _outside(self, flow: Flow, folder: NightFolder | None) -> int:
+        """Return how many files of a night may hold frames, are no raw files, and wait for a decision."""
+        if folder is None:
+            return 0
+        of_all = [rule for rule in self.rules if rule.night in (None, (flow.name, folder.date))]
+        found = find_outside(folder, self.config.instrument, of_all)
+        return len(sort_out(found, of_all, waits=True).undecided)
 
     def _is_foreign(self, flow: Flow, row: _Night | None, folder: NightFolder) -> bool:
         """Whether the night has products that this ledger did not make; `gate.is_foreign` in one statement less."""

@@ -16,8 +16,10 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
+from ledger import decisions
 from ledger.config import Config
 from ledger.models import File, Lineage, Night
+from ledger.outside import Outside
 from ledger.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
 from ledger.store import Store
 from ledger.tally import (
@@ -128,6 +130,8 @@ class Summary:
         Files out of the flow, by name.
     salvaged : tuple of Salvaged
         Raw files that have lost frames, by name.
+    outside : tuple of Outside
+        Files that may hold frames and are no raw files, of which nobody has decided.
     unregistered : int
         Raw files on disk that the ledger does not know yet.
     excluded_reason : str or None
@@ -142,6 +146,7 @@ class Summary:
     balance: Balance
     quarantine: tuple[Quarantined, ...]
     salvaged: tuple[Salvaged, ...]
+    outside: tuple[Outside, ...]
     unregistered: int
     excluded_reason: str | None
 
@@ -169,6 +174,7 @@ class Summary:
             "balance": {**asdict(balance), **sums},
             "quarantine": [asdict(file) for file in self.quarantine],
             "salvaged": [asdict(file) for file in self.salvaged],
+            "outside": [asdict(file) for file in self.outside],
         }
 
 
@@ -218,9 +224,17 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
         balance=_balance(raws, products, first_state),
         quarantine=_quarantine(raws, products),
         salvaged=tuple(Salvaged(raw.name, raw.n_frames, raw.lost) for raw in raws if raw.lost),
+        outside=_outside(store, config, night),
         unregistered=sum(f"{raw.stream.name}/{raw.name}" not in known for raw in on_disk),
         excluded_reason=row.excluded_reason if row is not None else None,
     )
+
+
+def _outside(store: Store, config: Config, night: NightFolder) -> tuple[Outside, ...]:
+    if not night.path.is_dir():
+        return ()
+    with store.read() as session:
+        return decisions.look(session, config, night).undecided
 
 
 # what the database says

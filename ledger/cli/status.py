@@ -22,6 +22,7 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
     if not found:
         typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.archive.root}")
         return
+    is_outside = any(n.outside for n in found)
     columns = (
         "night",
         "pipeline",
@@ -34,6 +35,7 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
         "confirmed",
         "quarantined",
         "failed",
+        *(["outside"] if is_outside else []),
         "next",
     )
     show_table(
@@ -51,6 +53,7 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
                 n.confirmed,
                 n.quarantined,
                 n.failed,
+                *([n.outside] if is_outside else []),
                 n.next_command,
             )
             for n in found

@@ -20,6 +20,7 @@ from ledger.cli.common import (
     show_table,
     which_of_both,
 )
+from ledger.outside import grouped
 from ledger.tally import (
     DUBIOUS_LIMIT,
     HST,
@@ -212,6 +213,11 @@ def before_tables(found: "Summary") -> list[str]:
         )
     elif not found.balance.raw_files:
         lines.append("no raw files, on disk or in the ledger")
+    if found.outside:
+        lines.append(
+            f"{_count(len(found.outside), 'file')} may hold frames, not used and not counted here:"
+            f" {grouped(found.outside)}; see `ledger outside list --date {found.date}`"
+        )
     return lines
 
 
@@ -325,6 +331,8 @@ def verdict(found: "Summary") -> str:
     looks = []
     if not found.balance.holds:
         looks.append("the sum does not hold")
+    if found.outside:
+        looks.append(f"{_count(len(found.outside), 'file')} outside may hold frames")
     if marked:
         told = [f"{target.name} ({', '.join(target.marks().values())})" for target in marked]
         needs = "needs" if len(marked) == 1 else "need"

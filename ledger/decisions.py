@@ -1,0 +1,149 @@
+"""What people decided about files outside: by name or pattern, with a reason, on record."""
+
+from collections.abc import Iterator
+
+from sqlalchemy import Select, and_, or_, select, update
+from sqlmodel import Session, col
+
+from ledger.config import Config
+from ledger.errors import BadInput
+from ledger.models import Entry, Night, OutsideRule
+from ledger.outside import Found, Rule, find_outside, sort_out
+from ledger.scan import NightFolder, find_night, nights_on_disk
+from ledger.store import Store
+
+
+def look(session: Session, config: Config, folder: NightFolder) -> Found:
+    """Return what lies outside in a night on disk, by whether somebody has decided about it.
+
+    Raises
+    ------
+    Unreachable
+        If the night or a stream cannot be read.
+    """
+    of_night = and_(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date)
+    standing = _standing().where(or_(col(OutsideRule.night_id).is_(None), of_night))
+    found = [_rule(*row) for row in session.execute(standing)]
+    return sort_out(find_outside(folder, config.instrument, found), found, waits=config.waits(folder.pipeline))
+
+
+def rules(store: Store) -> list[Rule]:
+    """Return the decisions that stand, in the order in which they were made."""
+    with store.read() as session:
+        return [_rule(*row) for row in session.execute(_standing())]
+
+
+def _standing() -> Select[str, str, str, str]:
+    return (
+        select(col(OutsideRule.pattern), col(OutsideRule.reason), col(Night.pipeline), col(Night.date))
+        .outerjoin(Night, col(Night.id) == col(OutsideRule.night_id))
+        .where(col(OutsideRule.withdrawn_us).is_(None))
+        .order_by(col(OutsideRule.id))
+    )
+
+
+def _rule(pattern: str, reason: str, pipeline: str | None, date: str | None) -> Rule:
+    return Rule(pattern, reason, None if pipeline is None or date is None else (pipeline, date))
+
+
+def every(store: Store, config: Config, date: str | None = None) -> Iterator[tuple[NightFolder, Found]]:
+    """Yield the nights on disk in which anything lies outside, oldest first; or that of a date.
+
+    Raises
+    ------
+    BadInput
+        If there is no night of this date.
+    """
+    folders = (
+        [find_night(config, date=date)]
+        if date is not None
+        else [folder for pipeline in config.pipelines for folder in _on_disk(config, pipeline)]
+    )
+    with store.read() as session:
+        for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):
+            found = look(session, config, folder)
+            if found.undecided or found.left_out:
+                yield folder, found
+
+
+def _on_disk(config: Config, pipeline: str) -> list[NightFolder]:
+    is_used = pipeline == "archive" or config.pipelines[pipeline].root.is_dir()
+    return nights_on_disk(config, pipeline) if is_used else []
+
+
+def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | None) -> int | None:
+    """Leave files outside out, of one night or of all that there are and will be.
+
+    Parameters
+    ----------
+    store, config
+        The ledger.
+    pattern : str
+        See :class:`ledger.outside.Rule`.
+    reason : str
+        Why; it is kept.
+    date : str or None
+        The night; None: all.
+
+    Returns
+    -------
+    int or None
+        How many files of the night it covers now; None for all nights, which are not looked at.
+
+    Raises
+    ------
+    BadInput
+        If the reason is empty, the pattern covers all files of all nights, or no file of the night.
+    """
+    if not reason.strip():
+        raise BadInput("--reason is empty: expected why these files are left out; it is kept for ever")
+    if date is None and not pattern.strip("*?/"):
+        raise BadInput(f"pattern {pattern!r} means every file of every night: expected a narrower one, or --date")
+    rule = Rule(pattern, reason)
+    covered = None
+    if date is not None:
+        folder = find_night(config, date=date)
+        with store.read() as session:
+            undecided = look(session, config, folder).undecided
+        covered = sum(rule.covers(file.path) for file in undecided)
+        if not covered:
+            raise BadInput(
+                f"pattern {pattern!r} covers no file of night {date} that waits for a decision; expected one of `ledger"
+                f" outside list --date {date}`, by its path within the night, or by its name"
+            )
+    _decide(store, config, pattern, date, reason)
+    return covered
+
+
+def wait(store: Store, config: Config, pattern: str, date: str | None) -> None:
+    """Take a decision back: files of this pattern are waited for again.
+
+    Raises
+    ------
+    BadInput
+        If there is no such decision.
+    """
+    _decide(store, config, pattern, date, None)
+
+
+def _decide(store: Store, config: Config, pattern: str, date: str | None, reason: str | None) -> None:
+    """Record a decision, or (without a reason) that it counts no more."""
+    night_id = None
+    if date is not None:
+        folder = find_night(config, date=date)
+        night_id = store.night(folder.pipeline, folder.root, folder.date).id
+    event = "left_out" if reason is not None else "waited_for"
+    detail = {"pattern": pattern, "reason": reason}
+    is_night = col(OutsideRule.night_id).is_(None) if night_id is None else col(OutsideRule.night_id) == night_id
+    stands = (col(OutsideRule.pattern) == pattern, is_night, col(OutsideRule.withdrawn_us).is_(None))
+    with store.recorded("outside", {"date": date, **detail}) as (session, run_id):
+        if reason is None:
+            withdrawn = update(OutsideRule).where(*stands).values(withdrawn_us=store.clock())
+            if not session.execute(withdrawn.returning(col(OutsideRule.id))).all():
+                of = f"of night {date}" if date else "of all nights"
+                raise BadInput(f"there is no decision {of} about {pattern!r}; expected one of `ledger outside rules`")
+        else:
+            session.add(OutsideRule(pattern=pattern, night_id=night_id, reason=reason, made_us=store.clock()))
+        session.add(
+            Entry(at_us=store.clock(), run_id=run_id, night_id=night_id, name=date or "*", event=event, detail=detail)
+        )
