@@ -130,10 +130,11 @@ def decide(session: Session, prefix: str, night: Night, works: Sequence[Work]) -
         All products of the night.
     """
     usable = {work.product.identity: work.product for work in works if work.quarantine_reason is None}
-    known = {work.product.identity for work in works}
+    starts_us = {work.product.identity: work.product.start_us for work in works}
     query = select(*_ID).where(col(FrameId.night_id) == night.id, col(FrameId.status) == "live")
     live = session.execute(query.order_by(col(FrameId.number))).all() if works else []
-    keep = [row for row in live if row.identity in known]
+    # frames that got partners since are of another time, so it is another product that they make
+    keep = [row for row in live if starts_us.get(row.identity) == row.start_us]
     kept = {row.identity for row in keep}
     fresh = sorted((p for p in usable.values() if p.identity not in kept), key=order_key)
     others = _newest_of_others(session, prefix, night) if fresh else None

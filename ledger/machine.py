@@ -1,6 +1,7 @@
 """The machine: takes a night forward to a state, or back to one, and settles what dead runs left."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from concurrent.futures import Executor
@@ -23,7 +24,7 @@ from ledger.models import Night
 from ledger.numbers import numbers_on_disk
 from ledger.outside import Found
 from ledger.report import Reporter, Result, Silent, Stop, counted
-from ledger.rows import Work, pair_parts, parts_of, to_raw
+from ledger.rows import Work, count_apart, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.settle import Leftovers, find_leftovers, settle
@@ -94,6 +95,7 @@ class Machine:
         to: str | None = None,
         final: bool = False,
         late_reason: str | None = None,
+        anew: bool = False,
         is_patient: bool = False,
     ) -> Result:
         """Take a night forward.
@@ -108,6 +110,8 @@ class Machine:
             Number the night although it may still be written.
         late_reason : str, optional
             Assign frame IDs out of order, and why.
+        anew : bool
+            Pair all raw files of a night that was numbered before, and not by themselves those that came since.
         is_patient : bool
             Leave products that failed alone until their time has come.
 
@@ -124,7 +128,9 @@ class Machine:
         flow = self.flows[folder.pipeline]
         target = self.target(folder, to)
         self.check_advance(folder, target)
-        arguments = {"to": target, "final": final, "late_reason": late_reason}
+        if anew:
+            self.refuse_products(folder)
+        arguments = {"to": target, "final": final, "late_reason": late_reason, "anew": anew}
         with self.holding(folder, "catch-up" if is_patient else "advance", arguments) as (steps, result):
             self.check_copies(steps)
             self._settle(steps, rolls_back=False)
@@ -133,7 +139,7 @@ class Machine:
                 outside = self._look_outside(steps)
                 result.stopped = registration.register(steps, final=final, is_all=not outside.blocks)
                 if result.stopped is None and flow.position(target) >= flow.position(flow.born):
-                    self._pair(steps)
+                    self._pair(steps, anew=anew)
             if result.stopped is None:
                 result.stopped = self._mend_copies(steps, target)
             slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
@@ -436,7 +442,22 @@ class Machine:
             steps.result.remarks[f"files that may hold frames, not used: {file.folder} ({file.words})"] += 1
         return found
 
-    def _pair(self, steps: Steps) -> None:
+    def refuse_products(self, folder: NightFolder) -> None:
+        """Refuse to pair a night anew that has products.
+
+        Raises
+        ------
+        BadInput
+            With how to take it back.
+        """
+        night = self.store.find_night(folder.pipeline, folder.date)
+        if night is not None and self.store.states(night):
+            raise BadInput(
+                f"night {folder.date} has products, and --anew pairs raw files; expected a night that was taken back:"
+                f" `ledger rollback {shlex.quote(str(folder.path))}` first"
+            )
+
+    def _pair(self, steps: Steps, *, anew: bool) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
         book, flow = steps.book, steps.book.flow
         if not self.store.unsynced(book.night, flow.states[0]):
@@ -449,6 +470,7 @@ class Machine:
             if steps.result.stopped:
                 return
             new, works = raws, []
+        is_numbered = self._numbered_us(book) is not None and not anew
         step = flow.step(flow.born)
         self.reporter.phase(step.state, len(new))
         current = {row.identity: row for row in self.store.raws(book.night)}  # as they are after what was reverted
@@ -457,8 +479,16 @@ class Machine:
             lambda row: row.supplement,
             last=max((row.supplement for row in current.values() if row.supplement is not None), default=None),
             has_products=bool(works),
-            is_numbered=self._numbered_us(book) is not None,
+            is_numbered=is_numbered,
         )
+        if is_numbered and (apart := count_apart(new, raws)):
+            folder = shlex.quote(str(steps.folder.path))
+            steps.result.notes.append(
+                f"{counted(apart, 'raw file')} came after the night was numbered, and frames of the other camera at"
+                " their times were numbered without them: they are not paired with these; `ledger rollback"
+                f" {folder} --yes`, then `ledger advance {folder} --anew` pairs the whole night: products that change"
+                " get new frame IDs (with --late --reason TEXT, if later ones are taken), and theirs are withdrawn"
+            )
         made, remarks = pair_parts(
             [[to_raw(book.night, row) for row in part] for part in parts.values()],
             works,

@@ -87,7 +87,13 @@ class Plan:
 
 
 def plan_advance(
-    machine: Machine, folder: NightFolder, to: str | None, *, final: bool = False, late_reason: str | None = None
+    machine: Machine,
+    folder: NightFolder,
+    to: str | None,
+    *,
+    final: bool = False,
+    late_reason: str | None = None,
+    anew: bool = False,
 ) -> Plan:
     """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing.
 
@@ -99,11 +105,13 @@ def plan_advance(
     flow = machine.flows[folder.pipeline]
     target = machine.target(folder, to)
     machine.check_advance(folder, target)
+    if anew:
+        machine.refuse_products(folder)
     night = machine.store.find_night(folder.pipeline, folder.date)
     is_here = not machine.config.fetches
     raws, new, quarantined = _raws(machine, flow, folder, night, final=final) if is_here else ([], 0, ())
     works = machine.store.works(night) if night is not None else []
-    is_numbered = night is not None and night.numbered_us is not None
+    is_numbered = night is not None and night.numbered_us is not None and not anew
     unsynced = [(raw, row) for raw, row in raws if row is None or row.state == flow.states[0]]
     fresh = sum(raw.size_bytes for raw, row in raws if row is None)
     steps = [PlanStep("register", flow.states[0], new, fresh, None)] if is_here else []

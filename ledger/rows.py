@@ -1,5 +1,6 @@
 """Rows of the database as stages know them."""
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -238,6 +239,35 @@ def parts_of(
         known = supplement(raw)
         parts[fresh if known is None else known].append(raw)
     return dict(sorted(parts.items()))
+
+
+def count_apart(new: Iterable[File], raws: Iterable[File]) -> int:
+    """Return how many raw files came after files of the other camera, of the same times, were numbered without them.
+
+    Parameters
+    ----------
+    new : iterable of File
+        Raw files to be paired; those that never were have no supplement yet.
+    raws : iterable of File
+        All raw files of the night that are used.
+    """
+    begins: dict[tuple[int, int], list[int]] = defaultdict(list)
+    ends: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row in raws:
+        if row.supplement is not None:
+            begins[row.camera, row.supplement].append((row.first_us or 0) - (row.exposure_us or 0))
+            ends[row.camera, row.supplement].append(row.last_us or 0)
+    for times_us in (*begins.values(), *ends.values()):
+        times_us.sort()
+    return sum(
+        # more have begun when it ends than have ended when it begins: some are at its times
+        any(
+            bisect_right(begins[key], row.last_us or 0) > bisect_left(ends[key], row.first_us or 0)
+            for key in begins
+            if key[0] != row.camera and (row.supplement is None or key[1] < row.supplement)
+        )
+        for row in new
+    )
 
 
 def pair_parts(

@@ -30,6 +30,9 @@ def advance(
     dry_run: DryRun = False,
     final: Annotated[bool, typer.Option("--final", help="Observing has ended: number the night now.")] = False,
     late: Annotated[bool, typer.Option("--late", help="Assign frame IDs out of order; needs --reason.")] = False,
+    anew: Annotated[
+        bool, typer.Option("--anew", help="Pair a numbered night that was rolled back as a whole: IDs may change.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take a night forward: raw files to products, to the archive, to the manifest.
@@ -48,9 +51,9 @@ def advance(
         if dry_run:
             from ledger import plan
 
-            planned = plan.plan_advance(machine, night, to, final=final, late_reason=reason)
+            planned = plan.plan_advance(machine, night, to, final=final, late_reason=reason, anew=anew)
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
             return
-        result = machine.advance(night, to=to, final=final, late_reason=reason)
+        result = machine.advance(night, to=to, final=final, late_reason=reason, anew=anew)
     show_result(result, as_json=as_json)
     raise typer.Exit(0 if result.succeeded else 1)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ledger.errors import StateError
+from ledger.errors import BadInput, StateError
+from ledger.plan import plan_advance
 from ledger.reservation import start
 from ledger.sequence import LAST_NUMBER
 from tests.world import World
@@ -134,3 +135,97 @@ def test_the_numbers_run_out(world):
         world.advance(FIRST)
     assert live(world) == []
     assert not (world.folder / "archive" / FIRST / "vgen2").exists()
+
+
+# a numbered night whose raw files were put right
+
+
+@pytest.fixture
+def put_right(world):
+    """Return a numbered night of which a camera's timing file came back since, and that was rolled back."""
+    world.simulate(FIRST, scale=0.02, scenario=("slow",))
+    timing = sorted((world.folder / "archive" / FIRST / "vcam1").glob("*.txt"))[1]
+    content = timing.read_bytes()
+    timing.unlink()
+    assert world.advance(FIRST, to="identified").succeeded
+    assert world.query("SELECT COUNT(*) FROM file WHERE kind = 'product' AND NOT synchronised") != [(0,)]
+    timing.write_bytes(content)
+    assert world.rollback(FIRST).succeeded
+    return world
+
+
+def unpaired(world: World) -> int:
+    ((n,),) = world.query(
+        "SELECT COUNT(*) FROM file JOIN night ON night.id = file.night_id"
+        f" WHERE date = '{FIRST}' AND kind = 'product' AND NOT synchronised"
+    )
+    return n
+
+
+def test_what_comes_to_a_numbered_night_is_not_paired_and_the_way_is_told(put_right):
+    before = live(put_right)
+    result = put_right.advance(FIRST, to="synced")
+    (note,) = result.notes
+    assert note.startswith("1 raw file came after the night was numbered")
+    assert "--anew" in note
+    assert unpaired(put_right)
+    assert live(put_right) == before
+    with pytest.raises(BadInput, match="ledger rollback"):
+        put_right.advance(FIRST, anew=True)
+    with pytest.raises(BadInput, match="ledger rollback"):
+        plan_advance(put_right.machine(), put_right.night(FIRST), None, anew=True)
+    assert put_right.rollback(FIRST).succeeded
+    assert put_right.advance(FIRST, to="synced").notes == [note]
+
+
+def test_paired_anew_every_frame_has_its_partner_and_ids_are_in_order(put_right):
+    before = live(put_right)
+    planned = plan_advance(put_right.machine(), put_right.night(FIRST), "identified", anew=True)
+    result = put_right.advance(FIRST, to="identified", anew=True)
+    assert result.succeeded
+    assert not result.notes
+    assert [step.files for step in planned.steps if step.state == "identified"] == [result.moved["identify"]]
+    assert unpaired(put_right) == 0
+    assert live(put_right) != before
+    assert in_order(put_right)
+    assert audit_is_clean(put_right)
+    again = live(put_right)
+    assert put_right.rollback(FIRST).succeeded
+    assert put_right.advance(FIRST, to="identified").succeeded  # the new pairing is the night's own now
+    assert live(put_right) == again
+    assert unpaired(put_right) == 0
+
+
+def test_paired_anew_when_later_nights_are_numbered_is_late(put_right):
+    put_right.simulate(SECOND, scale=0.02, scenario=("pdi",))
+    assert put_right.advance(FIRST, to="synced").succeeded
+    assert put_right.advance(FIRST, to="identified", late_reason="txt came back").succeeded
+    assert put_right.advance(SECOND, to="identified").succeeded
+    assert put_right.rollback(FIRST).succeeded
+    assert "--late --reason" in put_right.advance(FIRST, to="identified", anew=True).stopped
+    withdrawn = put_right.query("SELECT COUNT(*) FROM frame_id WHERE status = 'withdrawn'")
+    assert put_right.advance(FIRST, to="identified", late_reason="txt came back").succeeded
+    assert unpaired(put_right) == 0
+    assert put_right.query("SELECT COUNT(*) FROM frame_id WHERE status = 'withdrawn'") > withdrawn
+    assert put_right.query("SELECT SUM(disorder) FROM id_order") == [(0,)]
+
+
+def audit_is_clean(world: World) -> bool:
+    done = world.run("audit")
+    return done.returncode == 0
+
+
+def test_calibrations_of_the_morning_are_appended_without_a_word(world):
+    world.simulate(FIRST, scale=0.02, scenario=("slow", "onecamera"))
+    folder = world.folder / "archive" / FIRST
+    last = max(folder.glob("vcam*/*.fits"), key=lambda path: path.name.split("_")[1])
+    content = {path: path.read_bytes() for path in (last, last.with_suffix(".txt"))}
+    for path in content:
+        path.unlink()
+    assert world.advance(FIRST, to="identified").succeeded
+    for path, data in content.items():
+        path.write_bytes(data)
+    result = world.advance(FIRST, to="identified")
+    assert result.succeeded, result.stopped
+    assert result.registered == 1
+    assert not result.notes

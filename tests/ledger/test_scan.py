@@ -428,37 +428,10 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(sqlite_world, monkeypatch,
     assert "run the same command again" in line
 
 
-# cubes that no stream holds
-
-
-@pytest.mark.parametrize("command", [("scan",), ("advance", "--to", "synced")])
-def test_cubes_outside_of_the_streams_are_told_in_one_line(sqlite_world, command):
-    sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    night = sqlite_world.folder / "archive" / DATE
-    first, second, third = raw_files(sqlite_world)[:3]
-    (night / "vcam3").mkdir()
-    for cube in (first, second):
-        cube.rename(night / "vcam3" / cube.name)
-    third.rename(night / third.name)
-    (night / "notes").mkdir()
-    name, *options = command
-    done = sqlite_world.run(name, "--date", DATE, *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (line,) = (line for line in done.stdout.splitlines() if "outside" in line)
-    assert line == "  remark       cubes outside of the streams, not used: the night's folder 1, vcam3 2"
-
-
-def test_products_are_not_outside_of_the_streams(sqlite_world):
-    sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="fixed").succeeded
-    assert list((sqlite_world.folder / "archive" / DATE / "vgen2").glob("*.fits"))
-    assert not any("outside" in remark for remark in sqlite_world.advance(to="fixed").remarks)
-
-
 def test_a_txt_that_is_replaced_while_the_folder_is_listed_is_looked_for_by_name(sqlite_world, monkeypatch):
     """Whoever puts another file in its place may keep its name from a listing that is under way."""
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     assert sqlite_world.advance(to="synced").succeeded
-    listed = scan._entries
-    monkeypatch.setattr(scan, "_entries", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
+    listed = scan.entries_of
+    monkeypatch.setattr(scan, "entries_of", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
     assert sqlite_world.machine().scan(sqlite_world.night()).succeeded

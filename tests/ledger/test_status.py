@@ -91,7 +91,7 @@ def test_status_counts_failures(sqlite_world):
 def test_status_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     (night,) = json.loads(sqlite_world.run("status", "--json").stdout)
-    keys = "pipeline date raws frames lost quarantined failed unproven states frame_ids confirmed stands next_command"
+    keys = "pipeline date raws frames lost quarantined failed outside unproven states frame_ids confirmed stands next_command"
     assert set(night) == set(keys.split())
     assert (
         sqlite_world.run("status", "--date", "2026-01-02")
