@@ -211,7 +211,7 @@ def _in_stream(folder: Path, whole: Collection[str], seen: set[tuple[int, int]])
         if (suffix == "fits" and stem) or (suffix == "txt" and stem in stems):
             continue
         shown = f"{folder.name}/{printable(entry.name)}"
-        if suffix != "txt" or entry.is_dir():
+        if suffix != "txt" or Path(entry.path).is_dir():
             for file in _elsewhere(entry, shown, whole, seen):
                 yield replace(file, kind="named") if file == Outside(shown, "moved") else file
         elif _is_timing(Path(entry.path)):
