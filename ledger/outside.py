@@ -204,14 +204,16 @@ def _sorted(folder: Path) -> list[os.DirEntry[str]]:
 
 def _in_stream(folder: Path, whole: Collection[str], seen: set[tuple[int, int]]) -> Iterator[Outside]:
     """Yield what is outside in a stream's own folder."""
-    entries = _sorted(folder)
-    stems = {entry.name[: name.start()] for entry in entries if (name := _FITS_NAME.search(entry.name))}
-    for entry in entries:
-        stem, _, suffix = entry.name.rpartition(".")
-        if (suffix == "fits" and stem) or (suffix == "txt" and stem in stems):
+    entries = {entry.name: entry for entry in entries_of(folder)}  # up to 10^5 cubes and as many txt
+    cubes = {name for name in entries if name.endswith(".fits")} - {".fits"}
+    others = {name for name in entries.keys() - cubes if not (name.endswith(".txt") and f"{name[:-4]}.fits" in cubes)}
+    stems = {name[: fits.start()] for name in others if (fits := _FITS_NAME.search(name))}
+    for name in sorted(others):
+        entry, is_txt = entries[name], name.endswith(".txt")
+        if is_txt and name[:-4] in stems:
             continue
-        shown = f"{folder.name}/{printable(entry.name)}"
-        if suffix != "txt" or Path(entry.path).is_dir():
+        shown = f"{folder.name}/{printable(name)}"
+        if not is_txt or Path(entry.path).is_dir():
             for file in _elsewhere(entry, shown, whole, seen):
                 yield replace(file, kind="named") if file == Outside(shown, "moved") else file
         elif _is_timing(Path(entry.path)):
