@@ -11,7 +11,7 @@ import pytest
 
 from ledger import audit, scan
 from ledger.cli import main
-from ledger.errors import BadInput
+from ledger.errors import BadInput, Unreachable
 from ledger.scan import find_night, parse_date
 from tests.world import DATE, World
 
@@ -435,3 +435,32 @@ def test_a_txt_that_is_replaced_while_the_folder_is_listed_is_looked_for_by_name
     listed = scan.entries_of
     monkeypatch.setattr(scan, "entries_of", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
     assert sqlite_world.machine().scan(sqlite_world.night()).succeeded
+
+
+# a camera that was not used
+
+
+@pytest.mark.parametrize("other", ["missing", "empty"])
+def test_a_camera_without_the_other_is_archived_alone(world, other):
+    truth = world.simulate(scale=0.02, scenario=("slow",))
+    stream = world.folder / "archive" / DATE / "vcam2"
+    shutil.rmtree(stream)
+    if other == "empty":
+        stream.mkdir()
+    assert world.advance().succeeded
+    n_frames = sum(file.n_frames for file in truth.files if file.path.startswith("vcam1/"))
+    assert world.query("SELECT SUM(n_frames), COUNT(DISTINCT camera) FROM file WHERE kind = 'product'") == [
+        (n_frames, 1)
+    ]
+    assert world.query("SELECT COUNT(*) FROM file WHERE kind = 'product' AND (synchronised OR NOT solo)") == [(0,)]
+    assert_clean(world)
+
+
+def test_nothing_is_numbered_while_a_streams_disk_is_not_there(world):
+    world.simulate(scale=0.02, scenario=("slow",))
+    stream = world.folder / "archive" / DATE / "vcam2"
+    stream.rename(stream.with_name("shelf"))
+    stream.symlink_to("/not/mounted/vcam2")
+    with pytest.raises(Unreachable, match="vcam2"):
+        world.advance()
+    assert world.query("SELECT COUNT(*) FROM frame_id") == [(0,)]

@@ -187,3 +187,32 @@ def test_the_command(sqlite_world):
     facts = json.loads(done.stdout)
     assert len(facts["repaired"]) == 1
     assert facts["proven"] == len(cubes(sqlite_world))
+
+
+def flip(path, *, mtime_ns=None):
+    """Change a bit in the middle, and keep size and (unless told otherwise) mtime."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, mtime_ns or status.st_mtime_ns))
+
+
+@everywhere
+def test_all_kinds_of_bad_copies_at_once_are_found_and_only_these_are_copied(sent):
+    """Copiers that go by size and time leave some of them: of the same time, of a newer one, longer."""
+    same, newer, longer, no_txt, *others = cubes(sent)
+    txt = no_txt.with_name(no_txt.name.replace(".fits.fz", ".txt"))
+    bad = {path: path.read_bytes() for path in (same, newer, longer, txt)}
+    good = {path: path.stat().st_mtime_ns for path in others}
+    assert good
+    flip(same)
+    flip(newer, mtime_ns=4 * 10**18)
+    longer.write_bytes(longer.read_bytes() + bytes(2880))
+    flip(txt)
+    names = [path.name.split(".")[0] for path in bad]
+    assert [name for name, _ in look(sent).bad] == names
+    found = look(sent, repairs=True)
+    assert (found.bad, found.repaired) == ([], names)
+    assert {path: path.read_bytes() for path in bad} == bad
+    assert {path: path.stat().st_mtime_ns for path in good} == good
+    assert look(sent).succeeded
