@@ -28,7 +28,7 @@ from ledger.numbers import numbers_on_disk
 from ledger.reading import file_system_of
 from ledger.report import counted
 from ledger.rows import put_back
-from ledger.scan import NightFolder, is_date, is_folder, night_of
+from ledger.scan import SET_THE_CLOCK, NightFolder, is_date, is_folder, night_of, of_the_future, soonest_future_ns
 from ledger.sequence import standing
 from ledger.store import Store
 from stages.base import BadInput as BadPlace
@@ -275,6 +275,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", f"{verb} of {shown} had begun and not ended: {step.remedy}", command)
     for path in left.files:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
+    yield from _of_the_future(machine, night, subject)
     yield from _put_aside(machine, night, subject)
     yield from _mails(machine, night, subject)
     yield from _contradicted(machine, night, subject)
@@ -292,6 +293,20 @@ def _holder(store: Store, run_id: int) -> str:
         return f"run {run_id} works on it"
     who = f"run {run.id} (`ledger {run.command}`, process {run.pid} on {run.host})"
     return f"{who} works on it since {show_us(run.started_us)} UT"
+
+
+def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of raw files that a clock has written which was wrong."""
+    soonest_ns = soonest_future_ns(machine.config, machine.store.clock())
+    newest_ns = func.greatest if machine.store.engine.dialect.name == "postgresql" else func.max
+    newest_ns = newest_ns(col(File.mtime_ns), func.coalesce(col(File.timing_mtime_ns), 0))
+    query = select(col(File.folder) + "/" + col(File.name), newest_ns).where(
+        col(File.night_id) == night.id, col(File.kind) == "raw", newest_ns > soonest_ns
+    )
+    with machine.store.read() as session:
+        files = {name: int(time_ns) for name, time_ns in session.execute(query)}
+    if files:
+        yield Finding(subject, "note", of_the_future(files), SET_THE_CLOCK)
 
 
 def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:

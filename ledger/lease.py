@@ -127,7 +127,7 @@ class Lease:
 
 def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:
     """Return the run that holds a night, unless it is known to be gone or silent for too long; None if none does."""
-    if lease.run_id is None or now_us - int(lease.heartbeat_us or 0) > EXPIRY_S * 1e6:
+    if lease.run_id is None or abs(now_us - int(lease.heartbeat_us or 0)) > EXPIRY_S * 1e6:  # a clock may go back
         return None
     run = session.get(Run, lease.run_id)
     return None if run is None or is_dead(run) else run
