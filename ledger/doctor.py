@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import text
+from sqlalchemy import or_, text
 from sqlmodel import col, func, select
 
 from ledger import audit, backup
@@ -298,13 +298,15 @@ def _holder(store: Store, run_id: int) -> str:
 def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
     """Tell of raw files that a clock has written which was wrong."""
     soonest_ns = soonest_future_ns(machine.config, machine.store.clock())
-    newest_ns = func.greatest if machine.store.engine.dialect.name == "postgresql" else func.max
-    newest_ns = newest_ns(col(File.mtime_ns), func.coalesce(col(File.timing_mtime_ns), 0))
-    query = select(col(File.folder) + "/" + col(File.name), newest_ns).where(
-        col(File.night_id) == night.id, col(File.kind) == "raw", newest_ns > soonest_ns
+    times_ns = (col(File.mtime_ns), col(File.timing_mtime_ns))
+    query = select(col(File.folder), col(File.name), *times_ns).where(
+        col(File.night_id) == night.id,
+        col(File.kind) == "raw",
+        or_(*(time_ns > soonest_ns for time_ns in times_ns)),
     )
     with machine.store.read() as session:
-        files = {name: int(time_ns) for name, time_ns in session.execute(query)}
+        found = session.execute(query).all()
+    files = {f"{folder}/{name}": max(cube_ns or 0, txt_ns or 0) for folder, name, cube_ns, txt_ns in found}
     if files:
         yield Finding(subject, "note", of_the_future(files), SET_THE_CLOCK)
 

@@ -18,6 +18,7 @@ from ledger.errors import BadInput, Unreachable
 from ledger.report import counted, printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
 from stages.cards import padded
+from stages.files import mtime_ns_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -342,7 +343,7 @@ def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     for stream in instrument.streams:
         folder = night.path / stream.name
         with reading(folder):
-            mtimes_ns += [folder.stat().st_mtime_ns] if folder.is_dir() else []
+            mtimes_ns += [mtime_ns_of(folder.stat())] if folder.is_dir() else []
     return max(mtimes_ns)
 
 
@@ -469,8 +470,8 @@ def _stats_of(info: os.stat_result | None, timing_info: os.stat_result | None) -
     if info is None:
         return None
     if timing_info is None:
-        return info.st_size, info.st_mtime_ns, None, None
-    return info.st_size, info.st_mtime_ns, timing_info.st_size, timing_info.st_mtime_ns
+        return info.st_size, mtime_ns_of(info), None, None
+    return info.st_size, mtime_ns_of(info), timing_info.st_size, mtime_ns_of(timing_info)
 
 
 def _looked_at(folder: Path, name: str, stream: Stream, stats: Stats | None) -> RawOnDisk:
