@@ -19,7 +19,8 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
     """Advance every unfinished night as far as it goes.
 
     A night whose UT date has not ended, or that is still being written, is left alone; one later than tomorrow is an
-    error, as that would be for years. A night that another run holds is left to it. An error of one night does not keep the others from being tried.
+    error, as that would be for years. A night that another run holds is left to it. An error of one night does not
+    keep the others from being tried.
 
     Yields
     ------

@@ -235,7 +235,9 @@ def _frame_ids(store: Store, config: Config) -> Finding:
         now.refuse_taken(numbers)
     except LedgerError as exc:
         return Finding("frame IDs", "problem", str(exc))
-    return Finding("frame IDs", "ok", f"next is {now.next_id}" if now.next_id else "none left to give")
+    if now.next_id is None:
+        return Finding("frame IDs", "problem", "none left to give", now.way_on)
+    return Finding("frame IDs", "ok", f"next is {now.next_id}")
 
 
 # nights

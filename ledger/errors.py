@@ -4,7 +4,8 @@
 
     LedgerError                    1   something failed
     ├── BadInput                   2   the command or what it names is wrong: correct it
-    │   └── ConfigError            2   the configuration is wrong: all faults at once
+    │   ├── ConfigError            2   the configuration is wrong: all faults at once
+    │   └── Unconfirmed            2   it cannot be taken back: say that it is meant
     ├── StateError                 1   no declared edge allows it
     ├── NotReady                   1   it will be possible later: the message says when
     │   ├── NotNow                 1   nothing is wrong: it is not the time of day
@@ -72,6 +73,10 @@ class ConfigError(BadInput):
         lines = "".join(f"\n  {fault}" for fault in self.faults)
         count = f"{len(self.faults)} fault" + ("s" if len(self.faults) != 1 else "")
         super().__init__(f"configuration {source}: {count}{lines}")
+
+
+class Unconfirmed(BadInput):
+    """What is asked for cannot be taken back, and nobody has said that it is meant."""
 
 
 class StateError(LedgerError):

@@ -282,6 +282,11 @@ def which_of_both(config: "Config", night: "NightFolder") -> str:
     )
 
 
+def can_ask() -> bool:
+    """Whether somebody is there who could answer."""
+    return sys.stdin.isatty()
+
+
 def show_json(value: object) -> None:
     """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
