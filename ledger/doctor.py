@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import or_, text
+from sqlalchemy import or_
 from sqlmodel import col, func, select
 
 from ledger import audit, backup
@@ -197,16 +197,10 @@ def _file(path: Path, subject: str) -> Finding:
 
 
 def _database(store: Store, config: Config) -> Iterator[Finding]:
+    store.prove()
     with store.read() as session:
         counts = [session.execute(select(func.count()).select_from(table)).scalar() or 0 for table in (Night, File)]
-        verdict = "ok"
-        if store.url.get_backend_name() == "sqlite":
-            verdict = str(session.execute(text("PRAGMA quick_check")).scalar())
-    if verdict != "ok":
-        yield Finding(
-            "database", "problem", f"{store.shown} is damaged: {verdict}", "move it away, and `ledger backup --restore`"
-        )
-    elif outdated := backup.why_outdated(store, config):
+    if outdated := backup.why_outdated(store, config):
         yield Finding("database", "problem", outdated)
     else:
         yield Finding("database", "ok", f"{store.shown}: {counted(counts[0], 'night')}, {counted(counts[1], 'file')}")

@@ -7,6 +7,7 @@
     │   ├── ConfigError            2   the configuration is wrong: all faults at once
     │   └── Unconfirmed            2   it cannot be taken back: say that it is meant
     ├── StateError                 1   no declared edge allows it
+    ├── Damaged                    1   the database: restore it
     ├── NotReady                   1   it will be possible later: the message says when
     │   ├── NotNow                 1   nothing is wrong: it is not the time of day
     │   └── Unreachable            1   a disk or host is not there: see to it
@@ -81,6 +82,23 @@ class Unconfirmed(BadInput):
 
 class StateError(LedgerError):
     """No declared edge leads there from here."""
+
+
+class Damaged(LedgerError):
+    """The database is not as it was written.
+
+    Parameters
+    ----------
+    shown : str
+        Its URL, without its password.
+    reason : str
+        What it shows by.
+    """
+
+    def __init__(self, shown: str, reason: str) -> None:
+        super().__init__(
+            f"database {shown} is damaged: {reason}; move it away, and `ledger backup --restore` the newest backup"
+        )
 
 
 class NotReady(LedgerError):
