@@ -96,8 +96,9 @@ class Damaged(LedgerError):
     """
 
     def __init__(self, shown: str, reason: str) -> None:
+        found = " ".join(reason.split()).removeprefix("*** in database main *** ")  # SQLite's is of several lines
         super().__init__(
-            f"database {shown} is damaged: {reason}; move it away, and `ledger backup --restore` the newest backup"
+            f"database {shown} is damaged: {found}; move it away, and `ledger backup --restore` the newest backup"
         )
 
 

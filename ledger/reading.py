@@ -31,7 +31,7 @@ _PASSWORD = re.compile(r"(://[^:@/]*):[^@]*@")
 NO_DRIVER = "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
 
 #: An SQLite file of up to so many bytes is looked through by every command, which takes less than 0.1 s.
-SMALL_BYTES = 16_000_000
+SMALL_BYTES = 8_000_000
 
 #: What proves that the pages of an SQLite file are in order, and that indexes have what their tables have.
 PROOF = "PRAGMA integrity_check(1)"

@@ -113,7 +113,7 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
             if changes:
                 _back_up(store, config, sends=not isinstance(exc, Interrupted))  # nobody waits for another host
             raise
-        except OSError:
+        except (OSError, typer.Exit, typer.Abort):
             raise
         except Exception:  # what cannot be in a ledger is in one that is damaged, and then that is what to say
             store.prove()
