@@ -195,6 +195,7 @@ def test_numbers_of_simulated_frames_on_disk_are_no_concern_of_the_sequence(nigh
     foreign(nights, "VMPA70000001.fits.fz")
     assert nights.advance(FIRST).succeeded
     assert numbers(nights)[0] == 1
+    assert "foreign_ahead" not in nights.run("ids", "check").stdout
 
 
 def test_from_a_night_on(nights):
