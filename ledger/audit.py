@@ -89,6 +89,7 @@ def check_laws(store: Store, laws: Sequence[Law]) -> Iterator[tuple[Law, list[Vi
             try:
                 rows = session.execute(text(law.query)).mappings().all()
             except DBAPIError as exc:
+                store.refuse_damage(exc)
                 raise BadInput(f"audit {law.name!r}: {exc.orig}; correct its query") from exc
         yield law, [Violation(law.name, _in_words(row), law.next_step) for row in rows]
 

@@ -1,20 +1,26 @@
 """Every unfinished night under the roots, oldest first: what cron runs."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from ledger.errors import Busy, Interrupted, LedgerError
+from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.machine import Machine
 from ledger.report import Result
 from ledger.scan import NightFolder, is_being_written
 from ledger.status import unfinished
 
+_OF_THE_FUTURE = (
+    "night {} is of the future: it is {} by the clock of this machine; expected a night of today or before; set the"
+    " clock, or correct the folder's name"
+)
+
 
 def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerError]]:
     """Advance every unfinished night as far as it goes.
 
-    A night whose UT date has not ended, or that is still being written, is left alone. A night that
-    another run holds is left to it. An error of one night does not keep the others from being tried.
+    A night whose UT date has not ended, or that is still being written, is left alone; one later than tomorrow is an
+    error, as that would be for years. A night that another run holds is left to it. An error of one night does not
+    keep the others from being tried.
 
     Yields
     ------
@@ -23,7 +29,10 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
     """
     config, store = machine.config, machine.store
     for night in unfinished(config, machine.flows):
-        if night.date >= _today(machine) or is_being_written(night, config, store.clock()):
+        if night.date > _date(machine, days=1):
+            yield night, _refused(machine, night, NotReady(_OF_THE_FUTURE.format(night.date, _date(machine))))
+            continue
+        if night.date >= _date(machine) or is_being_written(night, config, store.clock()):
             continue
         try:
             result = machine.advance(night, is_patient=True)
@@ -32,13 +41,19 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         except Interrupted:
             raise
         except LedgerError as exc:
-            refused = Result(night.pipeline, night.date, command="catch-up", stopped=str(exc), is_hindered=True)
-            machine.results.append(refused)
-            yield night, exc
+            yield night, _refused(machine, night, exc)
             continue
         if result.changed or not result.is_in_order:
             yield night, result
 
 
-def _today(machine: Machine) -> str:
-    return datetime.fromtimestamp(machine.store.clock() / 1e6, tz=UTC).strftime("%Y%m%d")
+def _refused(machine: Machine, night: NightFolder, exc: LedgerError) -> LedgerError:
+    """Let the run know of a night that it could not do anything for."""
+    refused = Result(night.pipeline, night.date, command="catch-up", stopped=str(exc), is_hindered=True)
+    machine.results.append(refused)
+    return exc
+
+
+def _date(machine: Machine, *, days: int = 0) -> str:
+    """Return today's UT date, or that of so many days later."""
+    return (datetime.fromtimestamp(machine.store.clock() / 1e6, tz=UTC) + timedelta(days=days)).strftime("%Y%m%d")

@@ -50,6 +50,9 @@ MAIL_FIELDS = frozenset({"instrument", "date", "dates", "host", "ip", "count", "
 #: Workers, whatever the machine.
 MOST_WORKERS = 4096
 
+#: The highest number of a frame ID: it has eight digits.
+LAST_NUMBER = 99_999_999
+
 #: A product that failed is tried at least so often.
 LONGEST_WAIT_MINUTES = 1440.0
 
@@ -243,9 +246,20 @@ class Engine(_Block):
 
 
 class Ids(_Block):
-    """Where frame numbers come from."""
+    """Where frame numbers come from, and what the observatory allows of a frame ID.
+
+    The defaults are Subaru's (its regulation of FRAMEID): the fourth letter is neither E nor Z, and of the eight digits
+    the first is 7 or 8 for simulated frames, and 9 for engineering frames.
+    """
 
     authority: Literal["own", "blocks"] = "own"
+    forbidden_letters: tuple[Annotated[str, Field(pattern="^[A-Z]$")], ...] = ("E", "Z")
+    last_number: int | None = Field(default=69_999_999, ge=1, le=LAST_NUMBER, strict=True)
+
+    @property
+    def last(self) -> int:
+        """Return the last number that is ever given."""
+        return self.last_number or LAST_NUMBER
 
 
 class Permissions(_Block):
@@ -624,15 +638,26 @@ def _faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             "notify.recipients", "nobody sends them mail", "set mail.transport to smtp or sendmail, and mail.sender"
         )
-    prefix = _mapping(data.get("instrument")).get("prefix", "VMPA")
-    if not re.fullmatch(r"[A-Z]{3}[A-DF-Z]", str(prefix)):  # E marks exposure IDs
-        yield Fault("instrument.prefix", f"expected four capital letters, the last not E: found {prefix!r}")
+    yield from _faults_of_prefix(data)
     numbering = [name for name in PIPELINES if _numbers(_mapping(data.get(name)), states)]
     if len(numbering) > 1:
         yield Fault(
             f"{numbering[1]}.states",
             f"frame IDs in {' and '.join(numbering)}: the sequence is one, and so is its chronology",
             f"leave states that require frame_id to {numbering[0]}",
+        )
+
+
+def _faults_of_prefix(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield what keeps the instrument's prefix from being that of frame IDs."""
+    prefix = str(_mapping(data.get("instrument")).get("prefix", "VMPA"))
+    default = Ids().forbidden_letters
+    letters = sorted({"E", *map(str, _list(_mapping(data.get("ids")).get("forbidden_letters", default)))})
+    if not re.fullmatch("[A-Z]{4}", prefix) or prefix[3] in letters:
+        yield Fault(
+            "instrument.prefix",
+            f"expected four capital letters, the last none of {', '.join(letters)}: found {prefix!r}",
+            "E marks exposure IDs; ids.forbidden_letters has those that the observatory does not allow",
         )
 
 

@@ -13,7 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
-from sqlalchemy import text
+from sqlalchemy import or_
 from sqlmodel import col, func, select
 
 from ledger import audit, backup, decisions
@@ -29,7 +29,7 @@ from ledger.outside import grouped
 from ledger.reading import file_system_of
 from ledger.report import counted
 from ledger.rows import put_back
-from ledger.scan import NightFolder, is_date, is_folder, night_of
+from ledger.scan import SET_THE_CLOCK, NightFolder, is_date, is_folder, night_of, of_the_future, soonest_future_ns
 from ledger.sequence import standing
 from ledger.store import Store
 from stages.base import BadInput as BadPlace
@@ -198,16 +198,10 @@ def _file(path: Path, subject: str) -> Finding:
 
 
 def _database(store: Store, config: Config) -> Iterator[Finding]:
+    store.prove()
     with store.read() as session:
         counts = [session.execute(select(func.count()).select_from(table)).scalar() or 0 for table in (Night, File)]
-        verdict = "ok"
-        if store.url.get_backend_name() == "sqlite":
-            verdict = str(session.execute(text("PRAGMA quick_check")).scalar())
-    if verdict != "ok":
-        yield Finding(
-            "database", "problem", f"{store.shown} is damaged: {verdict}", "move it away, and `ledger backup --restore`"
-        )
-    elif outdated := backup.why_outdated(store, config):
+    if outdated := backup.why_outdated(store, config):
         yield Finding("database", "problem", outdated)
     else:
         yield Finding("database", "ok", f"{store.shown}: {counted(counts[0], 'night')}, {counted(counts[1], 'file')}")
@@ -236,7 +230,9 @@ def _frame_ids(store: Store, config: Config) -> Finding:
         now.refuse_taken(numbers)
     except LedgerError as exc:
         return Finding("frame IDs", "problem", str(exc))
-    return Finding("frame IDs", "ok", f"next is {now.next_id}" if now.next_id else "none left to give")
+    if now.next_id is None:
+        return Finding("frame IDs", "problem", "none left to give", now.way_on)
+    return Finding("frame IDs", "ok", f"next is {now.next_id}")
 
 
 # nights
@@ -295,6 +291,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", f"{verb} of {shown} had begun and not ended: {step.remedy}", command)
     for path in left.files:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
+    yield from _of_the_future(machine, night, subject)
     yield from _put_aside(machine, night, subject)
     yield from _mails(machine, night, subject)
     yield from _contradicted(machine, night, subject)
@@ -312,6 +309,22 @@ def _holder(store: Store, run_id: int) -> str:
         return f"run {run_id} works on it"
     who = f"run {run.id} (`ledger {run.command}`, process {run.pid} on {run.host})"
     return f"{who} works on it since {show_us(run.started_us)} UT"
+
+
+def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
+    """Tell of raw files that a clock has written which was wrong."""
+    soonest_ns = soonest_future_ns(machine.config, machine.store.clock())
+    times_ns = (col(File.mtime_ns), col(File.timing_mtime_ns))
+    query = select(col(File.folder), col(File.name), *times_ns).where(
+        col(File.night_id) == night.id,
+        col(File.kind) == "raw",
+        or_(*(time_ns > soonest_ns for time_ns in times_ns)),
+    )
+    with machine.store.read() as session:
+        found = session.execute(query).all()
+    files = {f"{folder}/{name}": max(cube_ns or 0, txt_ns or 0) for folder, name, cube_ns, txt_ns in found}
+    if files:
+        yield Finding(subject, "note", of_the_future(files), SET_THE_CLOCK)
 
 
 def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:

@@ -4,8 +4,10 @@
 
     LedgerError                    1   something failed
     ├── BadInput                   2   the command or what it names is wrong: correct it
-    │   └── ConfigError            2   the configuration is wrong: all faults at once
+    │   ├── ConfigError            2   the configuration is wrong: all faults at once
+    │   └── Unconfirmed            2   it cannot be taken back: say that it is meant
     ├── StateError                 1   no declared edge allows it
+    ├── Damaged                    1   the database: restore it
     ├── NotReady                   1   it will be possible later: the message says when
     │   ├── NotNow                 1   nothing is wrong: it is not the time of day
     │   └── Unreachable            1   a disk or host is not there: see to it
@@ -74,8 +76,30 @@ class ConfigError(BadInput):
         super().__init__(f"configuration {source}: {count}{lines}")
 
 
+class Unconfirmed(BadInput):
+    """What is asked for cannot be taken back, and nobody has said that it is meant."""
+
+
 class StateError(LedgerError):
     """No declared edge leads there from here."""
+
+
+class Damaged(LedgerError):
+    """The database is not as it was written.
+
+    Parameters
+    ----------
+    shown : str
+        Its URL, without its password.
+    reason : str
+        What it shows by.
+    """
+
+    def __init__(self, shown: str, reason: str) -> None:
+        found = " ".join(reason.split()).removeprefix("*** in database main *** ")  # SQLite's is of several lines
+        super().__init__(
+            f"database {shown} is damaged: {found}; move it away, and `ledger backup --restore` the newest backup"
+        )
 
 
 class NotReady(LedgerError):

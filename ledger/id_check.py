@@ -80,7 +80,10 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
     ------
     BadInput
         If there is no night of this date, neither in the ledger nor on disk.
+    Damaged
+        If the database is: nothing is proven by one.
     """
+    store.prove()
     with store.snapshot() as session:
         disorders, explained = list(find_disorders(session)), list(find_explained(session))
         n_ids = int(session.execute(select(func.count(col(FrameId.number)))).scalar() or 0)

@@ -83,6 +83,7 @@ class FilesCheck:
         self._product_folder = config.instrument.product_folder
         self._headers = HeaderCheck(config, state)
         self._sequences = sequences
+        self._last_number = config.ids.last
         prefixes = "|".join(map(re.escape, sorted({config.instrument.prefix, *sequences.next_number})))
         self._name = re.compile(rf"({prefixes})(\d{{{DIGITS}}})(?!\d)", re.ASCII)
         self._foreign: list[tuple[str, int, int, str]] = []  # prefix, first and last of a run of numbers, date
@@ -217,7 +218,7 @@ class FilesCheck:
             elif row is not None:
                 expected = "a number that the ledger has not given: it did not make this file"
                 yield Disorder("foreign_number", night.date, file.frame_id, str(file.path), owner, expected)
-            elif self._sequences.is_ahead(file.prefix, file.number):
+            elif file.number <= self._last_number and self._sequences.is_ahead(file.prefix, file.number):
                 counter = self._sequences.next_number.get(file.prefix, 1)
                 found = f"a number of a block, and the counter is at {counter}"
                 expected = "a counter above it: `ledger ids start`"

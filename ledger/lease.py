@@ -126,11 +126,17 @@ class Lease:
 
 
 def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:
-    """Return the run that holds a night, unless it is known to be gone or silent for too long; None if none does."""
-    if lease.run_id is None or now_us - int(lease.heartbeat_us or 0) > EXPIRY_S * 1e6:
+    """Return the run that holds a night, unless it is known to be gone or silent for too long; None if none does.
+
+    If a clock went back, its last heartbeat is of the future and says nothing: then it must be seen to live.
+    """
+    silent_us = now_us - int(lease.heartbeat_us or 0)
+    if lease.run_id is None or silent_us > EXPIRY_S * 1e6:
         return None
     run = session.get(Run, lease.run_id)
-    return None if run is None or is_dead(run) else run
+    if run is None or is_dead(run) or (silent_us < -EXPIRY_S * 1e6 and run.host != socket.gethostname()):
+        return None
+    return run
 
 
 def refuse_held(session: Session, night: Night, now_us: int) -> None:

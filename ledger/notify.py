@@ -90,8 +90,9 @@ def _lines(found: Sequence[Trouble]) -> list[str]:
 
 
 def _told_lately(store: Store, config: Config) -> set[str]:
-    since_us = store.clock() - int(config.notify.hours * 3600e6)
-    query = select(col(Entry.detail)).where(col(Entry.event) == "notified", col(Entry.at_us) > since_us)
+    now_us, apart_us = store.clock(), int(config.notify.hours * 3600e6)
+    lately = (col(Entry.at_us) > now_us - apart_us, col(Entry.at_us) < now_us + apart_us)  # a clock may go back
+    query = select(col(Entry.detail)).where(col(Entry.event) == "notified", *lately)
     with store.read() as session:
         return {key for detail in session.execute(query).scalars() for key in detail.get("keys", ())}
 

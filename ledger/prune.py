@@ -25,6 +25,7 @@ from ledger.rows import Work
 from ledger.scan import NightFolder, reading, streams_ns
 from ledger.steps import Steps
 from stages import proof
+from stages.files import mtime_ns_of
 from stages.reread import reread
 
 DAY_US = 86_400_000_000
@@ -357,7 +358,7 @@ def _hashes(candidate: Candidate) -> dict[str, str]:
     elif cube.name in found:
         with reading(cube):
             info = cube.stat()
-        is_same = (info.st_size, info.st_mtime_ns) == (row.size_bytes, row.mtime_ns)
+        is_same = (info.st_size, mtime_ns_of(info)) == (row.size_bytes, row.mtime_ns)
     if not is_same or any(found.get(name, sha256) != sha256 for name, sha256 in expected.items()):
         raise NotReady(
             f"{str(cube)!r}, or the txt beside it, is not as on record: left alone; see `ledger audit --deep`"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ledger.errors import BadInput, Busy, LedgerError, StateError
+from ledger.errors import BadInput, Busy, Damaged, LedgerError, StateError
 
 #: URLs that SQLite and libpq take as SQLAlchemy does; it takes apart all others.
 PLAIN_URL = re.compile(
@@ -29,6 +29,16 @@ _VALUE = re.compile(r":(\w+)")
 _PASSWORD = re.compile(r"(://[^:@/]*):[^@]*@")
 
 NO_DRIVER = "the PostgreSQL driver is not installed: expected psycopg 3; install ledger with its extra `postgres`"
+
+#: An SQLite file of up to so many bytes is looked through by every command, which takes less than 0.1 s.
+SMALL_BYTES = 8_000_000
+
+#: What proves that the pages of an SQLite file are in order, and that indexes have what their tables have.
+PROOF = "PRAGMA integrity_check(1)"
+
+#: What a damaged database is told by: SQLite's primary result codes CORRUPT and NOTADB, and PostgreSQL's SQLSTATEs
+#: `data_corrupted`, `index_corrupted` and `io_error`.
+_DAMAGE_CODES, _DAMAGE_STATES = frozenset({11, 26}), frozenset({"XX001", "XX002", "58030"})
 
 #: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
 BUSY_TIMEOUT_MS = 30_000
@@ -94,6 +104,19 @@ class Reader:
         """Return the first value of the first row that a statement finds, or None."""
         return next((row[0] for row in self.rows(statement, **values)), None)
 
+    def refuse_damaged(self) -> None:
+        """Refuse a damaged database, as far as that can be seen at once.
+
+        Raises
+        ------
+        Damaged
+            If an SQLite file that is small is not in order.
+        """
+        if self._is_sqlite:
+            file = next(row[2] for row in self.rows("PRAGMA database_list") if row[1] == "main")
+            if is_small(file) and (verdict := self.value(PROOF)) != "ok":
+                raise Damaged(self._shown, str(verdict))
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
@@ -113,6 +136,18 @@ def _is_of_a_driver(exc: BaseException) -> bool:
     return any(kind.__name__ == "DatabaseError" for kind in type(exc).__mro__)
 
 
+def is_small(file: str) -> bool:
+    """Whether an SQLite file can be looked through by every command."""
+    return os.stat(file).st_size <= SMALL_BYTES  # noqa: PTH116  SQLite's name of it
+
+
+def is_damage(exc: BaseException) -> bool:
+    """Whether a driver's exception says that the database is damaged, whatever was asked of it."""
+    code, state = getattr(exc, "sqlite_errorcode", None), getattr(exc, "sqlstate", None)
+    not_text = isinstance(exc, sqlite3.OperationalError) and "Could not decode" in str(exc)
+    return (code is not None and code & 0xFF in _DAMAGE_CODES) or state in _DAMAGE_STATES or not_text
+
+
 def _first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
@@ -130,16 +165,14 @@ def refused(shown: str, exc: BaseException) -> LedgerError | None:
     if not _is_of_a_driver(exc):
         return None
     reason = _first_line(exc)
+    if is_damage(exc):
+        return Damaged(shown, reason)
     if any(kind.__name__ == "OperationalError" for kind in type(exc).__mro__):
         if "locked" in reason or "busy" in reason:
             return Busy(f"database {shown}: {reason}; another process is writing, try again")
         return LedgerError(f"database {shown}: {reason}; check that it is there and may be written")
     if "guard:" in reason:
         return StateError(f"the database refused: {reason.split('guard:', 1)[1].strip()}")
-    if type(exc).__name__ == "DatabaseError":  # of no kind: SQLite's "malformed", "not a database"
-        return LedgerError(
-            f"database {shown} is damaged: {reason}; move it away, and `ledger backup --restore` the newest backup"
-        )
     return None
 
 

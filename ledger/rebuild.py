@@ -23,7 +23,7 @@ from ledger.rebuild_states import restore_states
 from ledger.report import Reporter, Result, Stop, counted
 from ledger.reservation import refuse_unmounted
 from ledger.scan import NightFolder, has_raws, nights_on_disk
-from ledger.sequence import LAST_NUMBER, frame_id_of, standing
+from ledger.sequence import frame_id_of, standing
 from ledger.store import Store
 
 #: What no file tells.
@@ -110,7 +110,7 @@ def rebuild(
                 counter = standing(session, config).counter
         finally:
             store.close()
-    lowest_id = frame_id_of(config.instrument.prefix, counter) if counter <= LAST_NUMBER else None
+    lowest_id = frame_id_of(config.instrument.prefix, counter) if counter <= config.ids.last else None
     return Rebuilt(sorted(results, key=lambda night: night.date), n_ids, lowest_id)
 
 

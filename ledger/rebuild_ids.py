@@ -12,7 +12,7 @@ from ledger.machine import Machine
 from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
 from ledger.numbers import numbers_on_disk, runs_of
 from ledger.rebuild_files import NightFiles
-from ledger.sequence import LAST_NUMBER, frame_id_of
+from ledger.sequence import frame_id_of
 from ledger.store import insert_many
 from stages.base import Product
 
@@ -48,7 +48,7 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles], left: Sequence[s
                     f"frame ID {frame_id_of(prefix, number)} is in {str(other)!r} and in {str(night.folder.path)!r}:"
                     " expected in one place; find out which is right, move the other away, and rebuild"
                 )
-    disk = numbers_on_disk(store, config, remembers=False).within([(1, LAST_NUMBER)])
+    disk = numbers_on_disk(store, config, remembers=False).within([(1, config.ids.last)])
     counter = max(disk[0] + 1 if disk else 1, backup.next_number(config, prefix) or 1, max(owners, default=0) + 1)
     with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
         session.add(FrameSequence(prefix=prefix, next_number=counter, from_date=max(left, default=None)))

@@ -14,7 +14,17 @@ from ledger.config import Config
 from ledger.errors import Interrupted
 from ledger.models import File
 from ledger.report import counted
-from ledger.scan import RawOnDisk, Stats, compare_with_disk, is_young, streams_ns, ways_on
+from ledger.scan import (
+    SET_THE_CLOCK,
+    RawOnDisk,
+    Stats,
+    compare_with_disk,
+    is_young,
+    of_the_future,
+    soonest_future_ns,
+    streams_ns,
+    ways_on,
+)
 from ledger.steps import Steps
 from ledger.store import STATS, Store
 from stages import base
@@ -73,6 +83,7 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
         if seen.state != first_state and seen.pruned_us is None:
             settled[seen.folder][seen.name] = seen[STATS]
     raws, unchanged = compare_with_disk(steps.folder, steps.config.instrument, settled)
+    _tell_of_the_future(steps, raws)
     for key in unchanged:
         del rows[key]
     due = []
@@ -104,6 +115,13 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
     if is_all:
         steps.book.looked_at(seen_ns)
     return None
+
+
+def _tell_of_the_future(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
+    soonest_ns = soonest_future_ns(steps.config, steps.book.store.clock())
+    newest_ns = {f"{raw.stream.name}/{raw.name}": max(raw.mtime_ns, raw.timing_mtime_ns or 0) for raw in raws}
+    if ahead := {name: time_ns for name, time_ns in newest_ns.items() if time_ns > soonest_ns}:
+        steps.result.notes.append(f"{of_the_future(ahead)}; {SET_THE_CLOCK}")
 
 
 def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config) -> bool:

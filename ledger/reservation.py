@@ -7,17 +7,20 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlmodel import Session, col
 
-from ledger.config import Config
-from ledger.errors import BadInput, Fault
+from ledger.config import LAST_NUMBER, Config
+from ledger.errors import BadInput, Fault, Unconfirmed
 from ledger.flow import flows
 from ledger.models import Entry, FrameBlock, FrameSequence
 from ledger.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
-from ledger.sequence import LAST_NUMBER, Standing, frame_id_of, free_runs, lock, set_counter, standing
+from ledger.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
 from ledger.store import Store
+
+#: Who skips more numbers than this has to say so: a busy night takes as many, a mistyped digit skips more.
+FAR = 100_000
 
 
 def start(
-    store: Store, config: Config, prefix: str, number: int, *, from_date: str | None = None
+    store: Store, config: Config, prefix: str, number: int, *, from_date: str | None = None, is_sure: bool = False
 ) -> tuple[Standing, int]:
     """Name the next number, and the first night that gets numbers.
 
@@ -32,6 +35,8 @@ def start(
         authority it is the next number of the blocks at or above it, and what they have below is given up.
     from_date : str, optional
         ``YYYYMMDD``; nights before it that have no numbers yet are outside, as before ``first_night``.
+    is_sure : bool
+        Whether a number far above all that are known is meant.
 
     Returns
     -------
@@ -44,13 +49,15 @@ def start(
     ------
     BadInput
         If any of this does not hold; nothing is changed.
+    Unconfirmed
+        If more than `FAR` numbers would be skipped, and nobody `is_sure`.
     """
     if prefix != config.instrument.prefix:
         raise BadInput(
             f"unknown prefix {prefix!r}: expected {config.instrument.prefix!r}, the instrument's (instrument.prefix)"
         )
-    if not 1 <= number <= LAST_NUMBER:
-        raise BadInput(f"number {number}: expected one from 1 to {LAST_NUMBER}")
+    if not 1 <= number <= config.ids.last:
+        raise BadInput(f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}")
     refuse_unmounted(config)
     numbers = numbers_on_disk(store, config)
     with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
@@ -66,6 +73,8 @@ def start(
                 f"frame ID {frame_id_of(prefix, found[0])} is in use in {str(found[1])!r}: expected a number above"
                 f" every one on disk, at the destination and in manifests, so {found[0] + 1} or more"
             )
+        if not is_sure:
+            _refuse_far(number, before, numbers)
         if from_date is not None:
             values = {"from_date": from_date}
             session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(**values))
@@ -79,6 +88,28 @@ def start(
         detail = {"next": number, "before": before.counter, "from": from_date, "given_up": given_up}
         _entry(session, store, run_id, frame_id_of(prefix, number), detail)
         return after, given_up
+
+
+def _limit(config: Config) -> str:
+    """Return which key has the last number, if it is that."""
+    return "" if config.ids.last == LAST_NUMBER else " (ids.last_number)"
+
+
+def _refuse_far(number: int, before: Standing, numbers: Numbers) -> None:
+    """Refuse to skip more numbers than anybody skips by intent."""
+    known = before.counter - 1
+    if found := numbers.within([(1, number)]):
+        known = max(known, found[0])
+    lost = [(known + 1, number - 1)]
+    if before.authority == "blocks":
+        lost = [(max(first, known + 1), min(last, number - 1)) for first, last in before.free]
+    skipped = sum(max(0, last - first + 1) for first, last in lost)
+    if skipped > FAR:
+        highest = f"{frame_id_of(before.prefix, known)}, the highest that is known" if known else "none at all so far"
+        raise Unconfirmed(
+            f"{frame_id_of(before.prefix, number)} is far above {highest}: {skipped:,} numbers are skipped, and can"
+            " never be given; expected the next number, or --yes if this one is meant"
+        )
 
 
 def refuse_unmounted(config: Config) -> None:
@@ -225,7 +256,9 @@ def _faults(lines: Mapping[int, Run], before: Standing, numbers: Numbers, known:
     for (first, last), n in sorted((run, n) for n, run in lines.items()):
         shown = f"{frame_id_of(before.prefix, first)} to {frame_id_of(before.prefix, last)}"
         n_before = bisect_right(begins, last)  # blocks that begin at its end, or below
-        if first < before.counter:
+        if last > before.last_number:
+            found[n] = f"{shown}: above the last number that is allowed, {before.last_number} (ids.last_number)"
+        elif first < before.counter:
             found[n] = f"{shown}: the sequence has passed {frame_id_of(before.prefix, before.counter - 1)} already"
         elif n_before and known[n_before - 1][1] >= first:
             found[n] = f"{shown}: overlaps with a block that was imported before"

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, Unreachable
-from ledger.report import printable
+from ledger.report import counted, printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
 from stages.cards import padded
+from stages.files import mtime_ns_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
@@ -29,6 +30,9 @@ WORK = f"{TEMPORARY_PREFIX}nights"
 
 #: What the system says where there is no such file: not even the folder, or links that lead nowhere.
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+#: What to do about files of the future.
+SET_THE_CLOCK = "set the clock of the machine that writes them, or of this one"
 
 #: Size in bytes and mtime in nanoseconds of a cube, and of the txt beside it if there is one.
 Stats = tuple[int, int, int | None, int | None]
@@ -341,7 +345,7 @@ def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     for stream in instrument.streams:
         folder = night.path / stream.name
         with reading(folder):
-            mtimes_ns += [folder.stat().st_mtime_ns] if folder.is_dir() else []
+            mtimes_ns += [mtime_ns_of(folder.stat())] if folder.is_dir() else []
     return max(mtimes_ns)
 
 
@@ -449,8 +453,8 @@ def _stats_of(info: os.stat_result | None, timing_info: os.stat_result | None) -
     if info is None:
         return None
     if timing_info is None:
-        return info.st_size, info.st_mtime_ns, None, None
-    return info.st_size, info.st_mtime_ns, timing_info.st_size, timing_info.st_mtime_ns
+        return info.st_size, mtime_ns_of(info), None, None
+    return info.st_size, mtime_ns_of(info), timing_info.st_size, mtime_ns_of(timing_info)
 
 
 def _looked_at(folder: Path, name: str, stream: Stream, stats: Stats | None) -> RawOnDisk:
@@ -495,6 +499,27 @@ def is_being_written(night: NightFolder, config: Config, now_us: int) -> bool:
 
 
 def is_young(config: Config, now_us: int, *mtimes_ns: int | None) -> bool:
-    """Whether any file was written to in the last ``settle_minutes``: it may not be complete yet."""
-    newest_ns = max(mtime_ns or 0 for mtime_ns in mtimes_ns)
-    return now_us - newest_ns // 1000 < config.settle_minutes * 60e6
+    """Whether any file was written to in the last ``settle_minutes``: it may not be complete yet.
+
+    Clocks may be as far apart, so a file of the next minutes is young too; a later one has no age that says anything.
+    """
+    settle_us = config.settle_minutes * 60e6
+    return any(-settle_us <= now_us - mtime_ns // 1000 < settle_us for mtime_ns in mtimes_ns if mtime_ns is not None)
+
+
+def soonest_future_ns(config: Config, now_us: int) -> int:
+    """Return from which mtime on (UNIX, nanoseconds) a file is of the future: no clock is so far off that is right."""
+    return (now_us + int(max(config.settle_minutes, 1) * 60e6)) * 1000
+
+
+def of_the_future(files: Mapping[str, int]) -> str:
+    """Return what to tell of files of the future.
+
+    Parameters
+    ----------
+    files : mapping of str to int
+        Name to mtime, UNIX, in nanoseconds; at least one.
+    """
+    name = max(files, key=lambda name: (files[name], name))
+    more = f", and {counted(len(files) - 1, 'other')}" if len(files) > 1 else ""
+    return f"{name} was written at {show_ns(files[name])} UT{more}: in the future, so how old it is does not count"

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlmodel import Session, col
 
-from ledger.config import Config
+from ledger.config import LAST_NUMBER, Config
 from ledger.errors import NotReady, StateError
 from ledger.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
 from ledger.numbers import DIGITS, Numbers, Run
 from ledger.report import counted
 from ledger.store import insert_if_new
 
-LAST_NUMBER = 10**DIGITS - 1
 #: Of a frame ID, in characters: four letters and the digits.
 LENGTH = 4 + DIGITS
 
@@ -40,6 +39,8 @@ class Standing:
         First and last of the numbers that it may still yield, in order.
     from_date : str or None
         The first night that gets numbers.
+    last_number : int
+        The last one that the observatory allows.
     """
 
     prefix: str
@@ -47,6 +48,7 @@ class Standing:
     counter: int
     free: tuple[Run, ...]
     from_date: str | None
+    last_number: int
 
     @property
     def left(self) -> int:
@@ -57,6 +59,21 @@ class Standing:
     def next_id(self) -> str | None:
         """Return the frame ID that is given next; None if there is none to give."""
         return frame_id_of(self.prefix, self.free[0][0]) if self.free else None
+
+    @property
+    def is_at_end(self) -> bool:
+        """Whether no number comes after those that it may still yield."""
+        return self.counter > self.last_number or (self.authority == "own" and bool(self.free))
+
+    @property
+    def way_on(self) -> str:
+        """Return what brings more numbers."""
+        if self.is_at_end:
+            limit = "" if self.last_number == LAST_NUMBER else " (ids.last_number: raise it if the observatory allows)"
+            return f"the last is {self.last_number}{limit}; a new prefix is needed (instrument.prefix)"
+        if self.authority == "blocks":
+            return "import more with `ledger ids reserve --from-file FILE`"
+        return f"`ledger ids start {self.prefix} NUMBER` says where to go on"
 
     def refuse_taken(self, numbers: Numbers) -> None:
         """Refuse to give numbers that somebody uses already.
@@ -92,14 +109,9 @@ class Standing:
         """
         if wanted <= self.left:
             return
-        found = f"prefix {self.prefix}: {counted(wanted, 'frame ID')} wanted, and {self.left} left"
-        if self.authority == "blocks":
-            raise NotReady(
-                f"{found} of the blocks that were handed out; import more with `ledger ids reserve --from-file FILE`"
-            )
-        if not self.free and self.counter <= LAST_NUMBER:  # other numbers came from blocks before
-            raise NotReady(f"{found} of its own; `ledger ids start {self.prefix} NUMBER` says where to go on")
-        raise StateError(f"{found}: the last is {LAST_NUMBER}; a new prefix is needed (instrument.prefix)")
+        of = "of the blocks that were handed out" if self.authority == "blocks" else "of its own"
+        found = f"prefix {self.prefix}: {counted(wanted, 'frame ID')} wanted, and {self.left} left {of}; {self.way_on}"
+        raise StateError(found) if self.is_at_end else NotReady(found)
 
 
 def standing(session: Session, config: Config) -> Standing:
@@ -107,10 +119,12 @@ def standing(session: Session, config: Config) -> Standing:
     prefix, authority = config.instrument.prefix, config.ids.authority
     row = session.get(FrameSequence, prefix, populate_existing=True)
     counter = row.next_number if row else 1
-    free = free_runs(session, prefix, authority, counter)
+    runs = free_runs(session, prefix, authority, counter)
     if row is None and authority == "own":
-        free = ((1, LAST_NUMBER),)  # as `lock` is going to make it
-    return Standing(prefix, authority, counter, free, row.from_date if row else None)
+        runs = ((1, LAST_NUMBER),)  # as `lock` is going to make it
+    end = config.ids.last
+    free = tuple((first, min(last, end)) for first, last in runs if first <= end)
+    return Standing(prefix, authority, counter, free, row.from_date if row else None, end)
 
 
 def free_runs(session: Session, prefix: str, authority: str, counter: int) -> tuple[Run, ...]:

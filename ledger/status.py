@@ -183,9 +183,12 @@ def nights(config: Config, flows: dict[str, Flow], *, date: str | None = None) -
     ------
     BadInput
         If there is no such night, or no ledger.
+    Damaged
+        If the database shows that it is.
     """
     reader = _opened(config.database.url)
     try:
+        reader.refuse_damaged()
         found = _Look(config, flows, reader).found(date)
     finally:
         reader.close()

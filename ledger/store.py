@@ -25,10 +25,10 @@ from sqlmodel import Session, SQLModel, col
 from ledger import schema
 from ledger.clock import Clock, now_us
 from ledger.database import WRITES, connect, parse_url
-from ledger.errors import BadInput, LedgerError, StateError
+from ledger.errors import BadInput, Damaged, LedgerError, StateError
 from ledger.flow import Flow
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
-from ledger.reading import refused
+from ledger.reading import PROOF, is_damage, is_small, refused
 from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
 
 #: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.
@@ -80,8 +80,33 @@ class Store:
         self.engine.dispose()
 
     def open(self) -> None:
-        """Refuse a database that is not at the code's revision."""
+        """Refuse a database that is not at the code's revision, or (an SQLite file that is small) damaged."""
         schema.check(self.engine)
+        if self._is_sqlite and is_small(str(self.url.database)):
+            self.prove()
+
+    def prove(self) -> None:
+        """Read the whole database, as far as that can be asked for, and refuse one that is damaged.
+
+        Raises
+        ------
+        Damaged
+            If a page of an SQLite file is not in order, or an index has not what its table has.
+        """
+        if self._is_sqlite:
+            with self.read() as session:
+                verdict = session.execute(text(PROOF)).scalar()
+            if verdict != "ok":
+                raise Damaged(self.shown, str(verdict))
+
+    def refuse_damage(self, exc: DBAPIError) -> None:
+        """Raise `Damaged` if that is what the database said, whatever it was asked."""
+        if exc.orig is not None and is_damage(exc.orig):
+            raise Damaged(self.shown, str(exc.orig)) from exc
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self.url.get_backend_name() == "sqlite"
 
     # sessions
 
@@ -143,7 +168,7 @@ class Store:
 
     def init(self, flows: Iterable[Flow]) -> tuple[str | None, str]:
         """Create or migrate the database and declare the states; return the revisions before and after."""
-        if self.url.get_backend_name() == "sqlite":
+        if self._is_sqlite:
             Path(str(self.url.database)).parent.mkdir(parents=True, exist_ok=True)
         with self._translated():
             revisions = schema.upgrade(self.engine)

@@ -111,6 +111,14 @@ def read_from_disk(descriptor: int) -> None:
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
 
 
+def mtime_ns_of(info: os.stat_result) -> int:
+    """Return when a file was last written to (UNIX, nanoseconds), as a database takes it: 2262 at the latest.
+
+    A clock that is wrong, or a broken copy, dates files farther into the future than 64 bits reach.
+    """
+    return min(info.st_mtime_ns, 2**63 - 1)
+
+
 def check_unchanged(path: Path, size_bytes: int, mtime_ns: int) -> None:
     """Raise unless a file is there as it was registered.
 
@@ -131,9 +139,9 @@ def check_unchanged(path: Path, size_bytes: int, mtime_ns: int) -> None:
             now = path.stat()
         except FileNotFoundError as exc:
             raise Retry(f"{path}: gone since it was registered; put it back and it is tried again") from exc
-    if (now.st_size, now.st_mtime_ns) != (size_bytes, mtime_ns):
+    if (now.st_size, mtime_ns_of(now)) != (size_bytes, mtime_ns):
         raise Retry(
-            f"{path}: changed underneath: {now.st_size} bytes, modified at {now.st_mtime_ns} ns, "
+            f"{path}: changed underneath: {now.st_size} bytes, modified at {mtime_ns_of(now)} ns, "
             f"registered with {size_bytes} bytes, {mtime_ns} ns; "
             "put it back as it was and it is tried again, or roll the night back and advance it with the new one"
         )

@@ -11,7 +11,7 @@ import numpy as np
 from stages.base import BadInput, Instrument, Stream
 from stages.cards import carried_frame_id, values
 from stages.cubes import CubeLayout, read_cube_layout
-from stages.files import opened, retry_on_os_error
+from stages.files import mtime_ns_of, opened, retry_on_os_error
 from stages.timing import Timing, read_timing
 
 #: Frame size, which groups are cut by (DESIGN section 5).
@@ -140,9 +140,9 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
         identity=hashlib.sha256("\n".join(content).encode()).hexdigest(),
         n_frames=n_frames,
         size_bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=mtime_ns_of(status),
         timing_size_bytes=timing_status.st_size,
-        timing_mtime_ns=timing_status.st_mtime_ns,
+        timing_mtime_ns=mtime_ns_of(timing_status),
         first_us=int(rows.acquired_us[0]),
         last_us=int(rows.acquired_us[n_used - 1]),
         exposure_us=exposure_us,

@@ -2,7 +2,6 @@
 
 import atexit
 import gc
-import io
 import sys
 from collections.abc import Sequence
 
@@ -30,10 +29,11 @@ from ledger.cli import (
     simulate,
     sql,
     status,
+    streams,
     summary,
     verify,
 )
-from ledger.cli.common import app
+from ledger.cli.common import app, log_lost
 from ledger.errors import BadInput, LedgerError
 from ledger.report import is_utf8, printable
 
@@ -94,28 +94,42 @@ def _shown(exc: LedgerError) -> str:
 
 
 def main() -> None:
-    """Run the command line and exit with its status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a path may have bytes that no text has: they are shown escaped
-            stream.reconfigure(errors="backslashreplace")
+    """Run the command line and exit with its status: that of what was done, or 1 if it could not be said."""
+    output, errors = streams.secure()
     if gc.get_threshold()[0] < OBJECTS:
         gc.set_threshold(OBJECTS)
         atexit.register(gc.freeze)  # what there is at the end goes with the process: nobody has to look for rings in it
+    status = _run()
+    sys.stdout.flush()
+    if output is not None and output.fault:
+        _complain(f"standard output: {output.fault}; what was to be done is done, and not all that it says was written")
+        status = status or LedgerError.exit_status
+    sys.stderr.flush()
+    log_lost([line for stream in (output, errors) if stream is not None for line in stream.lost])
+    sys.exit(status)
+
+
+def _complain(text: str) -> None:
+    print(f"ledger: {text}", file=sys.stderr)  # noqa: T201  the command line speaks here
+
+
+def _run() -> int:
+    """Run the command line and return its exit status."""
     try:
         _refuse_bytes(sys.argv[1:])
         app()
+    except SystemExit as exc:  # so the command line's library ends, always
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     except LedgerError as exc:
-        print(f"ledger: {_shown(exc)}", file=sys.stderr)  # noqa: T201  the command line speaks here
-        sys.exit(exc.exit_status)
+        _complain(_shown(exc))
+        return exc.exit_status
     except PermissionError as exc:  # whoever keeps files from the ledger has to be told which
-        print(f"ledger: {printable(_REFUSED.format(exc.filename, exc.strerror))}", file=sys.stderr)  # noqa: T201
-        sys.exit(LedgerError.exit_status)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has left: nothing more to say
-        sys.exit(0)
+        _complain(printable(_REFUSED.format(exc.filename, exc.strerror)))
+        return LedgerError.exit_status
     except Exception:  # noqa: BLE001  the edge: whatever was not foreseen is a bug, and says so
         import traceback
 
         traceback.print_exc()
-        print("ledger: this is a bug; nothing is lost, the same command goes on from here", file=sys.stderr)  # noqa: T201
-        sys.exit(BUG)
+        _complain("this is a bug; nothing is lost, the same command goes on from here")
+        return BUG
+    return 0

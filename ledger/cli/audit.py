@@ -43,6 +43,7 @@ def audit(
     report: Report | None = None
     checked, violations = [], []
     with open_store(config) as store:
+        store.prove()  # a damaged database proves nothing
         for law, found in auditing.check_laws(store, auditing.read_laws((auditing.AUDITS, *(laws or ())))):
             checked.append(law)
             violations += found

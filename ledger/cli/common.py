@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ledger.cli.streams import is_broken
 from ledger.errors import BadInput, Interrupted, LedgerError
 from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printable
 
@@ -45,7 +46,7 @@ Jobs = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")]
 
-_chosen: dict[str, Path | None] = {"config": None}
+_chosen: dict[str, Path | None] = {"config": None, "log": None}
 
 
 def _show_version(asked: bool) -> None:
@@ -102,6 +103,7 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
     from ledger.store import Store
 
+    _chosen["log"] = config.log if changes else None
     store = Store(config.database.url)
     try:
         store.open()
@@ -110,6 +112,11 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
         except LedgerError as exc:  # what was done until then is worth it too
             if changes:
                 _back_up(store, config, sends=not isinstance(exc, Interrupted))  # nobody waits for another host
+            raise
+        except (OSError, typer.Exit, typer.Abort):
+            raise
+        except Exception:  # what cannot be in a ledger is in one that is damaged, and then that is what to say
+            store.prove()
             raise
         if changes:
             _back_up(store, config)
@@ -202,6 +209,43 @@ def _reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
             handler.close()
 
 
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """The log's file: if it cannot be written, that is told once, and the work goes on."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace")
+        self._is_told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  so the library calls it
+        """Tell of what keeps a line from being written."""
+        exc = sys.exc_info()[1]
+        if isinstance(exc, OSError):
+            self._tell(exc)
+        else:
+            super().handleError(record)
+
+    def close(self) -> None:
+        """Close the file; what it did not take until now is lost."""
+        try:
+            super().close()
+        except OSError as exc:
+            self._tell(exc)
+
+    def _tell(self, exc: OSError) -> None:
+        if not self._is_told:
+            self._is_told = True
+            typer.echo(f"ledger: log {self.baseFilename!r}: {exc.strerror}; the work goes on without it", err=True)
+
+
+def log_lost(lines: Sequence[str]) -> None:
+    """Write to the log what nobody could be told, if the command is one that leaves a trace."""
+    if not lines or _chosen["log"] is None:
+        return
+    with _reporter(_chosen["log"], quiet=True) as reporter:
+        for line in lines:
+            reporter.say(line)
+
+
 def _open_log(path: Path | None) -> logging.Logger:
     """Return the log of runs; without a file it goes nowhere."""
     log = logging.getLogger("ledger.run")
@@ -211,9 +255,7 @@ def _open_log(path: Path | None) -> logging.Logger:
         return log
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handler = logging.handlers.RotatingFileHandler(
-            path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace"
-        )
+        handler = _LogFile(path)
     except OSError as exc:
         raise BadInput(
             f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
@@ -258,7 +300,7 @@ class Lines:
         """Say one thing."""
         text = printable(text)
         self.log.info("%s", text)
-        if not self.quiet:
+        if not self.quiet and not is_broken(sys.stderr):  # what cannot be said is in the log already
             print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -280,6 +322,11 @@ def which_of_both(config: "Config", night: "NightFolder") -> str:
         f"{night.date} is in {' and '.join([night.pipeline, *others])}: {night.pipeline} is meant;"
         " for another give its folder"
     )
+
+
+def can_ask() -> bool:
+    """Whether somebody is there who could answer."""
+    return sys.stdin.isatty()
 
 
 def show_json(value: object) -> None:

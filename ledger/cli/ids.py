@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config, show_json, show_table
 from ledger.errors import BadInput
 from ledger.report import counted
 
@@ -41,16 +41,28 @@ def start(
         str | None, typer.Option("--from", metavar="D", help="The first night that gets numbers; others are left out.")
     ] = None,
     *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however many numbers are skipped.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Name the next number: above every one that is in use. The sequence only skips ahead, and the skip is recorded."""
+    """Name the next number: above every one that is in use. The sequence only skips ahead, and the skip is recorded.
+
+    What is skipped can never be given: of more than 100,000 numbers it asks, or wants --yes where there is no terminal.
+    """
     from ledger import reservation
+    from ledger.errors import Unconfirmed
     from ledger.scan import parse_date
 
     config = read_config(needs_nights=True)
     date = parse_date(from_date) if from_date else None
     with open_store(config, changes=True) as store:
-        now, given_up = reservation.start(store, config, prefix, number, from_date=date)
+        try:
+            now, given_up = reservation.start(store, config, prefix, number, from_date=date, is_sure=yes)
+        except Unconfirmed as exc:
+            if not can_ask():
+                raise
+            typer.echo(f"ledger: {exc}", err=True)
+            typer.confirm("Skip them?", abort=True, err=True)
+            now, given_up = reservation.start(store, config, prefix, number, from_date=date, is_sure=True)
     if as_json:
         show_json({"given_up": given_up, **_facts(now)})
         return
@@ -120,10 +132,5 @@ def _facts(now: "Standing") -> dict[str, Any]:
 def _in_words(now: "Standing") -> str:
     since = f", for nights from {now.from_date} on" if now.from_date else ""
     if now.next_id is None:
-        cure = (
-            "`ledger ids reserve --from-file FILE`"
-            if now.authority == "blocks"
-            else f"`ledger ids start {now.prefix} NUMBER`"
-        )
-        return f"no frame ID is left: {cure} brings more"
+        return f"no frame ID is left: {now.way_on}"
     return f"next is {now.next_id}{since}; {now.left} left (authority: {now.authority})"

@@ -11,6 +11,7 @@ from ledger.cli.common import (
     Folder,
     Jobs,
     app,
+    can_ask,
     open_machine,
     say_if_in_both,
     show_json,
@@ -35,8 +36,6 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take a night back. To raw, its folder is as it was before the first advance."""
-    import sys
-
     from ledger import plan
     from ledger.scan import find_night
 
@@ -49,7 +48,7 @@ def rollback(
             return
         if not yes:
             typer.echo("\n".join(plan.in_words(planned)), err=True)
-            if not sys.stdin.isatty():
+            if not can_ask():
                 raise BadInput("rollback was not confirmed: expected a terminal to ask on, or --yes")
             typer.confirm("Roll back?", abort=True, err=True)
         result = machine.rollback(night, to=to, withdraws=withdraw)

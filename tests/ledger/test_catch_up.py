@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from ledger import doctor
 from ledger.catch_up import catch_up
 from ledger.clock import show_us
+from ledger.doctor import Finding
 from ledger.lease import Lease
 from tests.world import World
 
@@ -123,3 +125,55 @@ def test_excluded_foreign_and_earlier_nights_are_left_alone(three):
     assert caught_up(three) == []
     three.data["archive"]["first_night"] = None
     assert [date for _, date, _ in caught_up(three)] == ["20260102"]
+
+
+# clocks that are ahead
+
+
+@pytest.mark.parametrize("salvage", [False, True])
+@pytest.mark.parametrize("growing", [".fits", ".txt"])
+@pytest.mark.parametrize("ahead_us", [31 * 60_000_000, 19 * 365 * 86_400_000_000, 400 * 365 * 86_400_000_000])
+def test_a_file_of_the_future_holds_nothing_up_and_is_told(three, salvage, growing, ahead_us):
+    """How old it is cannot be known; 400 years are more nanoseconds than 64 bits hold."""
+    three.data["salvage"] = salvage
+    three.now_us = 1_767_571_200_000_000  # 2026-01-05 00:00 UT: the last night is of yesterday
+    newest = max((three.folder / "archive" / "20260104" / "vcam1").glob(f"*{growing}"))
+    future_us = three.now_us + ahead_us
+    os.utime(newest, ns=(future_us * 1000, future_us * 1000))
+    outcomes = {date: outcome for _, date, outcome in caught_up(three)}
+    assert [outcomes[date].succeeded for date in NIGHTS] == [True] * 3
+    (told,) = outcomes["20260104"].notes
+    assert f"vcam1/{newest.stem}.fits was written at" in told
+    assert "in the future" in told
+    assert three.query("SELECT DISTINCT state FROM file WHERE kind = 'product'") == [("manifested",)]
+    (found,) = (f for f in examine_nights(three) if "in the future" in f.text)
+    assert (found.subject, found.verdict) == ("night 20260104", "note")
+    assert newest.stem in found.text
+    assert three.rollback("20260104", to="raw").succeeded
+    assert three.advance("20260104").succeeded
+
+
+def examine_nights(world: World) -> list[Finding]:
+    return list(doctor._nights(world.machine(), None))
+
+
+@pytest.mark.parametrize("salvage", [False, True])
+def test_a_file_of_the_next_minutes_may_be_being_written(three, salvage):
+    """The clock of who writes it is a little ahead."""
+    three.data["salvage"] = salvage
+    three.now_us = 1_767_571_200_000_000
+    newest = max((three.folder / "archive" / "20260104" / "vcam1").glob("*.fits"))
+    ahead_us = three.now_us + 29 * 60_000_000
+    os.utime(newest, ns=(ahead_us * 1000, ahead_us * 1000))
+    assert [date for _, date, _ in caught_up(three)] == ["20260102", "20260103"]
+    three.now_us += 60 * 60_000_000
+    assert [(date, outcome.notes) for _, date, outcome in caught_up(three)] == [("20260104", [])]
+
+
+def test_a_night_of_the_future_is_an_error_and_not_silence(three):
+    three.now_us = 1_767_400_000_000_000  # 2026-01-03 00:26 UT: the clock is behind, or the folder's name is wrong
+    three.simulate("20620102", scale=0.02, scenario=("onecamera",))
+    outcomes = {date: outcome for _, date, outcome in caught_up(three)}
+    assert list(outcomes) == ["20260102", "20620102"]  # tomorrow's is nothing to speak of
+    assert "20620102 is of the future: it is 20260103 by the clock of this machine" in str(outcomes["20620102"])
+    assert three.query("SELECT date FROM night") == [("20260102",)]

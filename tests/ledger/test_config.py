@@ -53,6 +53,34 @@ def test_all_faults_are_told_at_once(data):
     assert "found 'abc'" in found["engine.workers"]
 
 
+@pytest.mark.parametrize("prefix", ["VMPE", "VMPZ", "vmpa", "VMP1", "VMPAA", ""])
+def test_a_prefix_that_the_observatory_does_not_allow(data, prefix):
+    data["instrument"]["prefix"] = prefix
+    assert f"the last none of E, Z: found {prefix!r}" in faults(data)["instrument.prefix"]
+    del data["ids"]  # as in a file of before
+    assert "instrument.prefix" in faults(data)
+
+
+def test_what_is_allowed_of_frame_ids_is_the_observatorys_to_say(data):
+    data["instrument"]["prefix"] = "VMPZ"
+    data["ids"] |= {"forbidden_letters": [], "last_number": None}
+    assert parse_config(data).ids.last == 99_999_999
+    data["instrument"]["prefix"] = "VMPE"  # exposure IDs would be the same
+    assert "ids.forbidden_letters" in faults(data)["instrument.prefix"]
+    data["instrument"]["prefix"] = "VMPA"
+    data["ids"] |= {"forbidden_letters": ["A"], "last_number": 79_999_999}
+    assert "the last none of A, E: found 'VMPA'" in faults(data)["instrument.prefix"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("forbidden_letters", ["ez"]), ("forbidden_letters", "Z"), ("last_number", 0), ("last_number", 100_000_000)],
+)
+def test_rules_of_frame_ids_that_cannot_be(data, key, value):
+    data["ids"][key] = value
+    assert any(path.startswith(f"ids.{key}") for path in faults(data))
+
+
 def test_a_fault_of_parameters_alone_is_found(data):
     data["states"]["compressed"]["parameters"]["tyle"] = "row"
     assert "did you mean 'tile'?" in faults(data)["states.compressed.parameters.tyle"]

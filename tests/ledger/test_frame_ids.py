@@ -5,7 +5,6 @@ import pytest
 from ledger.errors import BadInput, StateError
 from ledger.plan import plan_advance
 from ledger.reservation import start
-from ledger.sequence import LAST_NUMBER
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -128,10 +127,18 @@ def test_manifested_numbers_are_never_used_again(world):
     assert min(fresh) > max(first)
 
 
-def test_the_numbers_run_out(world):
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (None, r"2 left of its own; the last is 99999999; a new prefix is needed \(instrument.prefix\)"),
+        (69_999_999, r"the last is 69999999 \(ids.last_number: raise it if the observatory allows\); a new prefix"),
+    ],
+)
+def test_the_numbers_run_out(world, last, message):
     world.simulate(FIRST, scale=0.02, scenario=("pdi",))
-    start(world.store(), world.config, "VMPA", LAST_NUMBER - 1)
-    with pytest.raises(StateError, match="the last is 99999999; a new prefix is needed"):
+    world.data["ids"] = {"last_number": last}
+    start(world.store(), world.config, "VMPA", (last or 99_999_999) - 1, is_sure=True)
+    with pytest.raises(StateError, match=message):
         world.advance(FIRST)
     assert live(world) == []
     assert not (world.folder / "archive" / FIRST / "vgen2").exists()

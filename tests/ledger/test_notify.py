@@ -11,6 +11,7 @@ import pytest
 
 from ledger.errors import ConfigError
 from ledger.mail import piped
+from ledger.notify import Trouble, notify
 from tests.smtpd import running_smtpd
 from tests.world import DATE
 
@@ -59,6 +60,17 @@ def test_a_copy_that_is_not_right_is_told_and_told_again_later(told):
     told.data["notify"]["hours"] = 0
     told.run("verify", "--date", DATE)
     assert "mismatch" in alerts(told)
+
+
+def test_what_was_told_in_the_future_is_told_again(told):
+    """The clock of that run was years ahead: until then nobody would hear of it."""
+    trouble = [Trouble("space", f"night {DATE}", "", "no room")]
+    told.now_us += 10**15
+    assert notify(told.store(), told.config, trouble) == 1
+    assert notify(told.store(), told.config, trouble) == 0
+    told.now_us -= 10**15
+    assert notify(told.store(), told.config, trouble) == 1
+    assert notify(told.store(), told.config, trouble) == 0
 
 
 def test_a_disk_that_is_short_is_told(told):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadInput, NotReady
+from ledger.errors import BadInput, NotReady, StateError, Unconfirmed
 from ledger.models import FolderSeen
 from ledger.reservation import reserve, start
-from ledger.sequence import LAST_NUMBER, standing
+from ledger.sequence import standing
 from ledger.store import put
 from tests.world import World
 
@@ -81,8 +81,9 @@ def test_what_was_skipped_is_not_taken_back(nights):
     ("prefix", "number", "message"),
     [
         ("XMPA", 10, "unknown prefix 'XMPA': expected 'VMPA'"),
-        ("VMPA", 0, "expected one from 1 to 99999999"),
-        ("VMPA", LAST_NUMBER + 1, "expected one from 1 to 99999999"),
+        ("VMPA", 0, "expected one from 1 to 69999999"),
+        ("VMPA", 70_000_000, r"expected one from 1 to 69999999 \(ids.last_number\)"),
+        ("VMPA", 100_000_000, "expected one from 1 to 69999999"),
         ("VMPA", 2, "only skips ahead"),
     ],
 )
@@ -122,6 +123,79 @@ def test_numbers_in_use_are_met(nights, place):
     assert start(nights.store(), nights.config, "VMPA", 778)[0].next_id == "VMPA00000778"
     assert nights.advance(FIRST).succeeded
     assert min(numbers(nights)) == 778
+
+
+@pytest.mark.parametrize("number", [7_525_191, 17_425_190, 69_999_999])
+def test_a_number_far_above_all_that_are_known_has_to_be_meant(nights, number):
+    foreign(nights, "VMPA07425189.fits.fz")
+    before = now(nights)
+    with pytest.raises(Unconfirmed, match=rf"above VMPA07425189, .*: {number - 7_425_190:,} numbers are skipped"):
+        start(nights.store(), nights.config, "VMPA", number)
+    assert now(nights).counter == before.counter
+    assert nights.query("SELECT name FROM entry WHERE event = 'reserved'") == []
+    assert start(nights.store(), nights.config, "VMPA", number, is_sure=True)[0].counter == number
+
+
+def test_near_numbers_need_no_word_more(nights):
+    """The first of an empty ledger is near if it is small."""
+    assert start(nights.store(), nights.config, "VMPA", 12_346)[0].counter == 12_346
+    assert start(nights.store(), nights.config, "VMPA", 112_346)[0].counter == 112_346
+    with pytest.raises(Unconfirmed, match="above VMPA00112345, the highest that is known: 100,001 numbers"):
+        start(nights.store(), nights.config, "VMPA", 212_347)
+
+
+def test_whoever_skips_far_is_asked_or_says_yes(sqlite_world):
+    world = sqlite_world
+    done = world.run("ids", "start", "VMPA", "7425190")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "VMPA07425190 is far above none at all so far: 7,425,189 numbers are skipped" in done.stderr
+    status, shown = world.on_terminal("n\n", "ids", "start", "VMPA", "7425190")
+    assert status == 1, shown
+    assert "7,425,189 numbers are skipped" in " ".join(shown.split())
+    assert world.query("SELECT name FROM entry") == []
+    status, shown = world.on_terminal("y\n", "ids", "start", "VMPA", "7425190")
+    assert (status, "next is VMPA07425190" in shown) == (0, True), shown
+    assert world.run("ids", "start", "VMPA", "9425190", "--yes").returncode == 0
+    done = world.run("ids", "start", "VMPA", "70425190", "--yes")
+    assert done.returncode == 2
+    assert "expected one from 1 to 69999999 (ids.last_number)" in done.stderr
+
+
+def test_a_sequence_beyond_the_last_number_keeps_what_it_has_and_gives_no_more(nights):
+    """As in a ledger that began when there was no such key."""
+    nights.data["ids"]["last_number"] = None
+    start(nights.store(), nights.config, "VMPA", 70_000_000, is_sure=True)
+    assert nights.advance(FIRST).succeeded
+    has = numbers(nights)
+    nights.data["ids"]["last_number"] = 69_999_999
+    with pytest.raises(StateError, match=r"0 left .* the last is 69999999 \(ids.last_number: raise it if"):
+        nights.advance(SECOND)
+    said = nights.run("ids", "next")
+    assert (said.returncode, "the last is 69999999 (ids.last_number" in said.stdout) == (0, True), said.stdout
+    assert nights.rollback(FIRST).succeeded
+    assert nights.advance(FIRST).succeeded
+    assert numbers(nights) == has
+    audit(nights)
+    assert nights.run("ids", "check").returncode == 0
+    nights.data["ids"]["last_number"] = None
+    assert nights.advance(SECOND).succeeded
+    assert numbers(nights)[: len(has)] == has
+    assert numbers(nights)[len(has)] == has[-1] + 1
+
+
+def test_a_run_that_needs_more_than_is_left_gives_none(nights):
+    nights.data["ids"]["last_number"] = 5001
+    start(nights.store(), nights.config, "VMPA", 5000)
+    with pytest.raises(StateError, match="and 2 left of its own; the last is 5001"):
+        nights.advance(FIRST)
+    assert numbers(nights) == []
+
+
+def test_numbers_of_simulated_frames_on_disk_are_no_concern_of_the_sequence(nights):
+    foreign(nights, "VMPA70000001.fits.fz")
+    assert nights.advance(FIRST).succeeded
+    assert numbers(nights)[0] == 1
+    assert "foreign_ahead" not in nights.run("ids", "check").stdout
 
 
 def test_from_a_night_on(nights):
@@ -191,12 +265,18 @@ def test_every_fault_of_a_file_is_told_and_nothing_imported(blocks):
         "VMPA00000030",
         "VMPA00000000",
         "one two three",
+        "VMPA69999999 VMPA70000000",
     ]
     with pytest.raises(BadInput, match="nothing was imported") as caught:
         reserve(blocks.store(), blocks.config, "\n".join(lines), source="bad.txt")
     told = str(caught.value).splitlines()
-    assert [line.strip().partition(":")[0] for line in told[1:]] == [f"line {n}" for n in range(2, 10)]
-    for words in ("overlaps", "VMPA00000055 is in use", "expected a frame ID such as VMPA00000001"):
+    assert [line.strip().partition(":")[0] for line in told[1:]] == [f"line {n}" for n in range(2, 11)]
+    for words in (
+        "above the last number that is allowed, 69999999 (ids.last_number)",
+        "overlaps",
+        "VMPA00000055 is in use",
+        "expected a frame ID such as VMPA00000001",
+    ):
         assert words in str(caught.value)
     assert now(blocks) == before
     with pytest.raises(BadInput, match="no frame ID in it"):
@@ -351,7 +431,7 @@ def test_a_restored_database_gives_no_number_twice(sqlite_world):
 
 def test_ids_at_the_command_line(sqlite_world):
     world = sqlite_world
-    assert "next is VMPA00000001; 99999999 left" in world.run("ids", "next").stdout
+    assert "next is VMPA00000001; 69999999 left" in world.run("ids", "next").stdout
     done = world.run("ids", "start", "VMPA", "12346", "--from", "2026-01-02")
     assert "next is VMPA00012346, for nights from 20260102 on" in done.stdout
     facts = json.loads(world.run("ids", "next", "--json").stdout)

@@ -1,11 +1,14 @@
 """What sessions see of each other, on both databases."""
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import insert, text, update
+from sqlmodel import col
 
 from ledger.clock import now_us
 from ledger.errors import Busy
-from ledger.lease import EXPIRY_S, Lease
+from ledger.lease import EXPIRY_S, Lease, read_hold
+from ledger.models import Lease as LeaseRow
+from ledger.models import Run
 from ledger.store import Store
 from tests.conftest import make_database
 
@@ -61,3 +64,19 @@ def test_a_clock_that_is_ahead_takes_no_night_from_a_living_run(request, tmp_pat
             pass
     store.close()
     ahead.close()
+
+
+@pytest.mark.parametrize("is_here", [True, False])
+def test_a_heartbeat_of_the_future_holds_a_night_only_for_a_run_that_is_seen_to_live(database_url, tmp_path, is_here):
+    """The clock went back: by it, a run that died on another host would be young for years."""
+    at_us = 1_800_000_000_000_000
+    store = Store(database_url, clock=lambda: at_us)
+    night = store.night("archive", tmp_path, "20260102")
+    run_id = store.begin_run("advance", {})
+    with store.write() as session:
+        session.execute(insert(LeaseRow).values(night_id=night.id, fence=1, run_id=run_id, heartbeat_us=at_us + 10**15))
+        if not is_here:
+            session.execute(update(Run).where(col(Run.id) == run_id).values(host="elsewhere"))
+    with store.read() as session:
+        assert read_hold(session, night, at_us).run_id == (run_id if is_here else None)
+    store.close()
