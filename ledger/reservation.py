@@ -48,46 +48,61 @@ def start(
     Raises
     ------
     BadInput
-        If any of this does not hold; nothing is changed.
+        If any of this does not hold. A sequence that has not begun then waits for a number that is accepted: whoever
+        names one does not mean the first one.
     Unconfirmed
-        If more than `FAR` numbers would be skipped, and nobody `is_sure`.
+        If more than `FAR` numbers would be skipped, and nobody `is_sure`; the same.
     """
     if prefix != config.instrument.prefix:
         raise BadInput(
             f"unknown prefix {prefix!r}: expected {config.instrument.prefix!r}, the instrument's (instrument.prefix)"
         )
     if not 1 <= number <= config.ids.last:
-        raise BadInput(f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}")
+        raise BadInput(
+            f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}{_held(store, prefix)}"
+        )
     refuse_unmounted(config)
     numbers = numbers_on_disk(store, config)
-    with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
-        before = lock(session, config, store.clock())
-        if number < before.counter:
-            raise BadInput(
-                f"{frame_id_of(prefix, number)} is below {frame_id_of(prefix, before.counter)}, where the sequence is"
-                " already: expected that or more; it only skips ahead"
-            )
-        blocks = _blocks_from(number, before)
-        if found := numbers.within(blocks):
-            raise BadInput(
-                f"frame ID {frame_id_of(prefix, found[0])} is in use in {str(found[1])!r}: expected a number above"
-                f" every one on disk, at the destination and in manifests, so {found[0] + 1} or more"
-            )
-        if not is_sure:
-            _refuse_far(number, before, numbers)
-        if from_date is not None:
-            values = {"from_date": from_date}
-            session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(**values))
-        handed_out = free_runs(session, prefix, "blocks", before.counter)
-        _close(session, before)
-        _open(session, store, before, blocks)
-        set_counter(session, prefix, number)
-        after = standing(session, config)
-        kept = after.left if after.authority == "blocks" else 0
-        given_up = sum(last - first + 1 for first, last in handed_out) - kept
-        detail = {"next": number, "before": before.counter, "from": from_date, "given_up": given_up}
-        _entry(session, store, run_id, frame_id_of(prefix, number), detail)
-        return after, given_up
+    try:
+        with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
+            before = lock(session, config, store.clock())
+            if number < before.counter:
+                raise BadInput(
+                    f"{frame_id_of(prefix, number)} is below {frame_id_of(prefix, before.counter)}, where the sequence"
+                    " is already: expected that or more; it only skips ahead"
+                )
+            blocks = _blocks_from(number, before)
+            if found := numbers.within(blocks):
+                raise BadInput(
+                    f"frame ID {frame_id_of(prefix, found[0])} is in use in {str(found[1])!r}: expected a number above"
+                    f" every one on disk, at the destination and in manifests, so {found[0] + 1} or more"
+                )
+            if not is_sure:
+                _refuse_far(number, before, numbers)
+            if from_date is not None:
+                values = {"from_date": from_date}
+                session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(**values))
+            handed_out = free_runs(session, prefix, "blocks", before.counter)
+            _close(session, before)
+            _open(session, store, before, blocks)
+            set_counter(session, prefix, number)
+            after = standing(session, config)
+            kept = after.left if after.authority == "blocks" else 0
+            given_up = sum(last - first + 1 for first, last in handed_out) - kept
+            detail = {"next": number, "before": before.counter, "from": from_date, "given_up": given_up}
+            _entry(session, store, run_id, frame_id_of(prefix, number), detail)
+            return after, given_up
+    except Unconfirmed as exc:
+        raise Unconfirmed(f"{exc}{_held(store, prefix)}") from exc
+
+
+def _held(store: Store, prefix: str) -> str:
+    """Keep a sequence that has not begun from beginning by itself; return, in words, that this is so."""
+    with store.write() as session:
+        if session.get(FrameSequence, prefix) is None:
+            session.add(FrameSequence(prefix=prefix, next_number=1))  # without a block to give numbers from
+        block = session.execute(select(col(FrameBlock.id)).where(col(FrameBlock.prefix) == prefix).limit(1)).first()
+    return "" if block else "; no number is given before one is named that is accepted"
 
 
 def _limit(config: Config) -> str:

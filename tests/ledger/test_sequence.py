@@ -19,6 +19,7 @@ FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
 
 @pytest.fixture
 def nights(world: World) -> World:
+    world.data["outside"] = "ignore"  # products of others lie about, and it is their numbers that count here
     world.simulate_two(FIRST, SECOND)
     return world
 
@@ -134,6 +135,31 @@ def test_a_number_far_above_all_that_are_known_has_to_be_meant(nights, number):
     assert now(nights).counter == before.counter
     assert nights.query("SELECT name FROM entry WHERE event = 'reserved'") == []
     assert start(nights.store(), nights.config, "VMPA", number, is_sure=True)[0].counter == number
+
+
+@pytest.mark.parametrize(
+    ("number", "is_sure"), [(17_425_190, False), (70_425_190, True), (99_999_998, True), (0, True)]
+)
+def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(nights, number, is_sure):
+    with pytest.raises(BadInput, match="no number is given before one is named that is accepted"):
+        start(nights.store(), nights.config, "VMPA", number, is_sure=is_sure)
+    assert (now(nights).next_id, now(nights).left) == (None, 0)
+    result = nights.advance(FIRST)
+    assert "0 left of its own; `ledger ids start VMPA NUMBER` says where to go on" in result.stopped
+    assert numbers(nights) == []
+    assert start(nights.store(), nights.config, "VMPA", 1)[0].next_id == "VMPA00000001"
+    assert nights.advance(FIRST).succeeded
+    assert nights.run("audit").returncode == 0
+
+
+def test_a_sequence_that_has_begun_goes_on_whatever_is_refused(nights):
+    assert nights.advance(FIRST, to="identified").succeeded
+    before = now(nights)
+    with pytest.raises(Unconfirmed) as refused:
+        start(nights.store(), nights.config, "VMPA", 17_425_190)
+    assert "no number is given" not in str(refused.value)
+    assert now(nights) == before
+    assert nights.advance(SECOND, to="identified").succeeded
 
 
 def test_near_numbers_need_no_word_more(nights):
