@@ -10,7 +10,7 @@ from ledger.flow import Flow
 from ledger.machine import Machine, unproven
 from ledger.models import File, Night
 from ledger.registration import Twins, fault_of, inspected, is_due, whole_first
-from ledger.report import counted
+from ledger.report import alike, counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
@@ -286,7 +286,7 @@ def in_words(plan: Plan) -> list[str]:
             f"  {step.verb:<14} -> {step.state:<14} {counted(step.files, 'file'):>13},"
             f" {megabytes(step.size_bytes)}{estimate}"
         )
-    lines += [f"  quarantine     {name}: {reason}" for name, reason in plan.quarantined]
+    lines += [f"  quarantine     {name}: {reason}" for name, reason in alike(plan.quarantined)]
     if plan.space_bytes or plan.destination_bytes:
         lines.append(
             f"  space needed: at most {megabytes(plan.space_bytes)} in the night's folder,"
