@@ -30,7 +30,7 @@ from ledger.flow import flows
 from ledger.machine import Machine
 from ledger.models import File
 from ledger.scan import find_night
-from ledger.store import Store, insert_many
+from ledger.store import Store, chunks, insert_many
 from stages.base import Stream
 from stages.cards import BLOCK
 
@@ -166,10 +166,10 @@ class Ledger:
             day = f"{FIRST_DATE - timedelta(days=1 + first // 100_000):%Y%m%d}"
             night = self.store.night("archive", self.config.archive.root, day)
             of_all = row_of(int(night.id or 0)).model_dump(exclude={"id"})
-            for start in range(first, min(first + 100_000, n_files), ROWS_AT_ONCE):
-                rows = [{**of_all, **own_columns(n)} for n in range(start, start + ROWS_AT_ONCE)]
+            numbers = range(first, min(first + 100_000, n_files))
+            for some in chunks(numbers, ROWS_AT_ONCE):
                 with self.store.write() as session:
-                    insert_many(session, File, rows)
+                    insert_many(session, File, [{**of_all, **own_columns(number)} for number in some])
 
     def measure(self, n_files: int, among: str) -> Iterator[Figure]:
         """Measure a night of so many files that nobody has seen."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol
 
-
 #: What may differ between files of which the same kind of thing is told: words with numbers or paths in them.
 _OWN = re.compile(r"\S*[\d/]\S*")
 #: Files of a kind that have a line each; names in the line of more; kinds that are told.
@@ -34,7 +33,7 @@ def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return names with what is told of them, in lines that somebody can read, however many names there are.
 
     What differs in numbers and paths alone is of a kind. Of a kind with many files the first are named, with what is
-    told of the first; of many kinds the last are counted. Files of which the very same is told share a line in any case.
+    told of the first; of many kinds the last are counted. Files of which the very same is told share a line.
     """
     kinds: dict[str, dict[str, list[str]]] = {}
     for name, text in told:
