@@ -13,6 +13,7 @@ from sqlalchemy import event
 from ledger import registration
 from ledger.models import File
 from ledger.plan import in_words, plan_advance
+from ledger.report import alike
 from ledger.store import TWIN_COLUMNS, Store, insert_many
 from tests.world import DATE, World
 
@@ -166,3 +167,17 @@ def test_of_many_files_that_were_put_aside_a_line_is_told(sqlite_world):
     assert f"40: `ledger quarantine list --date {DATE}` names all" in told[1]
     listed = sqlite_world.run("quarantine", "list", "--date", DATE)
     assert len(listed.stdout.splitlines()) == 1 + 40
+
+
+def test_what_is_told_of_ten_thousand_files_is_short_and_leaves_none_out():
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
+    told = [(f"{n}.fits", f"/night/{n}.txt: {words[n % 64]} in row {n}") for n in range(10_000)]
+    lines = alike(told)
+    assert len(lines) == 20 + 1
+    assert lines[0] == ("0.fits, 64.fits, 128.fits and 154 more", told[0][1])
+    assert lines[-1] == (
+        f"{10_000 - sum(3 + int(name.split()[-2]) for name, _ in lines[:-1])} more",
+        "of 44 other kinds",
+    )
+    assert alike(told[:20]) == told[:20]
+    assert alike([(name, "all the same") for name, _ in told]) == [("0.fits and 9999 more", "all the same")]
