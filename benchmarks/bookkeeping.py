@@ -108,27 +108,24 @@ class Night:
                 path.write_bytes(b" ")
             seen = look_at(cube, stream)
             rows.append(
-                File(
-                    night_id=int(night.id or 0),
-                    pipeline="archive",
-                    kind="raw",
-                    state="raw",
-                    identity=f"raw{number:061d}",
-                    folder=stream.name,
-                    name=cube.name,
-                    camera=stream.camera,
-                    n_frames=N_FRAMES,
-                    first_us=START_US + number // 2 * 1_000_000,  # of both cameras
-                    last_us=START_US + number // 2 * 1_000_000 + 900_000,
-                    exposure_us=1000,
-                    size_bytes=seen.size_bytes,
-                    mtime_ns=seen.mtime_ns,
-                    timing_size_bytes=seen.timing_size_bytes,
-                    timing_mtime_ns=seen.timing_mtime_ns,
-                    header_sha256=f"{number:064d}",
-                    timing_sha256=f"{number:064d}",
-                    cards={"OBJECT": "HD 34700", "EXPTIME": 0.001, "FILTER01": "Open", "U_DETMOD": "FAST"},
-                )
+                {
+                    "identity": f"raw{number:061d}",
+                    "folder": stream.name,
+                    "name": cube.name,
+                    "camera": stream.camera,
+                    "n_frames": N_FRAMES,
+                    "first_us": START_US + number // 2 * 1_000_000,  # of both cameras
+                    "last_us": START_US + number // 2 * 1_000_000 + 900_000,
+                    "exposure_us": 1000,
+                    "size_bytes": seen.size_bytes,
+                    "mtime_ns": seen.mtime_ns,
+                    "timing_size_bytes": seen.timing_size_bytes,
+                    "timing_mtime_ns": seen.timing_mtime_ns,
+                    "header_sha256": f"{number:064d}",
+                    "timing_sha256": f"{number:064d}",
+                    "quarantine_reason": None,
+                    "cards": {"OBJECT": "HD 34700", "EXPTIME": 0.001, "FILTER01": "Open", "U_DETMOD": "FAST"},
+                }
             )
         with Lease(self.store, night, run_id) as lease:
             book = Book(self.store, flow, night, lease, instrument.prefix)

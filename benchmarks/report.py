@@ -19,6 +19,7 @@ import headers
 import moving
 import night
 import numbering
+import registering
 import syncing
 from common import Figure
 
@@ -59,7 +60,12 @@ def database() -> Iterator[Figure]:
     yield from numbering.figures()
 
 
-PARTS: dict[str, Callable[[], Iterator[Figure]]] = {"stages": stages, "night": whole_night, "database": database}
+PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
+    "stages": stages,
+    "night": whole_night,
+    "registering": registering.figures,
+    "database": database,
+}
 
 
 def write(name: str, content: str) -> None:

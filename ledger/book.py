@@ -27,6 +27,13 @@ from stages.base import Manifest as ManifestOutcome
 #: Exit status on record for runs that ended without saying so.
 DIED = -1
 
+#: What columns of a new row say that nothing else is known of.
+_BLANK = {
+    name: column.get_default(call_default_factory=True)
+    for name, column in File.model_fields.items()
+    if name != "id" and not column.is_required()
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -180,25 +187,33 @@ class Book:
             "source": work.state,
         }
 
-    def register(self, rows: Sequence[File], details: Mapping[str, Mapping[str, Any]]) -> None:
-        """Insert or update raw rows, each with an entry and what it is to say, by identity."""
+    def register(self, rows: Sequence[Mapping[str, Any]], details: Mapping[str, Mapping[str, Any]]) -> None:
+        """Insert or update raw rows, each with an entry and what it is to say, by identity.
+
+        Parameters
+        ----------
+        rows : sequence of mappings
+            Columns of `File`; with ``id`` if the row is there already.
+        details : mapping
+            By identity.
+        """
+        state = self.flow.states[0]
+        common = {"night_id": self.night.id, "pipeline": self.flow.name, "kind": "raw", "state": state}
+        known = [row for row in rows if "id" in row]
         with self.store.write(self.lease.check) as session:
-            for row in rows:
-                if row.id is None:
-                    session.add(row)
-                else:
-                    session.merge(row)
-            session.flush()
+            insert_many(session, File, [{**_BLANK, **common, **row} for row in rows if "id" not in row])
+            for keys in {tuple(row) for row in known}:  # one statement for each set of columns
+                session.execute(update(File), [row for row in known if tuple(row) == keys])
             self.entry(
                 session,
                 [
                     {
-                        "identity": row.identity,
-                        "name": f"{row.folder}/{row.name}",
-                        "event": "quarantined" if row.quarantine_reason else "registered",
-                        "destination": row.state,
-                        "size_bytes": row.size_bytes,
-                        "detail": dict(details.get(row.identity, {})),
+                        "identity": row["identity"],
+                        "name": f"{row['folder']}/{row['name']}",
+                        "event": "quarantined" if row["quarantine_reason"] else "registered",
+                        "destination": state,
+                        "size_bytes": row["size_bytes"],
+                        "detail": dict(details.get(row["identity"], {})),
                     }
                     for row in rows
                 ],

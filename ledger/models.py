@@ -91,6 +91,13 @@ class File(SQLModel, table=True):
             sqlite_where=text("quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded"),
             postgresql_where=text("quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded"),
         ),
+        Index(
+            "ix_file_twins",
+            "header_sha256",
+            "first_us",
+            sqlite_where=text("kind = 'raw' AND quarantine_reason IS NULL"),
+            postgresql_where=text("kind = 'raw' AND quarantine_reason IS NULL"),
+        ),
     )
     id: int | None = Field(default=None, primary_key=True)
     night_id: int = Field(foreign_key="night.id")

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ledger import decisions, engine, space
@@ -11,14 +10,13 @@ from ledger.flow import Flow
 from ledger.machine import Machine, gives_numbers, unproven
 from ledger.models import File, Night
 from ledger.outside import Found, grouped
-from ledger.registration import Inspected, is_due, twin_of, waits, whole_first
-from ledger.report import counted
+from ledger.registration import Twins, fault_of, inspected, is_due, whole_first
+from ledger.report import alike, counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
 from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
-from stages.base import BadInput as BadRaw
-from stages.base import Job, Outcome, Product, Raw, Retry
-from stages.raw import RawFacts, inspect
+from stages.base import Job, Outcome, Product, Raw
+from stages.raw import RawFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,40 +245,22 @@ def _raws(
         else:
             todo.append((raw, row))
     quarantined = []
-    fresh: list[tuple[Path, RawFacts]] = []
-    for file in whole_first(Inspected(raw, row, _inspect(machine, raw)) for raw, row in todo):
+    fresh = 0
+    with engine.executor(machine.config, machine.jobs) as executor:
+        files = list(whole_first(inspected(executor, machine.config, todo, machine.stop)))
+    twins = Twins(machine.store, flow.name, files)
+    for file in files:
         raw, row, facts = file.raw, file.row, file.found
-        reason = _fault(machine, flow, file, fresh, final=final)
+        with translated():
+            reason = fault_of(file, machine.config, machine.store.clock(), twins, final=final)
         if reason is None and isinstance(facts, RawFacts):
-            fresh.append((raw.cube, facts))
+            fresh += 1
+            twins.add(raw.cube, facts)
             found.append((_as_raw(raw, facts), None))
         elif row is None or not raw.is_as_registered(row) or reason != row.quarantine_reason:
             quarantined.append((f"{raw.stream.name}/{raw.name}", str(reason)))
     found.sort(key=lambda item: (item[0].cube.parent.name, item[0].cube.name))  # as the rows come to be paired
-    return found, len(fresh) + len(quarantined), tuple(quarantined)
-
-
-def _inspect(machine: Machine, raw: RawOnDisk) -> RawFacts | BadRaw:
-    if raw.fault:
-        return BadRaw(raw.fault)
-    config, timing = machine.config, raw.cube.with_suffix(".txt")
-    try:
-        return inspect(raw.cube, timing, stream=raw.stream, instrument=config.instrument, salvage=config.salvage)
-    except BadRaw as exc:
-        return exc
-    except Retry as exc:
-        raise NotReady(str(exc)) from exc
-
-
-def _fault(
-    machine: Machine, flow: Flow, file: Inspected, fresh: Sequence[tuple[Path, RawFacts]], *, final: bool
-) -> str | None:
-    """Return why a file would be put aside, or None."""
-    if not isinstance(file.found, RawFacts):
-        return str(file.found)
-    return waits(file.found, machine.config, machine.store.clock(), final=final) or twin_of(
-        machine.store, flow.name, file.raw.cube, file.found, fresh
-    )
+    return found, fresh + len(quarantined), tuple(quarantined)
 
 
 def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
@@ -327,7 +307,7 @@ def in_words(plan: Plan) -> list[str]:
             f"  {step.verb:<14} -> {step.state:<14} {counted(step.files, 'file'):>13},"
             f" {megabytes(step.size_bytes)}{estimate}"
         )
-    lines += [f"  quarantine     {name}: {reason}" for name, reason in plan.quarantined]
+    lines += [f"  quarantine     {name}: {reason}" for name, reason in alike(plan.quarantined)]
     if plan.outside:
         lines.append(f"  outside        may hold frames, not used: {plan.outside}")
     if plan.space_bytes or plan.destination_bytes:

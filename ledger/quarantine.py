@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import or_, select, update
+from sqlalchemy import func, or_, select, update
 from sqlmodel import Session, col
 
 from ledger.errors import BadInput
@@ -52,30 +52,22 @@ class Held:
 
 def held(store: Store, date: str | None = None) -> list[Held]:
     """Return what is in quarantine or waits to be tried again, of all nights or of one; in order of time."""
+    columns = (
+        *(col(getattr(Night, name)) for name in ("pipeline", "date")),
+        *(col(getattr(File, name)) for name in ("kind", "folder", "name", "state")),
+        func.coalesce(col(File.quarantine_reason), col(File.error), ""),
+        *(col(getattr(File, name)) for name in ("attempts", "next_retry_us", "is_discarded")),
+    )
     query = (
-        select(File, Night)
-        .join(Night, col(Night.id) == col(File.night_id))
+        select(*columns)
+        .join_from(File, Night, col(Night.id) == col(File.night_id))
         .where(or_(col(File.quarantine_reason).is_not(None), col(File.next_retry_us).is_not(None)))
         .order_by(col(Night.date), col(Night.pipeline), col(File.kind).desc(), col(File.folder), col(File.name))
     )
     if date is not None:
         query = query.where(col(Night.date) == date)
     with store.read() as session:
-        return [
-            Held(
-                night.pipeline,
-                night.date,
-                file.kind,
-                file.folder,
-                file.name,
-                file.state,
-                file.quarantine_reason or file.error or "",
-                file.attempts,
-                file.next_retry_us,
-                file.is_discarded,
-            )
-            for file, night in session.execute(query)
-        ]
+        return [Held(*row) for row in session.execute(query)]
 
 
 def release(store: Store, name: str) -> Subject:

@@ -1,8 +1,9 @@
 """Raw files become rows: inspected once, put aside with a reason if they cannot be used."""
 
 import hashlib
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -13,7 +14,7 @@ from sqlalchemy import Row
 from ledger.config import Config
 from ledger.errors import Interrupted
 from ledger.models import File
-from ledger.report import counted
+from ledger.report import Stop, counted
 from ledger.scan import (
     SET_THE_CLOCK,
     RawOnDisk,
@@ -26,13 +27,15 @@ from ledger.scan import (
     ways_on,
 )
 from ledger.steps import Steps
-from ledger.store import STATS, Store
+from ledger.store import STATS, Store, chunks
 from stages import base
 from stages.cards import padded
-from stages.raw import RawFacts, inspect, same_bytes
+from stages.raw import RawFacts, inspect_all, same_bytes
 
-#: Files registered in one transaction, and inspected at once.
-BATCH = 200
+#: Files registered in one transaction, for which the database is asked at once.
+BATCH = 500
+#: Files inspected in one call, so that sending it costs little; calls in hand, so that workers go on meanwhile.
+CALL, IN_HAND = 50, 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,9 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
     known = store.raw_files([row_id for _, row_id in due if row_id is not None])
     todo = [(raw, None if row_id is None else known[row_id]) for raw, row_id in due]
     steps.reporter.phase(first_state, len(todo))
-    files = whole_first(_inspected(steps, todo))
+    files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop))
     while batch := list(islice(files, BATCH)):
-        _stop_if_asked(steps)
+        _stop_if_asked(steps.stop)
         missing += _register(steps, batch, final=final)
     if missing:
         return f"{counted(missing, 'raw file')} cannot be had, and pairing takes the whole night: see what failed"
@@ -161,103 +164,99 @@ def whole_first(files: Iterable[Inspected]) -> Iterator[Inspected]:
     yield from cut_off
 
 
-def _inspected(steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]]) -> Iterator[Inspected]:
-    """Yield the files with what was found in them, looked into by many workers."""
-    for start in range(0, len(todo), BATCH):
-        _stop_if_asked(steps)
-        batch = todo[start : start + BATCH]
-        futures = [
-            None
-            if raw.fault
-            else steps.executor.submit(
-                inspect,
-                raw.cube,
-                raw.cube.with_suffix(".txt"),
-                stream=raw.stream,
-                instrument=steps.config.instrument,
-                salvage=steps.config.salvage,
-            )
-            for raw, _ in batch
-        ]
-        for (raw, row), future in zip(batch, futures, strict=True):
-            try:
-                yield Inspected(raw, row, future.result() if future else base.BadInput(str(raw.fault)))
-            except (base.BadInput, base.Retry) as exc:
-                yield Inspected(raw, row, exc)
+def inspected(
+    executor: Executor, config: Config, todo: Sequence[tuple[RawOnDisk, File | None]], stop: Stop
+) -> Iterator[Inspected]:
+    """Yield raw files, each with its row if there is one, and what was found in it by many workers.
+
+    Raises
+    ------
+    Interrupted
+        Between two files, if somebody asks to stop.
+    """
+    in_hand: deque[tuple[Sequence[tuple[RawOnDisk, File | None]], Future[list[Any]]]] = deque()
+    for call in chunks(todo, CALL):
+        _stop_if_asked(stop)
+        files = [(raw.cube, raw.stream) for raw, _ in call if not raw.fault]
+        future = executor.submit(inspect_all, files, instrument=config.instrument, salvage=config.salvage)
+        in_hand.append((call, future))
+        if len(in_hand) == IN_HAND:
+            yield from _of_call(*in_hand.popleft())
+    for finished in in_hand:
+        _stop_if_asked(stop)
+        yield from _of_call(*finished)
 
 
-def _stop_if_asked(steps: Steps) -> None:
-    if steps.stop.signal_number is not None:
-        raise Interrupted(steps.stop.signal_number)
+def _of_call(call: Sequence[tuple[RawOnDisk, File | None]], future: Future[list[Any]]) -> Iterator[Inspected]:
+    found = iter(future.result())
+    for raw, row in call:
+        yield Inspected(raw, row, base.BadInput(raw.fault) if raw.fault else next(found))
+
+
+def _stop_if_asked(stop: Stop) -> None:
+    if stop.signal_number is not None:
+        raise Interrupted(stop.signal_number)
+
+
+def fault_of(file: Inspected, config: Config, now_us: int, twins: "Twins", *, final: bool) -> str | None:
+    """Return why a raw file is to be put aside, or None.
+
+    Raises
+    ------
+    Retry
+        If it, or a file that it may be a duplicate of, could not be read.
+    """
+    if isinstance(file.found, base.Retry):
+        raise file.found
+    if isinstance(file.found, base.BadInput):
+        return str(file.found)
+    return waits(file.found, config, now_us, final=final) or twins.why_duplicate(file.raw.cube, file.found)
 
 
 def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
     """Register files in one transaction; return how many could not be read."""
-    rows: list[File] = []
+    rows: list[dict[str, Any]] = []
     details: dict[str, dict[str, Any]] = {}
     unreadable = 0
+    twins = Twins(steps.book.store, steps.book.flow.name, files)
     for file in files:
         raw, facts = file.raw, file.found
-        row = file.row or File(
-            night_id=int(steps.book.night.id or 0),
-            pipeline=steps.book.flow.name,
-            kind="raw",
-            state=steps.book.flow.states[0],
-            identity="",
-            folder=raw.stream.name,
-            name=raw.name,
-            camera=raw.stream.camera,
-        )
-        name = f"{row.folder}/{row.name}"
+        name = f"{raw.stream.name}/{raw.name}"
         steps.reporter.advance()
         try:
-            columns = _columns(file, steps, rows, final=final)
+            reason = fault_of(file, steps.config, steps.book.store.clock(), twins, final=final)
         except base.Retry as exc:
             steps.result.failed.append((name, str(exc)))
             unreadable += 1
             continue
-        if all(getattr(row, column) == value for column, value in columns.items()):
+        columns = _columns(raw, facts if reason is None else reason)
+        if file.row is not None and all(getattr(file.row, column) == value for column, value in columns.items()):
             continue  # in quarantine, and nothing new about it
-        for column, value in columns.items():
-            setattr(row, column, value)
-        rows.append(row)
-        if row.quarantine_reason:
-            steps.result.quarantined.append((name, row.quarantine_reason))
-            details[row.identity] = {"reason": row.quarantine_reason}
+        known = {"camera": raw.stream.camera} if file.row is None else {"id": file.row.id}
+        rows.append({"folder": raw.stream.name, "name": raw.name, **known, **columns})
+        if not isinstance(facts, RawFacts) or reason is not None:
+            steps.result.quarantined.append((name, str(reason)))
+            details[columns["identity"]] = {"reason": reason}
             continue
+        twins.add(raw.cube, facts)
         steps.result.registered += 1
-        if isinstance(facts, RawFacts) and facts.salvaged:
+        if facts.salvaged:
             what = f"its first {facts.used_frames} of {facts.n_frames} frames are used, {facts.lost_frames} are lost"
             steps.result.salvaged.append((name, f"{what}: {facts.salvaged}"))
-            details[row.identity] = {"salvaged": what, "lost_frames": facts.lost_frames, "reason": facts.salvaged}
+            details[facts.identity] = {"salvaged": what, "lost_frames": facts.lost_frames, "reason": facts.salvaged}
     if rows:
         steps.book.register(rows, details)
     return unreadable
 
 
-def _columns(file: Inspected, steps: Steps, before: Sequence[File], *, final: bool) -> dict[str, Any]:
+def _columns(raw: RawOnDisk, found: Any) -> dict[str, Any]:
     """Return the columns of a raw row: facts, or the reason for quarantine."""
-    raw, facts = file.raw, file.found
-    columns: dict[str, Any] = {
-        "size_bytes": raw.size_bytes,
-        "mtime_ns": raw.mtime_ns,
-        "timing_size_bytes": raw.timing_size_bytes,
-        "timing_mtime_ns": raw.timing_mtime_ns,
-        "quarantine_reason": raw.fault,
-    }
-    if isinstance(facts, base.Retry):
-        raise facts
-    if isinstance(facts, base.BadInput):
-        return columns | _quarantined(raw, str(facts))
-    if reason := waits(facts, steps.config, steps.book.store.clock(), final=final):
-        return columns | _quarantined(raw, reason)
-    unregistered = [(steps.folder.path / row.folder / row.name, row) for row in before if not row.quarantine_reason]
-    if reason := twin_of(steps.book.store, steps.book.flow.name, raw.cube, facts, unregistered):
-        return columns | _quarantined(raw, reason)
+    stat = ("size_bytes", "mtime_ns", "timing_size_bytes", "timing_mtime_ns")
+    if not isinstance(found, RawFacts):
+        return {name: getattr(raw, name) for name in stat} | _quarantined(raw, found)
     frames = ("n_frames", "lost_frames", "first_us", "last_us", "exposure_us")
     kept = ("identity", *frames, "header_sha256", "timing_sha256", "cards")
-    stat = ("size_bytes", "mtime_ns", "timing_size_bytes", "timing_mtime_ns")
-    return columns | {name: getattr(facts, name) for name in (*kept, *stat)}
+    return {name: getattr(found, name) for name in (*kept, *stat)} | {"quarantine_reason": None}
 
 
 def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
@@ -272,31 +271,57 @@ def is_salvaged(facts: RawFacts | File | Row[Any]) -> bool:
     return facts.lost_frames > 0 or size_bytes != padded(size_bytes)
 
 
-def _is_alike(facts: RawFacts, other: RawFacts | File) -> bool:
+class Twins:
+    """Raw files in use that others may be duplicates of: those of equal header and first time.
+
+    A duplicate has both in common with the other file: its header, and a txt that is the same or begins alike.
+
+    Parameters
+    ----------
+    store : Store
+        Of the registered ones.
+    pipeline : str
+        Whose nights are looked at.
+    files : sequence of Inspected
+        That may be duplicates.
+    """
+
+    def __init__(self, store: Store, pipeline: str, files: Iterable[Inspected]) -> None:
+        found = (file.found for file in files)
+        keys = dict.fromkeys((facts.header_sha256, facts.first_us) for facts in found if isinstance(facts, RawFacts))
+        self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
+        for row in store.twins(pipeline, list(keys)):
+            path = Path(row.root) / row.date / row.folder / row.name
+            self._known[row.header_sha256, row.first_us].append((path, row))
+
+    def add(self, cube: Path, facts: RawFacts) -> None:
+        """Let a file count that is to be registered."""
+        self._known[facts.header_sha256, facts.first_us].append((cube, facts))
+
+    def why_duplicate(self, cube: Path, facts: RawFacts) -> str | None:
+        """Return why a file is a duplicate, or None.
+
+        It is one if its bytes are the same. So is a copy that was cut off, by header and first time: its
+        frames would be used twice.
+
+        Raises
+        ------
+        Retry
+            If one of the two could not be read.
+        """
+        for path, other in self._known.get((facts.header_sha256, facts.first_us), ()):
+            if path == cube or not path.is_file():
+                continue
+            if _is_alike(facts, other) and same_bytes(path, cube):
+                return f"duplicate: the same bytes as {path}, which is registered"
+            if is_salvaged(facts) or is_salvaged(other):
+                return (
+                    f"duplicate: the same frames as {path}, which is registered, and one of the two was cut off; keep"
+                    " one"
+                )
+        return None
+
+
+def _is_alike(facts: RawFacts, other: RawFacts | Row[Any]) -> bool:
     """Whether it is worth comparing their bytes."""
     return (facts.size_bytes, facts.timing_sha256) == (other.size_bytes, other.timing_sha256)
-
-
-def twin_of(
-    store: Store, pipeline: str, cube: Path, facts: RawFacts, unregistered: Sequence[tuple[Path, RawFacts | File]]
-) -> str | None:
-    """Return why a file is a duplicate of a registered one, or of one of `unregistered`; None if it is not.
-
-    It is one if its bytes are the same. So is a copy that was cut off, by header and first time: its
-    frames would be used twice.
-    """
-    candidates: list[tuple[Path, RawFacts | File]] = [
-        (Path(night.root) / night.date / row.folder / row.name, row)
-        for night, row in store.twins(pipeline, facts.header_sha256)
-    ]
-    candidates += [(path, other) for path, other in unregistered if other.header_sha256 == facts.header_sha256]
-    for path, other in candidates:
-        if path == cube or not path.is_file():
-            continue
-        if _is_alike(facts, other) and same_bytes(path, cube):
-            return f"duplicate: the same bytes as {path}, which is registered"
-        if facts.first_us == other.first_us and (is_salvaged(facts) or is_salvaged(other)):
-            return (
-                f"duplicate: the same frames as {path}, which is registered, and one of the two was cut off; keep one"
-            )
-    return None

@@ -1,9 +1,16 @@
 """What a run says while it works, and what it found when it ends."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Protocol
+
+#: What may differ between files of which the same kind of thing is told: words with numbers or paths in them.
+_OWN = re.compile(r"\S*[\d/]\S*")
+#: Files of a kind that have a line each; names in the line of more; kinds that are told.
+_ONE_BY_ONE, _NAMES, _KINDS = 10, 3, 20
 
 
 def counted(n: int, noun: str) -> str:
@@ -23,11 +30,27 @@ def printable(text: str) -> str:
 
 
 def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return names with what is told of them, one for all of which the same is told."""
-    names: dict[str, list[str]] = {}
+    """Return names with what is told of them, in lines that somebody can read, however many names there are.
+
+    What differs in numbers and paths alone is of a kind. Of a kind with many files the first are named, with what is
+    told of the first; of many kinds the last are counted. Files of which the very same is told share a line.
+    """
+    kinds: dict[str, dict[str, list[str]]] = {}
     for name, text in told:
-        names.setdefault(text, []).append(name)
-    return [(first + (f" and {len(more)} more" if more else ""), text) for text, (first, *more) in names.items()]
+        kinds.setdefault(_OWN.sub("", text), {}).setdefault(text, []).append(name)
+    lines: list[tuple[str, str]] = []
+    for texts in list(kinds.values())[:_KINDS]:
+        names = list(chain.from_iterable(texts.values()))
+        if len(texts) == 1 or len(names) > _ONE_BY_ONE:
+            shown = names[: 1 if len(texts) == 1 else _NAMES]
+            more = len(names) - len(shown)
+            lines.append((", ".join(shown) + (f" and {more} more" if more else ""), next(iter(texts))))
+        else:
+            lines += [(name, text) for text, names in texts.items() for name in names]
+    if beyond := list(kinds.values())[_KINDS:]:
+        n = sum(len(names) for texts in beyond for names in texts.values())
+        lines.append((f"{n} more", f"of {counted(len(beyond), 'other kind')}"))
+    return lines
 
 
 def is_utf8(text: str) -> bool:

@@ -49,6 +49,24 @@ SEEN_COLUMNS = (
 )
 STATS = slice(4)
 
+#: Columns of `File` that tell whether a raw file is a duplicate.
+TWIN_COLUMNS = ("folder", "name", "header_sha256", "timing_sha256", "first_us", "size_bytes", "lost_frames")
+
+#: Raw files in use by what is sought, as a table. The terms of the index are written as they are there.
+_IN_USE = "file.kind = 'raw' AND file.quarantine_reason IS NULL"
+_SOUGHT = {
+    "sqlite": (
+        "json_each(:keys) AS sought CROSS JOIN file"
+        " ON file.header_sha256 = json_extract(sought.value, '$[0]')"
+        f" AND file.first_us = json_extract(sought.value, '$[1]') AND {_IN_USE}"
+    ),
+    "postgresql": (
+        "json_array_elements(CAST(:keys AS json)) AS sought CROSS JOIN LATERAL (SELECT * FROM file WHERE"  # noqa: S608  constants
+        f" file.header_sha256 = sought ->> 0 AND file.first_us = CAST(sought ->> 1 AS bigint) AND {_IN_USE} OFFSET 0)"
+        " AS file"
+    ),
+}
+
 T = TypeVar("T")
 
 
@@ -306,20 +324,35 @@ class Store:
             queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks(ids)]
             return {int(row.id or 0): row for query in queries for row in session.execute(query).scalars()}
 
-    def twins(self, pipeline: str, header_sha256: str) -> list[tuple[Night, File]]:
-        """Return registered raw files of equal header."""
-        query = (
-            select(Night, File)
-            .join(File, col(File.night_id) == col(Night.id))
-            .where(
-                col(File.pipeline) == pipeline,
-                col(File.kind) == "raw",
-                col(File.quarantine_reason).is_(None),
-                col(File.header_sha256) == header_sha256,
-            )
+    def twins(self, pipeline: str, keys: Sequence[tuple[str, int]]) -> list[Row[Any]]:
+        """Return the raw files in use that have one of some pairs of header and first time, in order of registration.
+
+        Each pair is looked up in the index, in one statement for all of them: without statistics, as a new ledger has
+        none, both databases would read all raw files instead if they were free to choose.
+
+        Parameters
+        ----------
+        pipeline : str
+            Of any of its nights.
+        keys : sequence of (str, int)
+            SHA-256 of the header, hex, and first time, UNIX, microseconds.
+
+        Returns
+        -------
+        list of rows
+            :data:`TWIN_COLUMNS`, with ``root`` and ``date`` of the night.
+        """
+        columns = ", ".join(f"file.{name}" for name in TWIN_COLUMNS)
+        query = text(
+            f"SELECT night.root, night.date, {columns} FROM {_SOUGHT[self.engine.dialect.name]}"  # noqa: S608
+            " JOIN night ON night.id = file.night_id WHERE file.pipeline = :pipeline ORDER BY file.id"
         )
         with self.read() as session:
-            return [(night, file) for night, file in session.execute(query).all()]
+            return [
+                row
+                for chunk in chunks(keys)
+                for row in session.connection().execute(query, {"keys": json.dumps(chunk), "pipeline": pipeline})
+            ]
 
     # products
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stages.base import BadInput, Instrument, Stream
+from stages.base import BadInput, Instrument, Retry, Stream
 from stages.cards import carried_frame_id, values
 from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import mtime_ns_of, opened, retry_on_os_error
@@ -153,6 +154,33 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
         lost_frames=n_frames - n_used,
         salvaged=missing or None,
     )
+
+
+def inspect_all(
+    files: Sequence[tuple[Path, Stream]], *, instrument: Instrument, salvage: bool = False
+) -> list[RawFacts | BadInput | Retry]:
+    """Check raw files, each with the txt beside it, as :func:`inspect` does.
+
+    Parameters
+    ----------
+    files : sequence of (Path, Stream)
+        Cubes, each with the stream whose folder it lies in.
+    instrument, salvage
+        As of :func:`inspect`.
+
+    Returns
+    -------
+    list
+        Of each file its facts, or what :func:`inspect` raised.
+    """
+    found: list[RawFacts | BadInput | Retry] = []
+    for cube, stream in files:
+        try:
+            timing = cube.with_suffix(".txt")
+            found.append(inspect(cube, timing, stream=stream, instrument=instrument, salvage=salvage))
+        except (BadInput, Retry) as exc:
+            found.append(exc)
+    return found
 
 
 def _missing(timing: Path, rows: Timing, layout: CubeLayout) -> str:

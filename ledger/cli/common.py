@@ -338,8 +338,7 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: 
     """Print a table: drawn on a terminal, with the columns `right` flush right; tab-separated elsewhere."""
     texts = [["" if value is None else printable(str(value)) for value in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in (columns, *texts):
-            typer.echo("\t".join(row))
+        typer.echo("\n".join("\t".join(row) for row in (columns, *texts)))
         return
     from rich.console import Console
     from rich.markup import escape
@@ -364,9 +363,11 @@ def show_result(result: Result, *, as_json: bool) -> None:
     typer.echo(f"night {result.date} ({result.pipeline}): {done}")
     if result.registered:
         typer.echo(f"  registered   {counted(result.registered, 'raw file')}")
-    for name, reason in result.quarantined:
+    for name, reason in (quarantined := alike(result.quarantined)):
         typer.echo(printable(f"  quarantined  {name}: {reason}"))
-    for name, what in result.salvaged:
+    if len(quarantined) < len(result.quarantined):
+        typer.echo(f"  quarantined  {len(result.quarantined)}: `ledger quarantine list --date {result.date}` names all")
+    for name, what in alike(result.salvaged):
         typer.echo(printable(f"  salvaged     {name}: {what}"))
     for text in result.settled:
         typer.echo(printable(f"  settled      {text}"))

@@ -73,6 +73,7 @@ def test_what_nothing_could_label():
         ("compressing", ["--frames", "2", "--repeats", "1"], ">= 1.5 x"),
         ("headers", ["--files", "2", "--repeats", "1"], ">= 20 x"),
         ("moving", ["--frames", "10", "--long", "20", "--repeats", "1"], "<= 300 MiB"),
+        ("registering", ["--files", "20", "--known", "100", "--new", "10", "--only", "sqlite"], "100 known before"),
         ("numbering", ["--ids", "20", "--nights", "2"], "<= 5 s"),
         ("bookkeeping", ["--products", "20", "--only", "sqlite", "--repeats", "1"], "<= 0.5 ms each"),
     ],

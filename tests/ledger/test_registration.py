@@ -1,0 +1,183 @@
+"""Many raw files are registered as few are: duplicates are found, and the database is asked as often."""
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from ledger import registration
+from ledger.models import File
+from ledger.plan import in_words, plan_advance
+from ledger.report import alike
+from ledger.store import TWIN_COLUMNS, Store, insert_many
+from tests.world import DATE, World
+
+OTHER = "20260103"
+N_CARD = b"OBJECT  = "
+
+
+@contextmanager
+def statements_of(store: Store) -> Iterator[list[tuple[str, Any]]]:
+    """Collect what this thread asks the database, with parameters; the lease has a thread of its own."""
+    asked: list[tuple[str, Any]] = []
+    here = threading.get_ident()
+
+    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if threading.get_ident() == here:
+            asked.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+
+
+def one_cube(world: World, date: str = DATE) -> Path:
+    """Return the one cube of a night."""
+    world.simulate(date, scale=0.02, scenario=("onecamera",))
+    (cube,) = (world.folder / "archive" / date / "vcam1").glob("*.fits")
+    return cube
+
+
+def copied(cube: Path, n: int, *, header: bool = True, to: Path | None = None) -> list[Path]:
+    """Return `n` copies of a cube, and of its txt, under names of the same microsecond; each with its own header."""
+    content, copies = cube.read_bytes(), []
+    at = content.index(N_CARD) + len(N_CARD)
+    for number in range(n):
+        copy = (to or cube.parent) / f"{cube.stem[:-3]}{number + 1:03d}.fits"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        own = f"'N{number:07d}'".ljust(70).encode() if header else content[at : at + 70]
+        copy.write_bytes(content[:at] + own + content[at + 70 :])
+        shutil.copy2(cube.with_suffix(".txt"), copy.with_suffix(".txt"))
+        copies.append(copy)
+    return copies
+
+
+def quarantined(world: World, date: str = DATE) -> dict[str, str]:
+    """Scan a night, and return why files were put aside, by name; a plan has said the same before."""
+    plan = plan_advance(world.machine(), world.night(date), "raw")
+    result = world.machine().scan(world.night(date))
+    assert plan.quarantined == tuple(result.quarantined)
+    return {name.partition("/")[2]: reason for name, reason in result.quarantined}
+
+
+@pytest.mark.parametrize("batch", [1, 2, registration.BATCH])
+def test_of_equal_files_the_first_is_registered(world, monkeypatch, batch):
+    monkeypatch.setattr(registration, "BATCH", batch)
+    cube = one_cube(world)
+    copies = sorted([cube, *copied(cube, 3, header=False)])
+    reasons = quarantined(world)
+    assert sorted(reasons) == [copy.name for copy in copies[1:]]
+    assert all(f"the same bytes as {copies[0]}, which is registered" in reason for reason in reasons.values())
+
+
+def test_a_file_of_another_night_is_found_and_one_that_is_gone_is_not(world):
+    cube = one_cube(world)
+    assert quarantined(world) == {}
+    (copy,) = copied(cube, 1, header=False, to=world.folder / "archive" / OTHER / "vcam1")
+    reasons = quarantined(world, OTHER)
+    assert f"the same bytes as {cube}" in reasons[copy.name]
+    cube.unlink()
+    copy.touch()
+    assert quarantined(world, OTHER) == {}
+
+
+def test_files_of_one_header_and_time_with_other_bytes_are_no_duplicates(world):
+    cube = one_cube(world)
+    (copy,) = copied(cube, 1, header=False)
+    content = bytearray(copy.read_bytes())
+    content[-2880 * 2] ^= 1
+    copy.write_bytes(content)
+    assert quarantined(world) == {}
+
+
+@pytest.mark.parametrize("batch", [1, registration.BATCH])
+@pytest.mark.parametrize("torn", [0, 1])
+def test_a_torn_copy_is_found_whatever_its_name(world, monkeypatch, batch, torn):
+    monkeypatch.setattr(registration, "BATCH", batch)
+    world.data["salvage"] = True
+    cube = one_cube(world)
+    names = sorted([cube, *copied(cube, 1, header=False)])
+    names[torn].write_bytes(names[torn].read_bytes()[:-2000])
+    reasons = quarantined(world)
+    assert list(reasons) == [names[torn].name]
+    assert f"the same frames as {names[1 - torn]}" in reasons[names[torn].name]
+
+
+def test_the_database_is_asked_as_often_for_many_files_as_for_few(world):
+    counts = []
+    for date, n in ((DATE, 4), (OTHER, 60)):
+        cube = one_cube(world, date)
+        copied(cube, n)
+        for registered in (n + 1, 0):
+            with statements_of(world.store()) as asked:
+                assert world.machine().scan(world.night(date)).registered == registered
+            counts.append(len(asked))
+        for txt in cube.parent.glob("*.txt"):
+            txt.touch()  # each is looked into again, and its row is there
+        with statements_of(world.store()) as asked:
+            world.machine().scan(world.night(date))
+        counts.append(len(asked))
+    assert counts[:3] == counts[3:]
+
+
+def test_duplicates_are_looked_up_by_their_index(world):
+    """Without statistics, as a new ledger has none, and with more rows than it takes to read them all instead."""
+    cube = one_cube(world)
+    world.machine().scan(world.night())
+    store = world.store()
+    (row,) = store.raws(store.find_night("archive", DATE))
+    like = row.model_dump(exclude={"id"})
+    with store.write() as session:
+        others = [
+            {**like, "identity": f"{n:064x}", "header_sha256": f"{n:064x}", "name": f"{n}.fits"} for n in range(5000)
+        ]
+        insert_many(session, File, others)
+    keys = [(row.header_sha256, int(row.first_us or 0)), ("0" * 63 + "7", int(row.first_us or 0)), ("none", 0)]
+    with statements_of(store) as asked:
+        found = store.twins("archive", keys)
+    assert [twin.name for twin in found] == [cube.name, "7.fits"]
+    assert set(TWIN_COLUMNS) <= set(found[0]._fields)
+    ((statement, parameters),) = [it for it in asked if "SELECT" in it[0]]
+    explain = "EXPLAIN QUERY PLAN " if store.engine.dialect.name == "sqlite" else "EXPLAIN "
+    with store.read() as session:
+        plan = "\n".join(map(str, session.connection().exec_driver_sql(explain + statement, parameters)))
+    assert "ix_file_twins" in plan
+    assert "SCAN file" not in plan
+    assert "Seq Scan on file" not in plan
+    assert store.twins("engineering", keys) == []
+
+
+def test_of_many_files_that_were_put_aside_a_line_is_told(sqlite_world):
+    cube = one_cube(sqlite_world)
+    for copy in copied(cube, 40):
+        copy.with_suffix(".txt").unlink()
+    planned = in_words(plan_advance(sqlite_world.machine(), sqlite_world.night(), "raw"))
+    assert len([line for line in planned if "does not exist" in line]) == 1
+    done = sqlite_world.run("scan", "--date", DATE)
+    told = [line for line in done.stdout.splitlines() if line.startswith("  quarantined")]
+    assert len(told) == 2
+    assert "and 37 more: timing file" in told[0]
+    assert f"40: `ledger quarantine list --date {DATE}` names all" in told[1]
+    listed = sqlite_world.run("quarantine", "list", "--date", DATE)
+    assert len(listed.stdout.splitlines()) == 1 + 40
+
+
+def test_what_is_told_of_ten_thousand_files_is_short_and_leaves_none_out():
+    words = [f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
+    told = [(f"{n}.fits", f"/night/{n}.txt: {words[n % 64]} in row {n}") for n in range(10_000)]
+    lines = alike(told)
+    assert len(lines) == 20 + 1
+    assert lines[0] == ("0.fits, 64.fits, 128.fits and 154 more", told[0][1])
+    assert lines[-1] == (
+        f"{10_000 - sum(3 + int(name.split()[-2]) for name, _ in lines[:-1])} more",
+        "of 44 other kinds",
+    )
+    assert alike(told[:20]) == told[:20]
+    assert alike([(name, "all the same") for name, _ in told]) == [("0.fits and 9999 more", "all the same")]
