@@ -362,12 +362,14 @@ class Steps:
             self.keep_window()  # before it is said that anything begins
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
         placed = self.book.store.copied(self.book.night)
+        brings_night = True  # its own files are the same for all batches
         for batch in _batches(ready, step):
             self.obey()
             if direction == "forward" and step.needs_copy:
                 self.keep_window()
             self._carried_bytes = 0
-            self._batch(step, direction, batch, placed)
+            self._batch(step, direction, batch, placed, brings_night=brings_night)
+            brings_night = brings_night and not any(work.state == step.state for work in batch)
             if is_sending:  # what lay there already, less what is sent beside products, or came to nothing
                 arrived = [work for work in batch if work.state == step.state]
                 self.reporter.carry(_size_of(arrived) - self._carried_bytes)
@@ -385,10 +387,14 @@ class Steps:
         if closed := self.config.transfer.why_closed(self.book.store.clock()):
             raise NotNow(closed)
 
-    def _batch(self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str]) -> None:
+    def _batch(
+        self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str], *, brings_night: bool
+    ) -> None:
         verb, was_torn = step.verb(direction), self.is_torn
         self.book.started(batch, verb)
-        job = self.job(batch, placed=placed, carried=self._carry)  # called here, and not in a worker
+        job = self.job(
+            batch, placed=placed, brings_night=brings_night, carried=self._carry
+        )  # called here, and not in a worker
         try:
             outcome = timed(self.call, step=step, direction=direction, job=job)
         except LedgerError as exc:

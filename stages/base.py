@@ -365,6 +365,8 @@ class Job:
         night's own files only, for as long as they are worked with.
     is_stopped : callable or None
         Tells whether somebody asks to stop; for what waits long in the ledger's own process.
+    brings_night : bool
+        Whether what the night has beside its products is to be sent with these: once a run will do.
     carried : callable or None
         Is told of bytes that arrived at the destination, from any thread; for who shows it.
     """
@@ -383,6 +385,7 @@ class Job:
     host: Host | None = None
     source: Source | None = None
     is_stopped: Callable[[], bool] | None = None
+    brings_night: bool = True
     carried: Callable[[int], None] | None = None
 
     @property

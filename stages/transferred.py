@@ -68,7 +68,7 @@ class NightCheck:
 
 
 def forward(*, job: Job, params: Parameters) -> Outcome:
-    """Copy and prove every file of the products, then the night's own files.
+    """Copy and prove every file of the products, then (if the job brings them) the night's own files.
 
     A product that cannot be proven is in the outcome's failures, and the others go on; if somebody asks
     to stop, what has arrived is proven, and the rest is left.  Copies that already lie there are proven
@@ -94,7 +94,8 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         there.sync_folder(folder)
         if evidence:
             there.see_through()
-            _send_night_files(there, job, params)
+            if job.brings_night:
+                _send_night_files(there, job, params)
         else:
             there.remove_if_empty([folder, destination])
     return Outcome(evidence=evidence, failures=failures, left=_left(groups, results))

@@ -216,3 +216,17 @@ def test_all_kinds_of_bad_copies_at_once_are_found_and_only_these_are_copied(sen
     assert {path: path.read_bytes() for path in bad} == bad
     assert {path: path.stat().st_mtime_ns for path in good} == good
     assert look(sent).succeeded
+
+
+def test_the_nights_own_files_are_there_whichever_batch_fails(sqlite_world, monkeypatch):
+    """They are sent with the first batch of which anything arrives."""
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    assert world.advance(to="compressed").succeeded
+    first, *_ = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
+    content = first.read_bytes()
+    first.write_bytes(content[:-2880] + bytes(2880))
+    monkeypatch.setattr("ledger.steps.BATCH", 1)
+    assert [name for name, _ in world.advance(to="transferred").failed] == [first.name.split(".")[0]]
+    assert (world.destination / DATE / "SHA256SUMS").exists()
+    assert [name for name, _ in look(world).bad] == []

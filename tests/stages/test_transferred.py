@@ -312,6 +312,15 @@ def test_sums_name_the_file_that_cannot_be_read(job):
         transferred.night_files(job=job, params=Parameters())
 
 
+def test_what_a_night_has_beside_its_products_goes_with_one_batch_of_a_run(job, base):
+    write_sums(job)
+    outcome = transferred.forward(job=replace(only(job, 0), brings_night=False), params=transferred.Parameters())
+    assert len(outcome.evidence) == 1
+    assert not (base / DATE / "SHA256SUMS").exists()
+    assert len(forward(only(job, 1)).evidence) == 1
+    assert (base / DATE / "SHA256SUMS").read_bytes() == (job.night / "SHA256SUMS").read_bytes()
+
+
 def test_rewritten_sums_are_sent_again(job, base):
     write_sums(only(job, 0))
     forward(only(job, 0))
