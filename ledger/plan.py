@@ -257,8 +257,10 @@ def _fault(
     """Return why a file would be put aside, or None."""
     if not isinstance(file.found, RawFacts):
         return str(file.found)
-    return waits(file.found, machine.config, machine.store.clock(), final=final) or twin_of(
-        machine.store, flow.name, file.raw.cube, file.found, fresh
+    return (
+        waits(file.found, machine.config, machine.store.clock(), final=final)
+        or twin_of(machine.store, flow.name, file.raw.cube, file.found, fresh)
+        or file.found.contradiction
     )
 
 

@@ -21,6 +21,9 @@ from stages import base
 from stages.cards import padded
 from stages.raw import RawFacts, inspect, same_bytes
 
+#: In reasons that name keys of the configuration: another value may let the file be used.
+OF_INSTRUMENT = "(instrument."
+
 #: Files registered in one transaction, and inspected at once.
 BATCH = 200
 
@@ -107,9 +110,9 @@ def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config) -> bool:
     """Whether a raw file of which nothing was made yet is to be inspected again.
 
     That is if it changed, or if `salvage` was switched since: what is in quarantine may be of use now, and
-    what was salvaged is not any more.
+    what was salvaged is not any more. And if it is in quarantine for what the configuration says of the instrument.
     """
-    if not raw.is_as_registered(row):
+    if not raw.is_as_registered(row) or OF_INSTRUMENT in (row.quarantine_reason or ""):
         return True
     if config.salvage:
         return row.quarantine_reason is not None
@@ -231,7 +234,8 @@ def _columns(file: Inspected, steps: Steps, before: Sequence[File], *, final: bo
     if reason := waits(facts, steps.config, steps.book.store.clock(), final=final):
         return columns | _quarantined(raw, reason)
     unregistered = [(steps.folder.path / row.folder / row.name, row) for row in before if not row.quarantine_reason]
-    if reason := twin_of(steps.book.store, steps.book.flow.name, raw.cube, facts, unregistered):
+    reason = twin_of(steps.book.store, steps.book.flow.name, raw.cube, facts, unregistered)
+    if reason := reason or facts.contradiction:  # a copy in another night's folder is told as the copy that it is
         return columns | _quarantined(raw, reason)
     frames = ("n_frames", "lost_frames", "first_us", "last_us", "exposure_us")
     kept = ("identity", *frames, "header_sha256", "timing_sha256", "cards")
