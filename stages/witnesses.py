@@ -54,8 +54,8 @@ def count_timed(timing: Path, rows: Timing) -> int:
     between = "" if len(untimed) == 1 else f", the first is row {row + 1} and the last row {last + 1}"
     raise BadInput(
         f"{timing}: {which} no time, of {rows.n}{between}: row {row + 1} was acquired at {_decimal(acquired_us[row])}"
-        f" and logged at {_decimal(logged_us[row])}, expected UNIX times from 2000 to 2100 in each row; restore the file"
-        " from the acquisition machine, or leave its cube in quarantine"
+        f" and logged at {_decimal(logged_us[row])}, expected UNIX times from 2000 to 2100 in each row; restore the"
+        " file from the acquisition machine, or leave its cube in quarantine"
     )
 
 
@@ -98,8 +98,8 @@ def contradiction_of_date(cube: Path, first_us: int, last_us: int, times: Times)
         return None
     return (
         f"{cube}: its frames are of {_shown(first_us)} to {_shown(last_us)}, its folder of {date}: expected that UT"
-        f" date, and at most {times.date_h:g} h before or after it (instrument.times.date_h); move it and its txt to the"
-        " folder of its night, or, if its clocks were wrong, correct the times, or leave it in quarantine"
+        f" date, and at most {times.date_h:g} h before or after it (instrument.times.date_h); move it and its txt to"
+        " the folder of its night, or, if its clocks were wrong, correct the times, or leave it in quarantine"
     )
 
 
