@@ -1,6 +1,7 @@
 """Meaning: what the cards that rules read say, in whatever known form; what cannot be understood is refused."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,7 @@ def _truths(names: Cards) -> tuple[str, ...]:
     return names.external_trigger, names.flc_enabled
 
 
+@lru_cache
 def _texts(names: Cards, forms: Forms) -> dict[str, dict[str, str]]:
     """Return, by keyword, the forms that are known and the one that rules compare with."""
     return {

@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,6 @@ _ZONES_S = (0, 10 * _HOUR_S)
 
 #: What milk's logger ends names with.
 _CLOCK = re.compile(r"_([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:\.\d+)?$", re.ASCII)
-
-_DATE = re.compile(r"\d{8}", re.ASCII)
 
 #: Exposures of two files are at once if they share more than this part of the shorter one.
 _AT_ONCE = 0.5
@@ -87,11 +86,8 @@ def check_rows(timing: Path, rows: Timing, n_timed: int, times: Times) -> None:
 def contradiction_of_date(cube: Path, first_us: int, last_us: int, times: Times) -> str | None:
     """Return why frames cannot be of the UT date that their night's folder has as its name; None if they can."""
     date = cube.parent.parent.name
-    if times.date_h is None or not _DATE.fullmatch(date):
-        return None
-    try:
-        begin_us = round(datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC).timestamp()) * _SECOND_US
-    except ValueError:
+    begin_us = _midnight_us(date)
+    if times.date_h is None or begin_us is None:
         return None
     margin_us = times.date_h * _HOUR_S * _SECOND_US
     if begin_us - margin_us <= first_us and last_us < begin_us + _DAY_S * _SECOND_US + margin_us:
@@ -101,6 +97,16 @@ def contradiction_of_date(cube: Path, first_us: int, last_us: int, times: Times)
         f" date, and at most {times.date_h:g} h before or after it (instrument.times.date_h); move it and its txt to"
         " the folder of its night, or, if its clocks were wrong, correct the times, or leave it in quarantine"
     )
+
+
+@lru_cache
+def _midnight_us(date: str) -> int | None:
+    """Return when a UT date (YYYYMMDD) begins, UNIX, microseconds; None if it is none."""
+    try:
+        day = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return round(day.timestamp()) * _SECOND_US if f"{day:%Y%m%d}" == date else None
 
 
 def name_contradicts(name: str, first_us: int, times: Times) -> bool:
@@ -192,18 +198,17 @@ def _at_odds(in_order: Sequence[Observed], cards: Cards) -> dict[str, list[str]]
     """Return the files, by keyword, that do not say of a common device what the other camera's say at the same time."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     shared = (cards.external_trigger, cards.flc_enabled, cards.flc_stage)
-    running: list[Observed] = []
+    latest: dict[int, Observed] = {}  # of each camera, the file that ends last
     for file in in_order:
-        begin_us = file.first_us - file.exposure_us
-        running = [other for other in running if other.last_us > begin_us]
-        for other in running:
-            at_once_us = min(file.last_us, other.last_us) - max(begin_us, other.first_us - other.exposure_us)
+        for other in latest.values():
+            begin_us = max(one.first_us - one.exposure_us for one in (file, other))
             shorter_us = min(one.last_us - one.first_us + one.exposure_us for one in (file, other))
-            if file.camera != other.camera and at_once_us > _AT_ONCE * shorter_us:
+            is_at_once = min(file.last_us, other.last_us) - begin_us > _AT_ONCE * shorter_us
+            if file.camera != other.camera and is_at_once:
                 for keyword in shared:
                     if form_of(file.cards.get(keyword)) != form_of(other.cards.get(keyword)):
                         found[keyword] |= {other.name: None, file.name: None}
-        running.append(file)
+        latest[file.camera] = max(file, latest.get(file.camera, file), key=lambda one: one.last_us)
     return {keyword: list(names) for keyword, names in found.items()}
 
 
