@@ -392,7 +392,7 @@ def _count_frames(exposures: Exposures, state: Int64Array, trains: Sequence[Trai
         solo = present[camera] & (exposures.kind >= SOLO)
         remarks[f"unpaired frames {name}"] += int(np.count_nonzero(exposures.kind == UNPAIRED[camera]))
         remarks[f"solo frames {name}"] += int(np.count_nonzero(solo))
-        remarks["raw files without acquisition times"] += train.n_without_acquisition
+        remarks["raw files without acquisition times"] += len(train.without_acquisition)
     return remarks
 
 

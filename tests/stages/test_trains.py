@@ -63,7 +63,19 @@ def test_a_file_that_was_registered_as_of_1970_stays_so(night):
     rows = read_timing(raw.timing)
     raw.timing.write_bytes(format_timing(dataclasses.replace(rows, acquired_us=rows.acquired_us * 0)))
     assert (read_train([raw]).time_us - START_US).tolist() == [10, 20, 30]
-    assert read_train([raw]).n_without_acquisition == 1
+    assert read_train([raw]).without_acquisition == {raw.identity}
     of_1970 = dataclasses.replace(raw, first_us=0, last_us=0)
     assert read_train([of_1970]).time_us.tolist() == [0, 0, 0]
-    assert read_train([of_1970]).n_without_acquisition == 0
+    assert not read_train([of_1970]).without_acquisition
+
+
+def test_logging_times_are_in_no_product_with_acquisition_times(night, rng):
+    night.block(rng, 900)
+    middle = next(raw for raw in night.raws[1:] if raw.camera == 1)
+    rows = read_timing(middle.timing)
+    late = dataclasses.replace(rows, acquired_us=rows.acquired_us * 0, logged_ns=rows.logged_ns + 320_000)
+    middle.timing.write_bytes(format_timing(late))
+    products = night.run().products
+    assert len({product.group for product in products if product.synchronised}) == 3
+    for product in products:
+        assert len({part.raw.identity == middle.identity for part in product.parts}) == 1
