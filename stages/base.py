@@ -108,14 +108,14 @@ class Times:
     clocks_s : float or None
         Acquisition and logging time of a row, seconds.
     date_h : float or None
-        How long before and after the UT day of its folder a frame may be, hours: a logger that is left on over midnight
-        goes on in the old folder.
+        How long before and after the UT day of its folder a frame may be, hours: a logger that is left on over
+        midnight, 14:00 in Hawaii, goes on in the old folder; from dusk on a clock that is a day off is found out.
     name_s : float or None
         First time and the clock in the file's name, UT or HST, seconds; a name may have the seconds of TAI.
     """
 
     clocks_s: float | None = 10.0
-    date_h: float | None = 6.0
+    date_h: float | None = 3.0
     name_s: float | None = 300.0
 
     def __post_init__(self) -> None:

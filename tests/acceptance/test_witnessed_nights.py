@@ -136,6 +136,8 @@ def test_a_camera_whose_clock_is_off_is_in_quarantine_and_that_is_told(sqlite_wo
     ("shift_us", "words"),
     [
         (-1_767_312_000_000_000, "have no time"),  # days of 1970
+        (-DAY_US, f"its folder of {DATE}"),
+        (DAY_US, f"its folder of {DATE}"),
         (-365 * DAY_US, f"its folder of {DATE}"),
         (10 * 365 * DAY_US, f"its folder of {DATE}"),
         (200 * 365 * DAY_US, "have no time"),
@@ -287,7 +289,7 @@ def test_what_is_registered_stays_so_whatever_the_limits_are(sqlite_world):
 def test_a_configuration_of_before_has_the_defaults(sqlite_world):
     for key in ("times", "forms"):
         del sqlite_world.data["instrument"][key]
-    assert sqlite_world.config.instrument.times.date_h == 6
+    assert sqlite_world.config.instrument.times.date_h == 3
     assert "ON" in sqlite_world.config.instrument.forms.means_true
 
 
