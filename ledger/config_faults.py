@@ -10,6 +10,7 @@ from typing import Any
 from ledger.errors import Fault
 from ledger.report import is_utf8
 from stages.base import TEMPORARY_PREFIX, Instrument
+from stages.meaning import form_of
 
 #: More values than this, those that aliases repeat counted again, or deeper ones are no configuration.
 MOST_VALUES, MOST_DEPTH = 10_000, 20
@@ -100,6 +101,12 @@ def faults_of_instrument(instrument: Instrument) -> Iterator[Fault]:
         pattern = _KEYWORD if key in _WRITTEN else _LONG_KEYWORD
         if not pattern.fullmatch(keyword):
             yield Fault(f"instrument.cards.{key}", f"expected a keyword of FITS: found {keyword!r}")
+    forms = instrument.forms
+    for one, other in (("means_true", "means_false"), ("flc_in", "flc_out"), ("flc_free", "flc_fixed")):
+        if both := {form_of(form) for form in getattr(forms, one)} & {form_of(form) for form in getattr(forms, other)}:
+            yield Fault(
+                f"instrument.forms.{one}", f"expected other forms than in {other}: found {sorted(both)} in both"
+            )
     for keyword in instrument.rule_keywords:
         if not _LONG_KEYWORD.fullmatch(keyword):
             yield Fault("instrument.rule_keywords", f"expected keywords of FITS: found {keyword!r}")

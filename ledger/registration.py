@@ -32,6 +32,9 @@ from stages import base
 from stages.cards import padded
 from stages.raw import RawFacts, inspect_all, same_bytes
 
+#: In reasons that name keys of the configuration: another value may let the file be used.
+OF_INSTRUMENT = "(instrument."
+
 #: Files registered in one transaction, for which the database is asked at once.
 BATCH = 500
 #: Files inspected in one call, so that sending it costs little; calls in hand, so that workers go on meanwhile.
@@ -131,9 +134,9 @@ def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config) -> bool:
     """Whether a raw file of which nothing was made yet is to be inspected again.
 
     That is if it changed, or if `salvage` was switched since: what is in quarantine may be of use now, and
-    what was salvaged is not any more.
+    what was salvaged is not any more. And if it is in quarantine for what the configuration says of the instrument.
     """
-    if not raw.is_as_registered(row):
+    if not raw.is_as_registered(row) or OF_INSTRUMENT in (row.quarantine_reason or ""):
         return True
     if config.salvage:
         return row.quarantine_reason is not None
@@ -210,7 +213,11 @@ def fault_of(file: Inspected, config: Config, now_us: int, twins: "Twins", *, fi
         raise file.found
     if isinstance(file.found, base.BadInput):
         return str(file.found)
-    return waits(file.found, config, now_us, final=final) or twins.why_duplicate(file.raw.cube, file.found)
+    return (
+        waits(file.found, config, now_us, final=final)
+        or twins.why_duplicate(file.raw.cube, file.found)
+        or file.found.contradiction  # a copy in another night's folder is told as the copy that it is
+    )
 
 
 def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:

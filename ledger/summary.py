@@ -37,6 +37,7 @@ from ledger.tally import (
     minutes_of,
     targets_of,
 )
+from stages.witnesses import Observed, unexpected
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,14 @@ class Salvaged:
 
 
 @dataclass(frozen=True, slots=True)
+class Unexpected:
+    """What is unexpected of raw files that are used, in words that follow the noun, and these files by name."""
+
+    what: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Summary:
     """A night, by minute and by target.
 
@@ -132,6 +141,8 @@ class Summary:
         Raw files that have lost frames, by name.
     outside : tuple of Outside
         Files that may hold frames and are no raw files, of which nobody has decided.
+    unexpected : tuple of Unexpected
+        What witnesses of their times contradict, and what is missing or not known of cards that rules read.
     unregistered : int
         Raw files on disk that the ledger does not know yet.
     excluded_reason : str or None
@@ -147,6 +158,7 @@ class Summary:
     quarantine: tuple[Quarantined, ...]
     salvaged: tuple[Salvaged, ...]
     outside: tuple[Outside, ...]
+    unexpected: tuple[Unexpected, ...]
     unregistered: int
     excluded_reason: str | None
 
@@ -175,6 +187,7 @@ class Summary:
             "quarantine": [asdict(file) for file in self.quarantine],
             "salvaged": [asdict(file) for file in self.salvaged],
             "outside": [asdict(file) for file in self.outside],
+            "unexpected": [asdict(told) for told in self.unexpected],
         }
 
 
@@ -214,6 +227,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     known = {raw.name for raw in raws}
     on_disk = raws_on_disk(night, config.instrument) if has_raws(night, config.instrument) else []
     cameras = {stream.camera for stream in config.instrument.streams} | {raw.camera for raw in raws}
+    told = unexpected([raw.observed() for raw in raws if raw.is_used], config.instrument)
     pieces = [*(product.piece() for product in products), *_pieces(raws, first_state)]
     return Summary(
         pipeline=night.pipeline,
@@ -225,6 +239,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
         quarantine=_quarantine(raws, products),
         salvaged=tuple(Salvaged(raw.name, raw.n_frames, raw.lost) for raw in raws if raw.lost),
         outside=_outside(store, config, night),
+        unexpected=tuple(Unexpected(what, tuple(names)) for what, names in told.items()),
         unregistered=sum(f"{raw.stream.name}/{raw.name}" not in known for raw in on_disk),
         excluded_reason=row.excluded_reason if row is not None else None,
     )
@@ -252,11 +267,21 @@ class _Raw:
     written_us: int
     settings: tuple[tuple[str | None, int | None], ...]
     quarantine_reason: str | None
+    exposure_us: int | None
+    cards: dict[str, Any]
     in_products: int
 
     @property
     def kept(self) -> int:
         return self.n_frames - self.lost
+
+    @property
+    def is_used(self) -> bool:
+        return self.quarantine_reason is None and self.first_us is not None
+
+    def observed(self) -> Observed:
+        times_us = (self.first_us or 0, self.last_us or 0, self.exposure_us or 0)
+        return Observed(self.name, self.camera, *times_us, self.cards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,10 +328,9 @@ def _read(session: Session, night: Night, config: Config) -> tuple[list[_Raw], l
     found = [(int(product), int(raw), int(n)) for product, raw, n in session.execute(lines)]
     for _, raw, n in found:
         used[raw] += n
-    target = col(File.cards)[config.instrument.cards.target].as_string()
     columns = (File.id, File.folder, File.name, File.camera, File.n_frames, File.first_us, File.quarantine_reason)
-    further = (File.state, File.lost_frames, File.exposure_us, File.last_us, File.mtime_ns)
-    query = select(*map(col, columns), *map(col, further), target)
+    further = (File.state, File.lost_frames, File.exposure_us, File.last_us, File.mtime_ns, File.cards)
+    query = select(*map(col, columns), *map(col, further))
     query = query.where(of_night, col(File.kind) == "raw").order_by(col(File.folder), col(File.name))
     for (
         key,
@@ -321,13 +345,16 @@ def _read(session: Session, night: Night, config: Config) -> tuple[list[_Raw], l
         exposure_us,
         last_us,
         mtime_ns,
-        words,
+        cards,
     ) in session.execute(query):
+        words = cards.get(config.instrument.cards.target)
         settings[key] = (str(words).strip() or None if words is not None else None, exposure_us)
         own = () if at_us is None else (settings[key],)
         written_us = (mtime_ns or 0) // 1000
         times = (at_us, last_us, written_us)
-        raws.append(_Raw(f"{folder}/{name}", camera, state, n, lost, *times, own, reason, used[key]))
+        raws.append(
+            _Raw(f"{folder}/{name}", camera, state, n, lost, *times, own, reason, exposure_us, cards, used[key])
+        )
     for product, raw, n in found:
         made_of[product].add(settings[raw])
         lengths[product] += n

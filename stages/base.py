@@ -75,6 +75,58 @@ class Cards:
 
 
 @dataclass(frozen=True, slots=True)
+class Forms:
+    """Forms in which cards that rules read say what they say, beside T and F; capitals and outer blanks do not count.
+
+    Attributes
+    ----------
+    means_true, means_false : tuple of str
+        Of trigger and FLC: what header writers have put for T and F (scxkw 702bf03: ``#TRUE#``; a388cb2: ``ON``).
+    flc_in, flc_out : tuple of str
+        Of the FLC's stage.
+    flc_free, flc_fixed : tuple of str
+        Of the FLC's state: free to switch, as without a value, or held in one state.
+    modes : tuple of str
+        Of the readout mode.
+    """
+
+    means_true: tuple[str, ...] = ("T", "TRUE", "#TRUE#", "ON", "YES", "1")
+    means_false: tuple[str, ...] = ("F", "FALSE", "#FALSE#", "OFF", "NO", "0")
+    flc_in: tuple[str, ...] = ("IN",)
+    flc_out: tuple[str, ...] = ("OUT",)
+    flc_free: tuple[str, ...] = ("NA", "N/A")
+    flc_fixed: tuple[str, ...] = ("A", "B")
+    modes: tuple[str, ...] = ("FAST", "SLOW")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How far apart the witnesses of a raw file's times may be; None: they are not compared.
+
+    Attributes
+    ----------
+    clocks_s : float or None
+        Acquisition and logging time of a row, seconds.
+    date_h : float or None
+        How long before and after the UT day of its folder a frame may be, hours: a logger that is left on over
+        midnight, 14:00 in Hawaii, goes on in the old folder; from dusk on a clock that is a day off is found out.
+    name_s : float or None
+        First time and the clock in the file's name, UT or HST, seconds; a name may have the seconds of TAI.
+    """
+
+    clocks_s: float | None = 10.0
+    date_h: float | None = 3.0
+    name_s: float | None = 300.0
+
+    def __post_init__(self) -> None:
+        """Refuse what is no length of time, NaN among them."""
+        for name in ("clocks_s", "date_h", "name_s"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name}: found {value!r}, expected a number from 0 on, or null")
+
+
+@dataclass(frozen=True, slots=True)
 class Instrument:
     """One instrument as data.
 
@@ -98,6 +150,10 @@ class Instrument:
         Keywords that rules read.
     rule_keywords : tuple of str
         Further keywords of which each raw row keeps the value; groups are cut by some of them.
+    forms : Forms
+        In which those cards say what they say.
+    times : Times
+        How far apart the witnesses of a raw file's times may be.
     """
 
     name: str
@@ -109,6 +165,8 @@ class Instrument:
     dictionary: str = "vampires"
     cards: Cards = field(default_factory=Cards)
     rule_keywords: tuple[str, ...] = ()
+    forms: Forms = field(default_factory=Forms)
+    times: Times = field(default_factory=Times)
 
     def keywords_kept(self) -> tuple[str, ...]:
         """Return every keyword whose value a raw row keeps, once each."""

@@ -160,6 +160,32 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
     return found
 
 
+def repeated(header: bytes, keywords: tuple[str, ...], path: Path | None = None) -> dict[str, list[Any]]:
+    """Return all values of those keywords that a header has more than once.
+
+    Parameters
+    ----------
+    header : bytes
+        As :func:`read_header` returns it.
+    keywords : tuple of str
+        Up to 8 characters each; others are left out.
+    path : Path, optional
+        See :func:`values`.
+
+    Raises
+    ------
+    BadInput
+        See :func:`values`.
+    """
+    end = _end(header)
+    starts = b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
+    found = {}
+    for keyword, places in _repeated_places(keywords, starts):
+        alone = [(_with_continuations(header, at) + END) for at in places]
+        found[keyword] = [values(card.ljust(padded(len(card))), [keyword], path)[keyword] for card in alone]
+    return found
+
+
 def carried_frame_id(header: bytes, keyword: str, path: Path | None = None) -> str | None:
     """Return the frame ID that a header carries; None if it has none.
 
@@ -259,6 +285,17 @@ def _places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[str, bytes,
     return tuple(
         (keyword, name, places.get(name.ljust(8) + b"= ")) for keyword, name in zip(keywords, names, strict=True)
     )
+
+
+@lru_cache
+def _repeated_places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[str, list[int]], ...]:
+    """Return the keywords of which there are several cards with a value, and where these are; see :func:`_places`."""
+    n = len(starts) // _WITH_VALUE
+    places: dict[bytes, list[int]] = {}
+    for card in range(n):
+        places.setdefault(starts[card::n], []).append(card * CARD)
+    found = ((keyword, places.get(keyword.encode("ascii").ljust(8) + b"= ", [])) for keyword in keywords)
+    return tuple((keyword, at) for keyword, at in found if len(at) > 1)
 
 
 def _end(header: bytes) -> int:

@@ -140,9 +140,10 @@ def pairing_tolerance_us(
     BadInput
         If a raw file has neither.
     """
+    slow_modes = (slow_mode, slow_mode.strip().upper())  # as it is in rows now, and in those of earlier versions
     return np.array(
         [
-            us_per_row * _rows(raw, cards) * (slow_factor if text_of(raw, cards.mode) == slow_mode else 1.0)
+            us_per_row * _rows(raw, cards) * (slow_factor if text_of(raw, cards.mode) in slow_modes else 1.0)
             for raw in train.raws
         ],
         np.float64,

@@ -54,7 +54,8 @@ def find_segments(
     """Return keys that are equal for two exposures if nothing between them cuts groups.
 
     They count, for each camera, changes of the cards that cut groups of both cameras, then whatever cuts
-    its own (its own cards and dead times) if it has a frame there; and UT days.  Solo files are not cut.
+    its own (its own cards and dead times) if it has a frame there; and UT days.  Files of logging times are kept apart
+    from those with acquisition times.  Solo files are not cut.
 
     Parameters
     ----------
@@ -77,6 +78,9 @@ def find_segments(
     keys = exposures.time_us // _DAY_US
     # All that is added only ever grows from exposure to exposure, so the sum is equal only if each part is.
     keys += exposures.count_changes(trains, lambda raw: tuple(comparable(raw, name, printed) for name in cut_either))
+    if any(train.without_acquisition for train in trains):
+        logged = frozenset().union(*(train.without_acquisition for train in trains))
+        keys += exposures.count_changes(trains, lambda raw: raw.identity in logged)
     for camera, train in enumerate(trains):
         own = numbers_alike(tuple(comparable(raw, name, printed) for name in cut_own) for raw in train.raws)
         late = train.after_dead_time(dead_time_us)

@@ -8,12 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from stages.base import BadInput, Instrument, Retry, Stream
+from stages.base import BadInput, Cards, Instrument, Retry, Stream
 from stages.cards import carried_frame_id, values
 from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import mtime_ns_of, opened, retry_on_os_error
+from stages.meaning import refuse_two_values, understood
 from stages.timing import Timing, read_timing
+from stages.witnesses import check_rows, contradiction_of_date, count_timed
+
+Int64Array = npt.NDArray[np.int64]
 
 #: Frame size, which groups are cut by (DESIGN section 5).
 _FRAME_SIZE = ("NAXIS1", "NAXIS2")
@@ -26,8 +31,10 @@ _MOST_EXPOSURE_S = 86_400
 #: Numbers in cards are less, as floats hold every whole number up to here.
 _MOST = 2**53
 
-#: Frame times are before 2100, UNIX, microseconds; others are of a clock that was wrong, or of none.
-_END_OF_TIMES_US = 4_102_444_800 * _MICROSECONDS
+
+#: From so many frames on, exposure times are no longer than so many times the median of how far frames are apart.
+_LEAST_FRAMES, _LONGER = 3, 2
+
 _COMPARED_BYTES = 1024 * 1024
 
 
@@ -52,15 +59,17 @@ class RawFacts:
         Exposure time, microseconds.
     cards : dict
         Values (str, int, float, bool or None) of the keywords that the instrument keeps and the header
-        has, and of NAXIS1 and NAXIS2.
+        has, those of rules in the form that rules know, and of NAXIS1 and NAXIS2.
     header_sha256, timing_sha256 : str
         Of the header blocks and of the txt, hex.
     has_acquisition : bool
-        False for old files, whose frame times are logging times (DESIGN section 3).
+        False for files without acquisition times, whose frame times are logging times (DESIGN section 3).
     lost_frames : int
         Of a salvaged file: the last frames, which have no pixels or no time.
     salvaged : str or None
         Of a salvaged file: what is missing, which may be padding alone.
+    contradiction : str or None
+        Why the file is not to be used all the same, unless it is a duplicate: its night's folder has another date.
     """
 
     identity: str
@@ -78,6 +87,7 @@ class RawFacts:
     has_acquisition: bool
     lost_frames: int = 0
     salvaged: str | None = None
+    contradiction: str | None = None
 
     @property
     def used_frames(self) -> int:
@@ -117,9 +127,10 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     rows = read_timing(timing, may_be_cut=True)
     layout = read_cube_layout(cube, may_be_short=True)
     n_frames = layout.shape[0]
-    missing = _missing(timing, rows, layout)
-    n_used = _used_frames(rows, layout, missing)
-    _check_times(timing, rows)
+    n_timed = count_timed(timing, rows)
+    missing = _missing(timing, rows, n_timed, layout)
+    n_used = _used_frames(rows, n_timed, layout, missing)
+    check_rows(timing, rows, n_timed, instrument.times)
     with opened(timing) as file:
         timing_status = os.fstat(file.fileno())
         timing_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -129,8 +140,12 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     if missing:
         content.append(f"salvaged {n_used} of {n_frames}")
     _refuse_numbered(cube, layout.header, instrument.cards.frame_id)
-    cards = _cards(cube, layout.header, (*instrument.keywords_kept(), *_FRAME_SIZE))
+    kept = instrument.keywords_kept()
+    refuse_two_values(layout.header, (*kept, instrument.cards.frame_id), cube)
+    cards = understood(_cards(cube, layout.header, (*kept, *_FRAME_SIZE)), instrument, cube)
     exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
+    _check_spacing(cube, rows.acquired_us[:n_used], exposure_us, cards, instrument.cards)
+    first_us, last_us = int(rows.acquired_us[0]), int(rows.acquired_us[n_used - 1])
     if missing and not salvage:  # last: salvage is offered only where nothing else is wrong
         frames = "frame" if n_used == 1 else f"{n_used} frames"
         raise BadInput(
@@ -144,8 +159,8 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
         mtime_ns=mtime_ns_of(status),
         timing_size_bytes=timing_status.st_size,
         timing_mtime_ns=mtime_ns_of(timing_status),
-        first_us=int(rows.acquired_us[0]),
-        last_us=int(rows.acquired_us[n_used - 1]),
+        first_us=first_us,
+        last_us=last_us,
         exposure_us=exposure_us,
         cards=cards,
         header_sha256=header_sha256,
@@ -153,6 +168,7 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
         has_acquisition=rows.has_acquisition,
         lost_frames=n_frames - n_used,
         salvaged=missing or None,
+        contradiction=contradiction_of_date(cube, first_us, last_us, instrument.times),
     )
 
 
@@ -183,7 +199,7 @@ def inspect_all(
     return found
 
 
-def _missing(timing: Path, rows: Timing, layout: CubeLayout) -> str:
+def _missing(timing: Path, rows: Timing, n_timed: int, layout: CubeLayout) -> str:
     """Return what the end of the file lacks; empty if there is a row for each frame, and nothing is short."""
     faults = []
     if rows.n != layout.shape[0] or rows.is_cut:
@@ -192,43 +208,25 @@ def _missing(timing: Path, rows: Timing, layout: CubeLayout) -> str:
         faults.append(
             f"{timing}: {rows.n} {noun}{cut}, expected {layout.shape[0]}, one for each frame of {layout.path.name}"
         )
+    if n_timed < rows.n:
+        which = "its last row has" if n_timed == rows.n - 1 else f"its last {rows.n - n_timed} rows have"
+        faults.append(f"{timing}: {which} no time, expected UNIX times from 2000 to 2100")
     if layout.shortness:
         faults.append(layout.shortness)
     return "; ".join(faults)
 
 
-def _used_frames(rows: Timing, layout: CubeLayout, missing: str) -> int:
+def _used_frames(rows: Timing, n_timed: int, layout: CubeLayout, missing: str) -> int:
     """Return how many frames are whole and have a time; raise BadInput if salvage cannot help."""
     if rows.n + rows.is_cut > layout.shape[0]:  # no end is missing: it is not known which row is which frame's
         raise BadInput(f"{missing}; restore the pair from the acquisition machine, or leave it in quarantine")
-    n_used = min(rows.n, layout.n_whole)
+    n_used = min(n_timed, layout.n_whole)
     if not n_used:
         raise BadInput(
             f"{missing}; no frame is whole and has a time: restore the pair from the acquisition machine, or leave it"
             " in quarantine"
         )
     return n_used
-
-
-def _check_times(timing: Path, rows: Timing) -> None:
-    """Raise BadInput unless the rows, used or not, have times of this century or the last, and are in order."""
-    acquired_us, logged_us = rows.acquired_us, rows.logged_ns // 1000
-    strange = np.flatnonzero((np.minimum(acquired_us, logged_us) < 0) | (acquired_us >= _END_OF_TIMES_US))
-    if strange.size:
-        row = int(strange[0])
-        raise BadInput(
-            f"{timing}: row {row + 1} was acquired at {acquired_us[row]} us and logged at {logged_us[row]} us, "
-            "expected UNIX times between 1970 and 2100; restore the file from the acquisition machine, or leave its "
-            "cube in quarantine"
-        )
-    backwards = np.flatnonzero(np.diff(rows.acquired_us) < 0)
-    if backwards.size:
-        row = int(backwards[0]) + 1
-        times = "once" if backwards.size == 1 else f"{backwards.size} times"
-        raise BadInput(
-            f"{timing}: times go backwards {times}, first at row {row + 1}: "
-            f"{rows.acquired_us[row]} us after {rows.acquired_us[row - 1]} us; expected times that never decrease"
-        )
 
 
 def _refuse_numbered(cube: Path, header: bytes, keyword: str) -> None:
@@ -262,6 +260,25 @@ def _exposure_us(cube: Path, keyword: str, cards: dict[str, Any]) -> int:
             f"{cube}: {keyword} has {found}, expected the exposure time in seconds, from 0 to {_MOST_EXPOSURE_S}"
         )
     return round(exposure_s * _MICROSECONDS)
+
+
+def _check_spacing(cube: Path, time_us: Int64Array, exposure_us: int, cards: dict[str, Any], names: Cards) -> None:
+    """Raise BadInput if exposures or their dither are longer than the time between frames: they are in another unit."""
+    spacing_us = float(np.median(np.diff(time_us))) if len(time_us) >= _LEAST_FRAMES else 0.0
+    if spacing_us <= 0:
+        return
+    if exposure_us > _LONGER * spacing_us:
+        raise BadInput(
+            f"{cube}: {names.exposure_s} is {cards[names.exposure_s]!r}, expected seconds, and no more than frames are"
+            f" apart, which is {spacing_us / _MICROSECONDS:.6f} s; have the writer of the header correct it, or leave"
+            " the file in quarantine"
+        )
+    dither_us = cards.get(names.dither_us)
+    if cards.get(names.flc_enabled) is True and isinstance(dither_us, int | float) and abs(dither_us) > spacing_us:
+        raise BadInput(
+            f"{cube}: {names.dither_us} is {dither_us!r}, expected microseconds, and less than frames are apart, which"
+            f" is {spacing_us:.0f} us; have the writer of the header correct it, or leave the file in quarantine"
+        )
 
 
 def same_bytes(a: Path, b: Path) -> bool:

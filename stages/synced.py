@@ -25,6 +25,7 @@ from stages.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_
 from stages.formats import read_dictionary
 from stages.groups import comparable, cut_groups, find_segments
 from stages.trains import Train, read_train
+from stages.witnesses import Observed, unexpected
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -113,7 +114,8 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     Returns
     -------
     Outcome
-        ``products`` in order of (start, camera, state), without files; ``remarks`` count frames by class.
+        ``products`` in order of (start, camera, state), without files; ``remarks`` count frames by class, and
+        raw files by what is unexpected of them.
 
     Raises
     ------
@@ -136,9 +138,10 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         products += made
         remarks += counted
     finished = _finish(products, job)
-    return Outcome(
-        products=finished, remarks=dict(sorted((remarks + _disagreements(finished, params.flagged, printed)).items()))
-    )
+    told = unexpected([Observed.of(raw) for raw in job.raws], job.instrument)
+    remarks += Counter({f"raw files {what}": len(names) for what, names in told.items()})
+    remarks += _disagreements(finished, params.flagged, printed)
+    return Outcome(products=finished, remarks=dict(sorted(remarks.items())))
 
 
 reverse = base.nothing
@@ -389,7 +392,7 @@ def _count_frames(exposures: Exposures, state: Int64Array, trains: Sequence[Trai
         solo = present[camera] & (exposures.kind >= SOLO)
         remarks[f"unpaired frames {name}"] += int(np.count_nonzero(exposures.kind == UNPAIRED[camera]))
         remarks[f"solo frames {name}"] += int(np.count_nonzero(solo))
-        remarks["raw files without acquisition times"] += train.n_without_acquisition
+        remarks["raw files without acquisition times"] += len(train.without_acquisition)
     return remarks
 
 

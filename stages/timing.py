@@ -6,6 +6,7 @@ microseconds as many as the text has digits for, so no rounding happens on the w
 
 import ctypes
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -55,6 +56,10 @@ _CHUNK_ROWS, _BLOCK_ROWS = 1024, 64
 #: Makes rows that differ in their digits only the same.
 _DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
 
+#: Lines of the logger's head that name columns, and the one of the acquisition time.
+_COLUMN_LINE = re.compile(rb"^(# *col)(\d+)(?= *:)", re.MULTILINE)
+_ACQUISITION_LINE = re.compile(rb"# *col5 *:.*acquisition", re.IGNORECASE)
+
 #: What ``_timing.c`` is told of a run of digits.
 _RUN = np.dtype([("start", "i8"), ("column", "i8"), ("scale", "i8"), ("shift", "u8"), ("mask", "u8")])
 
@@ -71,7 +76,7 @@ class Timing:
     Attributes
     ----------
     head : bytes
-        The ``#`` lines at its start as they are, with their newlines.
+        The ``#`` lines at its start as they are, with their newlines; they name no column that is not read.
     cube_index, main_index : ndarray of int64, shape (n,)
         Columns 1 and 2: number of the frame in its cube and in its stream.
     since_start_ns : ndarray of int64, shape (n,)
@@ -83,7 +88,8 @@ class Timing:
     cnt0, cnt1 : ndarray of int64, shape (n,)
         The stream's counters, the last two columns.
     has_acquisition : bool
-        False for old files of 6 columns: `acquired_us` then is the logging time, rounded down.
+        False for old files of 6 columns, and where column 5 is 0 in every row, as milk's ``logshmim.c`` writes it of a
+        stream without the keyword ``_MAQTIME``: `acquired_us` then is the logging time, rounded down.
     is_cut : bool
         Whether the file goes on with a row that is cut short, which is none of these; False for rows that were
         selected or joined, which are no file's.
@@ -122,8 +128,10 @@ def paired_time_us(first_us: Int64Array, second_us: Int64Array) -> Int64Array:
     return (first_us + second_us) // 2
 
 
-def read_timing(path: Path, *, may_be_cut: bool = False) -> Timing:
+def read_timing(path: Path, *, may_be_cut: bool = False, keeps_zeros: bool = False) -> Timing:
     """Read a timing file, of 7 columns or of 6 (old files, without acquisition time).
+
+    Acquisition times that are 0 in every row are none: such a file is read as one of 6 columns.
 
     Rows of one width, which is nearly all there are, are decoded as a 2-d array of bytes; others word by
     word, with the same result.
@@ -135,6 +143,8 @@ def read_timing(path: Path, *, may_be_cut: bool = False) -> Timing:
     may_be_cut : bool
         Leave out a last row without an end of line or with too few columns, and say so in ``is_cut``: its
         time cannot be trusted, as digits may be missing. A bad row anywhere else is an error all the same.
+    keeps_zeros : bool
+        Take acquisition times that are all 0 for times.
 
     Returns
     -------
@@ -157,10 +167,12 @@ def read_timing(path: Path, *, may_be_cut: bool = False) -> Timing:
     columns = _decode_fixed_width(content, start)
     if columns is None:
         columns = _decode_words(content[start:], path)
-    has_acquisition = "acquired_us" in columns
+    head, has_acquisition = content[:start], "acquired_us" in columns
+    if has_acquisition and len(columns["acquired_us"]) and not (columns["acquired_us"].any() or keeps_zeros):
+        head, has_acquisition = _without_acquisition(head), False
     if not has_acquisition:
         columns["acquired_us"] = columns["logged_ns"] // 1000
-    return Timing(head=content[:start], has_acquisition=has_acquisition, is_cut=is_cut, **columns)
+    return Timing(head=head, has_acquisition=has_acquisition, is_cut=is_cut, **columns)
 
 
 def read_used_rows(raw: Raw) -> Timing:
@@ -186,7 +198,8 @@ def read_used_rows(raw: Raw) -> Timing:
     """
     if raw.timing_mtime_ns is not None:
         check_unchanged(raw.timing, raw.timing_size_bytes, raw.timing_mtime_ns)
-    rows = read_timing(raw.timing, may_be_cut=raw.lost_frames > 0)
+    was_of_1970 = raw.last_us == 0  # registered when 0 was taken for a time: its products stay as they are
+    rows = read_timing(raw.timing, may_be_cut=raw.lost_frames > 0, keeps_zeros=was_of_1970)
     if not raw.n_frames <= rows.n <= raw.n_frames + raw.lost_frames:
         raise BadInput(
             f"{raw.timing}: it has {rows.n} rows, its cube {raw.cube.name} was registered with "
@@ -282,6 +295,18 @@ def _length_of_head(content: bytes) -> int:
         end = content.find(b"\n", start)
         start = end + 1 if end >= 0 else len(content)
     return start
+
+
+def _without_acquisition(head: bytes) -> bytes:
+    """Return the head without the line of the acquisition time, columns after it numbered anew."""
+    lines = head.splitlines(keepends=True)
+    of_acquisition = next((place for place, line in enumerate(lines) if _ACQUISITION_LINE.match(line)), None)
+    if of_acquisition is None:
+        return head
+    after = _COLUMN_LINE.sub(
+        lambda match: b"%b%d" % (match[1], int(match[2]) - 1), b"".join(lines[of_acquisition + 1 :])
+    )
+    return b"".join(lines[:of_acquisition]) + after
 
 
 def _end_of_whole_rows(content: bytes, start: int) -> int:

@@ -23,15 +23,15 @@ class Train:
         Its raw files, in order of time.
     time_us, raw, frame : ndarray of int64, shape (n,)
         Acquisition time, UNIX, microseconds; place of the raw file in `raws`; index in its cube.
-    n_without_acquisition : int
-        Raw files whose times are those of logging.
+    without_acquisition : frozenset of str
+        Raw files whose times are those of logging, by identity.
     """
 
     raws: tuple[Raw, ...]
     time_us: Int64Array
     raw: Int64Array
     frame: Int64Array
-    n_without_acquisition: int = 0
+    without_acquisition: frozenset[str] = frozenset()
 
     def count_changes(self, of_raws: Int64Array, *, but_after_us: float | None = None) -> Int64Array:
         """Return how often a number of the raw files has changed until each frame, shape (n,).
@@ -84,18 +84,19 @@ def read_train(raws: Sequence[Raw]) -> Train:
     """
     in_order = tuple(sorted(raws, key=lambda raw: (raw.first_us, raw.cube.name, raw.identity)))
     times = [np.empty(0, np.int64)]
-    n_without_acquisition = 0
+    without_acquisition = set()
     for raw in in_order:
         timing = read_used_rows(raw)
         times.append(timing.acquired_us)
-        n_without_acquisition += not timing.has_acquisition
+        if not timing.has_acquisition:
+            without_acquisition.add(raw.identity)
     time_us = np.concatenate(times)
     order = np.argsort(time_us, kind="stable")
     counts = [len(t) for t in times[1:]]
     place = np.repeat(np.arange(len(counts)), counts)
     start = np.repeat(np.cumsum(counts, dtype=np.int64) - counts, counts)
     frame = np.arange(len(time_us)) - start
-    return Train(in_order, time_us[order], place[order], frame[order], n_without_acquisition)
+    return Train(in_order, time_us[order], place[order], frame[order], frozenset(without_acquisition))
 
 
 def numbers_alike(values: Iterable[Hashable]) -> Int64Array:

@@ -35,7 +35,7 @@ from ledger.tally import (
 )
 
 if TYPE_CHECKING:
-    from ledger.summary import Summary
+    from ledger.summary import Summary, Unexpected
 
 #: Files in quarantine, salvaged files and targets that are listed for people; JSON has all.
 LISTED, LISTED_TARGETS = 12, 20
@@ -264,7 +264,7 @@ def _legend(found: "Summary", dither: str) -> list[str]:
 
 
 def _files(found: "Summary") -> list[str]:
-    """Return the files in quarantine and those that lost frames."""
+    """Return the files in quarantine, those that lost frames, and those of which something is unexpected."""
     lines = []
     if found.quarantine:
         lines += ["", f"quarantine: {_count(len(found.quarantine), 'file')}"]
@@ -274,6 +274,9 @@ def _files(found: "Summary") -> list[str]:
         lines += _listed(
             [f"{file.name}: {file.lost} of {_count(file.frames, 'frame')} lost" for file in found.salvaged]
         )
+    if found.unexpected:
+        lines += ["", "unexpected:"]
+        lines += _listed([f"{_unexpected(told)}: {_some(told.files, 3)}" for told in found.unexpected])
     return lines
 
 
@@ -345,6 +348,7 @@ def verdict(found: "Summary") -> str:
     looks += [
         f"files of unknown target: {', '.join(t.marks().values())}" for t in found.targets[len(known) :] if t.marks()
     ]
+    looks += map(_unexpected, found.unexpected[:LISTED])
     if not found.is_judged:
         return "; ".join([_not_yet(found), *looks])
     if any(sum_of(target.frames, "not_paired") for target in found.targets):
@@ -383,6 +387,10 @@ def _heading(name: str) -> str:
     if word is None:
         return name.replace("_", " ")
     return f"paired, {word}" if " " in word else f"paired {word}"
+
+
+def _unexpected(told: "Unexpected") -> str:
+    return f"{_count(len(told.files), 'raw file')} {told.what}"
 
 
 def _on_two_lines(heading: str) -> str:

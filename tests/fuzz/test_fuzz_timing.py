@@ -2,6 +2,7 @@
 
 import re
 import resource
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from stages.base import BadInput, Instrument, Stream
 from stages.raw import inspect
 from stages.timing import format_timing, read_timing
+from stages.witnesses import Observed, unexpected
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.cubes import Content
 from tests.fuzz.profiles import fuzz
@@ -125,8 +127,12 @@ def test_any_file_is_read_as_it_says_or_refused(night, content, may_be_cut):
     body = content[len(rows.head) :].splitlines()
     expected = [numbers_of(row) for row in body[: rows.n]]
     assert rows.is_cut == (len(body) > rows.n)
-    for place, name in enumerate(UNITS[7 if rows.has_acquisition else 6]):
-        assert getattr(rows, name).tolist() == [row[place] for row in expected]
+    names = UNITS[len(expected[0]) if expected else 7]
+    for place, name in enumerate(names):
+        if rows.has_acquisition or name != "acquired_us":
+            assert getattr(rows, name).tolist() == [row[place] for row in expected]
+        else:
+            assert {row[place] for row in expected} == {0}
     if not rows.has_acquisition:
         assert (rows.acquired_us == rows.logged_ns // 1000).all()
 
@@ -143,11 +149,79 @@ def test_any_file_is_registered_or_refused(night, content, salvage):
     except BadInput as exc:
         assert is_one_clear_line(str(exc), timing.parent, timing.stem)
         return
-    assert 0 <= facts.first_us <= facts.last_us < 4_102_444_800_000_000
+    assert 946_684_800_000_000 <= facts.first_us <= facts.last_us < 4_102_444_800_000_000
     assert 0 < facts.used_frames <= facts.n_frames == N
     read = read_timing(timing, may_be_cut=True)
     since_ns = (read.logged_ns - read.logged_ns[:1])[: facts.used_frames].tolist()
     assert since_ns == [int(t) - int(read.logged_ns[0]) for t in read.logged_ns[: facts.used_frames]]  # fits 64 bits
+
+
+#: Nanoseconds that a clock may be off by, or where it may stand.
+OFF_NS = st.sampled_from((0, 9, 11, 37, 3600, 36_000, 86_400, -9, -11, -37, -7200, -86_400, 86_400 * 3653)).map(
+    lambda seconds: seconds * 10**9
+)
+STANDING_NS = st.sampled_from((0, 1_000, 946_684_799_999_999_000, 4_102_444_800_000_000_000))
+CLOCKS = st.sampled_from((None, "06:00:00.1", "20:00:00.1", "06:00:37", "08:00:00.5", "12:34:56"))
+
+
+@st.composite
+def wrong_clocks(draw):
+    """Draw rows whose clocks are off, or stand still, in some of them."""
+    rows = make_timing(N)
+    for column, unit in (("acquired_us", 1000), ("logged_ns", 1)):
+        times = getattr(rows, column)
+        for _ in range(draw(st.integers(0, 2))):
+            first = draw(st.integers(0, N - 1))
+            end = draw(st.integers(first + 1, N))
+            if draw(st.booleans()):
+                times[first:end] = draw(STANDING_NS) // unit
+            else:
+                times[first:end] += draw(OFF_NS) // unit
+    if draw(st.booleans()):
+        off_ns = draw(OFF_NS)
+        rows.acquired_us[:] += off_ns // 1000
+        rows.logged_ns[:] += off_ns
+    return rows
+
+
+@fuzz(300)
+@given(wrong_clocks(), CLOCKS, st.booleans())
+def test_nothing_is_registered_that_its_witnesses_contradict(night, rows, clock, salvage):
+    cube = night / "vcam1/cube.fits"
+    timing = cube.with_suffix(".txt")
+    timing.write_bytes(format_timing(rows))
+    acquired_s, logged_s = (rows.acquired_us / 1e6).tolist(), (rows.logged_ns / 1e9).tolist()
+    frame_s = acquired_s if any(acquired_s) else logged_s
+    timed = [min(pair) >= 946_684_800 and max(pair) < 4_102_444_800 for pair in zip(frame_s, logged_s, strict=True)]
+    n_used = timed.index(False) if False in timed else N
+    agree = all(abs(a - b) <= 10 for a, b in list(zip(frame_s, logged_s, strict=True))[:n_used])
+    in_order = frame_s[:n_used] == sorted(frame_s[:n_used])
+    is_sound = n_used and not any(timed[n_used:]) and agree and in_order and (n_used == N or salvage)
+    try:
+        facts = inspect(cube, timing, stream=STREAM, instrument=INSTRUMENT, salvage=salvage)
+    except BadInput as exc:
+        assert not is_sound
+        assert is_one_clear_line(str(exc), timing.parent, timing.stem)
+        return
+    assert is_sound
+    assert facts.used_frames == n_used
+    midnight_s = 1_767_312_000
+    hours = [(frame_s[row] - midnight_s) / 3600 for row in (0, n_used - 1)]
+    assert (facts.contradiction is None) == (hours[0] >= -3 and hours[1] < 27)
+    name = "cube" if clock is None else f"vcam1_{clock}"
+    observed = Observed(f"vcam1/{name}.fits", 1, facts.first_us, facts.last_us, 2000, {})
+    contradicts = "whose names tell another time than their rows" in unexpected([observed], INSTRUMENT)
+    assert contradicts == (clock is not None and not any(abs(off) <= 300 for off in offsets_of(clock, frame_s[0])))
+
+
+def offsets_of(clock, at_s):
+    """Return how many seconds a time is from a clock's, in UT and in HST, by this test's own reckoning."""
+    hours, minutes, seconds = map(float, clock.split(":"))
+    named = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    for zone in (timedelta(0), timedelta(hours=10)):
+        day = datetime.fromtimestamp(at_s, tz=UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        for days in (-1, 0, 1):
+            yield (day + timedelta(days=days) + named + zone).timestamp() - at_s
 
 
 def test_a_file_of_absurd_size_is_not_read(night):

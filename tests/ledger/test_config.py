@@ -136,6 +136,32 @@ def test_a_value_of_the_wrong_kind(data, path, value, words):
     assert all(word in found[path] for word in words), found[path]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("times.clocks_s", -1, "expected a number from 0 on, or null"),
+        ("times.date_h", float("nan"), "expected a number from 0 on, or null"),
+        ("times.name_s", "five", "valid number"),
+        ("times.clock_s", 1, "did you mean 'clocks_s'?"),
+        ("forms.means_true", [True], "valid string"),  # what YAML makes of ON without quotes
+        ("forms.means_true", ["on", "off"], "expected other forms than in means_false: found ['OFF'] in both"),
+        ("forms.flc_free", [" a "], "expected other forms than in flc_fixed: found ['A'] in both"),
+    ],
+)
+def test_limits_of_times_and_forms_of_cards(data, key, value, words):
+    block, name = key.split(".")
+    data["instrument"][block][name] = value
+    (found,) = faults(data).items()
+    assert found[0].startswith(f"instrument.{block}")
+    assert words in found[1]
+
+
+def test_a_comparison_of_times_is_switched_off(data):
+    assert override(data, {"LEDGER_INSTRUMENT__TIMES__DATE_H": "null"}) == []
+    times = parse_config(data).instrument.times
+    assert (times.clocks_s, times.date_h, times.name_s) == (10, None, 300)
+
+
 def test_values_of_the_right_kind(data):
     assert (
         override(data, {"LEDGER_SALVAGE": "true", "LEDGER_SETTLE_MINUTES": "5", "LEDGER_PERMISSIONS__UMASK": "0002"})

@@ -484,7 +484,8 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
     sqlite_world.simulate(scale=0.05)
     assert sqlite_world.advance(to="synced").succeeded
     told = json.loads(sqlite_world.run("summary", "--date", DATE, "--json").stdout)
-    keys = "pipeline date excluded_reason unregistered is_judged minutes targets balance quarantine salvaged outside"
+    keys = "pipeline date excluded_reason unregistered is_judged minutes targets balance quarantine salvaged"
+    keys += " outside unexpected"
     assert set(told) == set(keys.split())
     names = set(classes_of((1, 2)))
     assert {

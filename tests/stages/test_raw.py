@@ -109,6 +109,39 @@ def test_old_files_have_logging_times(cube):
     assert facts.first_us == START_US + 320
 
 
+def test_acquisition_times_of_0_are_none(cube):
+    timing = make_timing(10)
+    timing.acquired_us[:] = 0
+    cube.with_suffix(".txt").write_bytes(format_timing(timing))
+    facts = look(cube)
+    assert not facts.has_acquisition
+    assert (facts.first_us, facts.last_us) == (START_US + 320, START_US + 320 + 9 * PERIOD_US)
+
+
+def test_a_contradiction_with_the_folders_date_is_a_fact_of_a_file_without_other_faults(tmp_path):
+    assert look(make_raw(tmp_path / "20260102").cube).contradiction is None
+    facts = look(make_raw(tmp_path / "20260105").cube)
+    assert "its folder of 20260105" in facts.contradiction
+    assert pickle.loads(pickle.dumps(facts)) == facts  # noqa: S301
+
+
+def test_cards_are_kept_as_rules_know_them(cube):
+    cube.write_bytes(cube_of(*without("EXTTRIG"), "EXTTRIG = '#TRUE#'", "U_DETMOD= 'Slow'", "U_FLCEN =          0"))
+    cards = look(cube).cards
+    assert (cards["EXTTRIG"], cards["U_DETMOD"], cards["U_FLCEN"]) == (True, "SLOW", False)
+
+
+@pytest.mark.parametrize("exposure_s", ["0.004", "0.0", "2.0"])
+def test_exposures_may_be_as_long_as_frames_are_apart_and_rounded(cube, exposure_s):
+    cube.write_bytes(cube_of(*with_exposure(exposure_s)))
+    if exposure_s == "2.0":  # of one or two frames it cannot be told how far they are apart
+        cube.write_bytes(
+            make_header(*with_exposure(exposure_s), shape=(2, 5, 7)) + pad(make_pixels((2, 5, 7)).tobytes())
+        )
+        cube.with_suffix(".txt").write_bytes(rows(range(2)))
+    assert look(cube).exposure_us == float(exposure_s) * 1e6
+
+
 def without(keyword):
     return tuple(card for card in CARDS if not card.startswith(keyword))
 
@@ -125,6 +158,19 @@ def cube_of(*cards, shape=(10, 5, 7), **facts):
     return make_header(*(cards or CARDS), shape=shape, **facts) + pad(make_pixels((10, 5, 7)).tobytes())
 
 
+def rows_timed(**columns):
+    """Rows of which some have other times: a column's name to what it is at some rows."""
+    timing = make_timing(10)
+    for name, changes in columns.items():
+        for row, value in changes.items():
+            getattr(timing, name)[row] = value
+    return format_timing(timing)
+
+
+def rows_of(start_us):
+    return format_timing(make_timing(10, start_us))
+
+
 FAULTS = {
     "no txt": (None, ".txt", "does not exist"),
     "fewer rows": (rows(range(9)), ".txt", "9 rows, expected 10"),
@@ -137,6 +183,19 @@ FAULTS = {
     "float": (cube_of(bitpix=-32), ".fits", "BITPIX is -32"),
     "64 bits": (cube_of(bitpix=64), ".fits", "BITPIX is 64"),
     "several HDUs": (cube_of() + pad(b"XTENSION= 'IMAGE   '", b" "), ".fits", "several HDUs"),
+    "first rows without a time": (rows_timed(acquired_us={0: 0, 1: 0}), ".txt", "2 rows have no time, of 10"),
+    "a row in the middle without a time": (rows_timed(acquired_us={5: 0}), ".txt", "row 6 has no time, of 10"),
+    "both clocks of 1970": (rows_of(START_US % 86_400_000_000), ".txt", "10 rows have no time"),
+    "a clock of another hour": (rows_timed(logged_ns={3: START_US * 1000 + 3600 * 10**9}), ".txt", "in 1 of 10 rows"),
+    "another unit of EXPTIME": (cube_of(*with_exposure("2.0")), ".fits", "EXPTIME is 2.0, expected seconds, and no"),
+    "two values of a card": (cube_of(*CARDS, "EXTTRIG = F"), ".fits", "EXTTRIG is there 2 times"),
+    "a truth of no known form": (cube_of(*without("EXTTRIG"), "EXTTRIG = 'maybe'"), ".fits", "EXTTRIG is 'maybe'"),
+    "a dither that is text": (cube_of(*CARDS, "U_TRIGJT= '80'"), ".fits", "U_TRIGJT is '80', expected a number"),
+    "a dither in another unit": (
+        cube_of(*CARDS, "U_FLCEN = 'ON'", "U_TRIGJT= 80000"),
+        ".fits",
+        "less than frames are apart, which is 2000 us",
+    ),
     "zero frames": (make_header(*CARDS, shape=(0, 5, 7)), ".fits", "zero frames"),
     "no EXPTIME": (cube_of(*without("EXPTIME")), ".fits", "EXPTIME has no value"),
     "empty EXPTIME": (cube_of(*with_exposure("/ [s]")), ".fits", "EXPTIME has no value"),
@@ -177,6 +236,8 @@ CUT_OFF = {
     "a last row of too few columns": (rows(range(10))[:-40] + b"\n", ".txt", 9),
     "a last row that is cut": (rows(range(6)) + rows([6])[-100:-60], ".txt", 6),
     "frames cut": (WHOLE[: 2880 + 4 * 70], ".fits", 4),
+    "last rows without a time": (rows_timed(acquired_us={7: 0, 8: 0, 9: 0}), ".txt", 7),
+    "a last row that was logged at no time": (rows_timed(logged_ns={9: 0}), ".txt", 9),
     "within a frame": (WHOLE[: 2880 + 5 * 70 - 1], ".fits", 4),
     "within the padding": (WHOLE[:-1], ".fits", 10),
     "all of the padding": (WHOLE[: 2880 + 10 * 70], ".fits", 10),

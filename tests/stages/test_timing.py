@@ -1,5 +1,6 @@
 """Timing files: exact, fast, and clear about what is wrong with a row."""
 
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -116,6 +117,39 @@ def test_old_files_have_the_logging_time_for_acquisition(tmp_path):
     assert read.acquired_us.tolist() == [1_500_000_000_123_456] * 12
     assert read.since_start_ns[11] == 11_000_000_000
     assert format_timing(read) == HEAD + rows
+
+
+LINES = b"".join(
+    b"# col%d : %b\n" % (n, name)
+    for n, name in enumerate(
+        (b"index", b"main", b"since", b"time (logging)", b"time (acquisition)", b"cnt0", b"cnt1"), 1
+    )
+)
+
+
+@pytest.mark.parametrize("n", [1, 2, 2000])
+def test_acquisition_times_of_0_are_read_as_none(tmp_path, n):
+    path = tmp_path / "cube.txt"
+    made = make_timing(n)
+    zeros = replace(made, head=LINES, acquired_us=made.acquired_us * 0)
+    path.write_bytes(format_timing(zeros))
+    read = read_timing(path)
+    assert not read.has_acquisition
+    assert read.acquired_us.tolist() == (made.logged_ns // 1000).tolist()
+    assert [line.split(b" : ")[1] for line in read.head.splitlines()] == [
+        *(b"index", b"main", b"since", b"time (logging)", b"cnt0", b"cnt1"),
+    ]
+    assert [line.split(b" ")[1] for line in read.head.splitlines()] == [b"col%d" % n for n in range(1, 7)]
+    assert len(format_timing(read).splitlines()[-1].split()) == 6
+    assert equal(read_timing(path, keeps_zeros=True), zeros)
+
+
+def test_one_acquisition_time_that_is_not_0_is_one(tmp_path):
+    path = tmp_path / "cube.txt"
+    made = make_timing(10)
+    made.acquired_us[:9] = 0
+    path.write_bytes(format_timing(made))
+    assert equal(read_timing(path), made)
 
 
 def damaged(content, old, new):

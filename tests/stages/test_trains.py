@@ -55,3 +55,27 @@ def test_old_timing_files_are_remarked(night, rng):
     timing = read_timing(night.raws[0].timing)
     night.raws[0].timing.write_bytes(format_timing(dataclasses.replace(timing, has_acquisition=False)))
     assert night.run().remarks["raw files without acquisition times"] == 1
+
+
+def test_a_file_that_was_registered_as_of_1970_stays_so(night):
+    night.add(1, START_US + np.array([10, 20, 30]))
+    (raw,) = night.raws
+    rows = read_timing(raw.timing)
+    raw.timing.write_bytes(format_timing(dataclasses.replace(rows, acquired_us=rows.acquired_us * 0)))
+    assert (read_train([raw]).time_us - START_US).tolist() == [10, 20, 30]
+    assert read_train([raw]).without_acquisition == {raw.identity}
+    of_1970 = dataclasses.replace(raw, first_us=0, last_us=0)
+    assert read_train([of_1970]).time_us.tolist() == [0, 0, 0]
+    assert not read_train([of_1970]).without_acquisition
+
+
+def test_logging_times_are_in_no_product_with_acquisition_times(night, rng):
+    night.block(rng, 900)
+    middle = next(raw for raw in night.raws[1:] if raw.camera == 1)
+    rows = read_timing(middle.timing)
+    late = dataclasses.replace(rows, acquired_us=rows.acquired_us * 0, logged_ns=rows.logged_ns + 320_000)
+    middle.timing.write_bytes(format_timing(late))
+    products = night.run().products
+    assert len({product.group for product in products if product.synchronised}) == 3
+    for product in products:
+        assert len({part.raw.identity == middle.identity for part in product.parts}) == 1
