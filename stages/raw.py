@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 
 from stages.base import BadInput, Instrument, Stream
-from stages.cards import carried_frame_id, values
+from stages.cards import carried_frame_id, split_cards, values
 from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import opened, retry_on_os_error
+from stages.groups import STRUCTURE
+from stages.header import own_keywords
+from stages.structure import check_header
 from stages.timing import Timing, read_timing
 
-#: Frame size, which groups are cut by (DESIGN section 5).
-_FRAME_SIZE = ("NAXIS1", "NAXIS2")
+#: What stored values mean where the header does not say (FITS 4.0 sec. 4.4.2.5).
+_UNSCALED = {"BZERO": 0, "BSCALE": 1}
 
 _MICROSECONDS = 1_000_000
 
@@ -51,7 +54,7 @@ class RawFacts:
         Exposure time, microseconds.
     cards : dict
         Values (str, int, float, bool or None) of the keywords that the instrument keeps and the header
-        has, and of NAXIS1 and NAXIS2.
+        has, and of :data:`stages.groups.STRUCTURE`, where BZERO and BSCALE always have one.
     header_sha256, timing_sha256 : str
         Of the header blocks and of the txt, hex.
     has_acquisition : bool
@@ -128,7 +131,9 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     if missing:
         content.append(f"salvaged {n_used} of {n_frames}")
     _refuse_numbered(cube, layout.header, instrument.cards.frame_id)
-    cards = _cards(cube, layout.header, (*instrument.keywords_kept(), *_FRAME_SIZE))
+    _check_header(layout, instrument)
+    kept = (*instrument.keywords_kept(), *STRUCTURE)
+    cards = _UNSCALED | _cards(cube, layout.header, kept)
     exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
     if missing and not salvage:  # last: salvage is offered only where nothing else is wrong
         frames = "frame" if n_used == 1 else f"{n_used} frames"
@@ -201,6 +206,14 @@ def _check_times(timing: Path, rows: Timing) -> None:
             f"{timing}: times go backwards {times}, first at row {row + 1}: "
             f"{rows.acquired_us[row]} us after {rows.acquired_us[row - 1]} us; expected times that never decrease"
         )
+
+
+def _check_header(layout: CubeLayout, instrument: Instrument) -> None:
+    """Raise BadInput unless all readers take the header in one way, and products can have its cards."""
+    try:
+        check_header(split_cards(layout.header), instrument, own_keywords(instrument))
+    except BadInput as exc:
+        raise BadInput(f"{layout.path}: {exc}") from exc
 
 
 def _refuse_numbered(cube: Path, header: bytes, keyword: str) -> None:
