@@ -220,14 +220,13 @@ def _of_extension(path: Path, at: int) -> str:
         cards = values(header, ("XTENSION", "ZIMAGE", "ZCMPTYPE", "ZNAXIS3", "ZSIMPLE"), path)
     except BadInput as exc:
         return f"{found}; there are no data, and no extension that can be read ({exc})"
-    what = f"{cards.get('XTENSION')} extension"
     if cards.get("ZIMAGE") is True:
         kind = f"ZIMAGE = T, {cards.get('ZCMPTYPE')}, {cards.get('ZNAXIS3')} frames"
         what = f"tile-compressed image in its first extension ({kind})"
+    else:
+        what = f"file of several HDUs, the first extension of which is {cards.get('XTENSION')}"
     if cards.get("ZIMAGE") is not True or cards.get("ZSIMPLE") is not True:  # unpacked it would be an extension too
-        return (
-            f"{found}; the data are in another HDU, a {what}: write the cube into the primary HDU, under the same name"
-        )
+        return f"{found}; it is a {what}: write the cube into the primary HDU, under the same name"
     packed, plain = shlex.quote(path.name), shlex.quote(f"{path.name}.plain")
     return (
         f"{found}; it is a {what}: unpack it in place, under the same name: "
