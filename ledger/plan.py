@@ -233,13 +233,19 @@ def _raws(
 ) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
     rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
+    waiting = machine.store.unstructured(night, flow.states[0]) if night is not None else frozenset()
     found: list[tuple[Raw, File | None]] = []
     todo = []
     for raw in raws_on_disk(folder, machine.config.instrument):
         row = rows.get((raw.stream.name, raw.name))
         is_same = row is not None and raw.is_as_registered(row)
         is_made = row is not None and row.state != flow.states[0]
-        if row is not None and night is not None and is_same and (is_made or not is_due(raw, row, machine.config)):
+        if (
+            row is not None
+            and night is not None
+            and is_same
+            and (is_made or not is_due(raw, row, machine.config, waiting))
+        ):
             if not row.quarantine_reason:
                 found.append((to_raw(night, row), row))
         else:

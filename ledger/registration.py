@@ -83,6 +83,7 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
     store = steps.book.store
     rows: dict[tuple[str, str], Row[Any]] = {}
+    unstructured = store.unstructured(steps.book.night, first_state)
     settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
     for seen in store.seen(steps.book.night):
         rows[seen.folder, seen.name] = seen
@@ -96,7 +97,7 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
     returned = []
     for raw in raws:
         row = rows.pop((raw.stream.name, raw.name), None)
-        if row is None or (row.state == first_state and is_due(raw, row, steps.config)):
+        if row is None or (row.state == first_state and is_due(raw, row, steps.config, unstructured)):
             due.append((raw, row.id if row else None))
         elif raw.is_as_registered(row):
             returned += [row] if row.pruned_us is not None else []
@@ -130,13 +131,14 @@ def _tell_of_the_future(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
         steps.result.notes.append(f"{of_the_future(ahead)}; {SET_THE_CLOCK}")
 
 
-def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config) -> bool:
+def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: frozenset[int]) -> bool:
     """Whether a raw file of which nothing was made yet is to be inspected again.
 
-    That is if it changed, or if `salvage` was switched since: what is in quarantine may be of use now, and
-    what was salvaged is not any more. And if it is in quarantine for what the configuration says of the instrument.
+    That is if it changed, if it is one of the `unstructured`, or if `salvage` was switched since: what is in
+    quarantine may be of use now, and what was salvaged is not any more. And if it is in quarantine for what the
+    configuration says of the instrument.
     """
-    if not raw.is_as_registered(row) or OF_INSTRUMENT in (row.quarantine_reason or ""):
+    if not raw.is_as_registered(row) or row.id in unstructured or OF_INSTRUMENT in (row.quarantine_reason or ""):
         return True
     if config.salvage:
         return row.quarantine_reason is not None

@@ -324,6 +324,23 @@ class Store:
             queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks(ids)]
             return {int(row.id or 0): row for query in queries for row in session.execute(query).scalars()}
 
+    def unstructured(self, night: Night, state: str) -> frozenset[int]:
+        """Return the numbers of a night's raw files in `state` of which the structure was not registered.
+
+        There are none once the night was numbered: its groups stay as they were cut.
+        """
+        if night.numbered_us is not None:
+            return frozenset()
+        query = select(col(File.id)).where(
+            col(File.night_id) == night.id,
+            col(File.kind) == "raw",
+            col(File.state) == state,
+            col(File.quarantine_reason).is_(None),
+            col(File.cards)["BITPIX"].as_string().is_(None),
+        )
+        with self.read() as session:
+            return frozenset(session.execute(query).scalars())
+
     def twins(self, pipeline: str, keys: Sequence[tuple[str, int]]) -> list[Row[Any]]:
         """Return the raw files in use that have one of some pairs of header and first time, in order of registration.
 

@@ -5,6 +5,7 @@ the others (``CONTINUE``, ``HIERARCH``, complex numbers) by astropy's ``Card``.
 """
 
 import re
+import shlex
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -39,6 +40,20 @@ MOST_WIDTH = 70
 _FIXED_WIDTH = 20
 _STRING_WIDTH = 8
 
+#: What readers take for the end of a header though it is none by the standard (astropy's header.py; cfitsio's getkey.c
+#: looks at the keyword alone).
+_LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
+
+#: What files begin with that whole FITS files were packed in, what that is called, and the command that unpacks them.
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "gzip -dc"),
+    b"\x1f\x9d": ("compress", "gzip -dc"),
+    b"BZh": ("bzip2", "bzip2 -dc"),
+    b"\xfd7zXZ": ("xz", "xz -dc"),
+    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
+    b"PK\x03\x04": ("zip", "unzip -p"),
+}
+
 #: Headers of nights have 12 to 40 blocks; a file without END is not read to its end.
 _MOST_BLOCKS = 2000
 _READ_BLOCKS = 16
@@ -59,13 +74,14 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
     Returns
     -------
     bytes
-        A whole number of 2880-byte blocks, the last of which has END.
+        A whole number of 2880-byte blocks, the last of which has END, and blanks after it, or NUL throughout.
 
     Raises
     ------
     BadInput
-        If it is no file, does not start with SIMPLE (an extension: XTENSION), has no END, is cut short, or has
-        characters that FITS does not allow (FITS 4.0 sec. 3.3.1, 4.1.2).
+        If it is no file, does not start with SIMPLE (an extension: XTENSION), has no END, or another card that
+        readers take for it, is cut short, has characters that FITS does not allow, or anything but fill after END
+        (FITS 4.0 sec. 3.3.1, 4.1.2, 4.4.1).
     Retry
         If the file could not be read.
     """
@@ -77,7 +93,7 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
         while (end := _place(content, END)) < 0:
             more = file.read(_READ_BLOCKS * BLOCK)
             if not content and not more.startswith(begin):
-                raise BadInput(f"{path}: {what}: it starts with {more[:9]!r}, expected {begin!r}")
+                raise BadInput(f"{path}: {what}: it starts with {more[:9]!r}, expected {begin!r}{_unpack(path, more)}")
             content += more
             if not more or len(content) > _MOST_BLOCKS * BLOCK:
                 raise BadInput(f"{path}: no END card in its first {len(content)} bytes: truncated or not FITS")
@@ -91,7 +107,19 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
             f"({content[at - at % CARD :][:8]!r}), expected printable ASCII only; "
             "have the writer of the header correct it"
         )
+    _check_end(path, content[:length], end)
     return content[:length]
+
+
+def follows_end(header: bytes) -> bytes:
+    """Return what follows the END card of a header, to the end of its last block: blanks, or NUL throughout.
+
+    Parameters
+    ----------
+    header : bytes
+        As :func:`read_header` returns it.
+    """
+    return header[_end(header) + CARD :]
 
 
 def split_cards(header: bytes) -> list[bytes]:
@@ -135,7 +163,7 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
     """
     end = _end(header)
     starts = b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
-    goes_on = b"CONTINUE" in header
+    goes_on, has_names = b"CONTINUE" in header, b"HIERARCH" in header
     found: dict[str, Any] = {}
     try:
         for keyword, name, at in _places(tuple(keywords), starts):
@@ -153,7 +181,10 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
                     found[keyword] = to_float(real)
                 else:
                     found[keyword] = None if logical is None else logical == b"T"
-            elif (found_at := max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))) >= 0:
+            elif (
+                has_names
+                and (found_at := max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))) >= 0
+            ):
                 found[keyword] = _astropy_value(_with_continuations(header, found_at))
     except BadInput as exc:
         raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
@@ -296,6 +327,41 @@ def _repeated_places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[st
         places.setdefault(starts[card::n], []).append(card * CARD)
     found = ((keyword, places.get(keyword.encode("ascii").ljust(8) + b"= ", [])) for keyword in keywords)
     return tuple((keyword, at) for keyword, at in found if len(at) > 1)
+
+
+def _unpack(path: Path, content: bytes) -> str:
+    """Return how a file is unpacked that starts with `content`; empty if it is not known to be packed."""
+    for magic, (name, command) in _PACKED.items():
+        if content.startswith(magic):
+            packed, plain = shlex.quote(path.name), shlex.quote(f"{path.name}.plain")
+            return (
+                f"; it is compressed by {name}: unpack it in place, under the same name: "
+                f"{command} {packed} > {plain} && mv {plain} {packed}"
+            )
+    return ""
+
+
+def _check_end(path: Path, header: bytes, end: int) -> None:
+    """Raise BadInput if a card before byte `end` is an END to some readers, or what follows there is no fill.
+
+    NUL throughout is accepted, though only blanks are fill of a header (FITS 4.0 sec. 4.4.1): whether the data may
+    begin there is for those to find out who know their size.
+    """
+    at = -1
+    while (at := _place(header, b"END", at + 1)) < end:
+        if _LIKE_END.match(header, at):
+            raise BadInput(
+                f"{path}: card {at // CARD + 1} is {header[at : at + CARD].rstrip()!r}, at which some readers end the "
+                f"header, and card {end // CARD + 1} is END; expected one; have the writer of the header correct it"
+            )
+    after = header[end + CARD :]
+    if after.strip(b" ") and after.strip(b"\0"):
+        place = len(after) - len(after.lstrip(b" "))
+        raise BadInput(
+            f"{path}: after END, at byte {end + CARD + place}, follows {after[place : place + 8]!r}, expected blanks "
+            f"up to byte {len(header)} (FITS 4.0 sec. 4.4.1): cards that do not count, or data that begin too early; "
+            "have the writer of the file correct it"
+        )
 
 
 def _end(header: bytes) -> int:

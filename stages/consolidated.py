@@ -365,7 +365,7 @@ def _check_alike(layouts: list[CubeLayout]) -> None:
         if kind != first[1]:
             raise BadInput(
                 f"{path}: frames of {kind} ((rows, columns), BITPIX, (BZERO, BSCALE)), expected {first[1]} "
-                f"as in {first[0]}; they cannot be in one cube: pair the night again"
+                f"as in {first[0]}; they cannot be in one cube: roll the night back to raw and advance it again"
             )
 
 

@@ -5,13 +5,14 @@ Frames are copied as the bytes that lie in the files, big-endian and unscaled; n
 
 import errno
 import os
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import BadInput, Run
-from stages.cards import BLOCK, padded, read_header, values
-from stages.files import AHEAD_BYTES, begin_writing, retry_on_os_error
+from stages.cards import BLOCK, follows_end, padded, read_header, values
+from stages.files import AHEAD_BYTES, begin_writing, opened, retry_on_os_error
 
 #: What Rice compression gives back bit by bit (DESIGN section 5).
 _INTEGER_BITPIX = (8, 16, 32)
@@ -100,14 +101,17 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
     Raises
     ------
     BadInput
-        If it is not one primary HDU with three axes of integers of at most 32 bits, or its size is not
-        that of header and data, each padded to whole 2880-byte blocks (FITS 4.0 sec. 3.1, 3.3).
+        If it is not one primary HDU with three axes of integers of at most 32 bits, its size is not
+        that of header and data, each padded to whole 2880-byte blocks (FITS 4.0 sec. 3.1, 3.3), or its bytes
+        could be frames that lie elsewhere than the header puts them.
     Retry
         If the file could not be read.
     """
     header = read_header(path)
     cards = values(header, ("SIMPLE", "BITPIX", "NAXIS", *_AXES), path)
     bitpix = cards.get("BITPIX")
+    if cards.get("NAXIS") == 0:
+        raise BadInput(_of_extension(path, len(header)))
     if cards.get("SIMPLE") is not True:
         raise BadInput(f"{path}: SIMPLE is {cards.get('SIMPLE')!r}, expected T: it does not claim to be standard FITS")
     if cards.get("NAXIS") != len(_AXES):
@@ -119,6 +123,7 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
         size_bytes = path.stat().st_size
     layout = CubeLayout(path, header, (n, ny, nx), bitpix, size_bytes)
     _check_size(layout, may_be_short=may_be_short)
+    _check_place(layout)
     return layout
 
 
@@ -177,6 +182,56 @@ def _check_size(layout: CubeLayout, *, may_be_short: bool) -> None:
         if file.read(8) == b"XTENSION":
             raise BadInput(f"{found}: there are several HDUs, expected the primary one only")
     raise BadInput(f"{found}: {layout.size_bytes - expected} trailing bytes that are no HDU")
+
+
+def _check_place(layout: CubeLayout) -> None:
+    """Raise BadInput unless the bytes around the frames say that they lie where the header puts them.
+
+    The fill after the last one is zero (FITS 4.0 sec. 3.3.2), as it is not where data begin too early or too late.
+    What is left of a header that is longer than it should be, in a file that was cut off by as much, is no pixels.
+    A header that ends in NUL may have no fill at all: then as many of the last bytes would be fill of the data.
+    """
+    after = follows_end(layout.header)
+    data_end = layout.data_offset + layout.shape[0] * layout.frame_bytes
+    with opened(layout.path) as file, retry_on_os_error(layout.path):
+        file.seek(layout.data_offset)
+        first = file.read(min(BLOCK, data_end - layout.data_offset))
+        file.seek(min(data_end - len(after), layout.size_bytes))
+        last = file.read()
+    if last[len(after) :].strip(b"\0"):
+        found = "bytes other than zero fill its last block (FITS 4.0 sec. 3.3.2)"
+    elif first and not first.strip(b" "):
+        found = f"the first {len(first)} bytes of its data are blanks, as the fill of a header is"
+    elif after.startswith(b"\0") and (layout.shortness or not last.strip(b"\0")):
+        found = f"the header ends in NUL from byte {layout.data_offset - len(after)} on, and may have no fill"
+    else:
+        return
+    raise BadInput(
+        f"{layout.path}: {found}; expected {layout.shape[0]} frames from byte {layout.data_offset} on, but they may "
+        "lie elsewhere: compare with the file of the acquisition machine, and have its writer corrected"
+    )
+
+
+def _of_extension(path: Path, at: int) -> str:
+    """Return what a file is whose primary HDU has no data, and what to do about it."""
+    found = f"{path}: NAXIS is 0, expected 3: columns, rows, frames"
+    try:
+        header = read_header(path, at=at)
+        cards = values(header, ("XTENSION", "ZIMAGE", "ZCMPTYPE", "ZNAXIS3", "ZSIMPLE"), path)
+    except BadInput as exc:
+        return f"{found}; there are no data, and no extension that can be read ({exc})"
+    if cards.get("ZIMAGE") is True:
+        kind = f"ZIMAGE = T, {cards.get('ZCMPTYPE')}, {cards.get('ZNAXIS3')} frames"
+        what = f"tile-compressed image in its first extension ({kind})"
+    else:
+        what = f"file of several HDUs, the first extension of which is {cards.get('XTENSION')}"
+    if cards.get("ZIMAGE") is not True or cards.get("ZSIMPLE") is not True:  # unpacked it would be an extension too
+        return f"{found}; it is a {what}: write the cube into the primary HDU, under the same name"
+    packed, plain = shlex.quote(path.name), shlex.quote(f"{path.name}.plain")
+    return (
+        f"{found}; it is a {what}: unpack it in place, under the same name: "
+        f"funpack -O {plain} {packed} && mv {plain} {packed}"
+    )
 
 
 def copy_frames(target: Path, header: bytes, parts: Sequence[tuple[CubeLayout, tuple[Run, ...]]]) -> None:

@@ -5,7 +5,7 @@ read from the product's own cube: a torn write leaves nothing to read there.
 """
 
 from stages.base import BadInput, Job, Outcome, Rewrite
-from stages.header import HeaderRules, Level, product_header
+from stages.header import HeaderRules, Level, check_room, product_header
 
 Parameters = HeaderRules
 
@@ -71,4 +71,5 @@ def _rewrite(job: Job, level: Level, params: HeaderRules) -> Outcome:
         raise BadInput(f"product {product.name} has no files, expected a cube and a txt; consolidate it first")
     cube = job.folder / product.files[0]
     header, remarks = product_header(job, level, params)
+    check_room(header, [cube])
     return Outcome(rewrites=(Rewrite(candidates=(cube,), header=header, final=cube),), remarks=remarks)

@@ -18,10 +18,14 @@ _FORMAT = re.compile(r"BOOLEAN|%[-+ 0]*\d*(?:\.\d+)?[dfeEgGs]")
 
 #: Whatever a dictionary says of them: they describe the array, in a format of their own that is mandatory
 #: (FITS 4.0 sec. 4.4.1), or have no value (sec. 4.4.2.4).
-_UNTOUCHED = re.compile(rb"(SIMPLE|BITPIX|NAXIS\d*|EXTEND|COMMENT|HISTORY) *")
+_UNTOUCHED = re.compile(rb"(SIMPLE|BITPIX|NAXIS\d*|EXTEND|BLANK|PCOUNT|GCOUNT|GROUPS|COMMENT|HISTORY) *")
 
-#: They scale the data: not one bit of their values may change.
+#: They scale the data: not one bit of their values may change.  They would be left as they are too, but that cubes of
+#: 16 and 32 bits are in archives with their values printed, which say the same to every reader; bytes that signed ones
+#: are made of do not (astropy takes them for floats, and cannot subtract).
 _SCALING = frozenset({"BZERO", "BSCALE"})
+_SCALING_KEYS = frozenset({b"BZERO   ", b"BSCALE  "})
+_OF_BYTES = re.compile(rb"BITPIX  = *\+?0*8 *(/|$)")
 
 #: Cards that are remembered.
 _MOST_KNOWN = 20_000
@@ -75,7 +79,7 @@ def read_dictionary(name: str) -> Mapping[str, str]:
 
 def fix_cards(
     cards: Sequence[bytes], dictionary: str, keep_digits: tuple[str, ...]
-) -> tuple[list[bytes], dict[str, int]]:
+) -> tuple[list[bytes], Counter[str]]:
     """Return the cards with their values as the dictionary's formats print them (DESIGN section 7).
 
     Parameters
@@ -92,7 +96,7 @@ def fix_cards(
     -------
     cards : list of bytes
         As many, in the same order, with the same keywords and comments.
-    remarks : dict of str to int
+    remarks : Counter of str
         What the formats could not do, with the keyword, and on how many cards.
 
     Raises
@@ -101,18 +105,22 @@ def fix_cards(
         If the dictionary is bad.
     """
     known = _known(dictionary, keep_digits)
+    as_they_are = _SCALING_KEYS if any(map(_OF_BYTES.match, cards[:2])) else frozenset()
     if len(known) > _MOST_KNOWN:
         known.clear()
     fixed = []
     remarks: Counter[str] = Counter()
     for card in cards:
+        if card[:8] in as_they_are:
+            fixed.append(card)
+            continue
         found = known.get(card)
         if found is None:
             found = known[card] = _fix_card(card, _formats(dictionary, keep_digits))
         fixed.append(found[0])
         if found[1]:
             remarks[found[1]] += 1
-    return fixed, dict(remarks)
+    return fixed, remarks
 
 
 @lru_cache

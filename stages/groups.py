@@ -14,6 +14,9 @@ from stages.trains import Train, numbers_alike
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
+#: Frames that differ in one of these cannot be in one cube: groups are cut by them, whatever is configured.
+STRUCTURE = ("NAXIS1", "NAXIS2", "BITPIX", "BZERO", "BSCALE", "BLANK")
+
 _DAY_US = 86_400_000_000
 
 
@@ -53,9 +56,9 @@ def find_segments(
 ) -> Int64Array:
     """Return keys that are equal for two exposures if nothing between them cuts groups.
 
-    They count, for each camera, changes of the cards that cut groups of both cameras, then whatever cuts
-    its own (its own cards and dead times) if it has a frame there; and UT days.  Files of logging times are kept apart
-    from those with acquisition times.  Solo files are not cut.
+    They count, for each camera, changes of the cards that cut groups of both cameras, :data:`STRUCTURE` among
+    them, then whatever cuts its own (its own cards and dead times) if it has a frame there; and UT days.  Files of
+    logging times are kept apart from those with acquisition times.  Solo files are not cut.
 
     Parameters
     ----------
@@ -77,8 +80,11 @@ def find_segments(
     """
     keys = exposures.time_us // _DAY_US
     # All that is added only ever grows from exposure to exposure, so the sum is equal only if each part is.
-    keys += exposures.count_changes(trains, lambda raw: tuple(comparable(raw, name, printed) for name in cut_either))
-    if any(train.without_acquisition for train in trains):
+    # A night with raw files that were registered without structure is paired as it was when they were.
+    knows_structure = all("BITPIX" in raw.cards for train in trains for raw in train.raws)
+    either = (*cut_either, *(STRUCTURE if knows_structure else ()))
+    keys += exposures.count_changes(trains, lambda raw: tuple(comparable(raw, name, printed) for name in either))
+    if knows_structure and any(train.without_acquisition for train in trains):
         logged = frozenset().union(*(train.without_acquisition for train in trains))
         keys += exposures.count_changes(trains, lambda raw: raw.identity in logged)
     for camera, train in enumerate(trains):

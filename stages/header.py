@@ -3,16 +3,32 @@
 Only the value fields of cards that change are written anew; all other bytes stay.
 """
 
+import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from stages.base import BadInput, Instrument, Job, Product
-from stages.cards import CARD, END, FIELD, carried_frame_id, make_card, padded, quote, read_header, split_cards
-from stages.files import check_unchanged
+from stages.cards import (
+    CARD,
+    END,
+    FIELD,
+    carried_frame_id,
+    follows_end,
+    make_card,
+    padded,
+    quote,
+    read_header,
+    split_cards,
+    values,
+)
+from stages.files import check_unchanged, retry_on_os_error
 from stages.formats import fix_cards
+from stages.structure import without_leftovers
 
 #: How much of its header a product shows: one level for each of the states that write headers.
 Level = Literal["consolidated", "fixed", "identified"]
@@ -164,8 +180,8 @@ def build_header(
     header : bytes
         A whole number of 2880-byte blocks.
     remarks : dict of str to int
-        What the dictionary's formats could not do, one each (DESIGN section 7); empty at level
-        ``consolidated``.
+        What is left out of the raw header, and what the dictionary's formats could not do (DESIGN section 7), one
+        each; empty at level ``consolidated``.
 
     Raises
     ------
@@ -180,16 +196,50 @@ def build_header(
             "find out who numbered this file, and keep it out of the night"
         )
     frame_id = _frame_id(product) if level == "identified" else " " * _FRAME_ID_LENGTH
-    cards = _replace_values(
-        _without_last_blanks(split_cards(raw_header)), _own_values(product, instrument, frame_id, rules)
-    )
-    remarks: dict[str, int] = {}
+    cards, left_out = without_leftovers(split_cards(raw_header), instrument)
+    cards = _replace_values(_without_last_blanks(cards), _own_values(product, instrument, frame_id, rules))
+    remarks: Counter[str] = Counter()
     if level != "consolidated":
         cards, remarks = fix_cards(cards, instrument.dictionary, tuple(rules.keep_digits))
+        remarks.update(f"left out, as it is of another file's table: {keyword}" for keyword in left_out)
+        remarks.update({"raw headers that end in NUL, expected blanks": 1} if follows_end(raw_header).strip() else {})
     block = b"".join((*cards, END))
     if len(block) != (len(cards) + 1) * CARD:
         raise ValueError(f"{len(cards)} cards take {len(block) - CARD} bytes, expected {CARD} each")
-    return block.ljust(padded(len(block))), remarks
+    return block.ljust(padded(len(block))), dict(remarks)
+
+
+def check_room(header: bytes, candidates: Sequence[Path]) -> None:
+    """Check that a header can be written over that of a product's cube: its frames must follow where they are.
+
+    Parameters
+    ----------
+    header : bytes
+        As :func:`build_header` returns it.
+    candidates : sequence of Path
+        Where the cube may be.
+
+    Raises
+    ------
+    BadInput
+        If the size of the file there is not that of this header and its frames.
+    """
+    cards = values(header, ("BITPIX", "NAXIS1", "NAXIS2", "NAXIS3"))
+    expected = padded(len(header) + math.prod(cards.values()) // 8)
+    for cube in filter(Path.is_file, candidates):
+        with retry_on_os_error(cube):
+            found = cube.stat().st_size
+        if found != expected:
+            raise BadInput(
+                f"{cube}: {found} bytes, expected {expected} with the header that it is to have: it was cut off, or "
+                "made with another header; roll the product back to synced and make it again"
+            )
+
+
+def own_keywords(instrument: Instrument) -> frozenset[str]:
+    """Return the keywords of the cards that a product can have a value of its own for."""
+    cards = instrument.cards
+    return frozenset({*_COMMENTS, cards.synchronised, cards.flc_state, cards.frame_id, cards.exposure_id})
 
 
 def _without_last_blanks(cards: list[bytes]) -> list[bytes]:

@@ -5,7 +5,7 @@ names are candidates, and the header is made anew from the raw file's.
 """
 
 from stages.base import BadInput, Job, Outcome, Product, Rename, Rewrite
-from stages.header import HeaderRules, Level, product_header
+from stages.header import HeaderRules, Level, check_room, product_header
 
 Parameters = HeaderRules
 
@@ -76,6 +76,7 @@ def _rename(job: Job, stem: str, level: Level, params: HeaderRules) -> Outcome:
     old = [job.folder / f"{other}{suffix}" for suffix in suffixes]
     new = [job.folder / f"{stem}{suffix}" for suffix in suffixes]
     header, _ = product_header(job, level, params)
+    check_room(header, [old[0], new[0]])
     return Outcome(
         rewrites=(Rewrite(candidates=(old[0], new[0]), header=header, final=new[0]),),
         renames=tuple(Rename(source, final) for source, final in zip(old[1:], new[1:], strict=True)),

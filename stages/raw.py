@@ -11,17 +11,20 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import BadInput, Cards, Instrument, Retry, Stream
-from stages.cards import carried_frame_id, values
+from stages.cards import carried_frame_id, split_cards, values
 from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import mtime_ns_of, opened, retry_on_os_error
+from stages.groups import STRUCTURE
+from stages.header import own_keywords
 from stages.meaning import refuse_two_values, understood
+from stages.structure import check_header
 from stages.timing import Timing, read_timing
 from stages.witnesses import check_rows, contradiction_of_date, count_timed
 
 Int64Array = npt.NDArray[np.int64]
 
-#: Frame size, which groups are cut by (DESIGN section 5).
-_FRAME_SIZE = ("NAXIS1", "NAXIS2")
+#: What stored values mean where the header does not say (FITS 4.0 sec. 4.4.2.5).
+_UNSCALED = {"BZERO": 0, "BSCALE": 1}
 
 _MICROSECONDS = 1_000_000
 
@@ -59,7 +62,8 @@ class RawFacts:
         Exposure time, microseconds.
     cards : dict
         Values (str, int, float, bool or None) of the keywords that the instrument keeps and the header
-        has, those of rules in the form that rules know, and of NAXIS1 and NAXIS2.
+        has, those of rules in the form that rules know, and of :data:`stages.groups.STRUCTURE`, where BZERO and BSCALE
+        always have one.
     header_sha256, timing_sha256 : str
         Of the header blocks and of the txt, hex.
     has_acquisition : bool
@@ -140,9 +144,10 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     if missing:
         content.append(f"salvaged {n_used} of {n_frames}")
     _refuse_numbered(cube, layout.header, instrument.cards.frame_id)
+    _check_header(layout, instrument)
     kept = instrument.keywords_kept()
     refuse_two_values(layout.header, (*kept, instrument.cards.frame_id), cube)
-    cards = understood(_cards(cube, layout.header, (*kept, *_FRAME_SIZE)), instrument, cube)
+    cards = understood(_UNSCALED | _cards(cube, layout.header, (*kept, *STRUCTURE)), instrument, cube)
     exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
     _check_spacing(cube, rows.acquired_us[:n_used], exposure_us, cards, instrument.cards)
     first_us, last_us = int(rows.acquired_us[0]), int(rows.acquired_us[n_used - 1])
@@ -227,6 +232,14 @@ def _used_frames(rows: Timing, n_timed: int, layout: CubeLayout, missing: str) -
             " in quarantine"
         )
     return n_used
+
+
+def _check_header(layout: CubeLayout, instrument: Instrument) -> None:
+    """Raise BadInput unless all readers take the header in one way, and products can have its cards."""
+    try:
+        check_header(split_cards(layout.header), instrument, own_keywords(instrument))
+    except BadInput as exc:
+        raise BadInput(f"{layout.path}: {exc}") from exc
 
 
 def _refuse_numbered(cube: Path, header: bytes, keyword: str) -> None:

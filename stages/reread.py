@@ -22,6 +22,9 @@ from stages.base import Part
 #: Bytes of frames that are compared at once, of each side.
 _CHUNK_BYTES = 16 * 1024 * 1024
 
+#: Of a header or data block, and of a card (FITS 4.0 sec. 3.1, 3.3.1).
+_BLOCK_BYTES, _CARD_BYTES = 2880, 80
+
 #: What astropy's ``verify_datasum`` and ``verify_checksum`` say of a sum that is wrong, and of one that is right.
 _WRONG, _RIGHT = 0, 1
 
@@ -159,7 +162,7 @@ def reread(*, files: Sequence[Recorded], cube: Path | None = None, parts: Sequen
 
 
 def reread_raw(*, cube: Path, header_sha256: str | None, timing: Recorded) -> Found:
-    """Read what is on record of a raw file: its header and its txt; and its data, if it has sums of them.
+    """Read what is on record of a raw file: its header and its txt; its data, if it has sums of them; and its fill.
 
     Parameters
     ----------
@@ -179,6 +182,7 @@ def reread_raw(*, cube: Path, header_sha256: str | None, timing: Recorded) -> Fo
                 what = f"the header of {cube} has SHA-256 {sha256}, expected {header_sha256} as registered"
                 found.faults.append(Fault(timing.law, cube, what))
             _check_sums(cube, found, is_whole=False)
+            _check_place(cube, found)
         except _UnreadableError as exc:
             found.faults.append(exc.fault)
     return found
@@ -243,6 +247,31 @@ def _header_sha256(cube: Path) -> str:
             size_bytes = hdus[0].fileinfo()["datLoc"]
         with cube.open("rb") as file:
             return hashlib.sha256(file.read(size_bytes)).hexdigest()
+
+
+def _check_place(path: Path, found: Found) -> None:
+    """Tell of fill that is none, as it is where frames do not lie where the header puts them."""
+    with _translated(path):
+        with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
+            start, image = hdus[0].fileinfo()["datLoc"], _Image(path, hdus[0])
+            data_bytes = image.hdu.shape[0] * image.frame_bytes
+        with path.open("rb") as file:
+            cards = [file.read(_CARD_BYTES) for _ in range(start // _CARD_BYTES)]
+            first = file.read(min(_BLOCK_BYTES, data_bytes))
+            after = b"".join(cards[next(n for n, card in enumerate(cards) if card.rstrip() == b"END") + 1 :])
+            file.seek(start + data_bytes - len(after))
+            last, fill = file.read(len(after)), file.read()
+    seen = {
+        "something else than blanks or NUL follows END": bool(after.strip(b" ") and after.strip(b"\0")),
+        "NUL follows END, and ends its data": after.startswith(b"\0") and not last.strip(b"\0"),
+        "the first block of its data is blank": bool(first) and not first.strip(b" "),
+        "something else than zero follows its last frame": bool(fill.strip(b"\0")),
+    }
+    found.faults += [
+        Fault("pixels", path, f"{path}: {what}, so that its frames may lie elsewhere than from byte {start} on")
+        for what, is_so in seen.items()
+        if is_so
+    ]
 
 
 def _check_sums(path: Path, found: Found, *, is_whole: bool) -> None:

@@ -10,7 +10,6 @@ the same bytes.
 """
 
 import ctypes
-import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy.typing as npt
 
 from stages import native
 from stages.cards import CARD, padded
+from stages.structure import EXTNAME, OF_THE_TABLE, RENAMED, RESTORED
 
 #: Pixels per block of a stream; cfitsio writes no other number (imcompress.c, imcomp_init_table).
 BLOCK_SIZE = 32
@@ -27,37 +27,7 @@ BLOCK_SIZE = 32
 #: Stored pixels by BITPIX that Rice takes without loss (FITS 4.0 table 37: BYTEPIX 1, 2 or 4).
 PIXELS: dict[int, np.dtype[Any]] = {8: np.dtype("u1"), 16: np.dtype(">i2"), 32: np.dtype(">i4")}
 
-#: Cards of the cube that have another name in the table (imcompress.c, imcomp_copy_img2comp).
-_RENAMED = {
-    b"SIMPLE": b"ZSIMPLE",
-    b"BITPIX": b"ZBITPIX",
-    b"NAXIS": b"ZNAXIS",
-    b"NAXIS1": b"ZNAXIS1",
-    b"NAXIS2": b"ZNAXIS2",
-    b"NAXIS3": b"ZNAXIS3",
-    b"EXTEND": b"ZEXTEND",
-    b"BLOCKED": b"ZBLOCKED",
-    b"PCOUNT": b"ZPCOUNT",
-    b"GCOUNT": b"ZGCOUNT",
-    b"CHECKSUM": b"ZHECKSUM",
-    b"DATASUM": b"ZDATASUM",
-}
-_RESTORED = {table: plain for plain, table in _RENAMED.items()}
-
-#: Keywords that describe the table, so that no card of a cube can travel under them: those that funpack
-#: drops (imcompress.c, imcomp_copy_comp2img), and those that a reader of tables applies to the column
-#: (FITS 4.0 sec. 7.3).
-_OF_THE_TABLE = re.compile(
-    rb"XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|TFIELDS|THEAP|CHECKSUM|DATASUM"
-    rb"|T(TYPE|FORM|UNIT|NULL|SCAL|ZERO|DISP|DIM|BCOL)\d+"
-    rb"|Z(IMAGE|TABLE|TENSION|CMPTYPE|QUANTIZ|DITHER0|BLANK|SCALE|ZERO)|Z(NAXIS\d*|(TILE|NAME|VAL)\d+)"
-)
-
-_EXTNAME = b"EXTNAME = 'COMPRESSED_IMAGE'".ljust(CARD)
 _END = b"END".ljust(CARD)
-
-#: Keywords of cards without value, which cfitsio takes to be eight characters long (putkey.c, ffprec).
-_COMMENTARY = frozenset({b"", b"COMMENT", b"HISTORY", b"CONTINUE"})
 
 #: Characters that an encoded checksum avoids (FITS 4.0 appendix J.2).
 _PUNCTUATION = frozenset(b":;<=>?@[\\]^_`")
@@ -168,32 +138,6 @@ def descriptor(*, wide: bool) -> np.dtype[Any]:
     return np.dtype(">i8" if wide else ">i4")
 
 
-def why_lost(card: bytes) -> str:
-    """Return why funpack would not give a card back as it is.
-
-    Parameters
-    ----------
-    card : bytes
-        80 bytes of a plain cube's header, printable ASCII.
-
-    Returns
-    -------
-    str
-        Empty if it would.  The rules are those of ``ffprec`` (cfitsio's putkey.c), which writes each card.
-    """
-    keyword = card[:8].rstrip()
-    if card == _EXTNAME or keyword in _RESTORED:
-        return "compressed files use it themselves"
-    if keyword not in _RENAMED and _OF_THE_TABLE.fullmatch(keyword):
-        return "in a compressed file it describes the table"
-    if not re.fullmatch(rb"[A-Z0-9_-]*", keyword):
-        return "its keyword has other characters than A-Z, 0-9, '-' and '_' (FITS 4.0 sec. 4.1.2.1)"
-    name, equals, _ = card.partition(b"=")
-    if equals and keyword not in _COMMENTARY and name != name.upper():
-        return "funpack turns what stands before '=' into capitals"
-    return ""
-
-
 def primary_cards() -> list[bytes]:
     """Return the cards of the empty primary HDU, worded as cfitsio does."""
     return [
@@ -253,8 +197,8 @@ def table_cards(
         _card("ZVAL1", BLOCK_SIZE, "pixels per block"),
         _card("ZNAME2", "'BYTEPIX '", "bytes per pixel (1, 2, 4, or 8)"),
         _card("ZVAL2", itemsize, "bytes per pixel (1, 2, 4, or 8)"),
-        *(() if any(card[:8] == b"EXTNAME " for card in own) else (_EXTNAME,)),
-        *(_renamed(card, _RENAMED) for card in own),
+        *(() if any(card[:8] == b"EXTNAME " for card in own) else (EXTNAME,)),
+        *(_renamed(card, RENAMED) for card in own),
     ]
 
 
@@ -271,7 +215,7 @@ def plain_cards(cards: Iterable[bytes]) -> list[bytes]:
     list of bytes
         Those of the plain cube, without END.
     """
-    return [_renamed(card, _RESTORED) for card in cards if not _is_of_the_table(card)]
+    return [_renamed(card, RESTORED) for card in cards if not _is_of_the_table(card)]
 
 
 def header_of(cards: Iterable[bytes]) -> bytes:
@@ -344,7 +288,7 @@ def _encoded(number: int) -> str:
 def _is_of_the_table(card: bytes) -> bool:
     """Return whether a card of the table is none of the cube's."""
     keyword = card[:8].rstrip()
-    return keyword not in _RESTORED and (card == _EXTNAME or _OF_THE_TABLE.fullmatch(keyword) is not None)
+    return keyword not in RESTORED and (card == EXTNAME or OF_THE_TABLE.fullmatch(keyword) is not None)
 
 
 def _renamed(card: bytes, names: dict[bytes, bytes]) -> bytes:

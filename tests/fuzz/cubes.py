@@ -1,5 +1,6 @@
 """Cubes with anything wrong in them: cards, structure, length, bytes."""
 
+import numpy as np
 from hypothesis import strategies as st
 
 from tests.stages.samples import CARDS, make_header, make_pixels, pad
@@ -135,3 +136,101 @@ def changed(draw, content):
 def contents(draw, shape=SHAPE):
     """Draw all bytes of a FITS file."""
     return Content(draw(changed(draw(headers(shape)) + pad(make_pixels(shape).tobytes()))))
+
+
+#: Stored values by BITPIX, and what BZERO makes of them in the field; a text stands as it is.
+SCALES = {
+    8: ("u1", ("", "", "-128", "-128", "0", "-128.0", "1.5")),
+    16: (">i2", ("", *["32768"] * 9, "3.2768E4", "32768.", "0", "-0.0", "10.5", "1E300", "1E999", "nan", "'0'", "T")),
+    32: (">i4", ("", "2147483648", "2147483648", "2147483648.0", "0", "0.1", "9007199254740992")),
+}
+
+#: Cards that a writer of cubes, an earlier compression or a table may have left, or that look like some that count.
+LEFT = (
+    *(
+        "PCOUNT",
+        "GCOUNT",
+        "GROUPS",
+        "NAXIS4",
+        "NAXIS5",
+        "NAXIS03",
+        "EXTEND",
+        "BLOCKED",
+        "XTENSION",
+        "EXTNAME",
+        "EXTVER",
+    ),
+    *("ZSIMPLE", "ZTENSION", "ZBITPIX", "ZNAXIS", "ZNAXIS1", "ZNAXIS4", "ZIMAGE", "ZCMPTYPE", "ZTILE1", "ZTILE3"),
+    *("ZNAME1", "ZVAL1", "ZNAME9", "ZQUANTIZ", "ZDITHER0", "ZPCOUNT", "ZGCOUNT", "ZEXTEND", "ZBLOCKED", "ZHECKSUM"),
+    *(
+        "ZDATASUM",
+        "ZBLANK",
+        "ZSCALE",
+        "ZZERO",
+        "ZMASKCMP",
+        "ZTHEAP",
+        "ZFORM1",
+        "ZCTYP1",
+        "ZTILELEN",
+        "TFIELDS",
+        "THEAP",
+    ),
+    *("TTYPE1", "TFORM1", "TUNIT1", "TNULL1", "TSCAL1", "TZERO1", "TDISP1", "TDIM1", "TBCOL1", "TCTYP1", "TCRPX1"),
+    *("TDMIN1", "TLMAX1", "CHECKSUM", "DATASUM", "CHECKVER", "INHERIT", "LONGSTRN", "FZALGOR", "FZTILE", "QUANTIZ1"),
+    *("BITPIX", "NAXIS", "NAXIS3", "BZERO", "BSCALE", "BLANK", "SIMPLE", "FRAMEID", "EXP-ID", "UT", "MJD", "U_FLC"),
+)
+LEFT_VALUES = (
+    *("0", "1", "16", "3", "T", "F", "0.", "1.", "61275254.", "", "32768", "-32768", "'IMAGE   '", "'BINTABLE'"),
+    *("'COMPRESSED_IMAGE'", "'COMPRESSED_DATA'", "'1PB(63)'", "'RICE_1'", "'NO_DITHER'", "'BLOCKSIZE'", "nan", "--"),
+    *("'goes on&'", "'it''s'", "(1.0, 2.0)", "'VMPA'", "''", "1E400", "'a / b'"),
+)
+
+#: How a card says its keyword.
+FORMS = (
+    *["{0:<8}= {1:>20}"] * 12,
+    *("{0:<8}= {1}", "{0:<8}= {1}", "{0:<8}= {1}", "{0:<8}={1}", "{0}= {1}", "{0} = {1}", "{0:<8}  {1}"),
+    *("HIERARCH {0} = {1}", "HIERARCH {0}={1}", "HIERARCH ESO {0} = {1}", "hierarch {0} = {1}"),
+)
+
+
+@st.composite
+def left_cards(draw):
+    """Draw a card as another program might have left it, with what goes on after it."""
+    name = draw(st.sampled_from(LEFT))
+    name = name.lower() if draw(st.integers(0, 19)) == 0 else name
+    text = draw(st.sampled_from(FORMS)).format(name, draw(st.sampled_from(LEFT_VALUES)))
+    images = [image_of(text + draw(st.sampled_from(("", "", " / comment"))))]
+    if draw(st.integers(0, 9)) == 0:
+        images.append(
+            image_of(draw(st.sampled_from(("CONTINUE  'and on'", "CONTINUE= 'x'", "", "COMMENT that", "END X"))))
+        )
+    return images
+
+
+@st.composite
+def scaled_cubes(draw, shape=SHAPE):
+    """Draw the bytes of a cube of any type, whole, whose header has something of other files; most are good."""
+    bitpix = draw(st.sampled_from((8, 16, 16, 32)))
+    dtype, zeros = SCALES[bitpix]
+    block = make_header(*CARDS, shape=shape, bitpix=bitpix)
+    images = [block[at : at + CARD] for at in range(0, len(block), CARD)]
+    images = images[: images.index(image_of("END"))]
+    scaling = []
+    if zero := draw(st.sampled_from(zeros)):
+        scaling = [
+            image_of(f"BZERO   = {zero:>20}"),
+            image_of(f"BSCALE  = {draw(st.sampled_from(('1', '1', '1', '1.', '1.0', '0.5', '0', '')))}"),
+        ]
+    if draw(st.integers(0, 3)) == 0:
+        scaling.append(image_of(f"BLANK   = {draw(st.sampled_from(('0', '-1', '255', '-32768', '1.', '2147483648')))}"))
+    images[6:6] = scaling
+    for card in draw(st.lists(left_cards(), max_size=3)):
+        at = draw(st.integers(6, len(images)))
+        images[at:at] = card
+    images += [image_of(f"FILLER{n}") for n in range(draw(st.sampled_from((0, 0, 0, *range(10, 20)))))]
+    images += [image_of("")] * draw(st.sampled_from((0, 0, 0, 1, 2, 36)))
+    header = pad(b"".join([*images, image_of("END")]), draw(st.sampled_from((b" ", b" ", b" ", b"\0"))))
+    limits = {"u1": (0, 255), ">i2": (-(2**15), 2**15 - 1), ">i4": (-(2**31), 2**31 - 1)}[dtype]
+    pixels = np.random.default_rng(0).integers(*limits, shape, endpoint=True).astype(dtype)
+    pixels[0, 0, :3] = [*limits, 0]
+    return Content(header + pad(pixels.tobytes()))

@@ -9,40 +9,29 @@ from hypothesis import strategies as st
 
 from ledger.config import packaged_config, read_config
 from ledger.id_headers import HeaderCheck, LiveId
-from stages import compressed, consolidated, fixed, identified, synced
-from stages.base import BadInput, Instrument, Job, Raw, Stream
-from stages.header import HeaderRules
-from stages.raw import inspect
+from stages.base import BadInput, Part, Raw
 from stages.reread import Recorded, reread, reread_raw
-from stages.timing import format_timing
+from tests import law
 from tests.fuzz.complaints import is_one_clear_line, little_memory
-from tests.fuzz.cubes import GOOD, PIXELS, SHAPE, VALUES, Content, contents, headers, image_of
+from tests.fuzz.cubes import GOOD, PIXELS, SHAPE, VALUES, Content, contents, headers, image_of, scaled_cubes
 from tests.fuzz.profiles import fuzz
-from tests.stages.samples import CARDS, apply, make_header, make_timing
-
-INSTRUMENT = Instrument("VAMPIRES", (Stream("vcam1", 1), Stream("vcam2", 2)), rule_keywords=("RET-ANG1", "FILTER01"))
-STREAM = INSTRUMENT.streams[0]
+from tests.stages.samples import CARDS, make_header
+from tests.stages.samples import contents as files_in
 
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory):
     """Return a night with a good timing file of three rows, waiting for its cube."""
-    night = tmp_path_factory.mktemp("headers") / "20260102"
-    (night / "vcam1").mkdir(parents=True)
-    (night / "vgen2").mkdir()
-    (night / "vcam1/cube.txt").write_bytes(format_timing(make_timing(SHAPE[0])))
-    return night
+    return law.make_night(tmp_path_factory.mktemp("headers"), SHAPE[0])
 
 
 def register(night, content, *, salvage):
     """Return what is registered of a cube, or None if it is refused as it has to be."""
-    cube = night / "vcam1/cube.fits"
-    cube.write_bytes(content)
     try:
         with little_memory():
-            facts = inspect(cube, cube.with_suffix(".txt"), stream=STREAM, instrument=INSTRUMENT, salvage=salvage)
+            facts = law.register(night, content, salvage=salvage)
     except BadInput as exc:
-        assert is_one_clear_line(str(exc), cube.parent, cube.stem)
+        assert is_one_clear_line(str(exc), night / "vcam1", "cube")
         return None
     json.dumps(dataclasses.asdict(facts), allow_nan=False).encode()
     numbers = (facts.n_frames, facts.lost_frames)
@@ -89,53 +78,26 @@ def test_what_is_registered_goes_all_the_way_and_comes_back(night, content):
 
 
 def go_all_the_way_and_come_back(night, content):
-    """Take a cube through all states and back, if it is registered."""
+    """Take a cube through all states and back, if it is registered; each state comes back as it was."""
     facts = register(night, content, salvage=False)
     if facts is None:
         return
-    taken = {field.name for field in dataclasses.fields(Raw)} & {field.name for field in dataclasses.fields(facts)}
-    cube = night / "vcam1/cube.fits"
-    raw = Raw(cube=cube, timing=cube.with_suffix(".txt"), camera=1, **{name: getattr(facts, name) for name in taken})
-    job = Job(night=night, date=night.name, folder=night / "vgen2", instrument=INSTRUMENT, raws=(raw,))
-    products = synced.forward(job=job, params=synced.Parameters()).products
-    assert sum(product.n_frames for product in products) == SHAPE[0]
-    for product in products:
-        take_there_and_back(dataclasses.replace(job, products=(product,), raws=()))
+    for made in law.products_of(night, facts):
+        job, before = made, []
+        for stage, params in law.STEPS:
+            before.append((stage, params, files_in(job.folder)))
+            job = law.follow(job, stage.forward(job=job, params=params))
+        for stage, params, was in reversed(before):
+            job = law.follow(job, stage.reverse(job=job, params=params))
+            assert files_in(job.folder) == was
 
 
-STEPS = (
-    (consolidated, HeaderRules()),
-    (fixed, HeaderRules()),
-    (identified, HeaderRules()),
-    (compressed, compressed.Parameters()),
-)
-
-
-def take_there_and_back(job):
-    """Take a product through its states and back, as far as it goes; each state comes back as it was."""
-    before = []
-    job = dataclasses.replace(job, products=(dataclasses.replace(job.product, frame_id="VMPA00000001"),))
-    for stage, params in STEPS:
-        was = {path.name: path.read_bytes() for path in job.folder.iterdir()}
-        try:
-            outcome = stage.forward(job=job, params=params)
-        except BadInput as exc:
-            assert is_one_clear_line(str(exc))
-            assert {path.name: path.read_bytes() for path in job.folder.iterdir()} == was
-            break
-        before.append((stage, params, was))
-        job = follow(job, outcome)
-    for stage, params, was in reversed(before):
-        job = follow(job, stage.reverse(job=job, params=params))
-        assert {path.name: path.read_bytes() for path in job.folder.iterdir()} == was
-
-
-def follow(job, outcome):
-    """Let an outcome take effect."""
-    apply(outcome)
-    return dataclasses.replace(
-        job, products=(dataclasses.replace(job.product, **outcome.facts.get(job.product.identity, {})),)
-    )
+@fuzz(100)
+@given(scaled_cubes())
+def test_what_is_registered_is_read_from_the_archive_as_from_raw(night, content):
+    facts = register(night, content, salvage=False)
+    if facts is not None:
+        law.check_law(night, facts)
 
 
 @fuzz(150)
@@ -151,7 +113,7 @@ def test_rereading_tells_and_never_raises(night, content):
     with little_memory():
         found = [
             *reread_raw(cube=cube, header_sha256="0", timing=timing).faults,
-            *reread(files=[Recorded(cube, None)], cube=cube, parts=[synced.Part(raw, ((0, 1, 3),))]).faults,
+            *reread(files=[Recorded(cube, None)], cube=cube, parts=[Part(raw, ((0, 1, 3),))]).faults,
         ]
     assert not [fault for fault in found if "MemoryError" in fault.what]
     assert all(is_one_clear_line(fault.what, cube) for fault in found)

@@ -64,6 +64,14 @@ def test_a_header_is_read_to_the_block_of_its_end(tmp_path, n_cards):
     assert len(split_cards(block)) == 6 + n_cards
 
 
+@pytest.mark.parametrize("card", ["END     = 5", "END X", "END/", "END(1)"])
+def test_a_card_that_readers_take_for_end_is_refused(tmp_path, card):
+    path = tmp_path / "cube.fits"
+    path.write_bytes(make_header("ENDED   = 1", "END-TIME= 1", "UT-END  = 1", card))
+    with pytest.raises(BadInput, match=r"card 10 is b'END.*and card 11 is END; expected one"):
+        read_header(path)
+
+
 @pytest.mark.parametrize("byte", [b"\x00", b"\t", b"\x7f", b"\xe9"])
 def test_bytes_that_fits_does_not_allow_are_refused(tmp_path, byte):
     path = tmp_path / "cube.fits"

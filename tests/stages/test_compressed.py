@@ -16,6 +16,7 @@ from stages import compressed, rice
 from stages.base import BadInput, Instrument, Job, Outcome, Product, Retry
 from stages.compressed import Parameters
 from stages.cubes import CubeLayout, read_cube_layout
+from tests.stages.samples import make_pixels
 from tests.tools import need
 
 START_US = 1767333600_123456  # 2026-01-02T06:00:00.123456
@@ -353,8 +354,11 @@ REFUSED = {
     "truncated header": (good_cube()[:2000], "truncated"),
     "empty": (b"", "not a FITS file"),
     "not FITS": (b"\x89PNG" * 2000, "not a FITS file"),
-    "text after END": (make_header()[:2870] + b"x" * 10 + bytes(2880), "text after the END card"),
-    "fill": (good_cube()[:-1] + b" ", "fill the last block"),
+    "text after END": (make_header()[:2870] + b"x" * 10 + bytes(2880), "after END"),
+    "fill": (good_cube()[:-1] + b" ", "fill its last block"),
+    "NUL after END": (
+        make_header(shape=(1, 30, 48))[:560] + bytes(2320) + make_pixels((1, 30, 48)).tobytes(), "NUL after the END"
+    ),
     "float": (make_header(bitpix=-32) + bytes(2880), "BITPIX is -32"),
     "64 bits": (make_header(bitpix=64) + bytes(2880), "BITPIX is 64"),
     "no frames": (make_header(shape=(0, 4, 4)), "NAXIS3 is 0"),

@@ -1,7 +1,14 @@
 """Cubes: what is one and what is not, and that frames are copied byte for byte."""
 
+import bz2
+import gzip
+import io
+import lzma
 import os
+import shutil
+import subprocess
 import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +21,7 @@ from stages.cards import values
 from stages.cubes import copy_frames, read_cube_layout, read_packed_header
 from stages.timing import read_timing
 from tests.stages.samples import make_header, make_pixels, make_raw, pad, write_cube
+from tests.tools import need
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.int32])
@@ -47,6 +55,39 @@ FAULTS = {
     "64 bits": (make_header(bitpix=64) + pad(bytes(840)), "BITPIX is 64"),
     "BITPIX that is no integer": (GOOD.replace(b"  16 / number", b" 16. / number"), "BITPIX is 16.0"),
     "not standard": (GOOD.replace(b"   T / file", b"   F / file"), "SIMPLE is False"),
+    "an empty primary HDU": (make_header(naxis=0), "no extension that can be read"),
+    "text after END": (
+        GOOD[:2870] + b"x" * 10 + GOOD[2880:],
+        "after END, at byte 2870, follows b'xxxxxxxx', expected blanks up to byte 2880",
+    ),
+    "blanks and NUL after END": (GOOD[:2870] + bytes(10) + GOOD[2880:], "after END, at byte 2870"),
+    "no fill of the header": (pad(GOOD[:560] + GOOD[2880 : 2880 + 210]), "after END, at byte 560"),
+    "no fill of the header, and as many bytes": (
+        GOOD[:560] + GOOD[2880 : 2880 + 210] + bytes(2 * 2880 - 770),
+        "after END, at byte 560",
+    ),
+    "no fill of the header, and pixels that are zero": (
+        GOOD[:560] + bytes(2320) + bytes(2880),
+        "the header ends in NUL from byte 560 on, and may have no fill",
+    ),
+    "a header that ends in NUL, and a cube that was cut off": (
+        GOOD[:560] + bytes(2320) + GOOD[2880:-1],
+        "truncated, 3 of them are whole",
+    ),
+    "a block too many, and cut off by as much": (
+        GOOD[:2880] + b" " * 2880,
+        "bytes other than zero fill its last block",
+    ),
+    "a block too many in a cube of whole blocks, and cut off by as much": (
+        make_header(shape=(2, 30, 24)) + b" " * 2880,
+        "the first 2880 bytes of its data are blanks",
+    ),
+    "fill that is not zero": (GOOD[:-1] + b"x", "bytes other than zero fill its last block"),
+    "fill that is blank": (GOOD[:3090] + b" " * 2670, "bytes other than zero fill its last block"),
+    "more frames than declared": (
+        make_header(shape=(2, 5, 7)) + GOOD[2880:],
+        "bytes other than zero fill its last block",
+    ),
     "a letter that is not ASCII": (make_header("OBSERVER= 'Bé'") + GOOD[2880:], "card 7 has the byte b'\\xe9'"),
 }
 
@@ -60,6 +101,77 @@ def test_what_is_no_cube_is_refused(tmp_path, fault):
         read_cube_layout(path)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+def test_a_header_that_ends_in_nul_is_accepted_where_frames_can_lie_in_one_place_only(tmp_path):
+    path = tmp_path / "cube.fits"
+    full = make_header(shape=(1, 30, 48)) + make_pixels((1, 30, 48)).tobytes()
+    path.write_bytes(full[:560] + bytes(2320) + full[2880:])
+    layout = read_cube_layout(path)
+    assert (layout.data_offset, layout.shape) == (2880, (1, 30, 48))
+
+
+@pytest.mark.parametrize("change", ["fill", "blanks", "NUL"])
+def test_salvage_does_not_help_where_frames_may_lie_elsewhere(tmp_path, change):
+    content = {
+        "fill": GOOD[:-10] + b"x",
+        "blanks": GOOD[:2880] + b" " * 140,
+        "NUL": GOOD[:560] + bytes(2320) + GOOD[2880:3020],
+    }[change]
+    path = tmp_path / "cube.fits"
+    path.write_bytes(content)
+    with pytest.raises(BadInput, match="may lie elsewhere"):
+        read_cube_layout(path, may_be_short=True)
+
+
+def test_what_a_file_without_primary_data_is(tmp_path):
+    need("fpack", "funpack")
+    path = tmp_path / "cube 1.fits"
+    subprocess.run(["fpack", "-r", "-O", path, write_cube(tmp_path / "plain.fits", make_pixels())], check=True)
+    with pytest.raises(BadInput) as caught:
+        read_cube_layout(path)
+    assert "tile-compressed image in its first extension (ZIMAGE = T, RICE_1, 3 frames)" in str(caught.value)
+    command = str(caught.value).rpartition("under the same name: ")[2]
+    assert command == "funpack -O 'cube 1.fits.plain' 'cube 1.fits' && mv 'cube 1.fits.plain' 'cube 1.fits'"
+    subprocess.run(command, shell=True, cwd=tmp_path, check=True)  # noqa: S602
+    assert read_cube_layout(path).shape == (3, 5, 7)
+
+
+@pytest.mark.parametrize("kind", [fits.ImageHDU, fits.CompImageHDU])
+def test_an_image_that_unpacking_would_leave_in_an_extension(tmp_path, kind):
+    path = tmp_path / "cube.fits"
+    fits.HDUList([fits.PrimaryHDU(), kind(make_pixels())]).writeto(path)
+    what = (
+        r"tile-compressed image in its first extension \(.*\)"
+        if kind is fits.CompImageHDU
+        else "file of several HDUs.*IMAGE"
+    )
+    with pytest.raises(BadInput, match=f"NAXIS is 0.*; it is a {what}: write the cube into the primary HDU"):
+        read_cube_layout(path)
+
+
+def zipped(content):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("cube.fits", content)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "pack", "command"),
+    [("gzip", gzip.compress, "gzip -dc"), ("bzip2", bz2.compress, "bzip2 -dc"), ("xz", lzma.compress, "xz -dc"),
+     ("zip", zipped, "unzip -p")],
+)  # fmt: skip
+def test_how_a_packed_file_is_unpacked(tmp_path, name, pack, command):
+    path = tmp_path / "cube.fits"
+    path.write_bytes(pack(GOOD))
+    with pytest.raises(BadInput, match=f"not a FITS file.*compressed by {name}: unpack it in place") as caught:
+        read_cube_layout(path)
+    told = str(caught.value).rpartition("name: ")[2]
+    assert told == f"{command} cube.fits > cube.fits.plain && mv cube.fits.plain cube.fits"
+    if shutil.which(command.split()[0]):
+        subprocess.run(told, shell=True, cwd=tmp_path, check=True)  # noqa: S602
+        assert path.read_bytes() == GOOD
 
 
 def test_what_cannot_be_read_may_be_tried_again(tmp_path):

@@ -86,3 +86,15 @@ def test_what_is_wrong_with_a_raw_header_is_told_with_its_path(tmp_path):
 
 def test_only_headers_are_touched():
     assert fixed.HEADER_ONLY is True
+
+
+@pytest.mark.parametrize("stage", [fixed.forward, fixed.reverse])
+def test_a_header_of_another_length_is_not_written_over_frames(job, stage):
+    """A version that kept cards which are left out now made a cube whose frames begin a block later."""
+    cube = job.folder / job.product.files[0]
+    content = cube.read_bytes()
+    cube.write_bytes(content[:2880] + b" " * 2880 + content[2880:])
+    with pytest.raises(
+        BadInput, match=r"8640 bytes, expected 5760 .*; roll the product back to synced and make it again"
+    ):
+        stage(job=job, params=PARAMS)

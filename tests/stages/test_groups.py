@@ -34,6 +34,41 @@ def test_unpaired_frames_are_grouped_not_by_file(night, rng):
     assert {name.split("_")[0] for name in (p.name for p in alone)} == {"vcam1", "vcam2"}
 
 
+STRUCTURE = {"BITPIX": 16, "BZERO": 0, "BSCALE": 1}
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value", "groups"),
+    [
+        ("BITPIX", 32, 2),
+        ("BZERO", 32768, 2),
+        ("BSCALE", 0.5, 2),
+        ("BLANK", 0, 2),
+        ("NAXIS2", 12, 2),
+        ("BZERO", -0.0, 1),
+    ],
+)
+@pytest.mark.parametrize("changed", [(1,), (2,), (1, 2)])
+def test_frames_that_cannot_be_in_one_cube_are_in_two_groups(night, rng, keyword, value, groups, changed):
+    """Whatever is configured; and in both cameras alike, so that siblings have the same frames."""
+    night.block(rng, 600, **STRUCTURE)
+    for place, raw in enumerate(night.raws):
+        if raw.camera in changed and raw.first_us > START_US + 500_000:
+            night.raws[place] = dataclasses.replace(raw, cards={**raw.cards, keyword: value})
+    outcome = night.run(Parameters(cut_either=(), cut_own=()))
+    assert [p.n_frames for p in outcome.products] == [300 // groups] * 4 * groups
+    assert all(p.synchronised for p in outcome.products)
+
+
+def test_a_night_that_was_registered_without_structure_is_paired_as_it_was(night, rng):
+    """Also if a file of it was registered again since."""
+    night.block(rng, 600)
+    before = night.run()
+    assert [p.n_frames for p in before.products] == [300] * 4
+    night.raws[-1] = dataclasses.replace(night.raws[-1], cards={**night.raws[-1].cards, **STRUCTURE})
+    assert [p.identity for p in night.run().products] == [p.identity for p in before.products]
+
+
 @pytest.mark.parametrize(
     ("keyword", "value", "groups"),
     [

@@ -51,6 +51,9 @@ def test_what_is_registered(cube):
         "OBJECT": "O'Neil / 1",
         "NAXIS1": 7,
         "NAXIS2": 5,
+        "BITPIX": 16,
+        "BZERO": 0,
+        "BSCALE": 1,
     }
     assert pickle.loads(pickle.dumps(facts)) == facts  # noqa: S301
 
