@@ -7,7 +7,7 @@ from sqlmodel import Session, col
 
 from ledger.config import Config
 from ledger.errors import BadInput
-from ledger.models import Entry, Night, OutsideRule
+from ledger.models import Entry, File, Night, OutsideRule
 from ledger.outside import Found, Rule, find_outside, sort_out
 from ledger.scan import NightFolder, find_night, nights_on_disk
 from ledger.store import Store
@@ -24,7 +24,13 @@ def look(session: Session, config: Config, folder: NightFolder) -> Found:
     of_night = and_(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date)
     standing = _standing().where(or_(col(OutsideRule.night_id).is_(None), of_night))
     found = [_rule(*row) for row in session.execute(standing)]
-    return sort_out(find_outside(folder, config.instrument, found), found, waits=config.waits(folder.pipeline))
+
+    def raws() -> set[str]:
+        query = select(col(File.folder), col(File.name)).join(Night, col(Night.id) == col(File.night_id))
+        return {f"{stream}/{name}" for stream, name in session.execute(query.where(of_night, col(File.kind) == "raw"))}
+
+    outside = find_outside(folder, config.instrument, found)
+    return sort_out(outside, found, waits=config.waits(folder.pipeline), raws=raws)
 
 
 def rules(store: Store) -> list[Rule]:

@@ -97,8 +97,10 @@ class Damaged(LedgerError):
 
     def __init__(self, shown: str, reason: str) -> None:
         found = " ".join(reason.split()).removeprefix("*** in database main *** ")  # SQLite's is of several lines
+        other = "; if it never was a ledger's, correct database.url" if "not a database" in found else ""
         super().__init__(
             f"database {shown} is damaged: {found}; move it away, and `ledger backup --restore` the newest backup"
+            f"{other}"
         )
 
 

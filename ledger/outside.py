@@ -10,7 +10,7 @@ import lzma
 import os
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -171,10 +171,29 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
             yield from _elsewhere(entry, printable(entry.name), whole, seen)
 
 
-def sort_out(found: Iterable[Outside], rules: Sequence[Rule], *, waits: bool) -> Found:
-    """Return files outside by whether a rule covers them."""
+def sort_out(
+    found: Iterable[Outside], rules: Sequence[Rule], *, waits: bool, raws: Callable[[], Collection[str]]
+) -> Found:
+    """Return files outside by whether a rule covers them.
+
+    Parameters
+    ----------
+    found : iterable of Outside
+        All of a night.
+    rules : sequence of Rule
+        That hold for it.
+    waits : bool
+        Whether it waits for decisions.
+    raws : callable
+        Returns the raw files of the night that are on record, ``stream/name``: if one of them is gone, that is told
+        of the cube, and its txt is none without a cube. Asked only where there is such a txt.
+    """
+    found = list(found)
+    known = raws() if any(file.kind == "timing" for file in found) else ()
     undecided, left_out = [], []
     for file in found:
+        if file.kind == "timing" and f"{file.path.removesuffix('.txt')}.fits" in known:
+            continue
         reason = next((rule.reason for rule in rules if rule.covers(file.path)), None)
         if reason is None:
             undecided.append(file)

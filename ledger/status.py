@@ -38,6 +38,9 @@ _RULES = """
 SELECT outside_rule.pattern, outside_rule.reason, night.pipeline, night.date
 FROM outside_rule LEFT JOIN night ON night.id = outside_rule.night_id
 WHERE outside_rule.withdrawn_us IS NULL ORDER BY outside_rule.id"""
+_RAWS = """
+SELECT file.folder, file.name FROM file JOIN night ON night.id = file.night_id
+WHERE night.pipeline = :pipeline AND night.date = :date AND file.kind = 'raw'"""
 _NUMBERS_FROM = "SELECT from_date FROM frame_sequence WHERE prefix = :prefix"
 
 #: Of some nights, from indexes alone (migration 0010): files by state, and those that are out of the flow or failed.
@@ -401,7 +404,12 @@ class _Look:
             return 0
         of_all = [rule for rule in self.rules if rule.night in (None, (flow.name, folder.date))]
         found = find_outside(folder, self.config.instrument, of_all)
-        return len(sort_out(found, of_all, waits=True).undecided)
+
+        def raws() -> set[str]:
+            known = self.reader.rows(_RAWS, pipeline=flow.name, date=folder.date)
+            return {f"{stream}/{name}" for stream, name in known}
+
+        return len(sort_out(found, of_all, waits=True, raws=raws).undecided)
 
     def _is_foreign(self, flow: Flow, row: _Night | None, folder: NightFolder) -> bool:
         """Whether the night has products that this ledger did not make; `gate.is_foreign` in one statement less."""

@@ -182,7 +182,7 @@ def test_a_database_that_is_none(sqlite_world, ledger, url, words):
     (sqlite_world.folder / "notes.txt").write_text("not a database\n" * 1000)
     sqlite_world.data["database"]["url"] = url.format(**names)
     status, _, err = ledger("status")
-    assert status == 2, err
+    assert status == (1 if "notes" in url else 2), err  # what is no database may be one of which the begin is damaged
     assert all(word.format(**names) in err for word in words), err
     assert "Traceback" not in err
 

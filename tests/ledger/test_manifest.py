@@ -106,6 +106,7 @@ def test_what_is_transferred_and_not_listed_is_partial_too(listed):
 
 
 def test_a_raw_file_that_came_since_is_missing(listed):
+    listed.data["instrument"]["times"] = {"date_h": None}  # it is of another night
     listed.simulate("20260104", scale=0.02, scenario=("pdi",), seed=9)
     for path in (listed.folder / "archive/20260104/vcam1").iterdir():
         path.rename(listed.folder / "archive" / DATE / "vcam1" / path.name)

@@ -121,6 +121,17 @@ def test_a_txt_whose_cube_is_gone(night):
     assert sorted(outside(night)) == sorted((path, "timing") for path in found)
 
 
+def test_a_txt_whose_cube_is_on_record_is_not_told_beside_it(night):
+    """A cube that is gone is missed by itself; one in quarantine may be removed."""
+    assert night.advance(to="synced").succeeded
+    cubes(night)[0].unlink()
+    result = night.advance(to="synced")
+    assert [reason.split(":")[0] for _, reason in result.failed] == ["gone"]
+    assert not any("timing file" in remark for remark in result.remarks)
+    (status,) = nights(night.config, flows(night.config))
+    assert status.outside == 0
+
+
 def test_cubes_in_other_folders_however_deep(night):
     first, second, third, fourth, *_ = cubes(night)
     places = ["vcam1_old", "vcam1/bad", "a/b/c", "."]
@@ -180,7 +191,8 @@ def test_rules_cover_paths_or_names():
     assert not Rule("apapane/*", "").covers("vcam1/apapane/x.fits")
     assert Rule("*.fits.gz", "").covers("vcam1/x.fits.gz")
     assert not Rule("x.fits.gz", "").covers("vcam1/y.fits.gz")
-    found = sort_out([Outside("a/x.fits", "moved"), Outside("b/y.fits", "moved")], [Rule("a/*", "why")], waits=True)
+    files = [Outside("a/x.fits", "moved"), Outside("b/y.fits", "moved"), Outside("vcam1/z.txt", "timing")]
+    found = sort_out(files, [Rule("a/*", "why")], waits=True, raws=lambda: {"vcam1/z.fits"})
     assert [file.path for file in found.undecided] == ["b/y.fits"]
     assert [(file.path, reason) for file, reason in found.left_out] == [("a/x.fits", "why")]
 
