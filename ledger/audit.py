@@ -10,9 +10,10 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
-from ledger import decisions
+from ledger import decisions, gate
 from ledger.config import Config
 from ledger.errors import BadInput, NotReady
+from ledger.flow import flows
 from ledger.id_rows import Explained, find_explained
 from ledger.models import File, FrameId, Lineage, Night
 from ledger.outside import grouped
@@ -192,9 +193,11 @@ def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set
 def _outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
     """Yield what may hold frames of a night, is in no row, and waits for a decision."""
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
-    if night.excluded_reason or not folder.path.is_dir() or night.pipeline not in config.pipelines:
+    if not folder.path.is_dir() or night.pipeline not in config.pipelines:
         return
     with store.read() as session:
+        if gate.is_left_alone(session, config, flows(config)[night.pipeline], folder):
+            return
         found = decisions.look(session, config, folder)
     if found.blocks:
         what = f"{folder.path}: files that may hold frames are no raw files: {grouped(found.undecided)}"

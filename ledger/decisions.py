@@ -1,7 +1,5 @@
 """What people decided about files outside: by name or pattern, with a reason, on record."""
 
-from collections.abc import Iterator
-
 from sqlalchemy import Select, and_, or_, select, update
 from sqlmodel import Session, col
 
@@ -9,8 +7,11 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.models import Entry, File, Night, OutsideRule
 from ledger.outside import Found, Rule, find_outside, sort_out
-from ledger.scan import NightFolder, find_night, nights_on_disk
+from ledger.scan import NightFolder, find_night
 from ledger.store import Store
+
+#: Who means both means any.
+_ANY = ("one/vcam1_06:00:00.000000001.fits", "another/cube.fits.fz")
 
 
 def look(session: Session, config: Config, folder: NightFolder) -> Found:
@@ -52,31 +53,6 @@ def _rule(pattern: str, reason: str, pipeline: str | None, date: str | None) -> 
     return Rule(pattern, reason, None if pipeline is None or date is None else (pipeline, date))
 
 
-def every(store: Store, config: Config, date: str | None = None) -> Iterator[tuple[NightFolder, Found]]:
-    """Yield the nights on disk in which anything lies outside, oldest first; or that of a date.
-
-    Raises
-    ------
-    BadInput
-        If there is no night of this date.
-    """
-    folders = (
-        [find_night(config, date=date)]
-        if date is not None
-        else [folder for pipeline in config.pipelines for folder in _on_disk(config, pipeline)]
-    )
-    with store.read() as session:
-        for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):
-            found = look(session, config, folder)
-            if found.undecided or found.left_out:
-                yield folder, found
-
-
-def _on_disk(config: Config, pipeline: str) -> list[NightFolder]:
-    is_used = pipeline == "archive" or config.pipelines[pipeline].root.is_dir()
-    return nights_on_disk(config, pipeline) if is_used else []
-
-
 def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | None) -> int | None:
     """Leave files outside out, of one night or of all that there are and will be.
 
@@ -103,9 +79,9 @@ def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | 
     """
     if not reason.strip():
         raise BadInput("--reason is empty: expected why these files are left out; it is kept for ever")
-    if date is None and not pattern.strip("*?/"):
-        raise BadInput(f"pattern {pattern!r} means every file of every night: expected a narrower one, or --date")
     rule = Rule(pattern, reason)
+    if date is None and all(map(rule.covers, _ANY)):
+        raise BadInput(f"pattern {pattern!r} means every file of every night: expected a narrower one, or --date")
     covered = None
     if date is not None:
         folder = find_night(config, date=date)
@@ -137,7 +113,10 @@ def _decide(store: Store, config: Config, pattern: str, date: str | None, reason
     night_id = None
     if date is not None:
         folder = find_night(config, date=date)
-        night_id = store.night(folder.pipeline, folder.root, folder.date).id
+        known = store.find_night(folder.pipeline, folder.date)
+        if known is None and reason is None:
+            raise BadInput(_no_decision(pattern, date))
+        night_id = (known or store.night(folder.pipeline, folder.root, folder.date)).id
     event = "left_out" if reason is not None else "waited_for"
     detail = {"pattern": pattern, "reason": reason}
     is_night = col(OutsideRule.night_id).is_(None) if night_id is None else col(OutsideRule.night_id) == night_id
@@ -146,10 +125,14 @@ def _decide(store: Store, config: Config, pattern: str, date: str | None, reason
         if reason is None:
             withdrawn = update(OutsideRule).where(*stands).values(withdrawn_us=store.clock())
             if not session.execute(withdrawn.returning(col(OutsideRule.id))).all():
-                of = f"of night {date}" if date else "of all nights"
-                raise BadInput(f"there is no decision {of} about {pattern!r}; expected one of `ledger outside rules`")
+                raise BadInput(_no_decision(pattern, date))
         else:
             session.add(OutsideRule(pattern=pattern, night_id=night_id, reason=reason, made_us=store.clock()))
         session.add(
             Entry(at_us=store.clock(), run_id=run_id, night_id=night_id, name=date or "*", event=event, detail=detail)
         )
+
+
+def _no_decision(pattern: str, date: str | None) -> str:
+    of = f"of night {date}" if date else "of all nights"
+    return f"there is no decision {of} about {pattern!r}; expected one of `ledger outside rules`"

@@ -16,7 +16,7 @@ from typing import Literal
 from sqlalchemy import or_
 from sqlmodel import col, func, select
 
-from ledger import audit, backup, decisions
+from ledger import audit, backup, gate
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, LedgerError
@@ -251,13 +251,11 @@ def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
 
 def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
     """Tell of nights, known or not, with files that may hold frames and are no raw files."""
-    config, store = machine.config, machine.store
-    if config.fetches:
+    if machine.config.fetches:
         return
     try:
-        for folder, found in decisions.every(store, config):
-            row = store.find_night(folder.pipeline, folder.date)
-            if date not in (None, folder.date) or not found.undecided or (row and row.excluded_reason):
+        for folder, found in gate.outside(machine.store, machine.config, machine.flows, date):
+            if not found.undecided:
                 continue
             subject = f"night {folder.date}" + ("" if folder.pipeline == "archive" else f" ({folder.pipeline})")
             what = f"{counted(len(found.undecided), 'file')} may hold frames, not used: {grouped(found.undecided)}"

@@ -4,6 +4,7 @@ Called inside the transaction that gives them, once the counter is locked: first
 look. So two runs on two nights cannot pass it together.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, exists, select
@@ -15,6 +16,7 @@ from ledger.config import Config
 from ledger.errors import BadInput, NotReady
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, FrameSequence, Night
+from ledger.outside import Found
 from ledger.scan import (
     NightFolder,
     before_first,
@@ -78,7 +80,14 @@ def refuse_excluded(session: Session, night: NightFolder) -> None:
 
 
 def check_gate(
-    session: Session, config: Config, flow: Flow, night: NightFolder, *, now_us: int, final: bool = False
+    session: Session,
+    config: Config,
+    flow: Flow,
+    night: NightFolder,
+    *,
+    now_us: int,
+    final: bool = False,
+    looks_outside: bool = True,
 ) -> None:
     """Refuse to number a night that is not next in time.
 
@@ -94,6 +103,8 @@ def check_gate(
         What time it is.
     final : bool
         Whether nobody writes to the night any more.
+    looks_outside : bool
+        Whether folders are walked for files that may hold frames and are no raw files.
 
     Raises
     ------
@@ -108,10 +119,10 @@ def check_gate(
             f"night {night.date} may still be written: its newest raw file is younger than {config.settle_minutes:g}"
             f" minutes at {show_us(now_us)} UT; run again later, or with --final if observing has ended"
         )
-    if (found := decisions.look(session, config, night)).blocks:
+    if looks_outside and (found := decisions.look(session, config, night)).blocks:
         raise NotReady(found.refusal(night.date))
     # upstream first: what a run takes from disk to the ledger meanwhile is seen here or there
-    lacking = _lacking_on_disk(session, config, flow, night)
+    lacking = _lacking_on_disk(session, config, flow, night, looks_outside=looks_outside)
     lacking |= _lacking_in_ledger(session, config, flow, night)
     if not lacking:
         return
@@ -126,7 +137,9 @@ def check_gate(
     )
 
 
-def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
+def _lacking_on_disk(
+    session: Session, config: Config, flow: Flow, night: NightFolder, *, looks_outside: bool
+) -> dict[str, str]:
     """Return the first earlier night with files that are in no product yet, and what they are; empty if none has."""
     rows = {row.date: row for row in session.execute(select(Night).where(col(Night.pipeline) == flow.name)).scalars()}
     numbers_from = from_date(session, config, flow)
@@ -151,8 +164,8 @@ def _lacking_on_disk(session: Session, config: Config, flow: Flow, night: NightF
         why = None
         if unseen:
             why = "has raw files that were never scanned" if registered else "was never scanned"
-        elif numbered_us is None and decisions.look(session, config, folder).blocks:
-            why = "has files that may hold frames and are no raw files (`ledger outside list`)"
+        elif looks_outside and numbered_us is None and decisions.look(session, config, folder).blocks:
+            why = f"has files that may hold frames and are no raw files (`ledger outside list --date {folder.date}`)"
         if why and not is_foreign(session, config, flow, folder):
             return {folder.date: why}
     return {}
@@ -191,8 +204,8 @@ def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: Nigh
     numbers_from = from_date(session, config, flow)
     for row, reason in session.execute(query.order_by(col(Night.date))):
         folder = NightFolder(flow.name, night.root, row.date)
-        is_outside = before_first(config, flow.name, row.date, row.numbered_us, numbers_from)
-        if not is_outside and not is_foreign(session, config, flow, folder):
+        is_before_first = before_first(config, flow.name, row.date, row.numbered_us, numbers_from)
+        if not is_before_first and not is_foreign(session, config, flow, folder):
             return {row.date: reason}
     return {}
 
@@ -256,3 +269,40 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
     with store.read() as session:
         newest = newest_night(session, config.instrument.prefix)
     return Excluded(date, n_ids, is_late=not n_ids and newest is not None and date < newest)
+
+
+def outside(
+    store: Store, config: Config, flows: Mapping[str, Flow], date: str | None = None
+) -> Iterator[tuple[NightFolder, Found]]:
+    """Yield the nights on disk in which files may hold frames and are no raw files, oldest first; or that of a date.
+
+    Nights that are left alone (before the first one, excluded, foreign) are left out.
+
+    Raises
+    ------
+    BadInput
+        If there is no night of this date.
+    """
+    if date is not None:
+        folders = [find_night(config, date=date)]
+    else:
+        used = [name for name, pipeline in config.pipelines.items() if name == "archive" or pipeline.root.is_dir()]
+        folders = [folder for name in used for folder in nights_on_disk(config, name)]
+    with store.read() as session:
+        for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):
+            if is_left_alone(session, config, flows[folder.pipeline], folder):
+                continue
+            found = decisions.look(session, config, folder)
+            if found.undecided or found.left_out:
+                yield folder, found
+
+
+def is_left_alone(session: Session, config: Config, flow: Flow, folder: NightFolder) -> bool:
+    """Whether a night is before the first one, excluded or foreign."""
+    row = _row(session, folder)
+    numbered_us = row.numbered_us if row else None
+    return (
+        before_first(config, flow.name, folder.date, numbered_us, from_date(session, config, flow)) is not None
+        or bool(row and row.excluded_reason)
+        or is_foreign(session, config, flow, folder)
+    )

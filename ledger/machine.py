@@ -137,7 +137,10 @@ class Machine:
             outside = None
             if not self.config.fetches:
                 outside = self._look_outside(steps)
-                result.stopped = registration.register(steps, final=final, is_all=not outside.blocks)
+                self._take_back_unchecked(steps)
+                if result.stopped is None:
+                    is_all = not outside.blocks
+                    result.stopped = registration.register(steps, final=final, is_all=is_all, anew=anew)
                 if result.stopped is None and flow.position(target) >= flow.position(flow.born):
                     self._pair(steps, anew=anew)
             if result.stopped is None:
@@ -149,7 +152,8 @@ class Machine:
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
-            if result.stopped is None and outside and outside.blocks and gives_numbers(flow, target):
+            waits = outside is not None and outside.blocks and gives_numbers(flow, target)
+            if result.stopped is None and outside and waits and self._numbered_us(steps.book) is None:
                 result.stopped = outside.refusal(folder.date)
             if result.stopped is None and self._sends(flow, target):
                 result.stopped = unproven(folder.date, self.store.faults(steps.book.night))
@@ -442,6 +446,14 @@ class Machine:
             steps.result.remarks[f"files that may hold frames, not used: {file.folder} ({file.words})"] += 1
         return found
 
+    def _take_back_unchecked(self, steps: Steps) -> None:
+        """Take products back whose night is to be numbered, and of whose raw files less was looked at than is now."""
+        flow = steps.book.flow
+        if flow.numbering is None or not self.store.unstructured(steps.book.night):
+            return
+        if self.store.states(steps.book.night):
+            self._revert(steps, flow.states[0])
+
     def refuse_products(self, folder: NightFolder) -> None:
         """Refuse to pair a night anew that has products.
 
@@ -680,19 +692,22 @@ class Machine:
             with self.store.read() as session:
                 decision.check(standing(session, self.config), night.date, numbers, late_reason)
 
-    def _check_gate(self, session: Session, folder: NightFolder, *, final: bool) -> None:
-        flow = self.flows[folder.pipeline]
-        gate.check_gate(session, self.config, flow, folder, now_us=self.store.clock(), final=final)
+    def _check_gate(self, session: Session, folder: NightFolder, *, final: bool, looks_outside: bool = True) -> None:
+        now_us, flow = self.store.clock(), self.flows[folder.pipeline]
+        gate.check_gate(session, self.config, flow, folder, now_us=now_us, final=final, looks_outside=looks_outside)
 
     def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
         with self.store.read() as session:
             if not frame_ids.decide(session, self.config.instrument.prefix, steps.book.night, works).is_needed:
                 return
+        with self.store.read() as session:  # folders are walked before the counter is locked
+            outside = decisions.look(session, self.config, steps.folder)
+            self._check_gate(session, steps.folder, final=final)
         done = frame_ids.allocate(
             steps.book,
             self.config,
             works,
-            lambda session: self._check_gate(session, steps.folder, final=final),
+            lambda session: self._check_gate(session, steps.folder, final=final, looks_outside=False),
             numbers=numbers_on_disk(self.store, self.config, is_routine=True),
             late_reason=late_reason,
         )
@@ -703,8 +718,7 @@ class Machine:
             "withdrawn that were on a manifest": done.manifested,
         }
         steps.result.remarks.update({f"frame IDs {what}": n for what, n in remarks.items() if n})
-        with self.store.read() as session:
-            steps.book.left_out(decisions.look(session, self.config, steps.folder))
+        steps.book.left_out(outside)
 
     def _numbered_us(self, book: Book) -> int | None:
         night = self.store.find_night(book.night.pipeline, book.night.date)

@@ -20,7 +20,7 @@ from ledger.report import printable
 from ledger.scan import NightFolder, entries_of, reading
 from stages.base import TEMPORARY_PREFIX, Instrument
 
-Kind = Literal["compressed", "named", "moved", "timing", "unreadable"]
+Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]
 
 #: What a file of each kind is, and what to do about it.
 KINDS: dict[Kind, tuple[str, str]] = {
@@ -28,7 +28,8 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "named": ("cube whose name does not end in .fits", "finish its copy, or rename it so that it does"),
     "moved": ("cube in another folder", "move it, and its txt, to the folder of its stream"),
     "timing": ("timing file without a cube", "bring its cube back from the acquisition machine"),
-    "unreadable": ("folder or file that cannot be read", "correct its owner or mode"),
+    "folder": ("folder that is left out as a whole", "it is not looked into"),
+    "unreadable": ("folder, link or file that cannot be read", "correct its owner or mode"),
 }
 
 #: Names that a FITS file has, compressed or not (FITS 4.0 registers ``.fits``, ``.fit`` and ``.fts`` as image/fits).
@@ -151,7 +152,7 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
     instrument : Instrument
         Names the streams, and the folder of products, which is left out.
     rules : iterable of Rule
-        Folders that a rule leaves out as a whole are not listed.
+        A folder that one of them leaves out as a whole is not looked into, and told as one.
 
     Raises
     ------
@@ -160,7 +161,8 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
     """
     streams = {stream.name for stream in instrument.streams}
     whole = {rule.pattern.removesuffix("/*") for rule in rules if rule.pattern.endswith("/*")}
-    seen: set[tuple[int, int]] = set()
+    own = (*(night.path / name for name in streams), night.path / instrument.product_folder)
+    seen = {(status.st_dev, status.st_ino) for status in (path.stat() for path in own if path.exists())}
     with reading(night.path):
         top = _sorted(night.path)
     for entry in top:
@@ -243,7 +245,10 @@ def _elsewhere(
     entry: os.DirEntry[str], shown: str, whole: Collection[str], seen: set[tuple[int, int]]
 ) -> Iterator[Outside]:
     """Yield a file that may hold frames, or those in a folder; links are followed, and none of them twice."""
-    if shown in whole or entry.name.startswith(TEMPORARY_PREFIX):
+    if entry.name.startswith(TEMPORARY_PREFIX):
+        return
+    if shown in whole:
+        yield Outside(f"{shown}/*", "folder")
         return
     try:
         if not entry.is_dir():
@@ -263,6 +268,8 @@ def _kind(entry: os.DirEntry[str]) -> Kind | None:
     """Return how a file may hold frames, by its name or else by what it begins with; None if it does not."""
     if name := _FITS_NAME.search(entry.name):
         return "compressed" if any(name.groups()) else "moved"
+    if entry.is_symlink() and not Path(entry.path).exists():
+        return None if entry.name.startswith(".#") else "unreadable"  # an editor's lock, or a disk that is not there
     if entry.name.endswith(".txt") or not (head := _head(Path(entry.path))):
         return None
     if _is_fits(head):

@@ -107,7 +107,7 @@ def plan_advance(
         machine.refuse_products(folder)
     night = machine.store.find_night(folder.pipeline, folder.date)
     is_here = not machine.config.fetches
-    raws, new, quarantined = _raws(machine, flow, folder, night, final=final) if is_here else ([], 0, ())
+    raws, new, quarantined = _raws(machine, flow, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
     works = machine.store.works(night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None and not anew
     unsynced = [(raw, row) for raw, row in raws if row is None or row.state == flow.states[0]]
@@ -151,7 +151,7 @@ def plan_advance(
         steps.append(_step(machine, step.forward, step.state, moving))
     if stopped is None and flow.sending and reached >= flow.position(flow.sending.state):  # others are copied again
         stopped = unproven(folder.date, [w for w in works if w.fault and w.state != flow.sending.state])
-    if stopped is None and outside and outside.blocks and gives_numbers(flow, target):
+    if stopped is None and outside and outside.blocks and gives_numbers(flow, target) and not is_numbered:
         stopped = outside.refusal(folder.date)
     return Plan(
         folder.pipeline,
@@ -229,17 +229,18 @@ def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) 
 
 
 def _raws(
-    machine: Machine, flow: Flow, folder: NightFolder, night: Night | None, *, final: bool
+    machine: Machine, flow: Flow, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
 ) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
     rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
-    waiting = machine.store.unstructured(night, flow.states[0]) if night is not None else frozenset()
+    waiting = machine.store.unstructured(night, anew=anew) if night is not None else frozenset()
+    unchecked = waiting if flow.numbering is not None else frozenset()  # and taken back
     found: list[tuple[Raw, File | None]] = []
     todo = []
     for raw in raws_on_disk(folder, machine.config.instrument):
         row = rows.get((raw.stream.name, raw.name))
         is_same = row is not None and raw.is_as_registered(row)
-        is_made = row is not None and row.state != flow.states[0]
+        is_made = row is not None and row.state != flow.states[0] and row.id not in unchecked
         if (
             row is not None
             and night is not None

@@ -86,7 +86,7 @@ def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
     with machine.holding(folder, "rebuild", {}) as (steps, result):
         night = NightFiles(folder, result)
         is_made = bool(names_in(steps.product_folder))
-        result.stopped = registration.register(steps, final=is_made)
+        result.stopped = registration.register(steps, final=is_made, is_new=not is_made)
         if is_made and result.stopped is None:
             try:
                 products, supplements = _products(steps)

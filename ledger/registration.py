@@ -60,7 +60,9 @@ class Inspected:
     found: RawFacts | base.BadInput | base.Retry
 
 
-def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str | None:
+def register(
+    steps: Steps, *, final: bool = False, is_all: bool = True, is_new: bool = True, anew: bool = False
+) -> str | None:
     """Inspect what is new on disk, or has changed since it was registered and is not in a product yet.
 
     A file that changed, is gone, or cannot be read now is a failure of this run; the others go on.
@@ -73,6 +75,10 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
         Whether nobody writes to the night any more, so that a young file may be salvaged.
     is_all : bool
         Whether the night has no other files that have to be looked at again.
+    is_new : bool
+        Whether no products were made of the files, which the ledger has forgotten; see :func:`stages.raw.inspect`.
+    anew : bool
+        Whether a night that was numbered is paired as a whole.
 
     Returns
     -------
@@ -83,7 +89,7 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
     store = steps.book.store
     rows: dict[tuple[str, str], Row[Any]] = {}
-    unstructured = store.unstructured(steps.book.night, first_state)
+    unstructured = store.unstructured(steps.book.night, anew=anew)
     settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
     for seen in store.seen(steps.book.night):
         rows[seen.folder, seen.name] = seen
@@ -113,7 +119,7 @@ def register(steps: Steps, *, final: bool = False, is_all: bool = True) -> str |
     known = store.raw_files([row_id for _, row_id in due if row_id is not None])
     todo = [(raw, None if row_id is None else known[row_id]) for raw, row_id in due]
     steps.reporter.phase(first_state, len(todo))
-    files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop))
+    files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop, is_new=is_new))
     while batch := list(islice(files, BATCH)):
         _stop_if_asked(steps.stop)
         missing += _register(steps, batch, final=final)
@@ -170,7 +176,12 @@ def whole_first(files: Iterable[Inspected]) -> Iterator[Inspected]:
 
 
 def inspected(
-    executor: Executor, config: Config, todo: Sequence[tuple[RawOnDisk, File | None]], stop: Stop
+    executor: Executor,
+    config: Config,
+    todo: Sequence[tuple[RawOnDisk, File | None]],
+    stop: Stop,
+    *,
+    is_new: bool = True,
 ) -> Iterator[Inspected]:
     """Yield raw files, each with its row if there is one, and what was found in it by many workers.
 
@@ -183,7 +194,9 @@ def inspected(
     for call in chunks(todo, CALL):
         _stop_if_asked(stop)
         files = [(raw.cube, raw.stream) for raw, _ in call if not raw.fault]
-        future = executor.submit(inspect_all, files, instrument=config.instrument, salvage=config.salvage)
+        future = executor.submit(
+            inspect_all, files, instrument=config.instrument, salvage=config.salvage, is_new=is_new
+        )
         in_hand.append((call, future))
         if len(in_hand) == IN_HAND:
             yield from _of_call(*in_hand.popleft())
@@ -297,7 +310,7 @@ class Twins:
 
     def __init__(self, store: Store, pipeline: str, files: Iterable[Inspected]) -> None:
         found = (file.found for file in files)
-        keys = dict.fromkeys((facts.header_sha256, facts.first_us) for facts in found if isinstance(facts, RawFacts))
+        keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
         self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
         for row in store.twins(pipeline, list(keys)):
             path = Path(row.root) / row.date / row.folder / row.name
@@ -318,7 +331,7 @@ class Twins:
         Retry
             If one of the two could not be read.
         """
-        for path, other in self._known.get((facts.header_sha256, facts.first_us), ()):
+        for path, other in (known for key in _keys(facts) for known in self._known.get(key, ())):
             if path == cube or not path.is_file():
                 continue
             if _is_alike(facts, other) and same_bytes(path, cube):
@@ -329,6 +342,12 @@ class Twins:
                     " one"
                 )
         return None
+
+
+def _keys(facts: RawFacts) -> list[tuple[str, int]]:
+    """Return what files are found by: without acquisition times, one may have been registered by times of 0."""
+    first_us = (facts.first_us,) if facts.has_acquisition else (facts.first_us, 0)
+    return [(facts.header_sha256, time_us) for time_us in first_us]
 
 
 def _is_alike(facts: RawFacts, other: RawFacts | Row[Any]) -> bool:

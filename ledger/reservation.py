@@ -13,7 +13,7 @@ from ledger.flow import flows
 from ledger.models import Entry, FrameBlock, FrameSequence
 from ledger.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
 from ledger.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
-from ledger.store import Store
+from ledger.store import Store, insert_if_new
 
 #: Who skips more numbers than this has to say so: a busy night takes as many, a mistyped digit skips more.
 FAR = 100_000
@@ -48,19 +48,18 @@ def start(
     Raises
     ------
     BadInput
-        If any of this does not hold. A sequence that has not begun then waits for a number that is accepted: whoever
-        names one does not mean the first one.
+        If any of this does not hold.
     Unconfirmed
-        If more than `FAR` numbers would be skipped, and nobody `is_sure`; the same.
+        If more than `FAR` numbers would be skipped, and nobody `is_sure`. A sequence that has not begun then waits for
+        a number that is accepted, as it does after one that is too high: whoever names one does not mean the first.
     """
     if prefix != config.instrument.prefix:
         raise BadInput(
             f"unknown prefix {prefix!r}: expected {config.instrument.prefix!r}, the instrument's (instrument.prefix)"
         )
     if not 1 <= number <= config.ids.last:
-        raise BadInput(
-            f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}{_held(store, prefix)}"
-        )
+        held = _held(store, prefix, number) if number > config.ids.last else ""
+        raise BadInput(f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}{held}")
     refuse_unmounted(config)
     numbers = numbers_on_disk(store, config)
     try:
@@ -93,20 +92,25 @@ def start(
             _entry(session, store, run_id, frame_id_of(prefix, number), detail)
             return after, given_up
     except Unconfirmed as exc:
-        raise Unconfirmed(f"{exc}{_held(store, prefix)}") from exc
+        raise Unconfirmed(f"{exc}{_held(store, prefix, number)}") from exc
 
 
-def _held(store: Store, prefix: str) -> str:
+def _held(store: Store, prefix: str, number: int) -> str:
     """Keep a sequence that has not begun from beginning by itself; return, in words, that this is so."""
-    with store.write() as session:
-        if session.get(FrameSequence, prefix) is None:
-            session.add(FrameSequence(prefix=prefix, next_number=1))  # without a block to give numbers from
-        block = session.execute(select(col(FrameBlock.id)).where(col(FrameBlock.prefix) == prefix).limit(1)).first()
-    return "" if block else "; no number is given before one is named that is accepted"
+    with store.read() as session:
+        has_begun = session.execute(select(col(FrameBlock.id)).where(col(FrameBlock.prefix) == prefix).limit(1)).first()
+        is_held = session.get(FrameSequence, prefix) is not None
+    if has_begun:
+        return ""
+    if not is_held:
+        with store.recorded("ids start", {"prefix": prefix, "refused": number}) as (session, run_id):
+            insert_if_new(session, FrameSequence, {"prefix": prefix, "next_number": 1})  # and no block to give from
+            _entry(session, store, run_id, frame_id_of(prefix, 1), {"held": True, "refused": number})
+    return "; no number is given before one is named that is accepted"
 
 
 def _limit(config: Config) -> str:
-    """Return which key has the last number, if it is that."""
+    """Return the key that sets the last number; empty if only its digits do."""
     return "" if config.ids.last == LAST_NUMBER else " (ids.last_number)"
 
 

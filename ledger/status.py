@@ -264,8 +264,8 @@ class _Look:
             folders = self._on_disk(name, has_rows=any(night.pipeline == name for night in every))
             for day in sorted(rows.keys() | folders.keys()):
                 row = rows.get(day)
-                is_outside = before_first(self.config, name, day, row.numbered_us if row else None, numbers_from)
-                if date in (None, day) and not is_outside:
+                is_before_first = before_first(self.config, name, day, row.numbered_us if row else None, numbers_from)
+                if date in (None, day) and not is_before_first:
                     of_night = counts[row.id] if row else _Counts()
                     found.append(self._night(flow, day, row, folders.get(day), of_night, newest))
         return found
@@ -341,7 +341,7 @@ class _Look:
         unproven = len(counts.refuted)
         stands = self._stands(flow, row, folder, counts, going_on)
         outside = self._outside(flow, folder) if stands not in ("finished", "excluded", "foreign") else 0
-        if outside and stands == "empty":
+        if outside and stands == "empty" and self.config.waits(flow.name):
             stands = "on disk"
         if unproven and stands in ("finished", "changed"):
             stands = "unproven"

@@ -324,18 +324,18 @@ class Store:
             queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks(ids)]
             return {int(row.id or 0): row for query in queries for row in session.execute(query).scalars()}
 
-    def unstructured(self, night: Night, state: str) -> frozenset[int]:
-        """Return the numbers of a night's raw files in `state` of which the structure was not registered.
+    def unstructured(self, night: Night, *, anew: bool = False) -> frozenset[int]:
+        """Return the numbers of a night's raw files in use of which the structure was not registered.
 
-        There are none once the night was numbered: its groups stay as they were cut.
+        There are none once the night was numbered, unless it is paired `anew`: its groups stay as they were cut.
         """
-        if night.numbered_us is not None:
+        if night.numbered_us is not None and not anew:
             return frozenset()
         query = select(col(File.id)).where(
             col(File.night_id) == night.id,
             col(File.kind) == "raw",
-            col(File.state) == state,
             col(File.quarantine_reason).is_(None),
+            col(File.pruned_us).is_(None),
             col(File.cards)["BITPIX"].as_string().is_(None),
         )
         with self.read() as session:

@@ -110,6 +110,9 @@ class Times:
     date_h : float or None
         How long before and after the UT day of its folder a frame may be, hours: a logger that is left on over
         midnight, 14:00 in Hawaii, goes on in the old folder; from dusk on a clock that is a day off is found out.
+    exposures : float or None
+        How many times as long as the time between a file's frames its exposure time may be; None: nor is the dither
+        compared with it.
     name_s : float or None
         First time and the clock in the file's name, UT or HST, seconds; a name may have the seconds of TAI.
     """
@@ -117,10 +120,11 @@ class Times:
     clocks_s: float | None = 10.0
     date_h: float | None = 3.0
     name_s: float | None = 300.0
+    exposures: float | None = 2.0
 
     def __post_init__(self) -> None:
         """Refuse what is no length of time, NaN among them."""
-        for name in ("clocks_s", "date_h", "name_s"):
+        for name in ("clocks_s", "date_h", "name_s", "exposures"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < float("inf"):
                 raise ValueError(f"{name}: found {value!r}, expected a number from 0 on, or null")

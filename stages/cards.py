@@ -61,7 +61,7 @@ _READ_BLOCKS = 16
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
-def read_header(path: Path, *, at: int = 0) -> bytes:
+def read_header(path: Path, *, at: int = 0, is_new: bool = False) -> bytes:
     """Read a header of a FITS file, the primary one unless told otherwise.
 
     Parameters
@@ -70,18 +70,21 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
         The file.
     at : int
         Where its HDU starts, bytes: beyond 0 it is an extension.
+    is_new : bool
+        Whether nothing was made of the file yet: then it must be known where its header ends.
 
     Returns
     -------
     bytes
-        A whole number of 2880-byte blocks, the last of which has END, and blanks after it, or NUL throughout.
+        A whole number of 2880-byte blocks, the last of which has END, and in a new file blanks after it, or NUL
+        throughout.
 
     Raises
     ------
     BadInput
-        If it is no file, does not start with SIMPLE (an extension: XTENSION), has no END, or another card that
-        readers take for it, is cut short, has characters that FITS does not allow, or anything but fill after END
-        (FITS 4.0 sec. 3.3.1, 4.1.2, 4.4.1).
+        If it is no file, does not start with SIMPLE (an extension: XTENSION), has no END, is cut short, or has
+        characters that FITS does not allow (FITS 4.0 sec. 3.3.1, 4.1.2); a new file too, if it has another card that
+        readers take for END, or anything but fill after it (sec. 4.4.1).
     Retry
         If the file could not be read.
     """
@@ -107,7 +110,8 @@ def read_header(path: Path, *, at: int = 0) -> bytes:
             f"({content[at - at % CARD :][:8]!r}), expected printable ASCII only; "
             "have the writer of the header correct it"
         )
-    _check_end(path, content[:length], end)
+    if is_new:
+        _check_end(path, content[:length], end)
     return content[:length]
 
 

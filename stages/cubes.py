@@ -82,7 +82,7 @@ class CubeLayout:
         return padded(self.data_offset + self.shape[0] * self.frame_bytes)
 
 
-def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
+def read_cube_layout(path: Path, *, may_be_short: bool = False, is_new: bool = False) -> CubeLayout:
     """Read the layout of a cube, and check that the file is one cube and nothing else.
 
     Parameters
@@ -92,6 +92,8 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
     may_be_short : bool
         Whether it may end before its last frame does, or before that is padded: ``n_whole`` tells how many
         frames there are then, ``shortness`` what is missing.
+    is_new : bool
+        Whether nothing was made of the file yet: then it must be sure where its frames lie.
 
     Returns
     -------
@@ -102,12 +104,12 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
     ------
     BadInput
         If it is not one primary HDU with three axes of integers of at most 32 bits, its size is not
-        that of header and data, each padded to whole 2880-byte blocks (FITS 4.0 sec. 3.1, 3.3), or its bytes
-        could be frames that lie elsewhere than the header puts them.
+        that of header and data, each padded to whole 2880-byte blocks (FITS 4.0 sec. 3.1, 3.3), or the bytes of a
+        new file could be frames that lie elsewhere than the header puts them.
     Retry
         If the file could not be read.
     """
-    header = read_header(path)
+    header = read_header(path, is_new=is_new)
     cards = values(header, ("SIMPLE", "BITPIX", "NAXIS", *_AXES), path)
     bitpix = cards.get("BITPIX")
     if cards.get("NAXIS") == 0:
@@ -123,7 +125,8 @@ def read_cube_layout(path: Path, *, may_be_short: bool = False) -> CubeLayout:
         size_bytes = path.stat().st_size
     layout = CubeLayout(path, header, (n, ny, nx), bitpix, size_bytes)
     _check_size(layout, may_be_short=may_be_short)
-    _check_place(layout)
+    if is_new:
+        _check_place(layout)
     return layout
 
 

@@ -26,6 +26,7 @@ _UNTOUCHED = re.compile(rb"(SIMPLE|BITPIX|NAXIS\d*|EXTEND|BLANK|PCOUNT|GCOUNT|GR
 _SCALING = frozenset({"BZERO", "BSCALE"})
 _SCALING_KEYS = frozenset({b"BZERO   ", b"BSCALE  "})
 _OF_BYTES = re.compile(rb"BITPIX  = *\+?0*8 *(/|$)")
+_SIGNED = re.compile(rb"BZERO   = *-0*128 *(/|$)")
 
 #: Cards that are remembered.
 _MOST_KNOWN = 20_000
@@ -105,7 +106,8 @@ def fix_cards(
         If the dictionary is bad.
     """
     known = _known(dictionary, keep_digits)
-    as_they_are = _SCALING_KEYS if any(map(_OF_BYTES.match, cards[:2])) else frozenset()
+    is_signed = any(map(_OF_BYTES.match, cards[:2])) and any(map(_SIGNED.match, cards))
+    as_they_are = _SCALING_KEYS if is_signed else frozenset()
     if len(known) > _MOST_KNOWN:
         known.clear()
     fixed = []

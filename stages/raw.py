@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Cards, Instrument, Retry, Stream
+from stages.base import BadInput, Cards, Instrument, Retry, Stream, Times
 from stages.cards import carried_frame_id, split_cards, values
 from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import mtime_ns_of, opened, retry_on_os_error
@@ -35,8 +35,8 @@ _MOST_EXPOSURE_S = 86_400
 _MOST = 2**53
 
 
-#: From so many frames on, exposure times are no longer than so many times the median of how far frames are apart.
-_LEAST_FRAMES, _LONGER = 3, 2
+#: From so many frames on, exposure times are compared with the median of how far frames are apart.
+_LEAST_FRAMES = 3
 
 _COMPARED_BYTES = 1024 * 1024
 
@@ -99,7 +99,9 @@ class RawFacts:
         return self.n_frames - self.lost_frames
 
 
-def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument, salvage: bool = False) -> RawFacts:
+def inspect(
+    cube: Path, timing: Path, *, stream: Stream, instrument: Instrument, salvage: bool = False, is_new: bool = True
+) -> RawFacts:
     """Check one raw file and return what is to be registered of it; nothing is written.
 
     Parameters
@@ -113,6 +115,9 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     salvage : bool
         Whether a file of which the end is missing, and nothing else is wrong, is used up to its last whole
         frame that has a time. Otherwise the reason tells how many frames that would be.
+    is_new : bool
+        Whether nothing was made of the file yet. What products are made of is not judged anew: by its times, by the
+        bytes around its frames, and by what its cards say.
 
     Returns
     -------
@@ -129,12 +134,13 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     with retry_on_os_error(cube):
         status = cube.stat()
     rows = read_timing(timing, may_be_cut=True)
-    layout = read_cube_layout(cube, may_be_short=True)
+    layout = read_cube_layout(cube, may_be_short=True, is_new=is_new)
     n_frames = layout.shape[0]
-    n_timed = count_timed(timing, rows)
+    times = instrument.times if is_new else Times(None, None, None, None)
+    n_timed = count_timed(timing, rows) if is_new else rows.n
     missing = _missing(timing, rows, n_timed, layout)
     n_used = _used_frames(rows, n_timed, layout, missing)
-    check_rows(timing, rows, n_timed, instrument.times)
+    check_rows(timing, rows, n_timed, times)
     with opened(timing) as file:
         timing_status = os.fstat(file.fileno())
         timing_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
@@ -144,12 +150,17 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
     if missing:
         content.append(f"salvaged {n_used} of {n_frames}")
     _refuse_numbered(cube, layout.header, instrument.cards.frame_id)
-    _check_header(layout, instrument)
     kept = instrument.keywords_kept()
-    refuse_two_values(layout.header, (*kept, instrument.cards.frame_id), cube)
-    cards = understood(_UNSCALED | _cards(cube, layout.header, (*kept, *STRUCTURE)), instrument, cube)
+    cards = _UNSCALED | _cards(cube, layout.header, (*kept, *STRUCTURE))
+    try:
+        _check_header(layout, instrument)
+        refuse_two_values(layout.header, (*kept, instrument.cards.frame_id), cube)
+        cards = understood(cards, instrument, cube)
+    except BadInput:
+        if is_new:
+            raise
     exposure_us = _exposure_us(cube, instrument.cards.exposure_s, cards)
-    _check_spacing(cube, rows.acquired_us[:n_used], exposure_us, cards, instrument.cards)
+    _check_spacing(cube, rows.acquired_us[:n_used], exposure_us, cards, instrument.cards, times)
     first_us, last_us = int(rows.acquired_us[0]), int(rows.acquired_us[n_used - 1])
     if missing and not salvage:  # last: salvage is offered only where nothing else is wrong
         frames = "frame" if n_used == 1 else f"{n_used} frames"
@@ -173,12 +184,12 @@ def inspect(cube: Path, timing: Path, *, stream: Stream, instrument: Instrument,
         has_acquisition=rows.has_acquisition,
         lost_frames=n_frames - n_used,
         salvaged=missing or None,
-        contradiction=contradiction_of_date(cube, first_us, last_us, instrument.times),
+        contradiction=contradiction_of_date(cube, first_us, last_us, times),
     )
 
 
 def inspect_all(
-    files: Sequence[tuple[Path, Stream]], *, instrument: Instrument, salvage: bool = False
+    files: Sequence[tuple[Path, Stream]], *, instrument: Instrument, salvage: bool = False, is_new: bool = True
 ) -> list[RawFacts | BadInput | Retry]:
     """Check raw files, each with the txt beside it, as :func:`inspect` does.
 
@@ -186,7 +197,7 @@ def inspect_all(
     ----------
     files : sequence of (Path, Stream)
         Cubes, each with the stream whose folder it lies in.
-    instrument, salvage
+    instrument, salvage, is_new
         As of :func:`inspect`.
 
     Returns
@@ -198,7 +209,8 @@ def inspect_all(
     for cube, stream in files:
         try:
             timing = cube.with_suffix(".txt")
-            found.append(inspect(cube, timing, stream=stream, instrument=instrument, salvage=salvage))
+            facts = inspect(cube, timing, stream=stream, instrument=instrument, salvage=salvage, is_new=is_new)
+            found.append(facts)
         except (BadInput, Retry) as exc:
             found.append(exc)
     return found
@@ -275,22 +287,26 @@ def _exposure_us(cube: Path, keyword: str, cards: dict[str, Any]) -> int:
     return round(exposure_s * _MICROSECONDS)
 
 
-def _check_spacing(cube: Path, time_us: Int64Array, exposure_us: int, cards: dict[str, Any], names: Cards) -> None:
+def _check_spacing(
+    cube: Path, time_us: Int64Array, exposure_us: int, cards: dict[str, Any], names: Cards, times: Times
+) -> None:
     """Raise BadInput if exposures or their dither are longer than the time between frames: they are in another unit."""
     spacing_us = float(np.median(np.diff(time_us))) if len(time_us) >= _LEAST_FRAMES else 0.0
-    if spacing_us <= 0:
+    if spacing_us <= 0 or times.exposures is None:
         return
-    if exposure_us > _LONGER * spacing_us:
+    if exposure_us > times.exposures * spacing_us:
         raise BadInput(
-            f"{cube}: {names.exposure_s} is {cards[names.exposure_s]!r}, expected seconds, and no more than frames are"
-            f" apart, which is {spacing_us / _MICROSECONDS:.6f} s; have the writer of the header correct it, or leave"
+            f"{cube}: {names.exposure_s} is {cards[names.exposure_s]!r}, expected seconds, and at most"
+            f" {times.exposures:g} times (instrument.times.exposures) what frames are apart, which is"
+            f" {spacing_us / _MICROSECONDS:.6f} s; have the writer of the header correct it, or leave"
             " the file in quarantine"
         )
     dither_us = cards.get(names.dither_us)
     if cards.get(names.flc_enabled) is True and isinstance(dither_us, int | float) and abs(dither_us) > spacing_us:
         raise BadInput(
             f"{cube}: {names.dither_us} is {dither_us!r}, expected microseconds, and less than frames are apart, which"
-            f" is {spacing_us:.0f} us; have the writer of the header correct it, or leave the file in quarantine"
+            f" is {spacing_us:.0f} us (instrument.times.exposures: null does not ask); have the writer of the header"
+            " correct it, or leave the file in quarantine"
         )
 
 

@@ -162,7 +162,7 @@ def reread(*, files: Sequence[Recorded], cube: Path | None = None, parts: Sequen
 
 
 def reread_raw(*, cube: Path, header_sha256: str | None, timing: Recorded) -> Found:
-    """Read what is on record of a raw file: its header and its txt; its data, if it has sums of them; and its fill.
+    """Read what is on record of a raw file: its header and its txt; its data, if it has sums of them, and their place.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ def _header_sha256(cube: Path) -> str:
 
 
 def _check_place(path: Path, found: Found) -> None:
-    """Tell of fill that is none, as it is where frames do not lie where the header puts them."""
+    """Tell of what stands where a header ends and data begin, if frames may not lie where the header puts them."""
     with _translated(path):
         with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
             start, image = hdus[0].fileinfo()["datLoc"], _Image(path, hdus[0])
@@ -258,14 +258,15 @@ def _check_place(path: Path, found: Found) -> None:
         with path.open("rb") as file:
             cards = [file.read(_CARD_BYTES) for _ in range(start // _CARD_BYTES)]
             first = file.read(min(_BLOCK_BYTES, data_bytes))
-            after = b"".join(cards[next(n for n, card in enumerate(cards) if card.rstrip() == b"END") + 1 :])
+            end = next((n for n, card in enumerate(cards) if card.rstrip() == b"END"), len(cards))
+            after = b"".join(cards[end + 1 :])
             file.seek(start + data_bytes - len(after))
-            last, fill = file.read(len(after)), file.read()
+            last = file.read(len(after))
     seen = {
+        "no END card with blanks only": end == len(cards),
         "something else than blanks or NUL follows END": bool(after.strip(b" ") and after.strip(b"\0")),
         "NUL follows END, and ends its data": after.startswith(b"\0") and not last.strip(b"\0"),
         "the first block of its data is blank": bool(first) and not first.strip(b" "),
-        "something else than zero follows its last frame": bool(fill.strip(b"\0")),
     }
     found.faults += [
         Fault("pixels", path, f"{path}: {what}, so that its frames may lie elsewhere than from byte {start} on")

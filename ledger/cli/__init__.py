@@ -4,6 +4,7 @@ import atexit
 import gc
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from ledger.cli import (
     advance,
@@ -105,7 +106,8 @@ def main() -> None:
         _complain(f"standard output: {output.fault}; what was to be done is done, and not all that it says was written")
         status = status or LedgerError.exit_status
     sys.stderr.flush()
-    log_lost([line for stream in (output, errors) if stream is not None for line in stream.lost])
+    with suppress(LedgerError):  # a log that cannot be opened has been told of, and has nobody left to tell
+        log_lost([line for stream in (output, errors) if stream is not None for line in stream.lost])
     sys.exit(status)
 
 

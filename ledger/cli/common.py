@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli.streams import is_broken
-from ledger.errors import BadInput, Interrupted, LedgerError
+from ledger.errors import BadInput, Busy, Interrupted, LedgerError
 from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printable
 
 if TYPE_CHECKING:
@@ -116,7 +116,8 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
         except (OSError, typer.Exit, typer.Abort):
             raise
         except Exception:  # what cannot be in a ledger is in one that is damaged, and then that is what to say
-            store.prove()
+            with suppress(Busy):
+                store.prove()
             raise
         if changes:
             _back_up(store, config)

@@ -24,7 +24,8 @@ Pattern = Annotated[
 @outside.command(name="list", epilog="Example: ledger outside list --date 20260102")
 def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files that may hold frames and are no raw files, folder by folder, and what to do about them."""
-    from ledger import decisions
+    from ledger import gate
+    from ledger.flow import flows
     from ledger.outside import KINDS
     from ledger.scan import parse_date
 
@@ -32,7 +33,7 @@ def show(date: Date = None, *, as_json: AsJson = False) -> None:
     groups: dict[tuple[str, ...], list[str]] = {}
     facts = []
     with open_store(config) as store:
-        for night, found in decisions.every(store, config, parse_date(date) if date else None):
+        for night, found in gate.outside(store, config, flows(config), parse_date(date) if date else None):
             for file, reason in [*((file, "") for file in found.undecided), *found.left_out]:
                 of_night = {"pipeline": night.pipeline, "date": night.date}
                 facts.append({**of_night, **asdict(file), "left_out": reason or None})

@@ -57,7 +57,7 @@ class Stream(io.FileIO):
                 if written is not None:
                     return written
                 select.select([], [self], [])  # whoever shares it has made it non-blocking
-        self._lost = (self._lost + bytes(data))[:MOST_BYTES]
+        self._lost += bytes(data)[: MOST_BYTES - len(self._lost)]
         return memoryview(data).nbytes
 
     @property

@@ -69,7 +69,7 @@ def test_a_card_that_readers_take_for_end_is_refused(tmp_path, card):
     path = tmp_path / "cube.fits"
     path.write_bytes(make_header("ENDED   = 1", "END-TIME= 1", "UT-END  = 1", card))
     with pytest.raises(BadInput, match=r"card 10 is b'END.*and card 11 is END; expected one"):
-        read_header(path)
+        read_header(path, is_new=True)
 
 
 @pytest.mark.parametrize("byte", [b"\x00", b"\t", b"\x7f", b"\xe9"])

@@ -98,7 +98,7 @@ def test_what_is_no_cube_is_refused(tmp_path, fault):
     path = tmp_path / "cube.fits"
     path.write_bytes(content)
     with pytest.raises(BadInput) as caught:
-        read_cube_layout(path)
+        read_cube_layout(path, is_new=True)
     assert message in str(caught.value)
     assert str(path) in str(caught.value)
 
@@ -107,7 +107,7 @@ def test_a_header_that_ends_in_nul_is_accepted_where_frames_can_lie_in_one_place
     path = tmp_path / "cube.fits"
     full = make_header(shape=(1, 30, 48)) + make_pixels((1, 30, 48)).tobytes()
     path.write_bytes(full[:560] + bytes(2320) + full[2880:])
-    layout = read_cube_layout(path)
+    layout = read_cube_layout(path, is_new=True)
     assert (layout.data_offset, layout.shape) == (2880, (1, 30, 48))
 
 
@@ -121,7 +121,7 @@ def test_salvage_does_not_help_where_frames_may_lie_elsewhere(tmp_path, change):
     path = tmp_path / "cube.fits"
     path.write_bytes(content)
     with pytest.raises(BadInput, match="may lie elsewhere"):
-        read_cube_layout(path, may_be_short=True)
+        read_cube_layout(path, may_be_short=True, is_new=True)
 
 
 def test_what_a_file_without_primary_data_is(tmp_path):
