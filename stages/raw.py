@@ -151,10 +151,11 @@ def inspect(
         content.append(f"salvaged {n_used} of {n_frames}")
     _refuse_numbered(cube, layout.header, instrument.cards.frame_id)
     kept = instrument.keywords_kept()
-    cards = _UNSCALED | _cards(cube, layout.header, (*kept, *STRUCTURE))
-    try:
+    if is_new:
         _check_header(layout, instrument)
         refuse_two_values(layout.header, (*kept, instrument.cards.frame_id), cube)
+    cards = _UNSCALED | _cards(cube, layout.header, (*kept, *STRUCTURE))
+    try:
         cards = understood(cards, instrument, cube)
     except BadInput:
         if is_new:

@@ -190,7 +190,11 @@ FAULTS = {
     "a row in the middle without a time": (rows_timed(acquired_us={5: 0}), ".txt", "row 6 has no time, of 10"),
     "both clocks of 1970": (rows_of(START_US % 86_400_000_000), ".txt", "10 rows have no time"),
     "a clock of another hour": (rows_timed(logged_ns={3: START_US * 1000 + 3600 * 10**9}), ".txt", "in 1 of 10 rows"),
-    "another unit of EXPTIME": (cube_of(*with_exposure("2.0")), ".fits", "EXPTIME is 2.0, expected seconds, and no"),
+    "another unit of EXPTIME": (
+        cube_of(*with_exposure("2.0")),
+        ".fits",
+        "EXPTIME is 2.0, expected seconds",
+    ),
     "two values of a card": (cube_of(*CARDS, "EXTTRIG = F"), ".fits", "EXTTRIG is there 2 times"),
     "a truth of no known form": (cube_of(*without("EXTTRIG"), "EXTTRIG = 'maybe'"), ".fits", "EXTTRIG is 'maybe'"),
     "a dither that is text": (cube_of(*CARDS, "U_TRIGJT= '80'"), ".fits", "U_TRIGJT is '80', expected a number"),
