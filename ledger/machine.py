@@ -499,7 +499,7 @@ class Machine:
                 f"{counted(apart, 'raw file')} came after the night was numbered, and frames of the other camera at"
                 " their times were numbered without them: they are not paired with these; `ledger rollback"
                 f" {folder} --yes`, then `ledger advance {folder} --anew` pairs the whole night: products that change"
-                " get new frame IDs (with --late --reason TEXT, if later ones are taken), and theirs are withdrawn"
+                " get new frame IDs, and theirs are withdrawn; it says if that takes --late --reason TEXT"
             )
         made, remarks = pair_parts(
             [[to_raw(book.night, row) for row in part] for part in parts.values()],

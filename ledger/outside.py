@@ -11,7 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -32,8 +32,12 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "unreadable": ("folder, link or file that cannot be read", "correct its owner or mode"),
 }
 
-#: Names that a FITS file has, compressed or not (FITS 4.0 registers ``.fits``, ``.fit`` and ``.fts`` as image/fits).
-_FITS_NAME = re.compile(r"\.(?:fits?|fts|(fz))(?:\.(fz|gz|bz2|xz|zst|lz4|z|zip|7z))?\Z", re.IGNORECASE)
+#: Names of FITS files (RFC 4047), compressed or not; names that were such before something was added to them; and names
+#: of timing files.
+_PACKED = r"(\.(?:fz|gz|bz2|xz|lzma|zst|lz4|lz|br|z|zip|7z|rar|gpg))?\Z"
+_FITS_NAME = re.compile(rf"\.(?:fits?|fts|(fz)){_PACKED}", re.IGNORECASE)
+_FITS_WITHIN = re.compile(r"\.(?:fits?|fts)(?![A-Z0-9])", re.IGNORECASE)
+_TIMING_NAME = re.compile(rf"\.txt{_PACKED}", re.IGNORECASE)
 
 #: The clock in the name of what the cameras' logger writes.
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d")
@@ -52,6 +56,9 @@ _OPENERS: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
     b"\xfd7zXZ\x00": lzma.LZMAFile,
 }
 _CLOSED = (b"\x1f\x9d", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
+
+#: Bytes that text has: no control characters but tabs and ends of lines.
+_TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\t\n\r"})
 
 #: Where a tar archive says that it is one.
 _TAR = slice(257, 262)
@@ -159,18 +166,18 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
     Unreachable
         If the night's folder or a stream's cannot be read.
     """
-    streams = {stream.name for stream in instrument.streams}
+    streams = [stream.name for stream in instrument.streams]
     whole = {rule.pattern.removesuffix("/*") for rule in rules if rule.pattern.endswith("/*")}
-    own = (*(night.path / name for name in streams), night.path / instrument.product_folder)
+    own = [night.path / name for name in (*streams, instrument.product_folder)]
     seen = {(status.st_dev, status.st_ino) for status in (path.stat() for path in own if path.exists())}
+    look = _Look(tuple(f"{name}_" for name in streams), whole, seen)
+    for name in streams:
+        with reading(night.path / name):
+            entries = list(entries_of(night.path / name))
+        yield from look.in_folder(entries, f"{name}/", is_stream=True)
     with reading(night.path):
-        top = _sorted(night.path)
-    for entry in top:
-        if entry.name in streams:
-            with reading(Path(entry.path)):
-                yield from _in_stream(Path(entry.path), whole, seen)
-        elif entry.name != instrument.product_folder:
-            yield from _elsewhere(entry, printable(entry.name), whole, seen)
+        entries = [entry for entry in entries_of(night.path) if entry.name not in {*streams, instrument.product_folder}]
+    yield from look.in_folder(entries, "")
 
 
 def sort_out(
@@ -194,7 +201,7 @@ def sort_out(
     known = raws() if any(file.kind == "timing" for file in found) else ()
     undecided, left_out = [], []
     for file in found:
-        if file.kind == "timing" and f"{file.path.removesuffix('.txt')}.fits" in known:
+        if file.kind == "timing" and _TIMING_NAME.sub(".fits", file.path) in known:
             continue
         reason = next((rule.reason for rule in rules if rule.covers(file.path)), None)
         if reason is None:
@@ -219,62 +226,78 @@ def grouped(found: Sequence[Outside]) -> str:
 # looking
 
 
-def _sorted(folder: Path) -> list[os.DirEntry[str]]:
-    return sorted(entries_of(folder), key=lambda entry: entry.name)
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A look into the folders of a night.
 
+    Attributes
+    ----------
+    begins : tuple of str
+        What names of the cameras' files begin with.
+    whole : set of str
+        Folders that are left out as a whole.
+    seen : set of (int, int)
+        Device and inode of folders that were looked into: links may lead back.
+    """
 
-def _in_stream(folder: Path, whole: Collection[str], seen: set[tuple[int, int]]) -> Iterator[Outside]:
-    """Yield what is outside in a stream's own folder."""
-    entries = {entry.name: entry for entry in entries_of(folder)}  # up to 10^5 cubes and as many txt
-    cubes = {name for name in entries if name.endswith(".fits")} - {".fits"}
-    others = {name for name in entries.keys() - cubes if not (name.endswith(".txt") and f"{name[:-4]}.fits" in cubes)}
-    stems = {name[: fits.start()] for name in others if (fits := _FITS_NAME.search(name))}
-    for name in sorted(others):
-        entry, is_txt = entries[name], name.endswith(".txt")
-        if is_txt and name[:-4] in stems:
-            continue
-        shown = f"{folder.name}/{printable(name)}"
-        if not is_txt or Path(entry.path).is_dir():
-            for file in _elsewhere(entry, shown, whole, seen):
-                yield replace(file, kind="named") if file == Outside(shown, "moved") else file
-        elif _is_timing(Path(entry.path)):
-            yield Outside(shown, "timing")
+    begins: tuple[str, ...]
+    whole: set[str]
+    seen: set[tuple[int, int]]
 
+    def in_folder(
+        self, entries: Iterable[os.DirEntry[str]], within: str, *, is_stream: bool = False
+    ) -> Iterator[Outside]:
+        """Yield what is outside in a folder; `within` are the folders that lead to it, each with a slash."""
+        named = {entry.name: entry for entry in entries}  # up to 10^5 cubes and as many txt
+        cubes = {name for name in named if name.endswith(".fits")} - {".fits"}
+        others = {name for name in named.keys() - cubes if not (name.endswith(".txt") and f"{name[:-4]}.fits" in cubes)}
+        stems = {name[: fits.start()] for name in others if (fits := _FITS_NAME.search(name))}
+        for name in sorted(others if is_stream else others | cubes):
+            timing = _TIMING_NAME.search(name)
+            if timing and (name[: timing.start()] in stems or f"{name[: timing.start()]}.fits" in cubes):
+                continue
+            if not name.startswith(TEMPORARY_PREFIX):
+                yield from self._of_entry(named[name], within + printable(name), is_stream=is_stream)
 
-def _elsewhere(
-    entry: os.DirEntry[str], shown: str, whole: Collection[str], seen: set[tuple[int, int]]
-) -> Iterator[Outside]:
-    """Yield a file that may hold frames, or those in a folder; links are followed, and none of them twice."""
-    if entry.name.startswith(TEMPORARY_PREFIX):
-        return
-    if shown in whole:
-        yield Outside(f"{shown}/*", "folder")
-        return
-    try:
-        if not entry.is_dir():
-            if kind := _kind(entry):
-                yield Outside(shown, kind)
+    def _of_entry(self, entry: os.DirEntry[str], shown: str, *, is_stream: bool) -> Iterator[Outside]:
+        if shown in self.whole:
+            yield Outside(f"{shown}/*", "folder")
             return
-        status = entry.stat()
-        if (status.st_dev, status.st_ino) not in seen:
-            seen.add((status.st_dev, status.st_ino))
-            for inner in _sorted(Path(entry.path)):
-                yield from _elsewhere(inner, f"{shown}/{printable(inner.name)}", whole, seen)
-    except OSError:
-        yield Outside(shown, "unreadable")
+        try:
+            if not entry.is_dir():
+                if kind := self._kind(entry, is_stream=is_stream):
+                    yield Outside(shown, kind)
+                return
+            status = entry.stat()
+            is_new = (status.st_dev, status.st_ino) not in self.seen
+            self.seen.add((status.st_dev, status.st_ino))
+            entries = list(entries_of(Path(entry.path))) if is_new else []
+        except OSError:
+            yield Outside(shown, "unreadable")
+        else:
+            yield from self.in_folder(entries, f"{shown}/")
 
-
-def _kind(entry: os.DirEntry[str]) -> Kind | None:
-    """Return how a file may hold frames, by its name or else by what it begins with; None if it does not."""
-    if name := _FITS_NAME.search(entry.name):
-        return "compressed" if any(name.groups()) else "moved"
-    if entry.is_symlink() and not Path(entry.path).exists():
-        return None if entry.name.startswith(".#") else "unreadable"  # an editor's lock, or a disk that is not there
-    if entry.name.endswith(".txt") or not (head := _head(Path(entry.path))):
-        return None
-    if _is_fits(head):
-        return "moved"
-    return "compressed" if _is_packed(Path(entry.path), head) else None
+    def _kind(self, entry: os.DirEntry[str], *, is_stream: bool) -> Kind | None:
+        """Return how a file may hold frames, by its name or else by what it begins with; None if it does not."""
+        cube: Kind = "named" if is_stream else "moved"
+        if name := _FITS_NAME.search(entry.name):
+            return "compressed" if any(name.groups()) else cube
+        path = Path(entry.path)
+        if entry.is_symlink() and not path.exists():
+            # a lock of Emacs, or a disk that is not there
+            return None if entry.name.startswith(".#") else "unreadable"
+        head = _head(path)
+        if _TIMING_NAME.search(entry.name):
+            is_a_cameras = bool(_CLOCK.search(entry.name)) and (is_stream or entry.name.startswith(self.begins))
+            if is_a_cameras or _is_timing(_inside(path, head) or head):
+                return "timing"
+        if not head:
+            return None
+        if _is_fits(head):
+            return cube
+        if _is_packed(path, head):
+            return "compressed"
+        return "named" if _FITS_WITHIN.search(entry.name) and head.translate(None, _TEXT) else None
 
 
 def _head(path: Path) -> bytes:
@@ -290,25 +313,26 @@ def _is_fits(head: bytes) -> bool:
     return head.startswith((b"SIMPLE  =", b"XTENSION=")) and b"\n" not in head[:160]
 
 
-def _is_packed(path: Path, head: bytes) -> bool:
-    """Whether a file is compressed or an archive, and may have FITS files in it."""
-    if head.startswith(_CLOSED) or head[_TAR] == b"ustar":
-        return True
+def _inside(path: Path, head: bytes) -> bytes | None:
+    """Return what a compressed file begins with when it is unpacked; None if it is none that can be, or damaged."""
     opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
     if opener is None:
-        return False
+        return None
     try:
         with opener(path) as file:
-            inside = file.read(_HEAD_BYTES)
+            return file.read(_HEAD_BYTES)
     except (OSError, EOFError, zlib.error, lzma.LZMAError):
-        return True  # damaged: it may have held anything
-    return _is_fits(inside) or inside[_TAR] == b"ustar"
+        return None
 
 
-def _is_timing(path: Path) -> bool:
-    """Whether a txt is a timing file, by its name or by its rows."""
-    try:
-        head = _head(path)
-    except OSError:
-        return True
-    return bool(_CLOCK.search(path.name)) or head.startswith(_TIMING_HEAD) or bool(_TIMING_ROW.search(head))
+def _is_packed(path: Path, head: bytes) -> bool:
+    """Whether a file is compressed or an archive, and may have FITS files in it."""
+    if not head.startswith((*_OPENERS, *_CLOSED)):
+        return head[_TAR] == b"ustar"
+    inside = _inside(path, head)  # of what is damaged, or cannot be looked into, it is not known
+    return inside is None or _is_fits(inside) or inside[_TAR] == b"ustar"
+
+
+def _is_timing(head: bytes) -> bool:
+    """Whether what a txt begins with is that of a timing file."""
+    return head.startswith(_TIMING_HEAD) or bool(_TIMING_ROW.search(head))

@@ -14,8 +14,8 @@ _ADVICE = "have the writer of the header correct it, or leave the file in quaran
 def understood(cards: Mapping[str, Any], instrument: Instrument, cube: Path) -> dict[str, Any]:
     """Return cards with the values that rules know: T and F, numbers in their units, texts in capitals.
 
-    A card without a value is as one that is missing, and is not changed. A text that is not known is kept, and told of
-    by :func:`stages.witnesses.unexpected`.
+    A card without a value is as one that is missing: a text is empty then. A text that is not known is kept, and
+    told of by :func:`stages.witnesses.unexpected`.
 
     Parameters
     ----------
@@ -42,7 +42,9 @@ def understood(cards: Mapping[str, Any], instrument: Instrument, cube: Path) -> 
         if not is_missing(cards, keyword):
             found[keyword] = _truth(cube, keyword, cards[keyword], forms)
     for keyword, canonical in _texts(names, forms).items():
-        if not is_missing(cards, keyword):
+        if keyword in cards and cards[keyword] is None:
+            found[keyword] = ""
+        elif not is_missing(cards, keyword):
             text = _text(cube, keyword, cards[keyword])
             found[keyword] = canonical.get(text, text)
     if not is_missing(cards, names.dither_us):

@@ -5,6 +5,7 @@ the txt puts the file in quarantine, as does one with the folder's date; one wit
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,12 @@ _ZONES_S = (0, 10 * _HOUR_S)
 
 #: What milk's logger ends names with.
 _CLOCK = re.compile(r"_([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:\.\d+)?$", re.ASCII)
+
+#: Over so long at most frames may be logged that have one acquisition time, microseconds: some loggers write in bursts.
+_STILL_US = 1000
+
+#: Durations of two files are alike within this part of them, and a millisecond.
+_ALIKE = 1e-3
 
 #: Exposures of two files are at once if they share more than this part of the shorter one.
 _AT_ONCE = 0.5
@@ -72,6 +79,12 @@ def check_rows(timing: Path, rows: Timing, n_timed: int, times: Times) -> None:
     if times.clocks_s is None or not rows.has_acquisition:
         return
     logged_us = rows.logged_ns[:n_timed] // 1000
+    if n_timed > 1 and acquired_us[0] == acquired_us[-1] and logged_us[-1] - logged_us[0] > _STILL_US:
+        raise BadInput(
+            f"{timing}: all of its {n_timed} rows were acquired at {_shown(acquired_us[0])}, and logged over"
+            f" {(logged_us[-1] - logged_us[0]) / _SECOND_US:.6f} s: the clock of acquisition stood still"
+            " (instrument.times.clocks_s: null does not ask); correct the times, or leave the cube in quarantine"
+        )
     apart = np.flatnonzero(np.abs(acquired_us - logged_us) > times.clocks_s * _SECOND_US)
     if apart.size:
         row = int(apart[0])
@@ -189,9 +202,51 @@ def unexpected(files: Sequence[Observed], instrument: Instrument) -> dict[str, l
             found[f"without {keyword}, which a rule reads"].append(file.name)
         for keyword, value in unknown_forms(file.cards, cards, instrument.forms).items():
             found[f"with {keyword} = {value!r}, which is no known form (instrument.forms)"].append(file.name)
+    if apart := _apart(in_order, cards):
+        found["that were triggered when the other camera was not, which has files just as long at another time"] = apart
     for keyword, names in _at_odds(in_order, cards).items():
         found[f"of one camera that say otherwise of {keyword} than the other's at the same time"] += names
     return dict(found)
+
+
+def _apart(in_order: Sequence[Observed], cards: Cards) -> list[str]:
+    """Return triggered files that meet none of the other camera's, and have a likeness among those that meet none.
+
+    So it is if the clocks of one camera's computer are off, all alike: nothing else contradicts them.
+    """
+    triggered = [file for file in in_order if file.cards.get(cards.external_trigger) is True]
+    alone: dict[int, list[Observed]] = defaultdict(list)
+    for camera in {file.camera for file in triggered}:
+        others = [file for file in triggered if file.camera != camera]
+        begins = [file.first_us - file.exposure_us for file in others]
+        ends = sorted(file.last_us for file in others)
+        begins.sort()
+        alone[camera] = [
+            file
+            for file in triggered
+            # as many have begun when it ends as have ended when it begins: none is at its time
+            if file.camera == camera
+            and bisect_right(begins, file.last_us) == bisect_left(ends, file.first_us - file.exposure_us)
+        ]
+    if len(alone) < 2:
+        return []
+    first, second = (sorted(files, key=_length) for _, files in sorted(alone.items())[:2])
+    return [
+        file.name
+        for files, others in ((first, second), (second, first))
+        for file in files
+        for place in [bisect_left(others, _length(file), key=_length)]
+        if any(_are_alike(file, other) for other in others[max(0, place - 1) : place + 1])
+    ]
+
+
+def _are_alike(file: Observed, other: Observed) -> bool:
+    (exposure_us, length_us), (other_exposure_us, other_length_us) = _length(file), _length(other)
+    return exposure_us == other_exposure_us and abs(length_us - other_length_us) <= max(1000, _ALIKE * length_us)
+
+
+def _length(file: Observed) -> tuple[int, int]:
+    return file.exposure_us, file.last_us - file.first_us
 
 
 def _at_odds(in_order: Sequence[Observed], cards: Cards) -> dict[str, list[str]]:

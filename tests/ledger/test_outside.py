@@ -64,6 +64,8 @@ def test_a_night_as_the_cameras_write_it_has_nothing_outside(night):
         (".fit", "named"),
         (".fts", "named"),
         (".Fits", "named"),
+        (".fits.lzma", "compressed"),
+        (".fits.br", "compressed"),
     ],
 )
 @pytest.mark.parametrize("keeps_txt", [True, False])
@@ -81,6 +83,9 @@ def test_a_cube_by_its_name(night, suffix, kind, keeps_txt):
     [
         ("cube", FITS, "named"),
         ("cube.fits.part", FITS, "named"),
+        ("cube.fits.part", bytes(2880), "named"),
+        ("cube.fits.log", b"20.5 \xc2\xb0C\n" * 9, None),
+        ("cube.txt", FITS, "named"),
         (".cube.fits.a1B2c3", FITS, "named"),
         ("cube.fits~", FITS, "named"),
         ("cube.dat", gzip.compress(FITS * 9, mtime=0), "compressed"),
@@ -117,8 +122,14 @@ def test_a_txt_whose_cube_is_gone(night):
     renamed = second.with_suffix(".txt").rename(second.with_name("second.txt"))  # its rows tell
     empty = streams(night) / "vcam1/vcam1_09:00:00.1.txt"  # its name tells
     empty.touch()
-    found = [f"vcam1/{path.name}" for path in (first.with_suffix(".txt"), empty, renamed)]
-    assert sorted(outside(night)) == sorted((path, "timing") for path in found)
+    capitals, packed, elsewhere = (streams(night) / name for name in ("vcam1/a.TXT", "vcam1/b.txt.gz", "old/c.txt"))
+    elsewhere.parent.mkdir()
+    for path in (capitals, elsewhere):
+        path.write_bytes(renamed.read_bytes())
+    packed.write_bytes(gzip.compress(renamed.read_bytes()))
+    (streams(night) / "old/notes.txt").write_text("cloudy\n")
+    paths = (first.with_suffix(".txt"), empty, renamed, capitals, packed, elsewhere)
+    assert sorted(outside(night)) == sorted((str(path.relative_to(streams(night))), "timing") for path in paths)
 
 
 def test_a_txt_whose_cube_is_on_record_is_not_told_beside_it(night):
@@ -147,6 +158,19 @@ def cubes_of(world: World) -> list[Path]:
     return sorted(streams(world).rglob("*.fits"))
 
 
+def test_links_to_what_is_used_are_nothing_new(night):
+    (streams(night) / "latest").symlink_to(streams(night) / "vcam1")
+    assert night.advance(to="fixed").succeeded
+    (streams(night) / "products").symlink_to(streams(night) / "vgen2")
+    assert outside(night) == []
+
+
+def test_a_link_to_a_disk_that_is_not_there_may_hold_anything(night):
+    (streams(night) / "disk").symlink_to("/not/mounted/frames")
+    (streams(night) / ".#notes").symlink_to("somebody@host.1:2")
+    assert outside(night) == [("disk", "unreadable")]
+
+
 def test_links_are_followed_once(night):
     (streams(night) / "there").mkdir()
     (streams(night) / "there/x.fits").write_bytes(FITS)
@@ -172,12 +196,14 @@ def test_a_folder_that_cannot_be_listed_may_hold_anything(night, monkeypatch):
     listed = os.scandir
 
     def refuse(path):
-        if Path(path).name in ("old", "vcam1"):
+        if Path(path).name in refused:
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
+    refused = {"old"}
     monkeypatch.setattr(os, "scandir", refuse)
-    assert next(find_outside(night.night(), night.config.instrument)) == Outside("old", "unreadable")
+    assert outside(night) == [("old", "unreadable")]
+    refused.add("vcam1")
     with pytest.raises(Unreachable, match="vcam1"):
         outside(night)
 

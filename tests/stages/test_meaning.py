@@ -73,7 +73,8 @@ def test_texts_are_compared_in_capitals(keyword, value, meaning):
 @pytest.mark.parametrize("keyword", ["EXTTRIG", "U_FLCEN", "U_FLCST", "U_FLC", "U_TRIGJT", "U_DETMOD", "PRD_RNG2"])
 @pytest.mark.parametrize("value", [None, "", "  "])
 def test_a_card_without_a_value_is_kept_as_it_is(keyword, value):
-    assert meant(**{keyword: value}) == value
+    is_text = keyword in ("U_FLCST", "U_FLC", "U_DETMOD")
+    assert meant(**{keyword: value}) == ("" if is_text and value is None else value)
 
 
 @pytest.mark.parametrize(

@@ -240,3 +240,25 @@ def test_cameras_that_contradict_each_other_are_told(keyword, value, end_s):
 
 def test_cameras_that_meet_for_a_moment_do_not_contradict_each_other():
     assert told_of(seen(), seen("vcam2/b.fits", 2, begin_s=9, end_s=19, EXTTRIG=False)) == {}
+
+
+def test_cameras_of_which_one_has_another_clock_are_told():
+    """Both clocks of its computer, and so its names, are off alike: all that contradicts them is the other camera."""
+    first = [seen(f"vcam1/{k}.fits", 1, begin_s=12.0 * k, end_s=12.0 * k + 10) for k in range(3)]
+    second = [seen(f"vcam2/{k}.fits", 2, begin_s=3600 + 12.0 * k, end_s=3610.0001 + 12 * k) for k in range(3)]
+    (what,) = told_of(*first, *second)
+    assert what.startswith("that were triggered when the other camera was not")
+    assert sorted(told_of(*first, *second)[what]) == sorted(file.name for file in (*first, *second))
+    assert told_of(*first) == {}
+    assert told_of(*first, *(replace(file, exposure_us=file.exposure_us + 1000) for file in second)) == {}
+    assert told_of(*first, *(replace(file, last_us=file.last_us + SECOND_US) for file in second)) == {}
+    untriggered = [replace(file, cards={**file.cards, "EXTTRIG": False}) for file in second]
+    assert told_of(*first, *untriggered) == {}
+
+
+def test_a_clock_that_stands_still_is_none():
+    rows = timed(acquired_us=dict.fromkeys(range(10), START_US))
+    with pytest.raises(BadInput, match="the clock of acquisition stood still"):
+        check_rows(TXT, rows, 10, Times())
+    check_rows(TXT, rows, 10, Times(clocks_s=None))
+    check_rows(TXT, rows, 1, Times())
