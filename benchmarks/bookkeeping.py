@@ -124,7 +124,7 @@ class Night:
                     "header_sha256": f"{number:064d}",
                     "timing_sha256": f"{number:064d}",
                     "quarantine_reason": None,
-                    "cards": {"OBJECT": "HD 34700", "EXPTIME": 0.001, "FILTER01": "Open", "U_DETMOD": "FAST"},
+                    "cards": {"BITPIX": 16, "OBJECT": "HD 34700", "EXPTIME": 0.001, "U_DETMOD": "FAST"},
                 }
             )
         with Lease(self.store, night, run_id) as lease:

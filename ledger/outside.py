@@ -169,7 +169,8 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
     streams = [stream.name for stream in instrument.streams]
     whole = {rule.pattern.removesuffix("/*") for rule in rules if rule.pattern.endswith("/*")}
     own = [night.path / name for name in (*streams, instrument.product_folder)]
-    seen = {(status.st_dev, status.st_ino) for status in (path.stat() for path in own if path.exists())}
+    with reading(night.path):
+        seen = {(status.st_dev, status.st_ino) for status in (path.stat() for path in own if path.exists())}
     look = _Look(tuple(f"{name}_" for name in streams), whole, seen)
     for name in streams:
         with reading(night.path / name):
