@@ -34,6 +34,9 @@ _CLOCK = re.compile(r"_([01]\d|2[0-3]):([0-5]\d):([0-5]\d|60)(?:\.\d+)?$", re.AS
 #: Over so long at most frames may be logged that have one acquisition time, microseconds: some loggers write in bursts.
 _STILL_US = 1000
 
+#: Files that are no farther apart may be of one stretch: pairing removes the cameras' offset, microseconds.
+_NEAR_US = 3_000_000
+
 #: Durations of two files are alike within this part of them, and a millisecond.
 _ALIKE = 1e-3
 
@@ -224,9 +227,10 @@ def _apart(in_order: Sequence[Observed], cards: Cards) -> list[str]:
         alone[camera] = [
             file
             for file in triggered
-            # as many have begun when it ends as have ended when it begins: none is at its time
+            # as many have begun soon after its end as have ended shortly before its begin: none is at its time
             if file.camera == camera
-            and bisect_right(begins, file.last_us) == bisect_left(ends, file.first_us - file.exposure_us)
+            and bisect_right(begins, file.last_us + _NEAR_US)
+            == bisect_left(ends, file.first_us - file.exposure_us - _NEAR_US)
         ]
     if len(alone) < 2:
         return []
