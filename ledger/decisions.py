@@ -80,6 +80,8 @@ def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | 
     if not reason.strip():
         raise BadInput("--reason is empty: expected why these files are left out; it is kept for ever")
     rule = Rule(pattern, reason)
+    if not pattern.strip() or pattern.startswith(("/", "../")):
+        raise BadInput(f"pattern {pattern!r}: expected one of paths in a night (apapane/*), or of names (*.fits.gz)")
     if date is None and all(map(rule.covers, _ANY)):
         raise BadInput(f"pattern {pattern!r} means every file of every night: expected a narrower one, or --date")
     covered = None

@@ -99,7 +99,8 @@ class Damaged(LedgerError):
         found = " ".join(reason.split()).removeprefix("*** in database main *** ")  # SQLite's is of several lines
         other = "; if it never was a ledger's, correct database.url" if "not a database" in found else ""
         super().__init__(
-            f"database {shown} is damaged: {found}; move it away, and `ledger backup --restore` the newest backup"
+            f"database {shown} is damaged: {found}; move it away, and `ledger backup --restore FILE` the newest one of"
+            " `ledger backup --list`"
             f"{other}"
         )
 

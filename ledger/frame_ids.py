@@ -95,10 +95,11 @@ class Decision:
             return
         n = len(self.late)
         if n and not late_reason:
+            pairs = "; if it lacks pairs, roll it back and pair it as a whole first (--anew)" if self.kept else ""
             raise NotReady(
                 f"night {date}: {counted(n, 'product')} {'is' if n == 1 else 'are'} older than frame IDs that are taken"
                 f" already; expected all IDs in order of time; `ledger advance --date {date} --late --reason TEXT`"
-                " assigns them out of order, marked so for ever"
+                f" assigns them out of order, marked so for ever{pairs}"
             )
         now.refuse_taken(numbers)
         now.refuse_empty(len(self.fresh))

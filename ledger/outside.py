@@ -24,12 +24,15 @@ Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]
 
 #: What a file of each kind is, and what to do about it.
 KINDS: dict[Kind, tuple[str, str]] = {
-    "compressed": ("compressed cube", "unpack it in its folder (`funpack -D FILE`, `gunzip FILE`), its txt beside it"),
+    "compressed": ("compressed cube", "unpack it (`funpack -D FILE`, `gunzip FILE`, `tar`) beside its txt"),
     "named": ("cube whose name does not end in .fits", "finish its copy, or rename it so that it does"),
-    "moved": ("cube in another folder", "move it, and its txt, to the folder of its stream"),
-    "timing": ("timing file without a cube", "bring its cube back from the acquisition machine"),
+    "moved": ("cube in another folder", "move it, and its txt, to its stream's folder, if it is not there already"),
+    "timing": (
+        "timing file without a cube",
+        "find its cube: by another name, in another folder, or where it was taken",
+    ),
     "folder": ("folder that is left out as a whole", "it is not looked into"),
-    "unreadable": ("folder, link or file that cannot be read", "correct its owner or mode"),
+    "unreadable": ("folder, link or file that cannot be read", "correct its owner, mode, target or mount"),
 }
 
 #: Names of FITS files (RFC 4047), compressed or not; names that were such before something was added to them; and names

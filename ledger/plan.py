@@ -255,7 +255,7 @@ def _raws(
     fresh = 0
     with engine.executor(machine.config, machine.jobs) as executor:
         files = list(whole_first(inspected(executor, machine.config, todo, machine.stop)))
-    twins = Twins(machine.store, flow.name, files)
+    twins = Twins(machine.store, flow, files)
     for file in files:
         raw, row, facts = file.raw, file.row, file.found
         with translated():

@@ -13,6 +13,7 @@ from sqlalchemy import Row
 
 from ledger.config import Config
 from ledger.errors import Interrupted
+from ledger.flow import Flow
 from ledger.models import File
 from ledger.report import Stop, counted
 from ledger.scan import (
@@ -240,7 +241,7 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
     rows: list[dict[str, Any]] = []
     details: dict[str, dict[str, Any]] = {}
     unreadable = 0
-    twins = Twins(steps.book.store, steps.book.flow.name, files)
+    twins = Twins(steps.book.store, steps.book.flow, files)
     for file in files:
         raw, facts = file.raw, file.found
         name = f"{raw.stream.name}/{raw.name}"
@@ -302,18 +303,21 @@ class Twins:
     ----------
     store : Store
         Of the registered ones.
-    pipeline : str
-        Whose nights are looked at.
+    flow : Flow
+        The pipeline whose nights are looked at.
     files : sequence of Inspected
         That may be duplicates.
     """
 
-    def __init__(self, store: Store, pipeline: str, files: Iterable[Inspected]) -> None:
+    def __init__(self, store: Store, flow: Flow, files: Iterable[Inspected]) -> None:
         found = (file.found for file in files)
         keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
         self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
-        for row in store.twins(pipeline, list(keys)):
+        self._made_of: set[Path] = set()  # files that products are made of
+        for row in store.twins(flow.name, list(keys)):
             path = Path(row.root) / row.date / row.folder / row.name
+            if row.state != flow.states[0]:
+                self._made_of.add(path)
             self._known[row.header_sha256, row.first_us].append((path, row))
 
     def add(self, cube: Path, facts: RawFacts) -> None:
@@ -332,7 +336,14 @@ class Twins:
             If one of the two could not be read.
         """
         for path, other in (known for key in _keys(facts) for known in self._known.get(key, ())):
-            if path == cube or not path.is_file():
+            if path == cube:
+                continue
+            if not path.is_file():
+                if path in self._made_of and _is_alike(facts, other):
+                    return (
+                        f"duplicate: header, txt and size of {path}, of which products are made, and which is gone: put"
+                        " it back there"
+                    )
                 continue
             if _is_alike(facts, other) and same_bytes(path, cube):
                 return f"duplicate: the same bytes as {path}, which is registered"

@@ -50,7 +50,7 @@ SEEN_COLUMNS = (
 STATS = slice(4)
 
 #: Columns of `File` that tell whether a raw file is a duplicate.
-TWIN_COLUMNS = ("folder", "name", "header_sha256", "timing_sha256", "first_us", "size_bytes", "lost_frames")
+TWIN_COLUMNS = ("folder", "name", "state", "header_sha256", "timing_sha256", "first_us", "size_bytes", "lost_frames")
 
 #: Raw files in use by what is sought, as a table. The terms of the index are written as they are there.
 _IN_USE = "file.kind = 'raw' AND file.quarantine_reason IS NULL"

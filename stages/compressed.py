@@ -161,7 +161,7 @@ def check_comes_back(cube: CubeLayout) -> None:
     Raises
     ------
     BadInput
-        If it has cards, or fill after END, that funpack would not give back.
+        If it has cards, text after END, or bytes after the last frame, that funpack would not give back.
     """
     cards = split_cards(cube.header)
     if (order := tuple(card[:8].decode().rstrip() for card in cards[: len(_FIRST)])) != _FIRST:
@@ -173,7 +173,14 @@ def check_comes_back(cube: CubeLayout) -> None:
                 f"expected cards that survive compression: have the writer of the header correct it"
             )
     if rice.header_of(cards) != cube.header:
-        raise BadInput(f"{cube.path}: NUL after the END card (FITS 4.0 sec. 4.4.1); make the cube again")
+        raise BadInput(f"{cube.path}: text after the END card (FITS 4.0 sec. 4.4.1); make the cube again")
+    with cube.path.open("rb") as file:
+        file.seek(cube.data_offset + _data_bytes(cube))
+        if any(file.read()):
+            raise BadInput(
+                f"{cube.path}: bytes other than zero fill the last block (FITS 4.0 sec. 3.3.2), which funpack "
+                f"would not give back; make the cube again"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from stages.header import own_keywords
 from stages.meaning import refuse_two_values, understood
 from stages.structure import check_header
 from stages.timing import Timing, read_timing
-from stages.witnesses import check_rows, contradiction_of_date, count_timed
+from stages.witnesses import check_rows, contradiction_of_date, contradiction_of_stream, count_timed
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -185,7 +185,8 @@ def inspect(
         has_acquisition=rows.has_acquisition,
         lost_frames=n_frames - n_used,
         salvaged=missing or None,
-        contradiction=contradiction_of_date(cube, first_us, last_us, times),
+        contradiction=(is_new and contradiction_of_stream(cube, stream, instrument))
+        or contradiction_of_date(cube, first_us, last_us, times),
     )
 
 

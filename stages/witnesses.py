@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import BadInput, Cards, Instrument, Raw, Times
+from stages.base import BadInput, Cards, Instrument, Raw, Stream, Times
 from stages.meaning import form_of, missing_cards, unknown_forms
 from stages.timing import Timing
 
@@ -112,6 +112,17 @@ def contradiction_of_date(cube: Path, first_us: int, last_us: int, times: Times)
         f"{cube}: its frames are of {_shown(first_us)} to {_shown(last_us)}, its folder of {date}: expected that UT"
         f" date, and at most {times.date_h:g} h before or after it (instrument.times.date_h); move it and its txt to"
         " the folder of its night, or, if its clocks were wrong, correct the times, or leave it in quarantine"
+    )
+
+
+def contradiction_of_stream(cube: Path, stream: Stream, instrument: Instrument) -> str | None:
+    """Return why a cube cannot be of the camera in whose folder it lies: it is called as another one's are; or None."""
+    of_name = cube.name.rpartition("_")[0]
+    if of_name == stream.name or of_name not in {other.name for other in instrument.streams}:
+        return None
+    return (
+        f"{cube}: it is called as cubes of {of_name} are, expected those of {stream.name} in its folder: its frames"
+        f" would be taken for another camera's; move it and its txt to {of_name}, or rename them"
     )
 
 

@@ -47,6 +47,7 @@ def show(date: Date = None, *, as_json: AsJson = False) -> None:
         return
     rows = [(date, folder, what, len(paths), paths[0], to_do) for (date, folder, what, to_do), paths in groups.items()]
     show_table(("night", "folder", "what", "files", "the first", "to do"), rows, right={"files"})
+    typer.echo("--json names each file; `ledger outside ignore PATTERN --reason TEXT` leaves files out")
 
 
 @outside.command(epilog="Example: ledger outside ignore 'apapane/*' --reason 'another camera'")

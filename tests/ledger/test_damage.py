@@ -92,7 +92,7 @@ def test_whatever_page_is_damaged_status_and_ids_check_say_so(archived, way):
                 assert look(archived) == found, page
                 continue
             n_damaged += 1
-            with pytest.raises(Damaged, match=r"is damaged: .*; move it away, and `ledger backup --restore`"):
+            with pytest.raises(Damaged, match=r"is damaged: .*; move it away, and `ledger backup --restore FILE`"):
                 look(archived)
     assert n_damaged > len(content) // PAGE // 3
 

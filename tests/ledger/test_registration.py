@@ -89,6 +89,18 @@ def test_a_file_of_another_night_is_found_and_one_that_is_gone_is_not(world):
     assert quarantined(world, OTHER) == {}
 
 
+def test_a_file_that_was_moved_after_products_were_made_of_it_is_used_once(world):
+    cube = one_cube(world)
+    assert world.advance(to="synced").succeeded
+    moved = cube.with_name("moved.fits")
+    for suffix in (".fits", ".txt"):
+        cube.with_suffix(suffix).rename(moved.with_suffix(suffix))
+    result = world.advance(to="synced")
+    ((name, reason),) = result.quarantined
+    assert (name, f"of {cube}, of which products are made, and which is gone" in reason) == ("vcam1/moved.fits", True)
+    assert [why.split(":")[0] for _, why in result.failed] == ["gone"]
+
+
 def test_files_of_one_header_and_time_with_other_bytes_are_no_duplicates(world):
     cube = one_cube(world)
     (copy,) = copied(cube, 1, header=False)

@@ -354,10 +354,10 @@ REFUSED = {
     "truncated header": (good_cube()[:2000], "truncated"),
     "empty": (b"", "not a FITS file"),
     "not FITS": (b"\x89PNG" * 2000, "not a FITS file"),
-    "text after END": (make_header()[:2870] + b"x" * 10 + bytes(2880), "after END"),
-    "fill": (good_cube()[:-1] + b" ", "fill its last block"),
+    "text after END": (make_header()[:2870] + b"x" * 10 + bytes(2880), "after the END"),
+    "fill": (good_cube()[:-1] + b" ", "fill the last block"),
     "NUL after END": (
-        make_header(shape=(1, 30, 48))[:560] + bytes(2320) + make_pixels((1, 30, 48)).tobytes(), "NUL after the END"
+        make_header(shape=(1, 30, 48))[:560] + bytes(2320) + make_pixels((1, 30, 48)).tobytes(), "after the END"
     ),
     "float": (make_header(bitpix=-32) + bytes(2880), "BITPIX is -32"),
     "64 bits": (make_header(bitpix=64) + bytes(2880), "BITPIX is 64"),

@@ -75,6 +75,7 @@ def test_logging_times_are_in_no_product_with_acquisition_times(night, rng):
     rows = read_timing(middle.timing)
     late = dataclasses.replace(rows, acquired_us=rows.acquired_us * 0, logged_ns=rows.logged_ns + 320_000)
     middle.timing.write_bytes(format_timing(late))
+    night.raws = [dataclasses.replace(raw, cards={**raw.cards, "BITPIX": 16}) for raw in night.raws]
     products = night.run().products
     assert len({product.group for product in products if product.synchronised}) == 3
     for product in products:
