@@ -56,7 +56,7 @@ def test_bad_input_is_put_aside_at_once_and_holds_the_night_up(night):
     assert night.query("SELECT COUNT(*) FROM frame_id") == [(0,)]
     (found,) = held(night.store())
     assert (found.name, found.stands, found.attempts, found.state) == (name, "quarantined", 1, "consolidated")
-    assert "shorter than its header" in found.reason
+    assert "it was cut off" in found.reason
     assert [e for (e,) in night.query(f"SELECT event FROM entry WHERE name = '{name}' ORDER BY id")][-2:] == [
         "failed",
         "quarantined",
