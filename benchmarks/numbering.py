@@ -28,14 +28,12 @@ from sqlmodel import Session, col
 
 from ledger import frame_ids, gate
 from ledger.book import Book
-from ledger.config import Config, packaged_config, read_config
 from ledger.flow import Flow, flows
 from ledger.lease import Lease
 from ledger.models import Entry, File, FrameId, Night
 from ledger.numbers import Numbers
 from ledger.rows import Work, product_columns
 from ledger.scan import NightFolder
-from ledger.store import Store
 from stages.base import Product
 
 FIRST_DATE = date(2020, 1, 1)
@@ -77,14 +75,8 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, url: str) -> None:
-        environment = {"LEDGER_DATABASE__URL": url}
-        for name in ("archive", "engineering"):
-            (folder / name).mkdir()
-            environment[f"LEDGER_{name.upper()}__ROOT"] = str(folder / name)
-        self.config: Config = read_config(packaged_config(), environment=environment)
+        self.config, self.store = common.empty_ledger(folder, url)
         self.flow: Flow = flows(self.config)["archive"]
-        self.store = Store(url)
-        self.store.init(flows(self.config).values())
 
     def folder(self, night: int) -> NightFolder:
         """Return a night's folder, which need not be there."""

@@ -25,12 +25,10 @@ import common
 from common import Figure
 
 from ledger.cli import OBJECTS
-from ledger.config import Config, packaged_config, read_config
-from ledger.flow import flows
 from ledger.machine import Machine
 from ledger.models import File
 from ledger.scan import find_night
-from ledger.store import Store, chunks, insert_many
+from ledger.store import chunks, insert_many
 from stages.base import Stream
 from stages.cards import BLOCK
 
@@ -151,13 +149,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, url: str) -> None:
-        environment = {"LEDGER_DATABASE__URL": url, "LEDGER_BACKUP__AUTOMATIC": "false"}
-        for name in ("archive", "engineering"):
-            (folder / name).mkdir()
-            environment[f"LEDGER_{name.upper()}__ROOT"] = str(folder / name)
-        self.config: Config = read_config(packaged_config(), environment=environment)
-        self.store = Store(url)
-        self.store.init(flows(self.config).values())
+        self.config, self.store = common.empty_ledger(folder, url)
         self.nights = 0
 
     def know(self, n_files: int) -> None:

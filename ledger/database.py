@@ -8,8 +8,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from ledger.errors import BadInput, Damaged
-from ledger.reading import BUSY_TIMEOUT_MS, NO_DRIVER, is_damage, refuse_network
+from ledger.errors import BadInput
+from ledger.reading import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage, refuse_network
 
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
 #: transaction that reads first and then writes fails at once whatever the timeout.
@@ -132,8 +132,7 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
                 return [], []
             return list(result.keys()), [tuple(row) for row in result]
     except DBAPIError as exc:
-        if exc.orig is not None and is_damage(exc.orig):
-            raise Damaged(url.render_as_string(hide_password=True), str(exc.orig)) from exc
+        refuse_damage(url.render_as_string(hide_password=True), exc.orig)
         reason = str(exc.orig).strip().splitlines()[0]
         raise BadInput(f"sql: {reason}; expected one statement that only reads") from exc
     finally:

@@ -199,7 +199,7 @@ def allocate(
     book: Book,
     config: Config,
     works: Sequence[Work],
-    look: Callable[[Session], None],
+    look: Callable[[Session], object],
     *,
     numbers: Numbers,
     late_reason: str | None = None,

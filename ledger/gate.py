@@ -88,7 +88,7 @@ def check_gate(
     now_us: int,
     final: bool = False,
     looks_outside: bool = True,
-) -> None:
+) -> Found | None:
     """Refuse to number a night that is not next in time.
 
     Parameters
@@ -106,6 +106,11 @@ def check_gate(
     looks_outside : bool
         Whether folders are walked for files that may hold frames and are no raw files.
 
+    Returns
+    -------
+    Found or None
+        What of the night is no raw file and does not keep it from its numbers; None if it was not looked for.
+
     Raises
     ------
     NotReady
@@ -119,13 +124,14 @@ def check_gate(
             f"night {night.date} may still be written: its newest raw file is younger than {config.settle_minutes:g}"
             f" minutes at {show_us(now_us)} UT; run again later, or with --final if observing has ended"
         )
-    if looks_outside and (found := decisions.look(session, config, night)).blocks:
+    found = decisions.look(session, config, night) if looks_outside else None
+    if found is not None and found.blocks:
         raise NotReady(found.refusal(night.date))
     # upstream first: what a run takes from disk to the ledger meanwhile is seen here or there
     lacking = _lacking_on_disk(session, config, flow, night, looks_outside=looks_outside)
     lacking |= _lacking_in_ledger(session, config, flow, night)
     if not lacking:
-        return
+        return found
     date = min(lacking)
     newest = newest_night(session, config.instrument.prefix)
     is_late = newest is not None and date < newest

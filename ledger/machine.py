@@ -692,17 +692,20 @@ class Machine:
             with self.store.read() as session:
                 decision.check(standing(session, self.config), night.date, numbers, late_reason)
 
-    def _check_gate(self, session: Session, folder: NightFolder, *, final: bool, looks_outside: bool = True) -> None:
+    def _check_gate(
+        self, session: Session, folder: NightFolder, *, final: bool, looks_outside: bool = True
+    ) -> Found | None:
         now_us, flow = self.store.clock(), self.flows[folder.pipeline]
-        gate.check_gate(session, self.config, flow, folder, now_us=now_us, final=final, looks_outside=looks_outside)
+        return gate.check_gate(
+            session, self.config, flow, folder, now_us=now_us, final=final, looks_outside=looks_outside
+        )
 
     def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
         with self.store.read() as session:
             if not frame_ids.decide(session, self.config.instrument.prefix, steps.book.night, works).is_needed:
                 return
         with self.store.read() as session:  # folders are walked before the counter is locked
-            outside = decisions.look(session, self.config, steps.folder)
-            self._check_gate(session, steps.folder, final=final)
+            outside = self._check_gate(session, steps.folder, final=final)
         done = frame_ids.allocate(
             steps.book,
             self.config,
@@ -718,7 +721,8 @@ class Machine:
             "withdrawn that were on a manifest": done.manifested,
         }
         steps.result.remarks.update({f"frame IDs {what}": n for what, n in remarks.items() if n})
-        steps.book.left_out(outside)
+        if outside is not None:
+            steps.book.left_out(outside)
 
     def _numbered_us(self, book: Book) -> int | None:
         night = self.store.find_night(book.night.pipeline, book.night.date)

@@ -148,6 +148,12 @@ def is_damage(exc: BaseException) -> bool:
     return (code is not None and code & 0xFF in _DAMAGE_CODES) or state in _DAMAGE_STATES or not_text
 
 
+def refuse_damage(shown: str, exc: BaseException | None) -> None:
+    """Raise Damaged if that is what a driver's exception says of the database `shown`."""
+    if exc is not None and is_damage(exc):
+        raise Damaged(shown, _first_line(exc)) from exc
+
+
 def _first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 

@@ -10,9 +10,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col
 
 from ledger.database import READER
-from ledger.errors import BadInput, Damaged
+from ledger.errors import BadInput
 from ledger.models import Edge, File, State
-from ledger.reading import is_damage, migrations_folder, newest_revision
+from ledger.reading import migrations_folder, newest_revision, refuse_damage
 
 if TYPE_CHECKING:  # each command looks at the revision, and few migrate: Alembic takes its time to import
     from alembic.config import Config as AlembicConfig
@@ -65,8 +65,7 @@ def _opened(engine: Engine) -> Iterator[Connection]:
             yield connection
     except DBAPIError as exc:
         shown = engine.url.render_as_string(hide_password=True)
-        if exc.orig is not None and is_damage(exc.orig):
-            raise Damaged(shown, _first_line(exc)) from exc
+        refuse_damage(shown, exc.orig)
         raise BadInput(f"database {shown}: cannot be used ({_first_line(exc)}); check database.url") from exc
 
 

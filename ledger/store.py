@@ -28,7 +28,7 @@ from ledger.database import WRITES, connect, parse_url
 from ledger.errors import BadInput, Damaged, LedgerError, StateError
 from ledger.flow import Flow
 from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
-from ledger.reading import PROOF, is_damage, is_small, refused
+from ledger.reading import PROOF, is_small, refuse_damage, refused
 from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
 
 #: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.
@@ -119,8 +119,7 @@ class Store:
 
     def refuse_damage(self, exc: DBAPIError) -> None:
         """Raise `Damaged` if that is what the database said, whatever it was asked."""
-        if exc.orig is not None and is_damage(exc.orig):
-            raise Damaged(self.shown, str(exc.orig)) from exc
+        refuse_damage(self.shown, exc.orig)
 
     @property
     def _is_sqlite(self) -> bool:

@@ -165,8 +165,7 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
     BadInput
         If a card's value is none that FITS knows (FITS 4.0 sec. 4.2).
     """
-    end = _end(header)
-    starts = b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
+    starts = _starts(header)
     goes_on, has_names = b"CONTINUE" in header, b"HIERARCH" in header
     found: dict[str, Any] = {}
     try:
@@ -212,8 +211,7 @@ def repeated(header: bytes, keywords: tuple[str, ...], path: Path | None = None)
     BadInput
         See :func:`values`.
     """
-    end = _end(header)
-    starts = b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
+    starts = _starts(header)
     found = {}
     for keyword, places in _repeated_places(keywords, starts):
         alone = [(_with_continuations(header, at) + END) for at in places]
@@ -320,6 +318,12 @@ def _places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[str, bytes,
     return tuple(
         (keyword, name, places.get(name.ljust(8) + b"= ")) for keyword, name in zip(keywords, names, strict=True)
     )
+
+
+def _starts(header: bytes) -> bytes:
+    """Return the first bytes of each card before END, to the sign of a value: all first ones, then all second ones."""
+    end = _end(header)
+    return b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
 
 
 @lru_cache

@@ -34,7 +34,6 @@ _MOST_EXPOSURE_S = 86_400
 #: Numbers in cards are less, as floats hold every whole number up to here.
 _MOST = 2**53
 
-
 #: From so many frames on, exposure times are compared with the median of how far frames are apart.
 _LEAST_FRAMES = 3
 
