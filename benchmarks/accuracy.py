@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
+from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages.base import Cards, Raw
 from stages.exposures import PAIRED
 from stages.synced import Parameters, classify

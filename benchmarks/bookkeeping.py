@@ -203,7 +203,7 @@ def figures(repeats: int = 5, n_products: int = 100_000, only: str | None = None
     nothing = common.seconds_of(lambda: common.run(sys.executable, "-c", "pass"), repeats)
     yield Figure("python -c pass", f"{nothing:.2f} s")
     yield common.limited("ledger --help", common.seconds_of(lambda: common.ledger({}, "--help"), repeats), "s", 0.3)
-    imports = "import ledger.inquiry, ledger.config"
+    imports = "import ledger.query.history, ledger.config"
     seconds = common.seconds_of(lambda: common.run(sys.executable, "-c", imports), repeats)
     yield Figure("what ledger history imports", f"{seconds:.2f} s")
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:

@@ -20,7 +20,7 @@ from astropy.io import fits
 from common import Figure
 
 from ledger import durable
-from ledger.simulate import simulate_night
+from ledger.simulation.night import simulate_night
 from stages import fixed
 from stages.base import Instrument, Job, Part, Product, Raw, Stream
 from stages.cards import read_header, values

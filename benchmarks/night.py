@@ -25,7 +25,7 @@ import common
 from common import Figure
 
 from ledger.cli import app
-from ledger.simulate import simulate_night
+from ledger.simulation.night import simulate_night
 
 DATE = "20260102"
 #: Numbers of workers to compare.

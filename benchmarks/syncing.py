@@ -22,7 +22,7 @@ import common
 import numpy as np
 from common import Figure
 
-from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
+from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages import synced
 from stages.base import Instrument, Job, Raw, Stream
 from stages.flc import read_states

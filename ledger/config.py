@@ -168,7 +168,7 @@ def refuse_address(address: str) -> None:
 
 
 class Smtp(_Block):
-    """A server that takes mails. The password is not kept here: `ledger.mail` says where."""
+    """A server that takes mails. The password is not kept here: `ledger.delivery.mail` says where."""
 
     server: str = "localhost"
     port: int = Field(default=587, ge=1, le=65535)

@@ -7,9 +7,9 @@ from sqlalchemy import func, or_, select, update
 from sqlmodel import Session, col
 
 from ledger.errors import BadInput
-from ledger.inquiry import Subject, find
 from ledger.lease import refuse_held
 from ledger.models import Entry, File, Night
+from ledger.query.history import Subject, find
 from ledger.store import Store
 
 

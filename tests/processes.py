@@ -20,9 +20,9 @@ PRELOADED = [
     "astropy.io.fits",
     "ledger.catch_up",
     "ledger.id_check",
-    "ledger.inquiry",
+    "ledger.query.history",
     "ledger.machine",
-    "ledger.summary",
+    "ledger.query.summary",
     "rich.table",
 ]
 TIMEOUT_S = 300

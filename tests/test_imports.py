@@ -19,7 +19,7 @@ BREACHES = [
     ("stages/timing.py", "import sqlmodel"),
     ("stages/fixed.py", "import stages.consolidated"),
     ("ledger/cli/status.py", "import sqlalchemy"),
-    ("ledger/inquiry.py", "import ledger.reading"),
+    ("ledger/query/history.py", "import ledger.reading"),
     ("ledger/steps.py", "import transitions"),
 ]
 
@@ -71,6 +71,8 @@ def test_one_breach_is_enough(tree: Path) -> None:
 
 def test_what_takes_long_to_import_is_left_out_where_nothing_needs_it() -> None:
     heavy = ("astropy", "alembic", "imagecodecs")
-    check = f"import sys, ledger.inquiry, ledger.machine; sys.exit(str(sorted(sys.modules.keys() & {set(heavy)!r})))"
+    check = (
+        f"import sys, ledger.query.history, ledger.machine; sys.exit(str(sorted(sys.modules.keys() & {set(heavy)!r})))"
+    )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
     assert done.stderr.strip() == "[]"

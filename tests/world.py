@@ -21,7 +21,7 @@ from ledger.config import Config, packaged_config, read_config
 from ledger.machine import Machine
 from ledger.report import Result
 from ledger.scan import NightFolder, find_night
-from ledger.simulate import Truth, simulate_night
+from ledger.simulation.night import Truth, simulate_night
 from ledger.store import Store
 from tests.processes import run_command
 from tests.sshd import Server

@@ -11,7 +11,7 @@ from ledger.errors import BadInput
 from ledger.report import counted, printable
 
 if TYPE_CHECKING:
-    from ledger.deep_audit import Report
+    from ledger.audit.deep import Report
 
 
 @app.command(epilog="Example: ledger audit --deep --date 20260102")
@@ -32,8 +32,8 @@ def audit(
     With --date, only that night's files are compared with their rows; the laws always hold for all nights. With --deep,
     files are read whole, and a night that a run works on meanwhile is not judged, and told.
     """
-    from ledger import audit as auditing
-    from ledger.deep_audit import audit_deeply
+    from ledger.audit import laws as auditing
+    from ledger.audit.deep import audit_deeply
     from ledger.scan import parse_date
 
     if jobs is not None and not deep:

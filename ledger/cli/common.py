@@ -21,8 +21,8 @@ from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printab
 
 if TYPE_CHECKING:
     from ledger.config import Config
+    from ledger.delivery.notify import Trouble
     from ledger.machine import Machine
-    from ledger.notify import Trouble
     from ledger.scan import NightFolder
     from ledger.store import Store
 
@@ -150,7 +150,7 @@ def open_machine(
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
         yield machine
         if changes:
-            from ledger.notify import troubles
+            from ledger.delivery.notify import troubles
 
             alert(store, config, troubles(machine.results), reporter.say)
 
@@ -159,7 +159,7 @@ def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Cal
     """Tell who wants to know of trouble; `say` that nobody could be told."""
     if not (config.notify.command or config.notify.recipients):
         return
-    from ledger.notify import notify
+    from ledger.delivery.notify import notify
 
     try:
         notify(store, config, found)

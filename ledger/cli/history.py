@@ -21,15 +21,15 @@ def history(
 
     Which frames is told in runs [first, step, n]; with --frames, frame by frame. All are counted from 0.
     """
-    from ledger import inquiry
     from ledger.clock import show_us
+    from ledger.query import history
 
     config = read_config()
     with open_store(config) as store:
-        subject = inquiry.find(store, name)
-        entries = inquiry.entries(store, subject)
-        lineage = inquiry.lineage(store, subject)
-        frames = inquiry.frames(store, subject) if with_frames else []
+        subject = history.find(store, name)
+        entries = history.entries(store, subject)
+        lineage = history.lineage(store, subject)
+        frames = history.frames(store, subject) if with_frames else []
     if as_json:
         show_json(
             {

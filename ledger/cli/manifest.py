@@ -23,7 +23,7 @@ def manifest(
     It is refused while a product of these nights is not listed in its night's own manifest. Of a night that was mailed
     and has got more products since, --send mails these.
     """
-    from ledger import mailing
+    from ledger.delivery import manifest
     from ledger.scan import find_night
 
     if not date:
@@ -34,10 +34,10 @@ def manifest(
         folders = {folder.path: folder for folder in (find_night(machine.config, date=day) for day in sorted(date))}
         nights = list(folders.values())
         if send:
-            sent = mailing.send(machine, nights, is_partial=partial, is_again=again)
+            sent = manifest.send(machine, nights, is_partial=partial, is_again=again)
             listing, path, message_id = sent.listing, sent.file, sent.message_id
         else:
-            listing, path = mailing.write(machine, nights, is_partial=partial)
+            listing, path = manifest.write(machine, nights, is_partial=partial)
             message_id = None
     if as_json:
         show_json({**listing.as_json(), "file": path and str(path), "message_id": message_id})

@@ -20,7 +20,7 @@ def prune(
     Which may go is set under `prune` in config.yaml. Each is proven again before it goes. Products come back with
     `ledger recall`; raw files do not: keep a copy elsewhere, if they may ever be wanted.
     """
-    from ledger.prune import prune as make_room
+    from ledger.delivery.prune import prune as make_room
     from ledger.scan import parse_date
 
     with open_machine(needs_nights=True, changes=yes) as machine:

@@ -13,7 +13,7 @@ def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
     lineage, checksums and manifests tell states and frame IDs; copies are read again at the destination.
     """
     from ledger import backup
-    from ledger import rebuild as rebuilding
+    from ledger.rescue import rebuild as rebuilding
 
     config = read_config(needs_nights=True)
     if not as_json and (found := backup.found(config)):

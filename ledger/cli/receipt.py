@@ -22,8 +22,8 @@ def receipt(
     and, if the archive says, SHA-256, separated by | , ; or tabs. Exit 1 if a frame is unknown, withdrawn, differs, or
     was mailed and is not confirmed.
     """
-    from ledger.notify import contradictions
-    from ledger.receipt import receive
+    from ledger.delivery.notify import contradictions
+    from ledger.delivery.receipt import receive
 
     config = read_config()
     with open_store(config, changes=True) as store:

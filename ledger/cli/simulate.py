@@ -24,7 +24,7 @@ def simulate(
 ) -> None:
     """Write a raw night of known truth, as the cameras' loggers do."""
     from ledger.scan import parse_date
-    from ledger.simulate import SCENARIO, simulate_night
+    from ledger.simulation.night import SCENARIO, simulate_night
 
     try:
         made = simulate_night(root, parse_date(date), scenario=scenario or SCENARIO, seed=seed, scale=scale, shape=size)

@@ -11,8 +11,8 @@ from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_ta
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.flow import flows
+    from ledger.query.status import nights
     from ledger.scan import parse_date
-    from ledger.status import nights
 
     config = read_config()
     found = nights(config, flows(config), date=parse_date(date) if date else None)

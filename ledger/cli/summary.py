@@ -21,7 +21,7 @@ from ledger.cli.common import (
     which_of_both,
 )
 from ledger.outside import grouped
-from ledger.tally import (
+from ledger.query.counts import (
     DUBIOUS_LIMIT,
     HST,
     LOST,
@@ -35,7 +35,7 @@ from ledger.tally import (
 )
 
 if TYPE_CHECKING:
-    from ledger.summary import Summary, Unexpected
+    from ledger.query.summary import Summary, Unexpected
 
 #: Files in quarantine, salvaged files and targets that are listed for people; JSON has all.
 LISTED, LISTED_TARGETS = 12, 20
@@ -62,7 +62,7 @@ def summary(folder: Folder = None, date: Date = None, *, as_json: AsJson = False
 
     A product (about 10 s of data) counts in the minute in which it begins. Exit 1 if a frame is not accounted for.
     """
-    from ledger import summary as summaries
+    from ledger.query import summary as summaries
 
     config = read_config()
     with open_store(config) as store:

@@ -21,8 +21,8 @@ def verify(
     Damaged and missing files are listed, and copied again with --repair; files that the ledger did not send are listed,
     and never touched.
     """
+    from ledger.delivery.verify import verify as verify_night
     from ledger.scan import find_night
-    from ledger.verify import verify as verify_night
 
     with open_machine() as machine:
         night = find_night(machine.config, date=date, folder=folder)

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from ledger.simulate import simulate_night
+from ledger.simulation.night import simulate_night
 
 #: Parts of a night that can come by themselves, in order of time. The last two are of one acquisition.
 PORTIONS = ("early", "main", "tail")

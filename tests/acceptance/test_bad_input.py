@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ledger.cli import main
-from ledger.simulated_blocks import DUPLICATE, SPOILT
+from ledger.simulation._blocks import DUPLICATE, SPOILT
 from tests.world import DATE, World
 
 Ledger = Callable[..., tuple[int, str, str]]

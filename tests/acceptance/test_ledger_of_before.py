@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from ledger import registration
 from ledger.plan import plan_advance
-from ledger.rebuild import rebuild
+from ledger.rescue.rebuild import rebuild
 from stages.cubes import read_cube_layout
 from tests.ledger.test_backup import fresh
 from tests.world import DATE, World

@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
-from ledger import audit, inquiry
+from ledger.audit import laws
 from ledger.catch_up import catch_up
 from ledger.config import read_config
 from ledger.errors import BadInput, NotReady
 from ledger.plan import plan_advance
+from ledger.query import history
 from ledger.scan import find_night
 from tests.world import DATE
 
@@ -32,8 +33,8 @@ def shelve(world, chosen):
 
 def violations(world):
     store = world.store()
-    return [v for _, vs in audit.check_laws(store, audit.read_laws()) for v in vs] + list(
-        audit.check_files(store, world.config)
+    return [v for _, vs in laws.check_laws(store, laws.read_laws()) for v in vs] + list(
+        laws.check_files(store, world.config)
     )
 
 
@@ -144,7 +145,7 @@ def test_a_path_is_never_ambiguous_in_history(sqlite_world):
     raw = next((sqlite_world.folder / "engineering" / DATE / "vcam1").glob("*.fits"))
     product = next((sqlite_world.folder / "engineering" / DATE / "vgen2").glob("*.fz"))
     for path in (raw, product):
-        found = inquiry.find(sqlite_world.store(), str(path))
+        found = history.find(sqlite_world.store(), str(path))
         assert (found.night.pipeline, found.frame_id) == ("engineering", None)
 
 
@@ -248,7 +249,7 @@ def test_history_of_a_product_that_was_rolled_back_by_its_name(sqlite_world):
     assert sqlite_world.advance(to="fixed").succeeded
     ((name,),) = sqlite_world.query("SELECT name FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
     assert sqlite_world.rollback().succeeded
-    assert inquiry.find(sqlite_world.store(), name).row is None
+    assert history.find(sqlite_world.store(), name).row is None
 
 
 def test_a_stream_that_is_a_file_or_a_cube_that_is_a_dead_link_is_told(sqlite_world):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ledger.simulate import Truth
+from ledger.simulation.night import Truth
 from tests.acceptance.check import Finished
 from tests.world import DATE, World
 

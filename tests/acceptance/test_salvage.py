@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ledger import audit, registration
+from ledger import registration
+from ledger.audit import laws
 from ledger.catch_up import catch_up
 from ledger.plan import plan_advance
-from ledger.simulated_blocks import DUPLICATE, SPOILT
+from ledger.simulation._blocks import DUPLICATE, SPOILT
 from tests.acceptance.check import Finished, identities
 from tests.world import DATE, LATER_US, World
 
@@ -49,8 +50,8 @@ def restore(path, content: bytes) -> None:
 
 def assert_clean(world: World) -> None:
     store = world.store()
-    found = [v for _, violations in audit.check_laws(store, audit.read_laws()) for v in violations]
-    assert found + list(audit.check_files(store, world.config)) == []
+    found = [v for _, violations in laws.check_laws(store, laws.read_laws()) for v in violations]
+    assert found + list(laws.check_files(store, world.config)) == []
 
 
 def balance(world: World) -> tuple[int, ...]:
@@ -212,7 +213,7 @@ def test_a_mended_file_is_another_file(sqlite_world):
     result = world.advance()
     assert [name for name, _ in result.failed] == [f"vcam1/{cube.name}"]
     assert "changed underneath" in result.failed[0][1]
-    (violation,) = audit.check_files(world.store(), world.config)
+    (violation,) = laws.check_files(world.store(), world.config)
     assert "the whole original is welcome" in violation.next_step
     assert "--yes` with the old one in place" in violation.next_step
     cut(cube, 0.7)

@@ -57,7 +57,7 @@ def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel: 
         ("migrations/**/*.sql", "ledger"),
         ("migrations/*.mako", "ledger"),
         ("ledger/**/*.py", "."),
-        ("ledger/audits/*.sql", "."),
+        ("ledger/audit/queries/*.sql", "."),
         ("stages/**/*.py", "."),
         ("stages/dictionary/*.tsv", "."),
     ):

@@ -7,9 +7,9 @@ import pytest
 from astropy.io import fits
 
 from ledger import quarantine
-from ledger import summary as summaries
 from ledger.cli.summary import verdict
 from ledger.plan import plan_advance
+from ledger.query import summary as summaries
 from stages.timing import format_timing, read_timing
 from tests.world import DATE
 

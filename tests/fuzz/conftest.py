@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.simulate import simulate_night
+from ledger.simulation.night import simulate_night
 from tests.world import DATE
 
 

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ledger import backup, doctor
+from ledger import backup
+from ledger.audit import doctor
+from ledger.audit.deep import audit_deeply
 from ledger.catch_up import catch_up
-from ledger.deep_audit import audit_deeply
+from ledger.delivery.verify import verify
 from ledger.errors import ConfigError
 from ledger.numbers import numbers_on_disk
-from ledger.rebuild import rebuild
-from ledger.verify import verify
+from ledger.rescue.rebuild import rebuild
 from tests.ledger.test_audit import violations
 from tests.ledger.test_backup import fresh, other_url
 from tests.world import DATE

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger import audit
+from ledger.audit import laws
 from ledger.errors import BadInput
 from tests.world import DATE, World
 
@@ -49,10 +49,10 @@ def finished(sqlite_world: World) -> World:
     return sqlite_world
 
 
-def violations(world: World, **options: str) -> list[audit.Violation]:
+def violations(world: World, **options: str) -> list[laws.Violation]:
     store = world.store()
-    found = [v for _, violations in audit.check_laws(store, audit.read_laws()) for v in violations]
-    return found + list(audit.check_files(store, world.config, **options))
+    found = [v for _, violations in laws.check_laws(store, laws.read_laws()) for v in violations]
+    return found + list(laws.check_files(store, world.config, **options))
 
 
 def violated(world: World) -> set[str]:
@@ -70,8 +70,8 @@ def around_the_guards(world: World, statement: str) -> None:
 
 
 def test_every_law_has_a_violation_planted_here():
-    assert {law.name for law in audit.read_laws()} == set(PLANTED)
-    assert all(law.says and law.next_step for law in audit.read_laws())
+    assert {law.name for law in laws.read_laws()} == set(PLANTED)
+    assert all(law.says and law.next_step for law in laws.read_laws())
 
 
 @pytest.mark.parametrize(("law", "statement"), [*PLANTED.items(), *MORE])
@@ -154,7 +154,7 @@ def test_a_raw_file_without_products_is_simply_registered_anew(sqlite_world):
     assert sqlite_world.machine().scan(sqlite_world.night()).succeeded
     path = next((sqlite_world.folder / "archive" / DATE / "vcam1").glob("*.txt"))
     os.utime(path, ns=(1, 1))
-    found = list(audit.check_files(sqlite_world.store(), sqlite_world.config))
+    found = list(laws.check_files(sqlite_world.store(), sqlite_world.config))
     assert [(v.law, v.next_step.split("`")[1]) for v in found] == [
         ("raw_unchanged", f"ledger scan {path.parent.parent}")
     ]
@@ -212,6 +212,6 @@ def test_the_command(finished, tmp_path):
 def test_a_law_says_what_it_is(tmp_path):
     (tmp_path / "mute.sql").write_text("SELECT 1")
     with pytest.raises(BadInput, match=r"mute\.sql.*-- law:"):
-        audit.read_laws((tmp_path,))
+        laws.read_laws((tmp_path,))
     with pytest.raises(BadInput, match=r"expected a folder of \.sql files"):
-        audit.read_laws((tmp_path / "none",))
+        laws.read_laws((tmp_path / "none",))

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ledger import doctor
+from ledger.audit import doctor
+from ledger.audit.doctor import Finding
 from ledger.catch_up import catch_up
 from ledger.clock import show_us
-from ledger.doctor import Finding
 from ledger.lease import Lease
 from tests.world import World
 

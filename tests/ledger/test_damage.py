@@ -16,8 +16,8 @@ from ledger.cli import main
 from ledger.database import query
 from ledger.errors import BadInput, Damaged
 from ledger.flow import flows
+from ledger.query.status import nights
 from ledger.reading import refused
-from ledger.status import nights
 from ledger.store import Store
 from tests.world import DATE, World
 

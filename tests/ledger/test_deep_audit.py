@@ -16,14 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from ledger import deep_audit, mailing
-from ledger.audit import Violation
-from ledger.deep_audit import Report, audit_deeply
-from ledger.deep_tasks import Task
+from ledger.audit import deep
+from ledger.audit._deep_tasks import Task
+from ledger.audit.deep import Report, audit_deeply
+from ledger.audit.laws import Violation
+from ledger.delivery import manifest
+from ledger.delivery.verify import verify
 from ledger.errors import BadInput, Interrupted
 from ledger.lease import Lease
 from ledger.report import Silent, Stop
-from ledger.verify import verify
 from stages import reread
 from stages.cards import BLOCK, CARD
 from stages.compressed import compress, plain_pieces
@@ -37,12 +38,12 @@ STATES = ["raw", "synced", "consolidated", "fixed", "identified", "compressed", 
 SCENARIO = ("pdi", "onecamera")
 
 
-def deep(world: World, **options: object) -> Report:
+def audit(world: World, **options: object) -> Report:
     return audit_deeply(world.store(), world.config, **options)
 
 
 def found(world: World, **options: object) -> list[Violation]:
-    violations = deep(world, **options).violations
+    violations = audit(world, **options).violations
     assert all(v.law and v.what and v.next_step for v in violations)
     return violations
 
@@ -203,7 +204,7 @@ def test_a_sound_night_passes_in_every_state(sqlite_world):
     world.simulate(scale=0.02, scenario=(*SCENARIO, "slow", "untriggered", "bad"))
     for state in STATES:
         assert world.advance(to=state).succeeded
-        report = deep(world)
+        report = audit(world)
         assert report.violations == []
         has_files = state not in STATES[:2]
         frames = "SELECT COUNT(*), COALESCE(SUM(n_frames), 0) FROM file WHERE kind = 'product'"
@@ -236,14 +237,14 @@ def test_the_other_pipeline_and_one_night_alone(sqlite_world):
     assert world.machine().advance(world.night()).succeeded
     world.simulate("20260103", scale=0.02, scenario=("pdi",))
     assert world.advance("20260103").succeeded
-    assert deep(world).counts["nights"] == 2
+    assert audit(world).counts["nights"] == 2
     path = min((world.folder / "engineering" / DATE / "vgen2").glob("*.fz"))
     flip(path)
     assert found(world, date="20260103") == []
     (violation,) = found(world, date=DATE)
     assert str(path) in violation.what
     with pytest.raises(BadInput, match="no night 20260104"):
-        deep(world, date="20260104")
+        audit(world, date="20260104")
 
 
 @pytest.mark.parametrize("tile", ["frame", "row"])
@@ -332,7 +333,7 @@ def test_a_product_that_was_sent_is_brought_back(manifested):
 
 
 def test_a_night_that_was_mailed_needs_to_be_withdrawn(manifested):
-    mailing.send(manifested.machine(), [manifested.night()])
+    manifest.send(manifested.machine(), [manifested.night()])
     path = product(manifested)
     flip(path)
     flip(copy_of(manifested, path))
@@ -631,7 +632,7 @@ def test_a_raw_file_that_is_gone(manifested, suffix, damage):
 def test_a_check_that_fails_has_not_passed(tmp_path):
     future: Future[Found] = Future()
     future.set_exception(MemoryError("no more"))
-    (fault,) = deep_audit._result(future, Task(tmp_path, Found), []).faults
+    (fault,) = deep._result(future, Task(tmp_path, Found), []).faults
     assert fault.law == "unchecked"
     assert "no more" in fault.what
 
@@ -670,7 +671,7 @@ def test_a_night_that_a_run_works_on_is_not_judged(manifested):
             raise AssertionError("files are not read in vain")
 
     with Lease(store, night, run_id):
-        report = deep(manifested, reporter=Unexpected())
+        report = audit(manifested, reporter=Unexpected())
     assert report.violations == []
     assert report.counts["nights"] == report.counts["files"] == 0
     assert [(e.kind, e.first, f"run {run_id} works on it" in e.reason) for e in report.explained] == [
@@ -690,14 +691,14 @@ def test_a_night_that_a_run_has_had_meanwhile_is_not_judged(manifested):
             with Lease(store, night, run_id):
                 pass
 
-    report = deep(manifested, reporter=Visitor())
+    report = audit(manifested, reporter=Visitor())
     assert report.violations == []
     assert [(e.kind, "meanwhile" in e.reason) for e in report.explained] == [("busy", True)]
 
 
 def test_copies_at_another_host_are_told(manifested):
     around_the_guards(manifested, "UPDATE copy SET host = 'stars'")
-    report = deep(manifested)
+    report = audit(manifested)
     assert report.violations == []
     assert [(e.kind, "stars" in e.reason) for e in report.explained] == [("afar", True)]
 
@@ -706,7 +707,7 @@ def test_a_copy_afar_counts_once_however_often_it_was_proven(manifested):
     for _ in range(3):
         verify(manifested.machine(), manifested.night())
     around_the_guards(manifested, "UPDATE copy SET host = 'stars'")
-    (explained,) = deep(manifested).explained
+    (explained,) = audit(manifested).explained
     assert explained.count == len(manifested.query("SELECT 1 FROM file WHERE kind = 'product'"))
 
 
@@ -717,17 +718,17 @@ def test_results_are_in_order_with_workers_too(manifested):
     for number in (3, 1):
         flip(product(manifested, number=number))
     flip(copy_of(manifested, product(manifested, number=2)))
-    inline = deep(manifested)
+    inline = audit(manifested)
     assert [v.law for v in inline.violations] == ["bytes", "copy", "bytes"]
     manifested.data["engine"]["executor"] = "processes"
-    parallel = deep(manifested, jobs=2)
+    parallel = audit(manifested, jobs=2)
     assert parallel.violations == inline.violations
     assert parallel.counts == inline.counts
 
 
 def test_a_stop_between_files(manifested):
     with pytest.raises(Interrupted, match="nothing was changed"):
-        deep(manifested, stop=Stop(signal.SIGTERM))
+        audit(manifested, stop=Stop(signal.SIGTERM))
 
 
 def test_the_command(manifested):

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from ledger import doctor
+from ledger.audit import doctor
 from ledger.lease import Lease
 from ledger.store import boot_id
 from tests.acceptance.crash_night import CrashNight, chosen, directions

@@ -1,6 +1,6 @@
 """The engineering pipeline: no frame IDs and no manifest, products keep their names, and the way back is as exact."""
 
-from ledger import audit
+from ledger.audit import laws
 from tests.world import DATE, World
 
 
@@ -27,8 +27,8 @@ def test_end_to_end_and_back(world: World):
     n_frames = sum(file.n_frames for file in truth.files)
     assert world.query("SELECT SUM(n_frames) FROM file WHERE kind = 'product'") == [(n_frames,)]
     store = world.store()
-    found = [v for _, violations in audit.check_laws(store, audit.read_laws()) for v in violations]
-    assert found + list(audit.check_files(store, world.config)) == []
+    found = [v for _, violations in laws.check_laws(store, laws.read_laws()) for v in violations]
+    assert found + list(laws.check_files(store, world.config)) == []
     assert world.rollback().succeeded
     assert world.tree(night) == before
     assert world.tree(destination) == {}

@@ -4,9 +4,10 @@ import json
 
 import pytest
 
-from ledger import inquiry, mailing
+from ledger.delivery import manifest
+from ledger.delivery.receipt import receive
 from ledger.errors import BadInput
-from ledger.receipt import receive
+from ledger.query import history
 from tests.acceptance.check import identities
 from tests.world import DATE, World
 
@@ -18,13 +19,13 @@ def finished(sqlite_world: World) -> World:
     return sqlite_world
 
 
-def find(world: World, name: str) -> inquiry.Subject:
-    return inquiry.find(world.store(), name)
+def find(world: World, name: str) -> history.Subject:
+    return history.find(world.store(), name)
 
 
-def explain(world: World, name: str) -> inquiry.Explanation:
+def explain(world: World, name: str) -> history.Explanation:
     machine = world.machine()
-    return inquiry.explain(machine.store, world.config, machine.flows, inquiry.find(machine.store, name))
+    return history.explain(machine.store, world.config, machine.flows, history.find(machine.store, name))
 
 
 # by which name
@@ -90,12 +91,12 @@ def test_lineage_in_both_directions_agrees(finished):
     store = finished.store()
     raw_to_products: dict[tuple[str, str], list] = {}
     for (name,) in finished.query("SELECT name FROM file WHERE kind = 'raw'"):
-        for relation in inquiry.lineage(store, inquiry.find(store, name)):
+        for relation in history.lineage(store, history.find(store, name)):
             raw_to_products[name, relation.name.split(" ")[0]] = relation.runs
             assert relation.state == "manifested"
     products_to_raw = {}
     for (frame_id,) in finished.query("SELECT frame_id FROM frame_id"):
-        for relation in inquiry.lineage(store, inquiry.find(store, frame_id)):
+        for relation in history.lineage(store, history.find(store, frame_id)):
             products_to_raw[relation.name.split("/")[1], frame_id] = relation.runs
             assert relation.n_frames == sum(n for _, _, n in relation.runs)
     assert raw_to_products == products_to_raw
@@ -104,7 +105,7 @@ def test_lineage_in_both_directions_agrees(finished):
 
 def test_a_product_is_made_of_files_in_order(finished):
     ((name, n_frames),) = finished.query("SELECT name, n_frames FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
-    relations = inquiry.lineage(finished.store(), find(finished, name))
+    relations = history.lineage(finished.store(), find(finished, name))
     assert sum(relation.n_frames for relation in relations) == n_frames
     assert [r.name for r in relations] == sorted(r.name for r in relations)
 
@@ -112,7 +113,7 @@ def test_a_product_is_made_of_files_in_order(finished):
 def test_history_tells_every_step_there_and_back(finished):
     assert finished.rollback(to="identified").succeeded
     store = finished.store()
-    entries = inquiry.entries(store, inquiry.find(store, "VMPA00000001"))
+    entries = history.entries(store, history.find(store, "VMPA00000001"))
     done = [entry.edge for entry in entries if entry.event == "done"]
     there = ["sync", "consolidate", "fix", "identify", "compress", "transfer", "list"]
     assert done == [*there, "unlist", "withdraw", "decompress"]
@@ -149,7 +150,7 @@ def test_history_maps_every_frame_of_every_product_to_raw_file_and_index(world):
     for frame_id, camera in world.query(
         "SELECT frame_id.frame_id, file.camera FROM frame_id JOIN file ON file.identity = frame_id.identity"
     ):
-        places = inquiry.frames(store, inquiry.find(store, frame_id))
+        places = history.frames(store, history.find(store, frame_id))
         cube = world.folder / "archive" / DATE / "vgen2" / f"{frame_id}.fits.fz"
         serials = [serial for _, serial, _ in identities(cube)]
         assert [place.frame for place in places] == list(range(len(serials)))
@@ -158,7 +159,7 @@ def test_history_maps_every_frame_of_every_product_to_raw_file_and_index(world):
             assert table["serial"][table["file"] == index[place.file]][place.index] == serial
             there.add((place.file, place.index, frame_id, place.frame))
     for file in truth.files:
-        places = inquiry.frames(store, inquiry.find(store, f"{world.folder}/archive/{DATE}/{file.path}"))
+        places = history.frames(store, history.find(store, f"{world.folder}/archive/{DATE}/{file.path}"))
         assert [place.frame for place in places] == list(range(file.n_frames))
         back |= {(file.path, place.frame, place.file.split()[0], place.index) for place in places}
     assert there == back
@@ -207,7 +208,7 @@ def test_explain_a_product_that_was_rolled_back(finished):
     assert "stays reserved" in found.because
     assert found.next_command == f"ledger advance --date {DATE}"
     store = finished.store()
-    assert inquiry.entries(store, inquiry.find(store, "VMPA00000001"))[-1].edge == "unsync"
+    assert history.entries(store, history.find(store, "VMPA00000001"))[-1].edge == "unsync"
 
 
 def test_explain_a_file_in_quarantine(sqlite_world):
@@ -243,30 +244,30 @@ def test_explain_a_product_that_failed_until_it_succeeds(sqlite_world):
 
 def test_history_and_explanation_tell_of_mails_and_receipts(finished):
     def told():
-        history = [e.event for e in inquiry.entries(finished.store(), find(finished, "VMPA00000001"))]
+        events = [e.event for e in history.entries(finished.store(), find(finished, "VMPA00000001"))]
         facts = explain(finished, "VMPA00000001").facts
-        return history[start:], {key: facts[key].split(" to ")[-1] for key in facts if key in known}
+        return events[start:], {key: facts[key].split(" to ")[-1] for key in facts if key in known}
 
     known = ("mailed", "confirmed", "contradicted")
-    start = len(inquiry.entries(finished.store(), find(finished, "VMPA00000001")))
+    start = len(history.entries(finished.store(), find(finished, "VMPA00000001")))
     ((size,),) = finished.query("SELECT size_bytes FROM manifest_line WHERE frame_id = 'VMPA00000001'")
     finished.data["mail"]["recipients"] = ["stars@example.org"]
     for n, step in enumerate((0, size, size + 1)):
         finished.now_us += 10**6
         if step == 0:
-            mailing.send(finished.machine(), [finished.night()])
+            manifest.send(finished.machine(), [finished.night()])
         else:
             path = finished.folder / f"receipt{n}.csv"
             path.write_text(f"VMPA00000001,{step}\n")
             receive(finished.store(), finished.config, path)
-    history, facts = told()
-    assert history == ["mailed", "confirmed", "contradicted"]
+    events, facts = told()
+    assert events == ["mailed", "confirmed", "contradicted"]
     assert facts["mailed"] == "stars@example.org"
     assert facts["contradicted"].endswith(f"receipt2.csv: {size + 1} bytes, expected {size}")
     assert "confirmed" not in facts
     finished.now_us += 10**6
     assert finished.rollback(to="transferred", withdraws=True).succeeded
-    history, facts = told()
-    assert "unmailed" in history
+    events, facts = told()
+    assert "unmailed" in events
     assert facts == {}
     assert "stars@example.org" in finished.run("history", "VMPA00000001").stdout

@@ -9,13 +9,13 @@ from contextlib import closing
 import pytest
 from sqlalchemy import text
 
-from ledger import mailing
-from ledger import status as night_status
-from ledger.doctor import examine
+from ledger.audit.doctor import examine
+from ledger.delivery import manifest
+from ledger.delivery.mail import NotSent, PartlySent, Unknown
+from ledger.delivery.receipt import receive
 from ledger.errors import BadInput, ConfigError, NotReady, StateError
 from ledger.flow import flows
-from ledger.mail import NotSent, PartlySent, Unknown
-from ledger.receipt import receive
+from ledger.query import status as night_status
 from tests.smtpd import PASSWORD, USER, running_smtpd
 from tests.world import DATE
 
@@ -41,10 +41,10 @@ def nights(world, *dates):
 
 
 def send(world, *dates, **options):
-    return mailing.send(world.machine(), nights(world, *dates), **options)
+    return manifest.send(world.machine(), nights(world, *dates), **options)
 
 
-def manifest(world, date=DATE):
+def listed_bytes(world, date=DATE):
     return (world.folder / "archive" / date / f"manifest_VMP_{date}.csv").read_bytes()
 
 
@@ -71,38 +71,38 @@ def by_smtp(world, port, security="starttls", **more):
 
 
 def test_of_one_night_it_is_the_nights_own(listed):
-    listing, path = mailing.write(listed.machine(), nights(listed))
+    listing, path = manifest.write(listed.machine(), nights(listed))
     assert path == listed.folder / f"manifests/manifest_VMP_{DATE}.csv"
-    assert path.read_bytes() == manifest(listed) == listing.content
+    assert path.read_bytes() == listed_bytes(listed) == listing.content
 
 
 def test_of_two_nights_it_is_both_in_the_order_of_ids(listed):
-    _, path = mailing.write(listed.machine(), nights(listed, NEXT, DATE))
+    _, path = manifest.write(listed.machine(), nights(listed, NEXT, DATE))
     assert path.name == f"manifest_VMP_{DATE}-{NEXT}.csv"
-    assert path.read_bytes() == manifest(listed) + manifest(listed, NEXT)
+    assert path.read_bytes() == listed_bytes(listed) + listed_bytes(listed, NEXT)
 
 
 def test_written_again_it_has_the_same_bytes(listed):
-    first = mailing.write(listed.machine(), nights(listed))[1].read_bytes()
-    assert mailing.write(listed.machine(), nights(listed))[1].read_bytes() == first
+    first = manifest.write(listed.machine(), nights(listed))[1].read_bytes()
+    assert manifest.write(listed.machine(), nights(listed))[1].read_bytes() == first
 
 
 def test_it_is_refused_while_a_product_is_not_listed(listed):
     listed.rollback(NEXT, to="compressed")
     with pytest.raises(NotReady, match=rf"\d+ products of {NEXT}"):
-        mailing.write(listed.machine(), nights(listed, DATE, NEXT))
-    listing, path = mailing.write(listed.machine(), nights(listed, DATE, NEXT), is_partial=True)
+        manifest.write(listed.machine(), nights(listed, DATE, NEXT))
+    listing, path = manifest.write(listed.machine(), nights(listed, DATE, NEXT), is_partial=True)
     assert path.name == f"manifest_VMP_{DATE}-{NEXT}_partial.csv"
-    assert path.read_bytes() == manifest(listed)
+    assert path.read_bytes() == listed_bytes(listed)
     assert NEXT in listing.missing
 
 
 def test_what_is_transferred_and_not_listed_is_partial_too(listed):
-    whole = manifest(listed)
+    whole = listed_bytes(listed)
     listed.rollback(to="transferred")
     with pytest.raises(NotReady, match="advance"):
-        mailing.write(listed.machine(), nights(listed))
-    assert mailing.write(listed.machine(), nights(listed), is_partial=True)[0].content == whole
+        manifest.write(listed.machine(), nights(listed))
+    assert manifest.write(listed.machine(), nights(listed), is_partial=True)[0].content == whole
 
 
 def test_a_raw_file_that_came_since_is_missing(listed):
@@ -112,14 +112,14 @@ def test_a_raw_file_that_came_since_is_missing(listed):
         path.rename(listed.folder / "archive" / DATE / "vcam1" / path.name)
     listed.machine().scan(listed.night())
     with pytest.raises(NotReady, match="raw file"):
-        mailing.write(listed.machine(), nights(listed))
+        manifest.write(listed.machine(), nights(listed))
 
 
 def test_nothing_to_list_is_said(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
     sqlite_world.advance(to="compressed")
     with pytest.raises(NotReady, match="nothing to list"):
-        mailing.write(sqlite_world.machine(), nights(sqlite_world), is_partial=True)
+        manifest.write(sqlite_world.machine(), nights(sqlite_world), is_partial=True)
 
 
 # mails
@@ -128,7 +128,7 @@ def test_nothing_to_list_is_said(sqlite_world):
 def test_a_file_that_is_ready(listed):
     sent = send(listed)
     message = read(sent.file)
-    assert attached(message) == (f"manifest_VMP_{DATE}.csv", manifest(listed))
+    assert attached(message) == (f"manifest_VMP_{DATE}.csv", listed_bytes(listed))
     assert message["To"] == "archive@example.org, stars@example.org"
     assert message["From"] == "vampires@example.org"
     assert message["Subject"] == f"VAMPIRES: manifest of {DATE}"
@@ -146,7 +146,7 @@ def test_by_smtp(listed, security, monkeypatch):
     (path,) = taken.iterdir()
     message = read(path)
     assert message["Message-ID"] == sent.message_id
-    assert attached(message)[1] == manifest(listed) + manifest(listed, NEXT)
+    assert attached(message)[1] == listed_bytes(listed) + listed_bytes(listed, NEXT)
     assert mails(listed) == [("smtp", 1, 0, 0)]
     assert PASSWORD not in str(listed.query("SELECT * FROM mail")) + str(listed.query("SELECT * FROM run"))
 
@@ -277,7 +277,7 @@ def test_by_sendmail(listed, tmp_path):
     program.chmod(0o755)
     listed.data["mail"] |= {"transport": "sendmail", "sendmail": str(program)}
     send(listed)
-    assert attached(read(taken))[1] == manifest(listed)
+    assert attached(read(taken))[1] == listed_bytes(listed)
     expected = "-i -f vampires@example.org -- archive@example.org stars@example.org\n"
     assert (tmp_path / "taken.to").read_text() == expected
 
@@ -320,7 +320,7 @@ def test_what_is_new_is_sent(listed):
     assert sent.listing.name == f"manifest_VMP_{NEXT}.csv"
     assert sent.listing.dates == (NEXT,)
     assert listed.query("SELECT count(*) FROM entry WHERE event = 'mailed'") == [(2,)]
-    assert attached(read(sent.file))[1] == manifest(listed, NEXT)
+    assert attached(read(sent.file))[1] == listed_bytes(listed, NEXT)
 
 
 def test_of_which_nights_it_was_sent_is_said(listed):
@@ -371,7 +371,7 @@ def test_a_night_that_was_mailed_is_not_taken_back_unasked(listed):
 
 def test_whom_to_tell_what_is_said(world):
     prepare(world)
-    content = manifest(world)
+    content = listed_bytes(world)
     first = send(world, DATE, NEXT)
     result = world.rollback(to="transferred", withdraws=True)
     assert result.succeeded

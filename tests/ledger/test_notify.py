@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ledger.delivery.mail import piped
+from ledger.delivery.notify import Trouble, notify
 from ledger.errors import ConfigError
-from ledger.mail import piped
-from ledger.notify import Trouble, notify
 from tests.smtpd import running_smtpd
 from tests.world import DATE
 

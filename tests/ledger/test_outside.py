@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from ledger import audit, decisions, doctor
+from ledger import decisions
+from ledger.audit import doctor, laws
 from ledger.errors import BadInput, NotReady, Unreachable
 from ledger.flow import flows
 from ledger.outside import Outside, Rule, find_outside, sort_out
 from ledger.plan import plan_advance
-from ledger.status import nights
+from ledger.query.status import nights
 from tests.world import DATE, World
 
 NEXT = "20260103"
@@ -332,12 +333,12 @@ def test_what_comes_to_a_numbered_night_is_told_and_holds_nothing_back(world):
     assert any("compressed cube" in remark for remark in result.remarks)
     assert [night.stands for night in nights(world.config, flows(world.config), date=DATE)] == ["changed"]
     assert world.advance(NEXT).succeeded
-    assert any("late.fits.fz" in v.what for v in audit.check_files(world.store(), world.config, date=DATE))
+    assert any("late.fits.fz" in v.what for v in laws.check_files(world.store(), world.config, date=DATE))
     assert any("late.fits.fz" in f.text for f in doctor.examine(world.config, date=DATE))
     decisions.ignore(world.store(), world.config, "late.fits.fz", "a test", DATE)
     assert world.advance(DATE).succeeded
     assert [night.stands for night in nights(world.config, flows(world.config), date=DATE)] == ["finished"]
-    assert list(audit.check_files(world.store(), world.config, date=DATE)) == []
+    assert list(laws.check_files(world.store(), world.config, date=DATE)) == []
 
 
 def test_without_frame_ids_it_is_told_and_nothing_waits(sqlite_world):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ledger import mailing
+from ledger.delivery import manifest
 from ledger.plan import Plan, in_words, plan_advance, plan_rollback
 from ledger.space import HEADER_BYTES
 from tests.world import DATE, World
@@ -151,7 +151,7 @@ def test_a_plan_of_rollback_is_refused_as_the_rollback_is(sqlite_world):
 
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
     assert sqlite_world.advance().succeeded
-    mailing.send(sqlite_world.machine(), [sqlite_world.night()])
+    manifest.send(sqlite_world.machine(), [sqlite_world.night()])
     assert "--withdraw" in refused("--to", "transferred")[1]
     done = sqlite_world.run("rollback", "--date", DATE, "--dry-run", "--withdraw")
     assert done.returncode == 0

@@ -9,11 +9,11 @@ from astropy.io import fits
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from ledger import mailing
+from ledger.delivery import manifest
+from ledger.delivery.prune import prune
+from ledger.delivery.recall import recall
+from ledger.delivery.verify import verify
 from ledger.errors import Irreversible, NotReady
-from ledger.prune import prune
-from ledger.recall import recall
-from ledger.verify import verify
 from tests.ledger.test_audit import violations
 from tests.world import DATE
 
@@ -222,13 +222,13 @@ def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     assert (found.products, found.raws) == (0, 0)
     world.data["prune"]["raw_days"] = 100_000
     receipt = world.folder / "receipt.csv"
-    mailing.send(world.machine(), [world.night()])
+    manifest.send(world.machine(), [world.night()])
     rows = world.query("SELECT i.frame_id, f.size_bytes FROM file f JOIN frame_id i ON i.identity = f.identity")
     receipt.write_text("".join(f"{frame_id},{size}\n" for frame_id, size in rows))
     assert world.run("receipt", str(receipt)).returncode == 0
     assert world.rollback(to="fixed", withdraws=True).succeeded
     assert world.advance().succeeded
-    mailing.send(world.machine(), [world.night()])
+    manifest.send(world.machine(), [world.night()])
     assert go(world).kept["products that a manifest names here, and the archive has not confirmed"] == n
     assert world.run("receipt", str(receipt)).returncode == 0
     receipt.write_text(f"{rows[0][0]},1\n")

@@ -8,17 +8,17 @@ import sys
 
 import pytest
 
+from ledger.audit.doctor import examine
 from ledger.book import Book
 from ledger.catch_up import catch_up
 from ledger.cli import main
-from ledger.doctor import examine
+from ledger.delivery.verify import verify
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.plan import plan_rollback
+from ledger.query.status import nights
 from ledger.reservation import start
 from ledger.scan import WORK
-from ledger.status import nights
 from ledger.steps import Steps
-from ledger.verify import verify
 from stages import ssh
 from stages.local import Local
 from stages.remote import INCOMING, Remote

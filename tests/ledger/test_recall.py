@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
+from ledger.delivery.recall import recall
 from ledger.errors import BadInput, NotReady
-from ledger.recall import recall
 from stages.remote import RECALLED
 from tests.ledger.test_audit import violations
 from tests.ledger.test_verify import cubes, everywhere, sent

@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 
-from ledger import mailing
-from ledger import status as night_status
+from ledger.delivery import manifest
+from ledger.delivery.receipt import read_receipt, receive
 from ledger.errors import BadInput, StateError
 from ledger.flow import flows
-from ledger.receipt import read_receipt, receive
+from ledger.query import status as night_status
 
 HASH = "0123456789abcdef" * 4
 
@@ -24,7 +24,7 @@ def sent(sqlite_world):
 def prepare(world):
     world.simulate(scale=0.02, scenario=("pdi",))
     assert world.advance().succeeded
-    mailing.send(world.machine(), [world.night()])
+    manifest.send(world.machine(), [world.night()])
     return world
 
 
@@ -163,7 +163,7 @@ def test_a_withdrawal_ends_the_confirmation(world):
     assert (found.unknown, found.confirmed, found.succeeded) == ([], [], False)
     assert world.advance().succeeded
     assert take(world, *lines[1:]).withdrawn  # it is made again, and nobody was told
-    mailing.send(world.machine(), [world.night()])
+    manifest.send(world.machine(), [world.night()])
     assert confirmed(world) == 0
     assert take(world, *lines).succeeded  # word by word the same as before
     assert confirmed(world) == len(lines)

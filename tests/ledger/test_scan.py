@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from ledger import audit, scan
+from ledger import scan
+from ledger.audit import laws
 from ledger.cli import main
 from ledger.errors import BadInput, Unreachable
 from ledger.scan import find_night, parse_date
@@ -51,8 +52,8 @@ def live_ids(world: World) -> list[tuple]:
 
 def assert_clean(world: World) -> None:
     store = world.store()
-    found = [v for _, violations in audit.check_laws(store, audit.read_laws()) for v in violations]
-    assert found + list(audit.check_files(store, world.config)) == []
+    found = [v for _, violations in laws.check_laws(store, laws.read_laws()) for v in violations]
+    assert found + list(laws.check_files(store, world.config)) == []
 
 
 # which night

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ledger.simulate import SCENARIO, TrueFile, Truth, frame_identity, load_truth, simulate_night
-from ledger.simulated_blocks import BLOCKS, FAULTS
-from ledger.simulated_cards import header_text
+from ledger.simulation._blocks import BLOCKS, FAULTS
+from ledger.simulation._cards import header_text
+from ledger.simulation.night import SCENARIO, TrueFile, Truth, frame_identity, load_truth, simulate_night
 
 DATE = "20260102"
 UNREADABLE = ("unreadable", "truncated", "two-dimensional", "float")

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
+from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 
 PERIOD_US = 2000.0
 

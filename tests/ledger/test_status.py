@@ -13,15 +13,16 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from ledger import mailed, status
+from ledger import mailed
 from ledger.cli import main
 from ledger.config import read_config
 from ledger.database import parse_url
+from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError
 from ledger.flow import flows
 from ledger.models import Night
+from ledger.query import status
 from ledger.reading import PLAIN_URL, Reader
-from ledger.receipt import receive
 from ledger.store import Store
 from tests.world import DATE, World
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from sqlalchemy import event, text
 
-from ledger import summary as summaries
 from ledger.cli.summary import after_tables, before_tables, minute_table, narrow, target_table, verdict
 from ledger.errors import BadInput
-from ledger.simulate import Truth
+from ledger.query import summary as summaries
+from ledger.query.counts import Minute, Piece, classes_of, minutes_of, targets_of
+from ledger.query.summary import Summary
+from ledger.simulation.night import Truth
 from ledger.store import Store
-from ledger.summary import Summary
-from ledger.tally import Minute, Piece, classes_of, minutes_of, targets_of
 from tests.world import DATE, World
 
 MINUTE_US = 60_000_000

@@ -4,14 +4,16 @@ import json
 
 import pytest
 
-from ledger import inquiry, mailing, plan
-from ledger import status as night_status
+from ledger import plan
+from ledger.audit.doctor import examine
 from ledger.catch_up import catch_up
-from ledger.doctor import examine
+from ledger.delivery import manifest
+from ledger.delivery.prune import prune
+from ledger.delivery.recall import recall
+from ledger.delivery.verify import verify
 from ledger.errors import NotReady, StateError
-from ledger.prune import prune
-from ledger.recall import recall
-from ledger.verify import verify
+from ledger.query import history
+from ledger.query import status as night_status
 from tests.ledger.test_audit import violations
 from tests.stages.test_remote import DAMAGES
 from tests.world import DATE
@@ -55,7 +57,7 @@ def listed(world):
 
 def events(world, frame_id):
     """Return what happened to a product, but its steps."""
-    found = inquiry.entries(world.store(), inquiry.find(world.store(), frame_id))
+    found = history.entries(world.store(), history.find(world.store(), frame_id))
     return [entry.event for entry in found if entry.event not in ("started", "done", "assigned")]
 
 
@@ -65,7 +67,7 @@ def status(world):
 
 
 def explained(world, frame_id):
-    return inquiry.explain(world.store(), world.config, world.machine().flows, inquiry.find(world.store(), frame_id))
+    return history.explain(world.store(), world.config, world.machine().flows, history.find(world.store(), frame_id))
 
 
 def problems(world):
@@ -174,15 +176,15 @@ def test_everything_tells_of_it(sent):
 def test_it_is_not_given_out(sent):
     _, _, frame_id = damaged(sent)
     look(sent)
-    for give in (mailing.write, mailing.send):
+    for give in (manifest.write, manifest.send):
         with pytest.raises(NotReady, match=f"{frame_id} .*{REPAIR}"):
             give(sent.machine(), [sent.night()])
-    listing = mailing.send(sent.machine(), [sent.night()], is_partial=True).listing
+    listing = manifest.send(sent.machine(), [sent.night()], is_partial=True).listing
     assert frame_id in listing.missing
     assert len(listing.lines) == len(copies(sent)) - 1
     assert frame_id not in {line.frame_id for line in listing.lines}
     look(sent, repairs=True)
-    assert [line.frame_id for line in mailing.send(sent.machine(), [sent.night()]).listing.lines] == [frame_id]
+    assert [line.frame_id for line in manifest.send(sent.machine(), [sent.night()]).listing.lines] == [frame_id]
 
 
 def test_history_tells_how_it_came_right(sent):

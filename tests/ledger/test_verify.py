@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from ledger.delivery.verify import verify
 from ledger.errors import BadInput, NotReady
-from ledger.verify import verify
 from tests.ledger.test_audit import violations
 from tests.stages.test_remote import DAMAGES
 from tests.world import DATE

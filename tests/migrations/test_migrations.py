@@ -9,14 +9,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
-from ledger import mailing, schema
+from ledger import schema
 from ledger.cli.summary import after_tables
 from ledger.database import WRITES, connect, parse_url
+from ledger.delivery import manifest
+from ledger.delivery.receipt import receive
+from ledger.delivery.verify import verify
 from ledger.errors import BadInput
-from ledger.receipt import receive
+from ledger.query.summary import Summary, summarise
 from ledger.store import Store
-from ledger.summary import Summary, summarise
-from ledger.verify import verify
 from tests.world import DATE, World
 
 
@@ -161,7 +162,7 @@ def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: Worl
 def test_what_is_confirmed_outlives_a_migration_back_and_forth(world: World):
     world.simulate(scale=0.02, scenario=("pdi",))
     assert world.advance().succeeded
-    mailing.send(world.machine(), [world.night()])
+    manifest.send(world.machine(), [world.night()])
     rows = world.query("SELECT frame_id, size_bytes FROM mail_line ORDER BY frame_id")
     file = world.folder / "receipt.csv"
     for n, more in enumerate((0, 1, 0)):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ledger.simulated_trains import Sight, Walk, flc_states, frames_seen, trigger_times
+from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages.base import Cards, Raw
 from stages.synced import Parameters, classify
 from stages.trains import Train

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from ledger.simulated_trains import Sight, Walk
+from ledger.simulation._trains import Sight, Walk
 from stages import synced
 from stages.base import frames_of
 from stages.synced import Parameters, pack_runs

@@ -20,9 +20,7 @@ from ledger import decisions
 from ledger.config import Config
 from ledger.models import File, Lineage, Night
 from ledger.outside import Outside
-from ledger.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
-from ledger.store import Store
-from ledger.tally import (
+from ledger.query.counts import (
     HST,
     LOST,
     MINUTE_US,
@@ -37,6 +35,8 @@ from ledger.tally import (
     minutes_of,
     targets_of,
 )
+from ledger.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
+from ledger.store import Store
 from stages.witnesses import Observed, unexpected
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ledger.simulated_trains import Sight, Walk
+from ledger.simulation._trains import Sight, Walk
 
 #: Both cameras of VAMPIRES.
 CAMERAS = (1, 2)

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlmodel import col
 
-from ledger import mail
 from ledger.config import Config
+from ledger.delivery import mail
 from ledger.errors import LedgerError, NotReady
 from ledger.models import Entry
 from ledger.report import Result, alike, counted, printable

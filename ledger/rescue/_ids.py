@@ -11,7 +11,7 @@ from ledger.errors import BadInput
 from ledger.machine import Machine
 from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
 from ledger.numbers import numbers_on_disk, runs_of
-from ledger.rebuild_files import NightFiles
+from ledger.rescue._files import NightFiles
 from ledger.sequence import frame_id_of
 from ledger.store import insert_many
 from stages.base import Product

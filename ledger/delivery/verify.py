@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ledger.delivery._sent import holding_sent
 from ledger.errors import Interrupted, LedgerError
 from ledger.machine import Machine
 from ledger.scan import NightFolder
-from ledger.sent import holding_sent
 
 
 @dataclass(slots=True)

@@ -16,7 +16,8 @@ from typing import Literal
 from sqlalchemy import or_
 from sqlmodel import col, func, select
 
-from ledger import audit, backup, gate
+from ledger import backup, gate
+from ledger.audit import laws
 from ledger.clock import show_us
 from ledger.config import Config
 from ledger.errors import BadInput, LedgerError
@@ -240,7 +241,7 @@ def _frame_ids(store: Store, config: Config) -> Finding:
 
 def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
     try:
-        nights = audit.nights_of(machine.store, date)
+        nights = laws.nights_of(machine.store, date)
     except BadInput as exc:
         yield Finding("nights", "problem", str(exc))
         return

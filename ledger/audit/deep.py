@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ledger import engine
-from ledger.audit import Violation, check_night, nights_of
+from ledger.audit._deep_tasks import Task, afar, folder_of, tasks_of
+from ledger.audit.laws import Violation, check_night, nights_of
 from ledger.config import Config
-from ledger.deep_tasks import Task, afar, folder_of, tasks_of
 from ledger.errors import Interrupted, LedgerError
 from ledger.id_rows import Explained
 from ledger.lease import Hold, read_hold, why_unsettled

@@ -16,9 +16,9 @@ from ledger.config import Config
 from ledger.errors import BadInput
 from ledger.flow import Flow
 from ledger.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
+from ledger.query.status import where_on
 from ledger.rows import put_back
 from ledger.sequence import LENGTH
-from ledger.status import where_on
 from ledger.store import Store
 from stages.base import frames_of
 

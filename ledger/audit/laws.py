@@ -21,7 +21,7 @@ from ledger.scan import NightFolder, look_at, ways_on
 from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX, Stream
 
-AUDITS = Path(__file__).parent / "audits"
+AUDITS = Path(__file__).parent / "queries"
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from ledger.book import Failure, Move
 from ledger.errors import BadInput
 from ledger.flow import Step
 from ledger.machine import Machine
-from ledger.rebuild_files import Found, NightFiles, names_at, names_in
 from ledger.report import Result
+from ledger.rescue._files import Found, NightFiles, names_at, names_in
 from ledger.rows import Work
 from ledger.steps import Steps, translated
 from stages import base

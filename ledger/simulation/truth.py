@@ -37,7 +37,7 @@ class TrueFile:
     n_frames : int
         Frames that the camera put into it, whether or not the fault lets one see them.
     fault : str or None
-        One of :data:`ledger.simulated_blocks.FAULTS`.
+        One of :data:`ledger.simulation._blocks.FAULTS`.
     """
 
     path: str

@@ -17,10 +17,10 @@ from ledger.errors import BadInput
 from ledger.flow import Flow, flows
 from ledger.machine import Machine
 from ledger.models import Entry
-from ledger.rebuild_files import dates_at, names_at, names_in, numbered, read_night
-from ledger.rebuild_ids import restore_ids
-from ledger.rebuild_states import restore_states
 from ledger.report import Reporter, Result, Stop, counted
+from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night
+from ledger.rescue._ids import restore_ids
+from ledger.rescue._states import restore_states
 from ledger.reservation import refuse_unmounted
 from ledger.scan import NightFolder, has_raws, nights_on_disk
 from ledger.sequence import frame_id_of, standing

@@ -1,7 +1,7 @@
 """A night of known truth: raw cubes as the cameras' logger writes them, and what really happened.
 
 A trigger train drives both cameras, and each camera makes frames of it as it sees it
-(:mod:`ledger.simulated_trains`).  Every frame carries its identity in its first pixels, so any product can
+(:mod:`ledger.simulation._trains`).  Every frame carries its identity in its first pixels, so any product can
 be checked frame by frame against :class:`Truth`.
 """
 
@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from ledger.simulated_blocks import BLOCKS, CAMERAS, DUPLICATE, SCENARIO, Acquisition
-from ledger.simulated_cards import EPOCH, HST, MICROSECOND, Value, header_text, time_cards
-from ledger.simulated_trains import FloatArray, flc_states, frames_seen, trigger_times
-from ledger.simulated_truth import (
+from ledger.simulation._blocks import BLOCKS, CAMERAS, DUPLICATE, SCENARIO, Acquisition
+from ledger.simulation._cards import EPOCH, HST, MICROSECOND, Value, header_text, time_cards
+from ledger.simulation._trains import FloatArray, flc_states, frames_seen, trigger_times
+from ledger.simulation.truth import (
     FRAME,
     IDENTITY_PIXELS,
     Array,
@@ -84,7 +84,7 @@ def simulate_night(
     date : str
         UT date, ``YYYYMMDD``.
     scenario : sequence of str
-        Blocks of the night in order, out of :data:`ledger.simulated_blocks.BLOCKS`; one may come more than once.
+        Blocks of the night in order, out of :data:`ledger.simulation._blocks.BLOCKS`; one may come more than once.
     seed : int
         Of all random numbers; not negative.
     scale : float

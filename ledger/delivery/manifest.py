@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, update
 from sqlmodel import col
 
-from ledger import durable, mail
+from ledger import durable
 from ledger.clock import show_us
+from ledger.delivery import mail
 from ledger.errors import BadInput, NotReady
 from ledger.machine import Machine, unproven
 from ledger.mailed import mailed, taken_for
