@@ -30,14 +30,14 @@ from sqlalchemy import func, select
 
 from ledger.book import Book
 from ledger.cli import OBJECTS
-from ledger.config import Config, packaged_config, read_config
+from ledger.config.model import Config, packaged_config, read_config
+from ledger.db.models import Entry, File
+from ledger.db.store import Store
+from ledger.disk.scan import find_night, look_at, streams_ns
 from ledger.flow import flows
 from ledger.lease import Lease
 from ledger.machine import Machine
-from ledger.models import Entry, File
 from ledger.rows import to_raw
-from ledger.scan import find_night, look_at, streams_ns
-from ledger.store import Store
 from stages.base import Part, Product
 
 DATE = "20260102"
@@ -203,7 +203,7 @@ def figures(repeats: int = 5, n_products: int = 100_000, only: str | None = None
     nothing = common.seconds_of(lambda: common.run(sys.executable, "-c", "pass"), repeats)
     yield Figure("python -c pass", f"{nothing:.2f} s")
     yield common.limited("ledger --help", common.seconds_of(lambda: common.ledger({}, "--help"), repeats), "s", 0.3)
-    imports = "import ledger.query.history, ledger.config"
+    imports = "import ledger.query.history, ledger.config.model"
     seconds = common.seconds_of(lambda: common.run(sys.executable, "-c", imports), repeats)
     yield Figure("what ledger history imports", f"{seconds:.2f} s")
     with tempfile.TemporaryDirectory(prefix="ledger-") as folder:

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.config import Config, packaged_config, read_config
+from ledger.config.model import Config, packaged_config, read_config
+from ledger.db.store import Store
 from ledger.flow import flows
-from ledger.store import Store
 from stages.cards import padded
 
 #: Cubes as in the trials that the budgets come from: 115 MB and 131 MB.

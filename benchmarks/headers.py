@@ -19,7 +19,7 @@ import common
 from astropy.io import fits
 from common import Figure
 
-from ledger import durable
+from ledger.disk import durable
 from ledger.simulation.night import simulate_night
 from stages import fixed
 from stages.base import Instrument, Job, Part, Product, Raw, Stream

@@ -28,12 +28,12 @@ from sqlmodel import Session, col
 
 from ledger import frame_ids, gate
 from ledger.book import Book
+from ledger.db.models import Entry, File, FrameId, Night
+from ledger.disk.scan import NightFolder
 from ledger.flow import Flow, flows
 from ledger.lease import Lease
-from ledger.models import Entry, File, FrameId, Night
 from ledger.numbers import Numbers
 from ledger.rows import Work, product_columns
-from ledger.scan import NightFolder
 from stages.base import Product
 
 FIRST_DATE = date(2020, 1, 1)
@@ -138,7 +138,7 @@ def measure(url: str, n_ids: int, n_nights: int) -> Iterator[Figure]:
         seconds, gate_s = ledger.number(n_nights, products_of(n_nights, n_ids))
         again_s = ledger.number(n_nights, products_of(n_nights, n_ids), are_new=False)[0]
         bare_s = ledger.bare(n_ids)
-        ledger.store.close()
+        ledger.db.store.close()
     kind = url.partition(":")[0].partition("+")[0]
     part, baseline = f"{kind}: {n_ids} frame IDs in one transaction", f"bare insert, {bare_s:.2f} s"
     yield Figure(part, f"{seconds:.2f} s", baseline, f"{bare_s / seconds:.2f} x", "<= 5 s", seconds <= 5)

@@ -25,10 +25,10 @@ import common
 from common import Figure
 
 from ledger.cli import OBJECTS
+from ledger.db.models import File
+from ledger.db.store import chunks, insert_many
+from ledger.disk.scan import find_night
 from ledger.machine import Machine
-from ledger.models import File
-from ledger.scan import find_night
-from ledger.store import chunks, insert_many
 from stages.base import Stream
 from stages.cards import BLOCK
 
@@ -216,7 +216,7 @@ def figures(
                 ledger.know(n_known)
                 for n in n_new:
                     yield from ledger.measure(n, f", {n_known} known before")
-                ledger.store.close()
+                ledger.db.store.close()
 
 
 def main() -> None:

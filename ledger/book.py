@@ -14,13 +14,13 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, litera
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
-from ledger.config import Failures
+from ledger.config.model import Failures
+from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
+from ledger.db.store import Store, chunks, insert_many
+from ledger.disk.outside import Found
 from ledger.flow import Flow
 from ledger.lease import Lease
-from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
-from ledger.outside import Found
 from ledger.rows import Work, product_columns
-from ledger.store import Store, chunks, insert_many
 from stages.base import Evidence, Fact, Product
 from stages.base import Manifest as ManifestOutcome
 

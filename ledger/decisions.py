@@ -3,12 +3,12 @@
 from sqlalchemy import Select, and_, or_, select, update
 from sqlmodel import Session, col
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Entry, File, Night, OutsideRule
+from ledger.db.store import Store
+from ledger.disk.outside import Found, Rule, find_outside, sort_out
+from ledger.disk.scan import NightFolder, find_night
 from ledger.errors import BadInput
-from ledger.models import Entry, File, Night, OutsideRule
-from ledger.outside import Found, Rule, find_outside, sort_out
-from ledger.scan import NightFolder, find_night
-from ledger.store import Store
 
 #: Who means both means any.
 _ANY = ("one/vcam1_06:00:00.000000001.fits", "another/cube.fits.fz")
@@ -61,7 +61,7 @@ def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | 
     store, config
         The ledger.
     pattern : str
-        See :class:`ledger.outside.Rule`.
+        See :class:`ledger.disk.outside.Rule`.
     reason : str
         Why; it is kept.
     date : str or None

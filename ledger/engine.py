@@ -14,7 +14,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
-from ledger.config import Config
+from ledger.config.model import Config
 from ledger.errors import LedgerError
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from transitions import Machine, MachineError
 
-from ledger.config import Config
+from ledger.config.model import Config
 from ledger.errors import BadInput, StateError
 
 if TYPE_CHECKING:
-    from ledger.models import Edge, State
+    from ledger.db.models import Edge, State
 
 Direction = Literal["forward", "reverse"]
 DIRECTIONS: tuple[Direction, ...] = ("forward", "reverse")
@@ -164,7 +164,7 @@ class Flow:
 
     def edges(self) -> "list[Edge]":
         """Return every declared edge as rows of the table that the database's guards read."""
-        from ledger.models import Edge  # noqa: PLC0415  who only asks where a night stands needs no tables
+        from ledger.db.models import Edge  # noqa: PLC0415  who only asks where a night stands needs no tables
 
         return [
             Edge(
@@ -181,7 +181,7 @@ class Flow:
 
     def rows(self) -> "list[State]":
         """Return the states as rows of the table that the database's guards read."""
-        from ledger.models import State  # noqa: PLC0415
+        from ledger.db.models import State  # noqa: PLC0415
 
         first = State(
             pipeline=self.name,

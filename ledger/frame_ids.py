@@ -13,15 +13,15 @@ from sqlalchemy import JSON, Row, and_, case, literal, or_, select, update
 from sqlmodel import Session, col
 
 from ledger.book import Book
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import File, FrameId, Night
+from ledger.db.models import State as StateRow
+from ledger.db.store import insert_many
 from ledger.errors import NotReady
-from ledger.models import File, FrameId, Night
-from ledger.models import State as StateRow
 from ledger.numbers import Numbers
 from ledger.report import counted
 from ledger.rows import Work, order_key
 from ledger.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
-from ledger.store import insert_many
 from stages.base import Product
 
 #: The key that IDs are ordered by.

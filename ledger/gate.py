@@ -12,12 +12,11 @@ from sqlmodel import Session, col
 
 from ledger import decisions
 from ledger.clock import show_us
-from ledger.config import Config
-from ledger.errors import BadInput, NotReady
-from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, FrameSequence, Night
-from ledger.outside import Found
-from ledger.scan import (
+from ledger.config.model import Config
+from ledger.db.models import Entry, File, FrameId, FrameSequence, Night
+from ledger.db.store import Store, of_night
+from ledger.disk.outside import Found
+from ledger.disk.scan import (
     NightFolder,
     before_first,
     find_night,
@@ -29,8 +28,9 @@ from ledger.scan import (
     raws_on_disk,
     streams_ns,
 )
+from ledger.errors import BadInput, NotReady
+from ledger.flow import Flow
 from ledger.sequence import newest_night
-from ledger.store import Store, of_night
 
 
 def from_date(session: Session, config: Config, flow: Flow) -> str | None:

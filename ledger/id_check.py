@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import FrameId
+from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.flow import flows
 from ledger.id_files import FilesCheck
 from ledger.id_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
-from ledger.models import FrameId
 from ledger.report import Reporter, Silent, printable
-from ledger.store import Store
 
 __all__ = ["LAWS", "Disorder", "Explained", "Report", "check"]
 

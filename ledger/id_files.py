@@ -14,16 +14,16 @@ from pathlib import Path
 from sqlalchemy import and_, select
 from sqlmodel import col
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Copy, File, FrameId, Night, State
+from ledger.db.store import Store
+from ledger.disk.scan import is_date
 from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
 from ledger.id_rows import Disorder, Explained, Sequences, given_within
 from ledger.lease import Hold, read_hold, why_unsettled
-from ledger.models import Copy, File, FrameId, Night, State
 from ledger.numbers import DIGITS, runs_of
 from ledger.report import Reporter
-from ledger.scan import is_date
 from ledger.sequence import frame_id_of
-from ledger.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.config import Config
+from ledger.config.model import Config
 from ledger.id_rows import Disorder
 from stages.base import StageError
 from stages.cards import values

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import func, select, text
 from sqlmodel import Session, col
 
-from ledger.models import FrameBlock, FrameId, FrameSequence
+from ledger.db.models import FrameBlock, FrameId, FrameSequence
 from ledger.numbers import Run, runs_of
 from ledger.report import counted
 from ledger.sequence import frame_id_of

@@ -13,10 +13,10 @@ from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from ledger.clock import show_us
+from ledger.db.models import Lease as LeaseRow
+from ledger.db.models import Night, Run
+from ledger.db.store import Store, boot_id, insert_if_new
 from ledger.errors import Busy
-from ledger.models import Lease as LeaseRow
-from ledger.models import Night, Run
-from ledger.store import Store, boot_id, insert_if_new
 
 #: Seconds between heartbeats, and how old the last may be before others take over (DESIGN section 13).
 HEARTBEAT_S = 5.0

@@ -11,25 +11,27 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import backup, decisions, engine, frame_ids, gate, registration, scan, space
+from ledger import decisions, engine, frame_ids, gate, registration, space
 from ledger.book import Book
 from ledger.clock import show_us
-from ledger.config import Config, load_stages
+from ledger.config.model import Config, load_stages
+from ledger.db import backup
+from ledger.db.models import Night
+from ledger.db.store import Store
+from ledger.disk import scan
+from ledger.disk.outside import Found
+from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.flow import Flow, Step, flows
 from ledger.lease import Lease
 from ledger.mailed import refuse_mailed, tell, withdraw
 from ledger.mirror import mirrored
-from ledger.models import Night
 from ledger.numbers import numbers_on_disk
-from ledger.outside import Found
 from ledger.report import Reporter, Result, Silent, Stop, counted
 from ledger.rows import Work, count_apart, pair_parts, parts_of, to_raw
-from ledger.scan import NightFolder
 from ledger.sequence import standing
 from ledger.settle import Leftovers, find_leftovers, settle
 from ledger.steps import Steps
-from ledger.store import Store
 
 #: Number of no run: who only looks, holds nothing.
 NOBODY = 0

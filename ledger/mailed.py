@@ -8,13 +8,13 @@ from sqlalchemy import String, cast, column, exists, select, table, update
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
-from ledger import durable
 from ledger.clock import show_us
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
+from ledger.db.store import Store
+from ledger.disk import durable
 from ledger.errors import BadInput, NotReady
 from ledger.lease import Lease
-from ledger.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
-from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode

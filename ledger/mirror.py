@@ -1,7 +1,7 @@
 """A night that is on another host: its own small files are here for as long as a run holds it.
 
-The host that fetches works in a folder at the destination (:func:`ledger.scan.NightFolder`). What the run writes there
-goes to the night as well before it counts, and what it takes back goes from there too (:mod:`stages.pull`,
+The host that fetches works in a folder at the destination (:func:`ledger.disk.scan.NightFolder`). What the run writes
+there goes to the night as well before it counts, and what it takes back goes from there too (:mod:`stages.pull`,
 :meth:`ledger.steps.Steps.remove`). What is in the product folder was made where the night is, and stays.
 """
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from ledger.disk.scan import WORK
 from ledger.errors import Busy, LedgerError
-from ledger.scan import WORK
 from ledger.steps import Steps, translated
 from stages import proof, pull
 

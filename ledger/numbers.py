@@ -16,12 +16,12 @@ from pathlib import Path
 from sqlalchemy import delete, select
 from sqlmodel import col
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Copy, FolderSeen
+from ledger.db.store import Store, put
+from ledger.disk.scan import reading
 from ledger.errors import Unreachable
-from ledger.models import Copy, FolderSeen
 from ledger.report import is_utf8
-from ledger.scan import reading
-from ledger.store import Store, put
 from stages import remote
 from stages.base import StageError
 

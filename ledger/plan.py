@@ -5,15 +5,15 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ledger import decisions, engine, space
+from ledger.db.models import File, Night
+from ledger.disk.outside import Found, grouped
+from ledger.disk.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.errors import NotReady, StateError
 from ledger.flow import Flow
 from ledger.machine import Machine, gives_numbers, unproven
-from ledger.models import File, Night
-from ledger.outside import Found, grouped
 from ledger.registration import Twins, fault_of, inspected, is_due, whole_first
 from ledger.report import alike, counted
 from ledger.rows import Work, pair_parts, parts_of, to_raw
-from ledger.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.steps import translated
 from stages.base import Job, Outcome, Product, Raw
 from stages.raw import RawFacts

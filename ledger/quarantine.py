@@ -6,11 +6,11 @@ from typing import Any
 from sqlalchemy import func, or_, select, update
 from sqlmodel import Session, col
 
+from ledger.db.models import Entry, File, Night
+from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.lease import refuse_held
-from ledger.models import Entry, File, Night
 from ledger.query.history import Subject, find
-from ledger.store import Store
 
 
 @dataclass(frozen=True, slots=True)

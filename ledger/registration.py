@@ -11,12 +11,10 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from ledger.config import Config
-from ledger.errors import Interrupted
-from ledger.flow import Flow
-from ledger.models import File
-from ledger.report import Stop, counted
-from ledger.scan import (
+from ledger.config.model import Config
+from ledger.db.models import File
+from ledger.db.store import STATS, Store, chunks
+from ledger.disk.scan import (
     SET_THE_CLOCK,
     RawOnDisk,
     Stats,
@@ -27,8 +25,10 @@ from ledger.scan import (
     streams_ns,
     ways_on,
 )
+from ledger.errors import Interrupted
+from ledger.flow import Flow
+from ledger.report import Stop, counted
 from ledger.steps import Steps
-from ledger.store import STATS, Store, chunks
 from stages import base
 from stages.cards import padded
 from stages.raw import RawFacts, inspect_all, same_bytes

@@ -7,13 +7,13 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlmodel import Session, col
 
-from ledger.config import LAST_NUMBER, Config
+from ledger.config.model import LAST_NUMBER, Config
+from ledger.db.models import Entry, FrameBlock, FrameSequence
+from ledger.db.store import Store, insert_if_new
 from ledger.errors import BadInput, Fault, Unconfirmed
 from ledger.flow import flows
-from ledger.models import Entry, FrameBlock, FrameSequence
 from ledger.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
 from ledger.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
-from ledger.store import Store, insert_if_new
 
 #: Who skips more numbers than this has to say so: a busy night takes as many, a mistyped digit skips more.
 FAR = 100_000

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Row
 
-from ledger.models import File, Night
+from ledger.db.models import File, Night
 from stages.base import Outcome, Part, Product, Raw
 
 T = TypeVar("T")

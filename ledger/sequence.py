@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlmodel import Session, col
 
-from ledger.config import LAST_NUMBER, Config
+from ledger.config.model import LAST_NUMBER, Config
+from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
+from ledger.db.store import insert_if_new
 from ledger.errors import NotReady, StateError
-from ledger.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
 from ledger.numbers import DIGITS, Numbers, Run
 from ledger.report import counted
-from ledger.store import insert_if_new
 
 #: Of a frame ID, in characters: four letters and the digits.
 LENGTH = 4 + DIGITS

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ledger import durable
 from ledger.book import Pending
+from ledger.disk import durable
+from ledger.disk.scan import reading
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.flow import Direction, Step
 from ledger.rows import Work
-from ledger.scan import reading
 from ledger.steps import Steps
 from stages import base
 from stages.remote import INCOMING, RECALLED

@@ -7,10 +7,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.disk.scan import NightFolder, reading
 from ledger.flow import Flow
 from ledger.rows import Work
-from ledger.scan import NightFolder, reading
 from stages.base import Product, StageError
 from stages.remote import RECALLED, Remote
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, text
 
-from ledger import models
-from ledger.database import WRITES, connect, parse_url
+from ledger.db import models
+from ledger.db.connection import WRITES, connect, parse_url
 
 GUARDS = Path(__file__).parent / "guards"
 

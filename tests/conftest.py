@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from ledger.config import packaged_config, read_config
+from ledger.config.model import packaged_config, read_config
+from ledger.db.store import Store
 from ledger.flow import flows
-from ledger.store import Store
 from tests.sshd import Server, running_sshd
 from tests.tools import missing
 from tests.world import World

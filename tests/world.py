@@ -17,12 +17,12 @@ from typing import Any
 import yaml
 from sqlalchemy import text
 
-from ledger.config import Config, packaged_config, read_config
+from ledger.config.model import Config, packaged_config, read_config
+from ledger.db.store import Store
+from ledger.disk.scan import NightFolder, find_night
 from ledger.machine import Machine
 from ledger.report import Result
-from ledger.scan import NightFolder, find_night
 from ledger.simulation.night import Truth, simulate_night
-from ledger.store import Store
 from tests.processes import run_command
 from tests.sshd import Server
 

@@ -13,11 +13,11 @@ from typing import Protocol, TypeVar
 from sqlalchemy import select
 from sqlmodel import col
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Copy, Manifest, ManifestLine, Night
+from ledger.db.store import Store
 from ledger.id_rows import Explained
-from ledger.models import Copy, Manifest, ManifestLine, Night
 from ledger.rows import Work
-from ledger.store import Store
 from stages.base import Product
 from stages.reread import Fault, Found, Recorded, reread, reread_raw
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from ledger import engine
 from ledger.audit._deep_tasks import Task, afar, folder_of, tasks_of
 from ledger.audit.laws import Violation, check_night, nights_of
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Night
+from ledger.db.store import Store
 from ledger.errors import Interrupted, LedgerError
 from ledger.id_rows import Explained
 from ledger.lease import Hold, read_hold, why_unsettled
 from ledger.mailed import mailed
-from ledger.models import Night
 from ledger.report import Reporter, Silent, Stop
-from ledger.store import Store
 from stages.reread import Fault, Found
 
 #: Calls in hand a worker: none of them waits for work.

@@ -16,23 +16,24 @@ from typing import Literal
 from sqlalchemy import or_
 from sqlmodel import col, func, select
 
-from ledger import backup, gate
+from ledger import gate
 from ledger.audit import laws
 from ledger.clock import show_us
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db import backup
+from ledger.db.models import File, Night, Run
+from ledger.db.readonly import file_system_of
+from ledger.db.store import Store
+from ledger.disk.outside import grouped
+from ledger.disk.scan import SET_THE_CLOCK, NightFolder, is_date, is_folder, night_of, of_the_future, soonest_future_ns
 from ledger.errors import BadInput, LedgerError
 from ledger.lease import Hold, read_hold, why_unsettled
 from ledger.machine import Machine, unproven
 from ledger.mailed import contradictions, doubt, in_doubt
-from ledger.models import File, Night, Run
 from ledger.numbers import numbers_on_disk
-from ledger.outside import grouped
-from ledger.reading import file_system_of
 from ledger.report import counted
 from ledger.rows import put_back
-from ledger.scan import SET_THE_CLOCK, NightFolder, is_date, is_folder, night_of, of_the_future, soonest_future_ns
 from ledger.sequence import standing
-from ledger.store import Store
 from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.remote import Remote

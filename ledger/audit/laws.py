@@ -11,14 +11,14 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger import decisions, gate
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import File, FrameId, Lineage, Night
+from ledger.db.store import Store
+from ledger.disk.outside import grouped
+from ledger.disk.scan import NightFolder, look_at, ways_on
 from ledger.errors import BadInput, NotReady
 from ledger.flow import flows
 from ledger.id_rows import Explained, find_explained
-from ledger.models import File, FrameId, Lineage, Night
-from ledger.outside import grouped
-from ledger.scan import NightFolder, look_at, ways_on
-from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX, Stream
 
 AUDITS = Path(__file__).parent / "queries"

@@ -34,7 +34,7 @@ def audit(
     """
     from ledger.audit import laws as auditing
     from ledger.audit.deep import audit_deeply
-    from ledger.scan import parse_date
+    from ledger.disk.scan import parse_date
 
     if jobs is not None and not deep:
         raise BadInput("--jobs is for --deep: expected both, or no --jobs")

@@ -23,8 +23,8 @@ def backup(
     A backup is an SQLite file, whatever the database is. --restore makes the database of config.yaml from it, which
     must be empty or not there: so it also takes a ledger from SQLite to PostgreSQL, or back.
     """
-    from ledger import backup as backups
     from ledger.clock import show_us
+    from ledger.db import backup as backups
 
     if show and restore is not None:
         raise BadInput("--list and --restore: expected one of them")

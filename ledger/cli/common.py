@@ -20,11 +20,11 @@ from ledger.errors import BadInput, Busy, Interrupted, LedgerError
 from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printable
 
 if TYPE_CHECKING:
-    from ledger.config import Config
+    from ledger.config.model import Config
+    from ledger.db.store import Store
     from ledger.delivery.notify import Trouble
+    from ledger.disk.scan import NightFolder
     from ledger.machine import Machine
-    from ledger.scan import NightFolder
-    from ledger.store import Store
 
 #: Size of a log file before it is rotated, and how many are kept.
 LOG_BYTES, LOG_FILES = 10_000_000, 5
@@ -72,7 +72,7 @@ def _options(
 
 def config_file() -> Path:
     """Return the configuration's file: what the command line or the environment names, or the first there is."""
-    from ledger.config import find_config
+    from ledger.config.model import find_config
 
     return find_config(_chosen["config"], os.environ)
 
@@ -85,7 +85,7 @@ def read_config(*, needs_nights: bool = False) -> "Config":
     BadInput
         If the command `needs_nights`, and this host fetches from another one that has them.
     """
-    from ledger import config as configuration
+    from ledger.config import model as configuration
 
     config = configuration.read_config(_chosen["config"])
     if needs_nights and config.fetches:
@@ -101,7 +101,7 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 @contextmanager
 def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
-    from ledger.store import Store
+    from ledger.db.store import Store
 
     _chosen["log"] = config.log if changes else None
     store = Store(config.database.url)
@@ -126,7 +126,7 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
 
 
 def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
-    from ledger import backup
+    from ledger.db import backup
 
     if complaint := backup.after_work(store, config, sends=sends):
         typer.echo(f"ledger: {complaint}", err=True)
@@ -314,7 +314,7 @@ def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -
 
 def which_of_both(config: "Config", night: "NightFolder") -> str:
     """Return which night is meant where its date is in several roots; an empty string where it is not."""
-    from ledger.scan import also_in
+    from ledger.disk.scan import also_in
 
     others = also_in(config, night)
     if not others:

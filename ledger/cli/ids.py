@@ -49,8 +49,8 @@ def start(
     What is skipped can never be given: of more than 100,000 numbers it asks, or wants --yes where there is no terminal.
     """
     from ledger import reservation
+    from ledger.disk.scan import parse_date
     from ledger.errors import Unconfirmed
-    from ledger.scan import parse_date
 
     config = read_config(needs_nights=True)
     date = parse_date(from_date) if from_date else None
@@ -107,7 +107,7 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
     With --date, only that night's files are looked at; the sequence is always proven as a whole.
     """
     from ledger import id_check
-    from ledger.scan import parse_date
+    from ledger.disk.scan import parse_date
 
     config = read_config(needs_nights=True)
     with open_store(config) as store:

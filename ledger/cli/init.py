@@ -14,11 +14,11 @@ def init() -> None:
 
     Where there is no configuration yet, the default is written to ./config.yaml first.
     """
-    from ledger import backup
-    from ledger import config as configuration
+    from ledger.config import model as configuration
+    from ledger.db import backup
+    from ledger.db.store import Store
+    from ledger.disk.scan import is_folder
     from ledger.flow import flows
-    from ledger.scan import is_folder
-    from ledger.store import Store
 
     packaged = configuration.packaged_config()
     if config_file() == packaged and not Path("config.yaml").exists():

@@ -24,7 +24,7 @@ def manifest(
     and has got more products since, --send mails these.
     """
     from ledger.delivery import manifest
-    from ledger.scan import find_night
+    from ledger.disk.scan import find_night
 
     if not date:
         raise BadInput("--date is missing: expected the UT date of a night, once or more often")

@@ -25,9 +25,9 @@ Pattern = Annotated[
 def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files that may hold frames and are no raw files, folder by folder, and what to do about them."""
     from ledger import gate
+    from ledger.disk.outside import KINDS
+    from ledger.disk.scan import parse_date
     from ledger.flow import flows
-    from ledger.outside import KINDS
-    from ledger.scan import parse_date
 
     config = read_config(needs_nights=True)
     groups: dict[tuple[str, ...], list[str]] = {}
@@ -58,7 +58,7 @@ def ignore(
 ) -> None:
     """Leave such files out, of one night or of all that there are and will be: no night waits for them any more."""
     from ledger import decisions
-    from ledger.scan import parse_date
+    from ledger.disk.scan import parse_date
 
     config = read_config(needs_nights=True)
     with open_store(config, changes=True) as store:
@@ -71,7 +71,7 @@ def ignore(
 def wait(pattern: Pattern, date: Date = None) -> None:
     """Take a decision back: nights that are not numbered yet wait for such files again."""
     from ledger import decisions
-    from ledger.scan import parse_date
+    from ledger.disk.scan import parse_date
 
     config = read_config(needs_nights=True)
     with open_store(config, changes=True) as store:

@@ -23,7 +23,7 @@ def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files in quarantine, and products that failed and wait to be tried again."""
     from ledger import quarantine as held_back
     from ledger.clock import show_us
-    from ledger.scan import parse_date
+    from ledger.disk.scan import parse_date
 
     with open_store(read_config()) as store:
         found = held_back.held(store, parse_date(date) if date else None)

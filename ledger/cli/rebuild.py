@@ -12,7 +12,7 @@ def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
     The database of config.yaml must be empty or not there, and is there at the end as a whole. Headers, timing files,
     lineage, checksums and manifests tell states and frame IDs; copies are read again at the destination.
     """
-    from ledger import backup
+    from ledger.db import backup
     from ledger.rescue import rebuild as rebuilding
 
     config = read_config(needs_nights=True)

@@ -14,7 +14,7 @@ def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False)
     which were pruned have been put back is put on record.
     """
     from ledger.delivery.recall import recall as bring_back
-    from ledger.scan import find_night
+    from ledger.disk.scan import find_night
 
     with open_machine(needs_nights=True) as machine:
         night = find_night(machine.config, date=date, folder=folder)

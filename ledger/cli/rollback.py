@@ -37,7 +37,7 @@ def rollback(
 ) -> None:
     """Take a night back. To raw, its folder is as it was before the first advance."""
     from ledger import plan
-    from ledger.scan import find_night
+    from ledger.disk.scan import find_night
 
     with open_machine(jobs, changes=not dry_run) as machine:
         night = find_night(machine.config, date=date, folder=folder)

@@ -14,7 +14,7 @@ def sql(
     as_json: AsJson = False,
 ) -> None:
     """Run a query on a connection that cannot write."""
-    from ledger.database import query
+    from ledger.db.connection import query
 
     config = read_config()
     with open_store(config) as store:

@@ -10,9 +10,9 @@ from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_ta
 @app.command(epilog="Example: ledger status --date 20260102")
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
+    from ledger.disk.scan import parse_date
     from ledger.flow import flows
     from ledger.query.status import nights
-    from ledger.scan import parse_date
 
     config = read_config()
     found = nights(config, flows(config), date=parse_date(date) if date else None)

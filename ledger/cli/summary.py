@@ -20,7 +20,7 @@ from ledger.cli.common import (
     show_table,
     which_of_both,
 )
-from ledger.outside import grouped
+from ledger.disk.outside import grouped
 from ledger.query.counts import (
     DUBIOUS_LIMIT,
     HST,

@@ -22,7 +22,7 @@ def verify(
     and never touched.
     """
     from ledger.delivery.verify import verify as verify_night
-    from ledger.scan import find_night
+    from ledger.disk.scan import find_night
 
     with open_machine() as machine:
         night = find_night(machine.config, date=date, folder=folder)

@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput
 from ledger.flow import Step
 from ledger.machine import Machine
 from ledger.report import Result
 from ledger.rows import Work
-from ledger.scan import NightFolder
 from ledger.steps import Steps
 
 

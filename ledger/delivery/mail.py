@@ -15,9 +15,9 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 
-from ledger import durable
-from ledger.config import Config
-from ledger.config import Mail as MailConfig
+from ledger.config.model import Config
+from ledger.config.model import Mail as MailConfig
+from ledger.disk import durable
 from ledger.errors import BadInput, NotReady
 from ledger.report import printable
 from stages.base import TEMPORARY_PREFIX

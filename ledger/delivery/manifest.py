@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 from sqlalchemy import select, update
 from sqlmodel import col
 
-from ledger import durable
 from ledger.clock import show_us
+from ledger.db.models import Entry, Mail, MailLine, Manifest, ManifestLine, Night
+from ledger.db.store import Store, insert_many
 from ledger.delivery import mail
+from ledger.disk import durable
+from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, NotReady
 from ledger.machine import Machine, unproven
 from ledger.mailed import mailed, taken_for
-from ledger.models import Entry, Mail, MailLine, Manifest, ManifestLine, Night
 from ledger.report import counted
-from ledger.scan import NightFolder
 from ledger.steps import Steps, translated
-from ledger.store import Store, insert_many
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode, manifest_name

@@ -7,12 +7,12 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlmodel import col
 
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Entry
+from ledger.db.store import Store
 from ledger.delivery import mail
 from ledger.errors import LedgerError, NotReady
-from ledger.models import Entry
 from ledger.report import Result, alike, counted, printable
-from ledger.store import Store
 
 #: Seconds that a command has.
 TIMEOUT_S = 60

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ledger import durable
 from ledger.delivery._sent import holding_sent
+from ledger.disk import durable
+from ledger.disk.scan import NightFolder, reading
 from ledger.errors import NotReady
 from ledger.flow import Step
 from ledger.machine import Machine
 from ledger.rows import Work
-from ledger.scan import NightFolder, reading
 from ledger.steps import Steps
 from stages import proof
 

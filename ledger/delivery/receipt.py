@@ -12,13 +12,13 @@ from sqlalchemy import select
 from sqlmodel import Session, col
 
 from ledger.clock import show_us
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Entry, File, FrameId, Mail, MailLine, Manifest, ManifestLine, Receipt, ReceiptLine
+from ledger.db.store import Store, insert_many
 from ledger.errors import BadInput
 from ledger.mailed import confirmed, said, standing
-from ledger.models import Entry, File, FrameId, Mail, MailLine, Manifest, ManifestLine, Receipt, ReceiptLine
 from ledger.numbers import DIGITS
 from ledger.report import counted, printable
-from ledger.store import Store, insert_many
 
 #: What separates fields, in the order in which it is looked for; the archive's own lists have the first.
 DELIMITERS = "|,;\t"

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.delivery._sent import holding_sent
+from ledger.disk.scan import NightFolder
 from ledger.errors import Interrupted, LedgerError
 from ledger.machine import Machine
-from ledger.scan import NightFolder
 
 
 @dataclass(slots=True)

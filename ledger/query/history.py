@@ -12,14 +12,14 @@ from sqlmodel import Session, col
 
 from ledger import mailed
 from ledger.clock import show_us
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
+from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.flow import Flow
-from ledger.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
 from ledger.query.status import where_on
 from ledger.rows import put_back
 from ledger.sequence import LENGTH
-from ledger.store import Store
 from stages.base import frames_of
 
 

@@ -1,7 +1,7 @@
 """Where every night stands, on disk and in the ledger.
 
 Asked all day long, by people and by ``ledger catch-up``: a few statements for all nights, through
-:mod:`ledger.reading`, and as little of the disk as will do.
+:mod:`ledger.db.readonly`, and as little of the disk as will do.
 """
 
 from collections import Counter, defaultdict
@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from ledger.config import Config
-from ledger.errors import BadInput, Busy, LedgerError
-from ledger.flow import Flow
-from ledger.outside import Rule, find_outside, sort_out
-from ledger.reading import Reader, newest_revision
-from ledger.scan import (
+from ledger.config.model import Config
+from ledger.db.readonly import Reader, newest_revision
+from ledger.disk.outside import Rule, find_outside, sort_out
+from ledger.disk.scan import (
     NightFolder,
     before_first,
     has_products,
@@ -27,6 +25,8 @@ from ledger.scan import (
     reading,
     streams_ns,
 )
+from ledger.errors import BadInput, Busy, LedgerError
+from ledger.flow import Flow
 
 #: All nights, the newest that has a frame ID in order, and the first that gets any (`ledger ids start --from`).
 _NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
@@ -213,7 +213,7 @@ def _opened(url: str) -> Reader:
         pass
     if reader is not None:
         reader.close()
-    from ledger.store import Store  # noqa: PLC0415  which takes long to import
+    from ledger.db.store import Store  # noqa: PLC0415  which takes long to import
 
     store = Store(url)
     try:
@@ -433,7 +433,7 @@ class _Look:
 def _is_in_doubt(config: Config, night: _Night) -> bool:
     """Whether a mail of a night may not have arrived."""
     from ledger import mailed  # noqa: PLC0415  rare, and takes long to import
-    from ledger.store import Store  # noqa: PLC0415
+    from ledger.db.store import Store  # noqa: PLC0415
 
     store = Store(config.database.url)
     try:

@@ -17,9 +17,11 @@ from sqlalchemy import func, select
 from sqlmodel import Session, col
 
 from ledger import decisions
-from ledger.config import Config
-from ledger.models import File, Lineage, Night
-from ledger.outside import Outside
+from ledger.config.model import Config
+from ledger.db.models import File, Lineage, Night
+from ledger.db.store import Store
+from ledger.disk.outside import Outside
+from ledger.disk.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
 from ledger.query.counts import (
     HST,
     LOST,
@@ -35,8 +37,6 @@ from ledger.query.counts import (
     minutes_of,
     targets_of,
 )
-from ledger.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
-from ledger.store import Store
 from stages.witnesses import Observed, unexpected
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger import registration
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.disk.scan import NightFolder, is_date, reading
 from ledger.errors import BadInput, NotReady
 from ledger.machine import Machine
 from ledger.numbers import DIGITS
 from ledger.report import Result, counted
 from ledger.rows import to_raw
-from ledger.scan import NightFolder, is_date, reading
 from ledger.sequence import frame_id_of
 from ledger.steps import Steps, translated
 from stages import base, proof, remote

@@ -5,15 +5,15 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select, update
 from sqlmodel import Session, col
 
-from ledger import backup
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db import backup
+from ledger.db.models import Entry, FrameBlock, FrameId, FrameSequence, Night
+from ledger.db.store import insert_many
 from ledger.errors import BadInput
 from ledger.machine import Machine
-from ledger.models import Entry, FrameBlock, FrameId, FrameSequence, Night
 from ledger.numbers import numbers_on_disk, runs_of
 from ledger.rescue._files import NightFiles
 from ledger.sequence import frame_id_of
-from ledger.store import insert_many
 from stages.base import Product
 
 #: Why an ID is late, where nobody knows any more.

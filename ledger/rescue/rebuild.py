@@ -10,21 +10,21 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import URL
 
-from ledger import backup
 from ledger.clock import Clock, now_us
-from ledger.config import Config
+from ledger.config.model import Config
+from ledger.db import backup
+from ledger.db.models import Entry
+from ledger.db.store import Store
+from ledger.disk.scan import NightFolder, has_raws, nights_on_disk
 from ledger.errors import BadInput
 from ledger.flow import Flow, flows
 from ledger.machine import Machine
-from ledger.models import Entry
 from ledger.report import Reporter, Result, Stop, counted
 from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night
 from ledger.rescue._ids import restore_ids
 from ledger.rescue._states import restore_states
 from ledger.reservation import refuse_unmounted
-from ledger.scan import NightFolder, has_raws, nights_on_disk
 from ledger.sequence import frame_id_of, standing
-from ledger.store import Store
 
 #: What no file tells.
 LOST = (

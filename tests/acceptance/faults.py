@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 import pytest
 
+from ledger.db.store import Store
 from ledger.errors import LedgerError
 from ledger.machine import Machine
-from ledger.store import Store
 from tests.acceptance.syscalls import GO_ON, Answer, Call, run_stopping, why_not
 from tests.world import World
 

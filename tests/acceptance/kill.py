@@ -13,8 +13,8 @@ from pathlib import Path
 import sqlalchemy.orm
 from sqlalchemy.exc import OperationalError
 
+from ledger.db.store import Store
 from ledger.machine import Machine
-from ledger.store import Store
 from tests.world import World
 
 #: What changes the disk or the database, for good.

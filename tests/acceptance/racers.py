@@ -13,12 +13,12 @@ from typing import Any, Literal, Self
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.config import read_config
+from ledger.config.model import read_config
+from ledger.db.store import Store
+from ledger.disk.scan import find_night
 from ledger.errors import Busy
 from ledger.machine import Machine
 from ledger.report import Result
-from ledger.scan import find_night
-from ledger.store import Store
 from tests.acceptance.numbering import refused
 from tests.world import LATER_US, World
 

@@ -10,11 +10,11 @@ import pytest
 
 from ledger.audit import laws
 from ledger.catch_up import catch_up
-from ledger.config import read_config
+from ledger.config.model import read_config
+from ledger.disk.scan import find_night
 from ledger.errors import BadInput, NotReady
 from ledger.plan import plan_advance
 from ledger.query import history
-from ledger.scan import find_night
 from tests.world import DATE
 
 

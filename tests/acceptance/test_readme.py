@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import ledger.cli  # noqa: F401  registers the commands
 from ledger.cli.common import app
-from ledger.config import load_stages, packaged_config, read_config
-from ledger.database import parse_url, query
+from ledger.config.model import load_stages, packaged_config, read_config
+from ledger.db.connection import parse_url, query
 from tests.world import World
 
 CHECKOUT = Path(__file__).parents[2]

@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.config import load_stages, packaged_config, read_config
+from ledger.config.model import load_stages, packaged_config, read_config
 from ledger.errors import LedgerError
 from tests.fuzz.complaints import little_memory
 from tests.fuzz.profiles import fuzz

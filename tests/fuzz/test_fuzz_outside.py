@@ -11,10 +11,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.config import packaged_config, read_config
-from ledger.outside import find_outside, grouped
+from ledger.config.model import packaged_config, read_config
+from ledger.disk.outside import find_outside, grouped
+from ledger.disk.scan import NightFolder, raws_on_disk
 from ledger.report import printable
-from ledger.scan import NightFolder, raws_on_disk
 from tests.fuzz.names import NAMES, put
 from tests.fuzz.profiles import fuzz
 from tests.world import DATE

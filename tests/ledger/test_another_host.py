@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger import backup
 from ledger.audit import doctor
 from ledger.audit.deep import audit_deeply
 from ledger.catch_up import catch_up
+from ledger.db import backup
 from ledger.delivery.verify import verify
 from ledger.errors import ConfigError
 from ledger.numbers import numbers_on_disk

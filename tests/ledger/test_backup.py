@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import select, text
 from sqlmodel import SQLModel
 
-from ledger import backup, schema
 from ledger.cli.common import open_store
+from ledger.db import backup, schema
+from ledger.db.store import Store
 from ledger.errors import BadInput, Interrupted, LedgerError, NotReady
-from ledger.store import Store
 from stages.base import TEMPORARY_PREFIX
 from tests.world import DATE, World
 

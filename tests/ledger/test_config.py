@@ -5,7 +5,7 @@ import copy
 import pytest
 import yaml
 
-from ledger.config import load_stages, override, packaged_config, parse_config, read_config
+from ledger.config.model import load_stages, override, packaged_config, parse_config, read_config
 from ledger.errors import BadInput, ConfigError
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from ledger import id_check, reading
+from ledger import id_check
 from ledger.cli import main
-from ledger.database import query
+from ledger.db.connection import query
+from ledger.db.readonly import refused
+from ledger.db.store import Store
 from ledger.errors import BadInput, Damaged
 from ledger.flow import flows
 from ledger.query.status import nights
-from ledger.reading import refused
-from ledger.store import Store
 from tests.world import DATE, World
 
 PAGE = 4096
@@ -119,7 +119,7 @@ def said(world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
 @pytest.mark.parametrize("command", [("audit",), ("audit", "--deep"), ("ids", "check"), ("history", "VMPA00000001")])
 def test_who_proves_something_proves_the_database_first(archived, monkeypatch, capsys, command, is_small):
     if not is_small:
-        monkeypatch.setattr(reading, "SMALL_BYTES", 0)
+        monkeypatch.setattr(readonly, "SMALL_BYTES", 0)
     damage_index(archived)
     err = said(archived, monkeypatch, capsys, *command)
     (line,) = (line for line in err.splitlines() if line.startswith("ledger: "))
@@ -129,7 +129,7 @@ def test_who_proves_something_proves_the_database_first(archived, monkeypatch, c
 
 
 def test_what_cannot_be_is_of_a_damaged_database_and_no_bug(archived, monkeypatch, capsys):
-    monkeypatch.setattr(reading, "SMALL_BYTES", 0)
+    monkeypatch.setattr(readonly, "SMALL_BYTES", 0)
     with closing(sqlite3.connect(path_of(archived))) as connection:
         connection.execute("UPDATE file SET files = '[\"x' WHERE kind = 'product'")
         connection.commit()

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import text
 
 from ledger.audit import doctor
+from ledger.db.store import boot_id
 from ledger.lease import Lease
-from ledger.store import boot_id
 from tests.acceptance.crash_night import CrashNight, chosen, directions
 from tests.acceptance.faults import kill, run
 from tests.world import DATE, World

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ledger.config import packaged_config, read_config
+from ledger.config.model import packaged_config, read_config
 from ledger.errors import BadInput, StateError
 from ledger.flow import Flow, flows
 

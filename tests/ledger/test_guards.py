@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import text
 
+from ledger.db.store import Store
 from ledger.errors import LedgerError
-from ledger.store import Store
 from tests.world import DATE, World
 
 

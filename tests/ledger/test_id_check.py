@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.id_check import LAWS, Disorder, Report, check
 from ledger.lease import Lease
 from ledger.reservation import start
-from ledger.store import Store
 from tests.conftest import make_database
 from tests.world import World
 

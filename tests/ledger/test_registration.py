@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import event
 
 from ledger import registration
-from ledger.models import File
+from ledger.db.models import File
+from ledger.db.store import TWIN_COLUMNS, Store, insert_many
 from ledger.plan import in_words, plan_advance
 from ledger.report import alike
-from ledger.store import TWIN_COLUMNS, Store, insert_many
 from tests.world import DATE, World
 
 OTHER = "20260103"

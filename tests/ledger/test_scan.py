@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ledger import scan
 from ledger.audit import laws
 from ledger.cli import main
+from ledger.disk import scan
+from ledger.disk.scan import find_night, parse_date
 from ledger.errors import BadInput, Unreachable
-from ledger.scan import find_night, parse_date
 from tests.world import DATE, World
 
 #: 2026-01-03 00:00 UT.

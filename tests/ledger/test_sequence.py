@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from ledger.db.models import FolderSeen
+from ledger.db.store import put
 from ledger.errors import BadInput, NotReady, StateError, Unconfirmed
-from ledger.models import FolderSeen
 from ledger.reservation import reserve, start
 from ledger.sequence import standing
-from ledger.store import put
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"

@@ -15,15 +15,15 @@ from sqlalchemy import text
 
 from ledger import mailed
 from ledger.cli import main
-from ledger.config import read_config
-from ledger.database import parse_url
+from ledger.config.model import read_config
+from ledger.db.connection import parse_url
+from ledger.db.models import Night
+from ledger.db.readonly import PLAIN_URL, Reader
+from ledger.db.store import Store
 from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError
 from ledger.flow import flows
-from ledger.models import Night
 from ledger.query import status
-from ledger.reading import PLAIN_URL, Reader
-from ledger.store import Store
 from tests.world import DATE, World
 
 
@@ -350,7 +350,7 @@ def test_a_database_that_is_being_written_says_so(sqlite_world, monkeypatch):
     with sqlite3.connect(plain) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
     connection.close()
-    monkeypatch.setattr("ledger.reading.BUSY_TIMEOUT_MS", 1)
+    monkeypatch.setattr("ledger.db.readonly.BUSY_TIMEOUT_MS", 1)
     writer = sqlite3.connect(plain, isolation_level=None)
     writer.execute("BEGIN EXCLUSIVE")
     reader = Reader(f"sqlite:///{plain}")

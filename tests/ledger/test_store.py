@@ -5,11 +5,11 @@ from sqlalchemy import insert, text, update
 from sqlmodel import col
 
 from ledger.clock import now_us
+from ledger.db.models import Lease as LeaseRow
+from ledger.db.models import Run
+from ledger.db.store import Store
 from ledger.errors import Busy
 from ledger.lease import EXPIRY_S, Lease, read_hold
-from ledger.models import Lease as LeaseRow
-from ledger.models import Run
-from ledger.store import Store
 from tests.conftest import make_database
 
 NIGHT = {"pipeline": "archive", "root": "/data", "date": "20260102", "created_us": 1}
@@ -51,7 +51,7 @@ def test_a_clock_that_is_ahead_takes_no_night_from_a_living_run(request, tmp_pat
     """The server's clock counts: those of two hosts may differ by more than a lease lasts."""
     url = make_database(request, tmp_path, "postgresql")
     store = Store(url)
-    monkeypatch.setattr("ledger.store.now_us", lambda: now_us() + 3_600_000_000)
+    monkeypatch.setattr("ledger.db.store.now_us", lambda: now_us() + 3_600_000_000)
     ahead = Store(url)
     assert ahead.clock() - store.clock() > EXPIRY_S * 1e6
     night = store.night("archive", tmp_path, "20260102")

@@ -12,12 +12,12 @@ import pytest
 from sqlalchemy import event, text
 
 from ledger.cli.summary import after_tables, before_tables, minute_table, narrow, target_table, verdict
+from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.query import summary as summaries
 from ledger.query.counts import Minute, Piece, classes_of, minutes_of, targets_of
 from ledger.query.summary import Summary
 from ledger.simulation.night import Truth
-from ledger.store import Store
 from tests.world import DATE, World
 
 MINUTE_US = 60_000_000

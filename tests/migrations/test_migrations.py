@@ -9,15 +9,15 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
-from ledger import schema
 from ledger.cli.summary import after_tables
-from ledger.database import WRITES, connect, parse_url
+from ledger.db import schema
+from ledger.db.connection import WRITES, connect, parse_url
+from ledger.db.store import Store
 from ledger.delivery import manifest
 from ledger.delivery.receipt import receive
 from ledger.delivery.verify import verify
 from ledger.errors import BadInput
 from ledger.query.summary import Summary, summarise
-from ledger.store import Store
 from tests.world import DATE, World
 
 

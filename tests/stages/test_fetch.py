@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ledger.scan import WORK
+from ledger.disk.scan import WORK
 from stages import pull, transferred
 from stages.base import BadInput, Retry, Source
 from stages.pull import Pull

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ledger.clock import show_us
-from ledger.config import Config
+from ledger.config.model import Config
 from ledger.errors import BadInput, Unreachable
 from ledger.report import counted, printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
@@ -23,7 +23,7 @@ from stages.files import mtime_ns_of
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
-    from ledger.models import File
+    from ledger.db.models import File
 
 #: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
 WORK = f"{TEMPORARY_PREFIX}nights"

@@ -1,7 +1,7 @@
 """Questions to the database by its driver alone.
 
 `ledger status` is asked all day long, and SQLAlchemy takes longer to import than the answer. So what it asks is SQL of
-both databases, on a connection that cannot write. Everything else goes through :mod:`ledger.store`.
+both databases, on a connection that cannot write. Everything else goes through :mod:`ledger.db.store`.
 """
 
 import os
@@ -252,7 +252,7 @@ def file_system_of(folder: Path) -> str:
 
 def migrations_folder() -> Path:
     """Return where the migrations are: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent / "migrations"
 

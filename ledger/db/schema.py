@@ -9,10 +9,10 @@ from sqlalchemy import Connection, Engine, delete, inspect, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col
 
-from ledger.database import READER
+from ledger.db.connection import READER
+from ledger.db.models import Edge, File, State
+from ledger.db.readonly import migrations_folder, newest_revision, refuse_damage
 from ledger.errors import BadInput
-from ledger.models import Edge, File, State
-from ledger.reading import migrations_folder, newest_revision, refuse_damage
 
 if TYPE_CHECKING:  # each command looks at the revision, and few migrate: Alembic takes its time to import
     from alembic.config import Config as AlembicConfig

@@ -19,9 +19,9 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 
 import stages
-from ledger.config_faults import faults_of_instrument, faults_of_values, is_day
+from ledger.config.faults import faults_of_instrument, faults_of_values, is_day
+from ledger.db.readonly import PLAIN_URL
 from ledger.errors import BadInput, ConfigError, Fault
-from ledger.reading import PLAIN_URL
 from stages.base import BadInput as BadDictionary
 from stages.base import Host, Instrument, Source, Stage
 
@@ -85,7 +85,7 @@ class Database(_Block):
     def _known(cls, value: str) -> str:
         if PLAIN_URL.fullmatch(value):
             return value
-        from ledger.database import parse_url  # noqa: PLC0415
+        from ledger.db.connection import parse_url  # noqa: PLC0415
 
         try:
             parse_url(value)
@@ -457,7 +457,7 @@ def _must_exist(path: Path, asked_by: str) -> Path:
 
 def packaged_config() -> Path:
     """Return the default: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "config.yaml"
     return installed if installed.is_file() else package.parent / "config.yaml"
 
@@ -807,7 +807,7 @@ def _database_url(url: str, place: Callable[[Path], Path]) -> str:
         placed = f"sqlite:///{place(Path(url.removeprefix('sqlite:///')))}"
         if PLAIN_URL.fullmatch(placed):
             return placed
-    from ledger.database import parse_url  # noqa: PLC0415  which takes long to import
+    from ledger.db.connection import parse_url  # noqa: PLC0415  which takes long to import
 
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":

@@ -8,8 +8,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
+from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage, refuse_network
 from ledger.errors import BadInput
-from ledger.reading import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage, refuse_network
 
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
 #: transaction that reads first and then writes fails at once whatever the timeout.

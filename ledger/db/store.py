@@ -22,13 +22,13 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
-from ledger import schema
 from ledger.clock import Clock, now_us
-from ledger.database import WRITES, connect, parse_url
+from ledger.db import schema
+from ledger.db.connection import WRITES, connect, parse_url
+from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
+from ledger.db.readonly import PROOF, is_small, refuse_damage, refused
 from ledger.errors import BadInput, Damaged, LedgerError, StateError
 from ledger.flow import Flow
-from ledger.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
-from ledger.reading import PROOF, is_small, refuse_damage, refused
 from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
 
 #: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.

@@ -19,16 +19,17 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col
 
-from ledger import durable, schema
-from ledger.config import Config
-from ledger.database import connect, parse_url
+from ledger.config.model import Config
+from ledger.db import schema
+from ledger.db.connection import connect, parse_url
+from ledger.db.models import Entry
+from ledger.db.store import Store
+from ledger.db.tables import REVISION_TABLE, copy_rows, set_counters
+from ledger.disk import durable
+from ledger.disk.scan import is_folder, reading
 from ledger.errors import BadInput, LedgerError, NotReady
-from ledger.models import Entry
 from ledger.numbers import numbers_on_disk
-from ledger.scan import is_folder, reading
 from ledger.sequence import standing
-from ledger.store import Store
-from ledger.tables import REVISION_TABLE, copy_rows, set_counters
 from stages import proof
 from stages.base import TEMPORARY_PREFIX, Host, StageError
 from stages.remote import Remote

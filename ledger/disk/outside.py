@@ -16,8 +16,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
+from ledger.disk.scan import NightFolder, entries_of, reading
 from ledger.report import printable
-from ledger.scan import NightFolder, entries_of, reading
 from stages.base import TEMPORARY_PREFIX, Instrument
 
 Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]
