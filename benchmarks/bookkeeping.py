@@ -28,16 +28,16 @@ from common import Figure
 from nothing import CONTENT
 from sqlalchemy import func, select
 
-from ledger.book import Book
 from ledger.cli import OBJECTS
 from ledger.config.model import Config, packaged_config, read_config
 from ledger.db.models import Entry, File
 from ledger.db.store import Store
 from ledger.disk.scan import find_night, look_at, streams_ns
-from ledger.flow import flows
-from ledger.lease import Lease
 from ledger.machine import Machine
-from ledger.rows import to_raw
+from ledger.night.journal import Book
+from ledger.night.lease import Lease
+from ledger.night.pipeline import flows
+from ledger.night.products import to_raw
 from stages.base import Part, Product
 
 DATE = "20260102"

@@ -16,7 +16,7 @@ import numpy as np
 
 from ledger.config.model import Config, packaged_config, read_config
 from ledger.db.store import Store
-from ledger.flow import flows
+from ledger.night.pipeline import flows
 from stages.cards import padded
 
 #: Cubes as in the trials that the budgets come from: 115 MB and 131 MB.

@@ -1,7 +1,7 @@
 """How fast a night gets its frame IDs, and the gate is passed, in a ledger that has years behind it.
 
 Fills a database with nights that have their IDs, and gives one more night of many products its own: the
-transaction of `ledger.frame_ids.allocate`, with gate and guards. The baseline is the same rows inserted into tables
+transaction of `ledger.ids.allocate.allocate`, with gate and guards. The baseline is the same rows inserted into tables
 without guards or indexes, in one transaction of the same database: what is above it is the price of being sure.
 
     allocation  seconds for 100 000 IDs                        budget 5 s, on both databases
@@ -26,14 +26,14 @@ from common import Figure
 from sqlalchemy import Column, MetaData, Table, insert, inspect, select
 from sqlmodel import Session, col
 
-from ledger import frame_ids, gate
-from ledger.book import Book
 from ledger.db.models import Entry, File, FrameId, Night
 from ledger.disk.scan import NightFolder
-from ledger.flow import Flow, flows
-from ledger.lease import Lease
-from ledger.numbers import Numbers
-from ledger.rows import Work, product_columns
+from ledger.ids import allocate, gate
+from ledger.ids.numbers import Numbers
+from ledger.night.journal import Book
+from ledger.night.lease import Lease
+from ledger.night.pipeline import Flow, flows
+from ledger.night.products import Work, product_columns
 from stages.base import Product
 
 FIRST_DATE = date(2020, 1, 1)
@@ -102,7 +102,7 @@ class Ledger:
         with Lease(self.store, row, run_id) as lease:
             book = Book(self.store, self.flow, row, lease, self.config.instrument.prefix)
             start = time.perf_counter()
-            frame_ids.allocate(book, self.config, works, look, numbers=Numbers("VMPA"))
+            allocate.allocate(book, self.config, works, look, numbers=Numbers("VMPA"))
             seconds = time.perf_counter() - start
         return seconds, gate_s
 

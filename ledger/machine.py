@@ -11,8 +11,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import decisions, engine, frame_ids, gate, registration, space
-from ledger.book import Book
+from ledger import engine, registration, space
 from ledger.clock import show_us
 from ledger.config.model import Config, load_stages
 from ledger.db import backup
@@ -22,14 +21,17 @@ from ledger.disk import scan
 from ledger.disk.outside import Found
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
-from ledger.flow import Flow, Step, flows
-from ledger.lease import Lease
-from ledger.mailed import refuse_mailed, tell, withdraw
+from ledger.ids import allocate, gate
+from ledger.ids.numbers import numbers_on_disk
+from ledger.ids.sequence import standing
 from ledger.mirror import mirrored
-from ledger.numbers import numbers_on_disk
+from ledger.night import decisions
+from ledger.night.given_out import refuse_mailed, tell, withdraw
+from ledger.night.journal import Book
+from ledger.night.lease import Lease
+from ledger.night.pipeline import Flow, Step, flows
+from ledger.night.products import Work, count_apart, pair_parts, parts_of, to_raw
 from ledger.report import Reporter, Result, Silent, Stop, counted
-from ledger.rows import Work, count_apart, pair_parts, parts_of, to_raw
-from ledger.sequence import standing
 from ledger.settle import Leftovers, find_leftovers, settle
 from ledger.steps import Steps
 
@@ -686,7 +688,7 @@ class Machine:
         """
         with self.store.read() as session:
             gate.refuse_excluded(session, folder)
-            decision = frame_ids.decide(session, self.config.instrument.prefix, night, works)
+            decision = allocate.decide(session, self.config.instrument.prefix, night, works)
             if decision.fresh or decision.is_first:
                 self._check_gate(session, folder, final=final)
         if decision.fresh:
@@ -704,11 +706,11 @@ class Machine:
 
     def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
         with self.store.read() as session:
-            if not frame_ids.decide(session, self.config.instrument.prefix, steps.book.night, works).is_needed:
+            if not allocate.decide(session, self.config.instrument.prefix, steps.book.night, works).is_needed:
                 return
         with self.store.read() as session:  # folders are walked before the counter is locked
             outside = self._check_gate(session, steps.folder, final=final)
-        done = frame_ids.allocate(
+        done = allocate.allocate(
             steps.book,
             self.config,
             works,

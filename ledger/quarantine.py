@@ -9,7 +9,7 @@ from sqlmodel import Session, col
 from ledger.db.models import Entry, File, Night
 from ledger.db.store import Store
 from ledger.errors import BadInput
-from ledger.lease import refuse_held
+from ledger.night.lease import refuse_held
 from ledger.query.history import Subject, find
 
 

@@ -26,7 +26,7 @@ from ledger.disk.scan import (
     ways_on,
 )
 from ledger.errors import Interrupted
-from ledger.flow import Flow
+from ledger.night.pipeline import Flow
 from ledger.report import Stop, counted
 from ledger.steps import Steps
 from stages import base

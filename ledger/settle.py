@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ledger.book import Pending
 from ledger.disk import durable
 from ledger.disk.scan import reading
 from ledger.errors import BadInput, LedgerError, NotReady
-from ledger.flow import Direction, Step
-from ledger.rows import Work
+from ledger.night.journal import Pending
+from ledger.night.pipeline import Direction, Step
+from ledger.night.products import Work
 from ledger.steps import Steps
 from stages import base
 from stages.remote import INCOMING, RECALLED

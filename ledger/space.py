@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ledger.config.model import Config
 from ledger.disk.scan import NightFolder, reading
-from ledger.flow import Flow
-from ledger.rows import Work
+from ledger.night.pipeline import Flow
+from ledger.night.products import Work
 from stages.base import Product, StageError
 from stages.remote import RECALLED, Remote
 

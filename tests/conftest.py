@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 
 from ledger.config.model import packaged_config, read_config
 from ledger.db.store import Store
-from ledger.flow import flows
+from ledger.night.pipeline import flows
 from tests.sshd import Server, running_sshd
 from tests.tools import missing
 from tests.world import World

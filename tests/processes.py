@@ -19,7 +19,7 @@ PRELOADED = [
     "alembic.command",
     "astropy.io.fits",
     "ledger.catch_up",
-    "ledger.id_check",
+    "ledger.ids.check",
     "ledger.query.history",
     "ledger.machine",
     "ledger.query.summary",

@@ -16,8 +16,8 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db.models import Copy, Manifest, ManifestLine, Night
 from ledger.db.store import Store
-from ledger.id_rows import Explained
-from ledger.rows import Work
+from ledger.ids.check_rows import Explained
+from ledger.night.products import Work
 from stages.base import Product
 from stages.reread import Fault, Found, Recorded, reread, reread_raw
 

@@ -19,9 +19,9 @@ from ledger.config.model import Config
 from ledger.db.models import Night
 from ledger.db.store import Store
 from ledger.errors import Interrupted, LedgerError
-from ledger.id_rows import Explained
-from ledger.lease import Hold, read_hold, why_unsettled
-from ledger.mailed import mailed
+from ledger.ids.check_rows import Explained
+from ledger.night.given_out import mailed
+from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter, Silent, Stop
 from stages.reread import Fault, Found
 

@@ -16,7 +16,6 @@ from typing import Literal
 from sqlalchemy import or_
 from sqlmodel import col, func, select
 
-from ledger import gate
 from ledger.audit import laws
 from ledger.clock import show_us
 from ledger.config.model import Config
@@ -27,13 +26,14 @@ from ledger.db.store import Store
 from ledger.disk.outside import grouped
 from ledger.disk.scan import SET_THE_CLOCK, NightFolder, is_date, is_folder, night_of, of_the_future, soonest_future_ns
 from ledger.errors import BadInput, LedgerError
-from ledger.lease import Hold, read_hold, why_unsettled
+from ledger.ids import gate
+from ledger.ids.numbers import numbers_on_disk
+from ledger.ids.sequence import standing
 from ledger.machine import Machine, unproven
-from ledger.mailed import contradictions, doubt, in_doubt
-from ledger.numbers import numbers_on_disk
+from ledger.night.given_out import contradictions, doubt, in_doubt
+from ledger.night.lease import Hold, read_hold, why_unsettled
+from ledger.night.products import put_back
 from ledger.report import counted
-from ledger.rows import put_back
-from ledger.sequence import standing
 from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.remote import Remote

@@ -10,15 +10,16 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
-from ledger import decisions, gate
 from ledger.config.model import Config
 from ledger.db.models import File, FrameId, Lineage, Night
 from ledger.db.store import Store
 from ledger.disk.outside import grouped
 from ledger.disk.scan import NightFolder, look_at, ways_on
 from ledger.errors import BadInput, NotReady
-from ledger.flow import flows
-from ledger.id_rows import Explained, find_explained
+from ledger.ids import gate
+from ledger.ids.check_rows import Explained, find_explained
+from ledger.night import decisions
+from ledger.night.pipeline import flows
 from stages.base import TEMPORARY_PREFIX, Stream
 
 AUDITS = Path(__file__).parent / "queries"

@@ -13,7 +13,7 @@ DateArgument = Annotated[str, typer.Argument(metavar="DATE", help="UT date of th
 @app.command(epilog="Example: ledger exclude 20251231 --reason 'dome tests, not for the archive'")
 def exclude(date: DateArgument, reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")]) -> None:
     """Take a night out of the chronology: later nights no longer wait for it, and it goes no further."""
-    from ledger import gate
+    from ledger.ids import gate
 
     config = read_config()
     with open_store(config, changes=True) as store:
@@ -26,7 +26,7 @@ def exclude(date: DateArgument, reason: Annotated[str, typer.Option("--reason", 
 @app.command(epilog="Example: ledger include 20251231")
 def include(date: DateArgument) -> None:
     """Take a night back into the chronology."""
-    from ledger import gate
+    from ledger.ids import gate
 
     config = read_config()
     with open_store(config, changes=True) as store:

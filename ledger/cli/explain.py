@@ -16,7 +16,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say which state a file is in, why it is there, its last error, and the next command."""
-    from ledger.flow import flows
+    from ledger.night.pipeline import flows
     from ledger.query import history
 
     config = read_config()

@@ -11,7 +11,7 @@ from ledger.errors import BadInput
 from ledger.report import counted
 
 if TYPE_CHECKING:
-    from ledger.sequence import Standing
+    from ledger.ids.sequence import Standing
 
 ids = typer.Typer(
     help="The sequence of frame IDs: its next number, where its numbers come from, and whether all is in order.",
@@ -25,7 +25,7 @@ app.add_typer(ids, name="ids")
 @ids.command("next", epilog="Example: ledger ids next")
 def next_(*, as_json: AsJson = False) -> None:
     """Show the frame ID that is given next, and how many are left."""
-    from ledger.sequence import standing
+    from ledger.ids.sequence import standing
 
     config = read_config()
     with open_store(config) as store, store.read() as session:
@@ -48,9 +48,9 @@ def start(
 
     What is skipped can never be given: of more than 100,000 numbers it asks, or wants --yes where there is no terminal.
     """
-    from ledger import reservation
     from ledger.disk.scan import parse_date
     from ledger.errors import Unconfirmed
+    from ledger.ids import reservation
 
     config = read_config(needs_nights=True)
     date = parse_date(from_date) if from_date else None
@@ -81,8 +81,8 @@ def reserve(
     as_json: AsJson = False,
 ) -> None:
     """Import frame IDs that an outside authority has handed out (ids.authority: blocks). They are used in order."""
-    from ledger import reservation
-    from ledger.sequence import frame_id_of
+    from ledger.ids import reservation
+    from ledger.ids.sequence import frame_id_of
 
     config = read_config(needs_nights=True)
     try:
@@ -106,12 +106,12 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
 
     With --date, only that night's files are looked at; the sequence is always proven as a whole.
     """
-    from ledger import id_check
     from ledger.disk.scan import parse_date
+    from ledger.ids import check
 
     config = read_config(needs_nights=True)
     with open_store(config) as store:
-        report = id_check.check(store, config, date=parse_date(date) if date else None)
+        report = check.check(store, config, date=parse_date(date) if date else None)
     if as_json:
         show_json(asdict(report))
     else:

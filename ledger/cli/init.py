@@ -18,7 +18,7 @@ def init() -> None:
     from ledger.db import backup
     from ledger.db.store import Store
     from ledger.disk.scan import is_folder
-    from ledger.flow import flows
+    from ledger.night.pipeline import flows
 
     packaged = configuration.packaged_config()
     if config_file() == packaged and not Path("config.yaml").exists():

@@ -24,10 +24,10 @@ Pattern = Annotated[
 @outside.command(name="list", epilog="Example: ledger outside list --date 20260102")
 def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files that may hold frames and are no raw files, folder by folder, and what to do about them."""
-    from ledger import gate
     from ledger.disk.outside import KINDS
     from ledger.disk.scan import parse_date
-    from ledger.flow import flows
+    from ledger.ids import gate
+    from ledger.night.pipeline import flows
 
     config = read_config(needs_nights=True)
     groups: dict[tuple[str, ...], list[str]] = {}
@@ -57,8 +57,8 @@ def ignore(
     date: Date = None,
 ) -> None:
     """Leave such files out, of one night or of all that there are and will be: no night waits for them any more."""
-    from ledger import decisions
     from ledger.disk.scan import parse_date
+    from ledger.night import decisions
 
     config = read_config(needs_nights=True)
     with open_store(config, changes=True) as store:
@@ -70,8 +70,8 @@ def ignore(
 @outside.command(epilog="Example: ledger outside wait 'apapane/*'")
 def wait(pattern: Pattern, date: Date = None) -> None:
     """Take a decision back: nights that are not numbered yet wait for such files again."""
-    from ledger import decisions
     from ledger.disk.scan import parse_date
+    from ledger.night import decisions
 
     config = read_config(needs_nights=True)
     with open_store(config, changes=True) as store:
@@ -82,7 +82,7 @@ def wait(pattern: Pattern, date: Date = None) -> None:
 @outside.command(epilog="Example: ledger outside rules")
 def rules(*, as_json: AsJson = False) -> None:
     """List the decisions that stand."""
-    from ledger import decisions
+    from ledger.night import decisions
 
     with open_store(read_config()) as store:
         found = decisions.rules(store)

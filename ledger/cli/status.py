@@ -11,7 +11,7 @@ from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_ta
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.disk.scan import parse_date
-    from ledger.flow import flows
+    from ledger.night.pipeline import flows
     from ledger.query.status import nights
 
     config = read_config()

@@ -28,8 +28,8 @@ from ledger.db.tables import REVISION_TABLE, copy_rows, set_counters
 from ledger.disk import durable
 from ledger.disk.scan import is_folder, reading
 from ledger.errors import BadInput, LedgerError, NotReady
-from ledger.numbers import numbers_on_disk
-from ledger.sequence import standing
+from ledger.ids.numbers import numbers_on_disk
+from ledger.ids.sequence import standing
 from stages import proof
 from stages.base import TEMPORARY_PREFIX, Host, StageError
 from stages.remote import Remote

@@ -1,6 +1,6 @@
 """The one door to the database: sessions, rows, and the journal.
 
-What changes a night goes through :class:`ledger.book.Book`, which writes its entries in the same
+What changes a night goes through :class:`ledger.night.journal.Book`, which writes its entries in the same
 transaction, after it has checked its lease.
 """
 
@@ -28,8 +28,8 @@ from ledger.db.connection import WRITES, connect, parse_url
 from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
 from ledger.db.readonly import PROOF, is_small, refuse_damage, refused
 from ledger.errors import BadInput, Damaged, LedgerError, StateError
-from ledger.flow import Flow
-from ledger.rows import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
+from ledger.night.pipeline import Flow
+from ledger.night.products import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
 
 #: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.
 SEEN_COLUMNS = (

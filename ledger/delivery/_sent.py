@@ -6,10 +6,10 @@ from typing import Any
 
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput
-from ledger.flow import Step
 from ledger.machine import Machine
+from ledger.night.pipeline import Step
+from ledger.night.products import Work
 from ledger.report import Result
-from ledger.rows import Work
 from ledger.steps import Steps
 
 

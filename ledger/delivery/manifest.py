@@ -19,7 +19,7 @@ from ledger.disk import durable
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, NotReady
 from ledger.machine import Machine, unproven
-from ledger.mailed import mailed, taken_for
+from ledger.night.given_out import mailed, taken_for
 from ledger.report import counted
 from ledger.steps import Steps, translated
 from stages.base import TEMPORARY_PREFIX

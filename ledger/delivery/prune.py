@@ -14,15 +14,15 @@ from typing import Any
 from sqlalchemy import select
 from sqlmodel import col
 
-from ledger.book import Removal
 from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.disk import durable
 from ledger.disk.scan import NightFolder, reading, streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
-from ledger.flow import Flow, Step
 from ledger.machine import Machine
-from ledger.mailed import confirmed, contradictions, standing
-from ledger.rows import Work
+from ledger.night.given_out import confirmed, contradictions, standing
+from ledger.night.journal import Removal
+from ledger.night.pipeline import Flow, Step
+from ledger.night.products import Work
 from ledger.steps import Steps
 from stages import proof
 from stages.files import mtime_ns_of

@@ -16,8 +16,8 @@ from ledger.config.model import Config
 from ledger.db.models import Entry, File, FrameId, Mail, MailLine, Manifest, ManifestLine, Receipt, ReceiptLine
 from ledger.db.store import Store, insert_many
 from ledger.errors import BadInput
-from ledger.mailed import confirmed, said, standing
-from ledger.numbers import DIGITS
+from ledger.ids.numbers import DIGITS
+from ledger.night.given_out import confirmed, said, standing
 from ledger.report import counted, printable
 
 #: What separates fields, in the order in which it is looked for; the archive's own lists have the first.

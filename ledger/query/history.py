@@ -10,16 +10,16 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger import mailed
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
 from ledger.db.store import Store
 from ledger.errors import BadInput
-from ledger.flow import Flow
+from ledger.ids.sequence import LENGTH
+from ledger.night import given_out
+from ledger.night.pipeline import Flow
+from ledger.night.products import put_back
 from ledger.query.status import where_on
-from ledger.rows import put_back
-from ledger.sequence import LENGTH
 from stages.base import frames_of
 
 
@@ -173,10 +173,10 @@ def _mails(session: Session, subject: Subject) -> Iterator[Entry]:
         .where(col(MailLine.frame_id) == subject.frame_id, col(MailLine.identity) == subject.identity)
     )
     for mail, line in session.execute(query.order_by(col(Mail.id))):
-        to = mailed.named(mailed.taken_for(mail))
+        to = given_out.named(given_out.taken_for(mail))
         what = {"name": mail.name, "to": to, "message_id": mail.message_id}
         if mail.refused:
-            what["refused"] = mailed.named(mail.refused)
+            what["refused"] = given_out.named(mail.refused)
         if mail.error is not None:
             yield _as_entry(subject, mail.begun_us, "not mailed", {**what, "error": mail.error})
             continue

@@ -26,7 +26,7 @@ from ledger.disk.scan import (
     streams_ns,
 )
 from ledger.errors import BadInput, Busy, LedgerError
-from ledger.flow import Flow
+from ledger.night.pipeline import Flow
 
 #: All nights, the newest that has a frame ID in order, and the first that gets any (`ledger ids start --from`).
 _NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
@@ -432,14 +432,14 @@ class _Look:
 
 def _is_in_doubt(config: Config, night: _Night) -> bool:
     """Whether a mail of a night may not have arrived."""
-    from ledger import mailed  # noqa: PLC0415  rare, and takes long to import
     from ledger.db.store import Store  # noqa: PLC0415
+    from ledger.night import given_out  # noqa: PLC0415  rare, and takes long to import
 
     store = Store(config.database.url)
     try:
         row = store.find_night(night.pipeline, night.date)
         with store.read() as session:
-            return row is not None and bool(mailed.in_doubt(session, row))
+            return row is not None and bool(given_out.in_doubt(session, row))
     finally:
         store.close()
 

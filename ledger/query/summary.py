@@ -16,12 +16,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger import decisions
 from ledger.config.model import Config
 from ledger.db.models import File, Lineage, Night
 from ledger.db.store import Store
 from ledger.disk.outside import Outside
 from ledger.disk.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
+from ledger.night import decisions
 from ledger.query.counts import (
     HST,
     LOST,

@@ -12,11 +12,11 @@ from ledger import registration
 from ledger.config.model import Config
 from ledger.disk.scan import NightFolder, is_date, reading
 from ledger.errors import BadInput, NotReady
+from ledger.ids.numbers import DIGITS
+from ledger.ids.sequence import frame_id_of
 from ledger.machine import Machine
-from ledger.numbers import DIGITS
+from ledger.night.products import to_raw
 from ledger.report import Result, counted
-from ledger.rows import to_raw
-from ledger.sequence import frame_id_of
 from ledger.steps import Steps, translated
 from stages import base, proof, remote
 from stages.base import Product

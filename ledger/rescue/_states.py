@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.book import Failure, Move
 from ledger.errors import BadInput
-from ledger.flow import Step
 from ledger.machine import Machine
+from ledger.night.journal import Failure, Move
+from ledger.night.pipeline import Step
+from ledger.night.products import Work
 from ledger.report import Result
 from ledger.rescue._files import Found, NightFiles, names_at, names_in
-from ledger.rows import Work
 from ledger.steps import Steps, translated
 from stages import base
 

@@ -15,7 +15,7 @@ from astropy.io import fits
 from sqlalchemy import text
 
 from ledger.errors import BadInput, ConfigError
-from ledger.flow import flows
+from ledger.night.pipeline import flows
 from tests.world import DATE, Tree, World
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add-a-state.md").read_text(encoding="utf-8")

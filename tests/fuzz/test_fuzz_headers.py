@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.config.model import packaged_config, read_config
-from ledger.id_headers import HeaderCheck, LiveId
+from ledger.ids._check_headers import HeaderCheck, LiveId
 from stages.base import BadInput, Part, Raw
 from stages.reread import Recorded, reread, reread_raw
 from tests import law

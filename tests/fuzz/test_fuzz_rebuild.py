@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.rows import to_raw
+from ledger.night.products import to_raw
 from stages.base import BadInput, Job, frames_of
 from stages.consolidated import read_lineage
 from stages.manifested import Parameters, read_manifests

@@ -17,7 +17,7 @@ from ledger.catch_up import catch_up
 from ledger.db import backup
 from ledger.delivery.verify import verify
 from ledger.errors import ConfigError
-from ledger.numbers import numbers_on_disk
+from ledger.ids.numbers import numbers_on_disk
 from ledger.rescue.rebuild import rebuild
 from tests.ledger.test_audit import violations
 from tests.ledger.test_backup import fresh, other_url

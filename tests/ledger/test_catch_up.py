@@ -9,7 +9,7 @@ from ledger.audit import doctor
 from ledger.audit.doctor import Finding
 from ledger.catch_up import catch_up
 from ledger.clock import show_us
-from ledger.lease import Lease
+from ledger.night.lease import Lease
 from tests.world import World
 
 NIGHTS = ("20260102", "20260103", "20260104")

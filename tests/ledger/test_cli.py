@@ -17,7 +17,7 @@ import typer.main
 
 from ledger.cli import main
 from ledger.cli.common import Lines, app, show_result
-from ledger.lease import Lease
+from ledger.night.lease import Lease
 from ledger.report import Result, counted
 from tests.world import DATE, World
 

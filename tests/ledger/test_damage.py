@@ -11,13 +11,14 @@ from typing import Any
 import psycopg
 import pytest
 
-from ledger import id_check
 from ledger.cli import main
+from ledger.db import readonly
 from ledger.db.connection import query
 from ledger.db.readonly import refused
 from ledger.db.store import Store
 from ledger.errors import BadInput, Damaged
-from ledger.flow import flows
+from ledger.ids import check
+from ledger.night.pipeline import flows
 from ledger.query.status import nights
 from tests.world import DATE, World
 
@@ -73,7 +74,7 @@ def ids_check(world: World) -> Any:
     store = Store(world.url)
     try:
         store.open()
-        return id_check.check(store, world.config)
+        return check.check(store, world.config)
     finally:
         store.close()
 

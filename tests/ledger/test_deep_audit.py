@@ -23,7 +23,7 @@ from ledger.audit.laws import Violation
 from ledger.delivery import manifest
 from ledger.delivery.verify import verify
 from ledger.errors import BadInput, Interrupted
-from ledger.lease import Lease
+from ledger.night.lease import Lease
 from ledger.report import Silent, Stop
 from stages import reread
 from stages.cards import BLOCK, CARD

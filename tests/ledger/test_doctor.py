@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from ledger.audit import doctor
 from ledger.db.store import boot_id
-from ledger.lease import Lease
+from ledger.night.lease import Lease
 from tests.acceptance.crash_night import CrashNight, chosen, directions
 from tests.acceptance.faults import kill, run
 from tests.world import DATE, World

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.config.model import packaged_config, read_config
 from ledger.errors import BadInput, StateError
-from ledger.flow import Flow, flows
+from ledger.night.pipeline import Flow, flows
 
 
 @pytest.fixture

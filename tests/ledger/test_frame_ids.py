@@ -3,8 +3,8 @@
 import pytest
 
 from ledger.errors import BadInput, StateError
+from ledger.ids.reservation import start
 from ledger.plan import plan_advance
-from ledger.reservation import start
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"

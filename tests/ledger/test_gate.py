@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.book import Book
+from ledger.night.journal import Book
 from tests.world import DATE, World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"

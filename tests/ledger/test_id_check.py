@@ -11,9 +11,9 @@ import pytest
 
 from ledger.db.store import Store
 from ledger.errors import BadInput
-from ledger.id_check import LAWS, Disorder, Report, check
-from ledger.lease import Lease
-from ledger.reservation import start
+from ledger.ids.check import LAWS, Disorder, Report, check
+from ledger.ids.reservation import start
+from ledger.night.lease import Lease
 from tests.conftest import make_database
 from tests.world import World
 

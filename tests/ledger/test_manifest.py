@@ -14,7 +14,7 @@ from ledger.delivery import manifest
 from ledger.delivery.mail import NotSent, PartlySent, Unknown
 from ledger.delivery.receipt import receive
 from ledger.errors import BadInput, ConfigError, NotReady, StateError
-from ledger.flow import flows
+from ledger.night.pipeline import flows
 from ledger.query import status as night_status
 from tests.smtpd import PASSWORD, USER, running_smtpd
 from tests.world import DATE

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger import decisions
 from ledger.audit import doctor, laws
 from ledger.disk.outside import Outside, Rule, find_outside, sort_out
 from ledger.errors import BadInput, NotReady, Unreachable
-from ledger.flow import flows
+from ledger.night import decisions
+from ledger.night.pipeline import flows
 from ledger.plan import plan_advance
 from ledger.query.status import nights
 from tests.world import DATE, World

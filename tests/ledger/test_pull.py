@@ -9,15 +9,15 @@ import sys
 import pytest
 
 from ledger.audit.doctor import examine
-from ledger.book import Book
 from ledger.catch_up import catch_up
 from ledger.cli import main
 from ledger.delivery.verify import verify
 from ledger.disk.scan import WORK
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
+from ledger.ids.reservation import start
+from ledger.night.journal import Book
 from ledger.plan import plan_rollback
 from ledger.query.status import nights
-from ledger.reservation import start
 from ledger.steps import Steps
 from stages import ssh
 from stages.local import Local

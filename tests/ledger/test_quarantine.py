@@ -8,7 +8,7 @@ import pytest
 
 from ledger.catch_up import catch_up
 from ledger.errors import BadInput, Busy
-from ledger.lease import Lease
+from ledger.night.lease import Lease
 from ledger.quarantine import discard, held, release
 from stages.base import TEMPORARY_PREFIX
 from tests.world import DATE, World

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from ledger.book import Failure
 from ledger.db import backup
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, Interrupted, NotReady
-from ledger.flow import flows
+from ledger.night.journal import Failure
+from ledger.night.pipeline import flows
 from ledger.report import Silent, Stop
 from ledger.rescue.rebuild import Rebuilt, rebuild, way_on
 from tests.ledger.test_backup import fresh, other_url

@@ -10,7 +10,7 @@ from sqlalchemy import text
 from ledger.delivery import manifest
 from ledger.delivery.receipt import read_receipt, receive
 from ledger.errors import BadInput, StateError
-from ledger.flow import flows
+from ledger.night.pipeline import flows
 from ledger.query import status as night_status
 
 HASH = "0123456789abcdef" * 4

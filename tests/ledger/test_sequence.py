@@ -10,8 +10,8 @@ import pytest
 from ledger.db.models import FolderSeen
 from ledger.db.store import put
 from ledger.errors import BadInput, NotReady, StateError, Unconfirmed
-from ledger.reservation import reserve, start
-from ledger.sequence import standing
+from ledger.ids.reservation import reserve, start
+from ledger.ids.sequence import standing
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"

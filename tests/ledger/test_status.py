@@ -13,7 +13,6 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from ledger import mailed
 from ledger.cli import main
 from ledger.config.model import read_config
 from ledger.db.connection import parse_url
@@ -22,7 +21,8 @@ from ledger.db.readonly import PLAIN_URL, Reader
 from ledger.db.store import Store
 from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError
-from ledger.flow import flows
+from ledger.night import given_out
+from ledger.night.pipeline import flows
 from ledger.query import status
 from tests.world import DATE, World
 
@@ -146,8 +146,8 @@ def test_what_it_says_of_archive_and_mail_is_what_others_say(listed_world):
     store, flows = world.store(), world.machine().flows
     with store.read() as session:
         night = session.get_one(Night, 1)
-        confirmed = len(session.execute(mailed.confirmed(night.id)).all())
-        in_doubt = mailed.in_doubt(session, night)
+        confirmed = len(session.execute(given_out.confirmed(night.id)).all())
+        in_doubt = given_out.in_doubt(session, night)
     (found,) = status.nights(world.config, flows)
     assert found.confirmed == confirmed == 1
     assert in_doubt

@@ -9,7 +9,7 @@ from ledger.db.models import Lease as LeaseRow
 from ledger.db.models import Run
 from ledger.db.store import Store
 from ledger.errors import Busy
-from ledger.lease import EXPIRY_S, Lease, read_hold
+from ledger.night.lease import EXPIRY_S, Lease, read_hold
 from tests.conftest import make_database
 
 NIGHT = {"pipeline": "archive", "root": "/data", "date": "20260102", "created_us": 1}

@@ -1,7 +1,7 @@
 """Frame IDs proven: order, gaps and duplicates against the database, the names of files, and their headers.
 
-DESIGN section 8. The database is looked at as a whole (:mod:`ledger.id_rows`), names and headers night by night
-(:mod:`ledger.id_files`). Raw files carry no ID.
+DESIGN section 8. The database is looked at as a whole (:mod:`ledger.ids.check_rows`), names and headers night by night
+(:mod:`ledger.ids._check_files`). Raw files carry no ID.
 """
 
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ from ledger.config.model import Config
 from ledger.db.models import FrameId
 from ledger.db.store import Store
 from ledger.errors import BadInput
-from ledger.flow import flows
-from ledger.id_files import FilesCheck
-from ledger.id_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
+from ledger.ids._check_files import FilesCheck
+from ledger.ids.check_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
+from ledger.night.pipeline import flows
 from ledger.report import Reporter, Silent, printable
 
 __all__ = ["LAWS", "Disorder", "Explained", "Report", "check"]

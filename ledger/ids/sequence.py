@@ -13,7 +13,7 @@ from ledger.config.model import LAST_NUMBER, Config
 from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
 from ledger.db.store import insert_if_new
 from ledger.errors import NotReady, StateError
-from ledger.numbers import DIGITS, Numbers, Run
+from ledger.ids.numbers import DIGITS, Numbers, Run
 from ledger.report import counted
 
 #: Of a frame ID, in characters: four letters and the digits.

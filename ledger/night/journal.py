@@ -18,9 +18,9 @@ from ledger.config.model import Failures
 from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
 from ledger.db.store import Store, chunks, insert_many
 from ledger.disk.outside import Found
-from ledger.flow import Flow
-from ledger.lease import Lease
-from ledger.rows import Work, product_columns
+from ledger.night.lease import Lease
+from ledger.night.pipeline import Flow
+from ledger.night.products import Work, product_columns
 from stages.base import Evidence, Fact, Product
 from stages.base import Manifest as ManifestOutcome
 

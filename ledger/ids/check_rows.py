@@ -10,9 +10,9 @@ from sqlalchemy import func, select, text
 from sqlmodel import Session, col
 
 from ledger.db.models import FrameBlock, FrameId, FrameSequence
-from ledger.numbers import Run, runs_of
+from ledger.ids.numbers import Run, runs_of
+from ledger.ids.sequence import frame_id_of
 from ledger.report import counted
-from ledger.sequence import frame_id_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Disorder:
     Attributes
     ----------
     law : str
-        A key of :data:`ledger.id_check.LAWS`.
+        A key of :data:`ledger.ids.check.LAWS`.
     date, frame_id : str
         The night and the ID, empty where there is none.
     where : str

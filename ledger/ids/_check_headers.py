@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ledger.config.model import Config
-from ledger.id_rows import Disorder
+from ledger.ids.check_rows import Disorder
 from stages.base import StageError
 from stages.cards import values
 from stages.cubes import read_cube_layout, read_packed_header

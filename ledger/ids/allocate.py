@@ -12,16 +12,16 @@ from typing import Any
 from sqlalchemy import JSON, Row, and_, case, literal, or_, select, update
 from sqlmodel import Session, col
 
-from ledger.book import Book
 from ledger.config.model import Config
 from ledger.db.models import File, FrameId, Night
 from ledger.db.models import State as StateRow
 from ledger.db.store import insert_many
 from ledger.errors import NotReady
-from ledger.numbers import Numbers
+from ledger.ids.numbers import Numbers
+from ledger.ids.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
+from ledger.night.journal import Book
+from ledger.night.products import Work, order_key
 from ledger.report import counted
-from ledger.rows import Work, order_key
-from ledger.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
 from stages.base import Product
 
 #: The key that IDs are ordered by.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, case, exists, select
 from sqlmodel import Session, col
 
-from ledger import decisions
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db.models import Entry, File, FrameId, FrameSequence, Night
@@ -29,8 +28,9 @@ from ledger.disk.scan import (
     streams_ns,
 )
 from ledger.errors import BadInput, NotReady
-from ledger.flow import Flow
-from ledger.sequence import newest_night
+from ledger.ids.sequence import newest_night
+from ledger.night import decisions
+from ledger.night.pipeline import Flow
 
 
 def from_date(session: Session, config: Config, flow: Flow) -> str | None:

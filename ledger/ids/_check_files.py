@@ -18,12 +18,12 @@ from ledger.config.model import Config
 from ledger.db.models import Copy, File, FrameId, Night, State
 from ledger.db.store import Store
 from ledger.disk.scan import is_date
-from ledger.id_headers import Begin, HeaderCheck, LiveId, is_cube
-from ledger.id_rows import Disorder, Explained, Sequences, given_within
-from ledger.lease import Hold, read_hold, why_unsettled
-from ledger.numbers import DIGITS, runs_of
+from ledger.ids._check_headers import Begin, HeaderCheck, LiveId, is_cube
+from ledger.ids.check_rows import Disorder, Explained, Sequences, given_within
+from ledger.ids.numbers import DIGITS, runs_of
+from ledger.ids.sequence import frame_id_of
+from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter
-from ledger.sequence import frame_id_of
 
 
 @dataclass(frozen=True, slots=True)

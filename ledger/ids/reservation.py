@@ -11,9 +11,9 @@ from ledger.config.model import LAST_NUMBER, Config
 from ledger.db.models import Entry, FrameBlock, FrameSequence
 from ledger.db.store import Store, insert_if_new
 from ledger.errors import BadInput, Fault, Unconfirmed
-from ledger.flow import flows
-from ledger.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
-from ledger.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
+from ledger.ids.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
+from ledger.ids.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
+from ledger.night.pipeline import flows
 
 #: Who skips more numbers than this has to say so: a busy night takes as many, a mistyped digit skips more.
 FAR = 100_000

@@ -14,7 +14,7 @@ from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.db.store import Store
 from ledger.disk import durable
 from ledger.errors import BadInput, NotReady
-from ledger.lease import Lease
+from ledger.night.lease import Lease
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode
