@@ -33,11 +33,11 @@ from ledger.config.model import Config, packaged_config, read_config
 from ledger.db.models import Entry, File
 from ledger.db.store import Store
 from ledger.disk.scan import find_night, look_at, streams_ns
-from ledger.machine import Machine
 from ledger.night.journal import Book
 from ledger.night.lease import Lease
 from ledger.night.pipeline import flows
 from ledger.night.products import to_raw
+from ledger.run.machine import Machine
 from stages.base import Part, Product
 
 DATE = "20260102"

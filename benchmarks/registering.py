@@ -28,7 +28,7 @@ from ledger.cli import OBJECTS
 from ledger.db.models import File
 from ledger.db.store import chunks, insert_many
 from ledger.disk.scan import find_night
-from ledger.machine import Machine
+from ledger.run.machine import Machine
 from stages.base import Stream
 from stages.cards import BLOCK
 

@@ -18,10 +18,10 @@ from ledger.cli import main
 PRELOADED = [
     "alembic.command",
     "astropy.io.fits",
-    "ledger.catch_up",
+    "ledger.run.catch_up",
     "ledger.ids.check",
     "ledger.query.history",
-    "ledger.machine",
+    "ledger.run.machine",
     "ledger.query.summary",
     "rich.table",
 ]

@@ -20,8 +20,8 @@ from sqlalchemy import text
 from ledger.config.model import Config, packaged_config, read_config
 from ledger.db.store import Store
 from ledger.disk.scan import NightFolder, find_night
-from ledger.machine import Machine
 from ledger.report import Result
+from ledger.run.machine import Machine
 from ledger.simulation.night import Truth, simulate_night
 from tests.processes import run_command
 from tests.sshd import Server

@@ -12,7 +12,6 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ledger import engine
 from ledger.audit._deep_tasks import Task, afar, folder_of, tasks_of
 from ledger.audit.laws import Violation, check_night, nights_of
 from ledger.config.model import Config
@@ -23,6 +22,7 @@ from ledger.ids.check_rows import Explained
 from ledger.night.given_out import mailed
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter, Silent, Stop
+from ledger.run import engine
 from stages.reread import Fault, Found
 
 #: Calls in hand a worker: none of them waits for work.

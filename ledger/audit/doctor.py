@@ -29,11 +29,11 @@ from ledger.errors import BadInput, LedgerError
 from ledger.ids import gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
-from ledger.machine import Machine, unproven
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
 from ledger.report import counted
+from ledger.run.machine import Machine, unproven
 from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.remote import Remote

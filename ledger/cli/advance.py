@@ -49,7 +49,7 @@ def advance(
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
         if dry_run:
-            from ledger import plan
+            from ledger.run import plan
 
             planned = plan.plan_advance(machine, night, to, final=final, late_reason=reason, anew=anew)
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))

@@ -9,7 +9,7 @@ from ledger.errors import LedgerError
 @app.command(name="catch-up", epilog="Example, in crontab: 17 * * * * ledger --config /etc/ledger/config.yaml catch-up")
 def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
     """Advance every unfinished night under the roots, oldest first. Says nothing when there is nothing to do."""
-    from ledger import catch_up as catching_up
+    from ledger.run import catch_up as catching_up
 
     shown = []
     succeeded = True

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ledger.db.store import Store
     from ledger.delivery.notify import Trouble
     from ledger.disk.scan import NightFolder
-    from ledger.machine import Machine
+    from ledger.run.machine import Machine
 
 #: Size of a log file before it is rotated, and how many are kept.
 LOG_BYTES, LOG_FILES = 10_000_000, 5
@@ -140,7 +140,7 @@ def open_machine(
 
     Who only looks (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
     """
-    from ledger.machine import Machine
+    from ledger.run.machine import Machine
 
     config = read_config(needs_nights=needs_nights)
     with (

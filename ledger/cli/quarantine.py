@@ -21,9 +21,9 @@ File = Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a
 @quarantine.command(name="list", epilog="Example: ledger quarantine list --date 20260102")
 def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files in quarantine, and products that failed and wait to be tried again."""
-    from ledger import quarantine as held_back
     from ledger.clock import show_us
     from ledger.disk.scan import parse_date
+    from ledger.run import quarantine as held_back
 
     with open_store(read_config()) as store:
         found = held_back.held(store, parse_date(date) if date else None)
@@ -49,7 +49,7 @@ def show(date: Date = None, *, as_json: AsJson = False) -> None:
 @quarantine.command(epilog="Example: ledger quarantine release VMPA00000001")
 def release(file: File) -> None:
     """Let a file go on: a product is tried by the next advance, a raw file is looked into again by the next scan."""
-    from ledger import quarantine as held_back
+    from ledger.run import quarantine as held_back
 
     with open_store(read_config(), changes=True) as store:
         subject = held_back.release(store, file)
@@ -59,7 +59,7 @@ def release(file: File) -> None:
 @quarantine.command(epilog="Example: ledger quarantine discard VMPA00000001 --reason 'saturated test frames'")
 def discard(file: File, reason: Annotated[str, typer.Option("--reason", help="Why; it is kept.")]) -> None:
     """Give a product that failed up: its raw frames stay, and nothing waits for it any more."""
-    from ledger import quarantine as held_back
+    from ledger.run import quarantine as held_back
 
     with open_store(read_config(), changes=True) as store:
         subject = held_back.discard(store, file, reason)

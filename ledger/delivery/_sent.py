@@ -6,11 +6,11 @@ from typing import Any
 
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput
-from ledger.machine import Machine
 from ledger.night.pipeline import Step
 from ledger.night.products import Work
 from ledger.report import Result
-from ledger.steps import Steps
+from ledger.run.machine import Machine
+from ledger.run.steps import Steps
 
 
 @contextmanager

@@ -18,10 +18,10 @@ from ledger.delivery import mail
 from ledger.disk import durable
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, NotReady
-from ledger.machine import Machine, unproven
 from ledger.night.given_out import mailed, taken_for
 from ledger.report import counted
-from ledger.steps import Steps, translated
+from ledger.run.machine import Machine, unproven
+from ledger.run.steps import Steps, translated
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode, manifest_name

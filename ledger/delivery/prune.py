@@ -18,12 +18,12 @@ from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.disk import durable
 from ledger.disk.scan import NightFolder, reading, streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
-from ledger.machine import Machine
 from ledger.night.given_out import confirmed, contradictions, standing
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Flow, Step
 from ledger.night.products import Work
-from ledger.steps import Steps
+from ledger.run.machine import Machine
+from ledger.run.steps import Steps
 from stages import proof
 from stages.files import mtime_ns_of
 from stages.reread import reread

@@ -8,10 +8,10 @@ from ledger.delivery._sent import holding_sent
 from ledger.disk import durable
 from ledger.disk.scan import NightFolder, reading
 from ledger.errors import NotReady
-from ledger.machine import Machine
 from ledger.night.pipeline import Step
 from ledger.night.products import Work
-from ledger.steps import Steps
+from ledger.run.machine import Machine
+from ledger.run.steps import Steps
 from stages import proof
 
 

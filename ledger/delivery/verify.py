@@ -6,7 +6,7 @@ from typing import Any
 from ledger.delivery._sent import holding_sent
 from ledger.disk.scan import NightFolder
 from ledger.errors import Interrupted, LedgerError
-from ledger.machine import Machine
+from ledger.run.machine import Machine
 
 
 @dataclass(slots=True)

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger import registration
 from ledger.config.model import Config
 from ledger.disk.scan import NightFolder, is_date, reading
 from ledger.errors import BadInput, NotReady
 from ledger.ids.numbers import DIGITS
 from ledger.ids.sequence import frame_id_of
-from ledger.machine import Machine
 from ledger.night.products import to_raw
 from ledger.report import Result, counted
-from ledger.steps import Steps, translated
+from ledger.run import registration
+from ledger.run.machine import Machine
+from ledger.run.steps import Steps, translated
 from stages import base, proof, remote
 from stages.base import Product
 from stages.consolidated import read_lineage, timing_sha256

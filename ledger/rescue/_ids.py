@@ -12,8 +12,8 @@ from ledger.db.store import insert_many
 from ledger.errors import BadInput
 from ledger.ids.numbers import numbers_on_disk, runs_of
 from ledger.ids.sequence import frame_id_of
-from ledger.machine import Machine
 from ledger.rescue._files import NightFiles
+from ledger.run.machine import Machine
 from stages.base import Product
 
 #: Why an ID is late, where nobody knows any more.

@@ -3,13 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 from ledger.errors import BadInput
-from ledger.machine import Machine
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
 from ledger.night.products import Work
 from ledger.report import Result
 from ledger.rescue._files import Found, NightFiles, names_at, names_in
-from ledger.steps import Steps, translated
+from ledger.run.machine import Machine
+from ledger.run.steps import Steps, translated
 from stages import base
 
 #: Why a product is put into quarantine that has no frame ID, though others of its night have theirs.

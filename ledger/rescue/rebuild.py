@@ -19,12 +19,12 @@ from ledger.disk.scan import NightFolder, has_raws, nights_on_disk
 from ledger.errors import BadInput
 from ledger.ids.reservation import refuse_unmounted
 from ledger.ids.sequence import frame_id_of, standing
-from ledger.machine import Machine
 from ledger.night.pipeline import Flow, flows
 from ledger.report import Reporter, Result, Stop, counted
 from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night
 from ledger.rescue._ids import restore_ids
 from ledger.rescue._states import restore_states
+from ledger.run.machine import Machine
 
 #: What no file tells.
 LOST = (

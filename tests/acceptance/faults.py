@@ -15,7 +15,7 @@ import pytest
 
 from ledger.db.store import Store
 from ledger.errors import LedgerError
-from ledger.machine import Machine
+from ledger.run.machine import Machine
 from tests.acceptance.syscalls import GO_ON, Answer, Call, run_stopping, why_not
 from tests.world import World
 

@@ -14,7 +14,7 @@ import sqlalchemy.orm
 from sqlalchemy.exc import OperationalError
 
 from ledger.db.store import Store
-from ledger.machine import Machine
+from ledger.run.machine import Machine
 from tests.world import World
 
 #: What changes the disk or the database, for good.

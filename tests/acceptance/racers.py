@@ -17,8 +17,8 @@ from ledger.config.model import read_config
 from ledger.db.store import Store
 from ledger.disk.scan import find_night
 from ledger.errors import Busy
-from ledger.machine import Machine
 from ledger.report import Result
+from ledger.run.machine import Machine
 from tests.acceptance.numbering import refused
 from tests.world import LATER_US, World
 

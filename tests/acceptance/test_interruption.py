@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from ledger import registration
 from ledger.errors import Busy, NotReady
+from ledger.run import registration
 from tests.acceptance.faults import kill, rollback, run
 from tests.acceptance.kill import run_and_kill
 from tests.world import DATE, World

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from ledger import registration
-from ledger.plan import plan_advance
 from ledger.rescue.rebuild import rebuild
+from ledger.run import registration
+from ledger.run.plan import plan_advance
 from stages.cubes import read_cube_layout
 from tests.ledger.test_backup import fresh
 from tests.world import DATE, World

@@ -9,12 +9,12 @@ import sys
 import pytest
 
 from ledger.audit import laws
-from ledger.catch_up import catch_up
 from ledger.config.model import read_config
 from ledger.disk.scan import find_night
 from ledger.errors import BadInput, NotReady
-from ledger.plan import plan_advance
 from ledger.query import history
+from ledger.run.catch_up import catch_up
+from ledger.run.plan import plan_advance
 from tests.world import DATE
 
 

@@ -8,7 +8,7 @@ import pytest
 from astropy.io import fits
 from sqlalchemy import text
 
-from ledger.plan import plan_advance
+from ledger.run.plan import plan_advance
 from tests.readers import read_by_astropy, read_by_cfitsio
 from tests.tools import need
 from tests.world import DATE

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from ledger import registration
 from ledger.audit import laws
-from ledger.catch_up import catch_up
-from ledger.plan import plan_advance
+from ledger.run import registration
+from ledger.run.catch_up import catch_up
+from ledger.run.plan import plan_advance
 from ledger.simulation._blocks import DUPLICATE, SPOILT
 from tests.acceptance.check import Finished, identities
 from tests.world import DATE, LATER_US, World

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from astropy.io import fits
 
-from ledger import quarantine
 from ledger.cli.summary import verdict
-from ledger.plan import plan_advance
 from ledger.query import summary as summaries
+from ledger.run import quarantine
+from ledger.run.plan import plan_advance
 from stages.timing import format_timing, read_timing
 from tests.world import DATE
 

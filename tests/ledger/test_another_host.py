@@ -13,12 +13,12 @@ import pytest
 
 from ledger.audit import doctor
 from ledger.audit.deep import audit_deeply
-from ledger.catch_up import catch_up
 from ledger.db import backup
 from ledger.delivery.verify import verify
 from ledger.errors import ConfigError
 from ledger.ids.numbers import numbers_on_disk
 from ledger.rescue.rebuild import rebuild
+from ledger.run.catch_up import catch_up
 from tests.ledger.test_audit import violations
 from tests.ledger.test_backup import fresh, other_url
 from tests.world import DATE

@@ -7,9 +7,9 @@ import pytest
 
 from ledger.audit import doctor
 from ledger.audit.doctor import Finding
-from ledger.catch_up import catch_up
 from ledger.clock import show_us
 from ledger.night.lease import Lease
+from ledger.run.catch_up import catch_up
 from tests.world import World
 
 NIGHTS = ("20260102", "20260103", "20260104")

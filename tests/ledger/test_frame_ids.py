@@ -4,7 +4,7 @@ import pytest
 
 from ledger.errors import BadInput, StateError
 from ledger.ids.reservation import start
-from ledger.plan import plan_advance
+from ledger.run.plan import plan_advance
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"

@@ -15,8 +15,8 @@ from ledger.disk.outside import Outside, Rule, find_outside, sort_out
 from ledger.errors import BadInput, NotReady, Unreachable
 from ledger.night import decisions
 from ledger.night.pipeline import flows
-from ledger.plan import plan_advance
 from ledger.query.status import nights
+from ledger.run.plan import plan_advance
 from tests.world import DATE, World
 
 NEXT = "20260103"

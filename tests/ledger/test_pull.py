@@ -9,16 +9,16 @@ import sys
 import pytest
 
 from ledger.audit.doctor import examine
-from ledger.catch_up import catch_up
 from ledger.cli import main
 from ledger.delivery.verify import verify
 from ledger.disk.scan import WORK
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.ids.reservation import start
 from ledger.night.journal import Book
-from ledger.plan import plan_rollback
 from ledger.query.status import nights
-from ledger.steps import Steps
+from ledger.run.catch_up import catch_up
+from ledger.run.plan import plan_rollback
+from ledger.run.steps import Steps
 from stages import ssh
 from stages.local import Local
 from stages.remote import INCOMING, Remote

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from ledger.catch_up import catch_up
 from ledger.errors import BadInput, Busy
 from ledger.night.lease import Lease
-from ledger.quarantine import discard, held, release
+from ledger.run.catch_up import catch_up
+from ledger.run.quarantine import discard, held, release
 from stages.base import TEMPORARY_PREFIX
 from tests.world import DATE, World
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from ledger import registration
 from ledger.db.models import File
 from ledger.db.store import TWIN_COLUMNS, Store, insert_many
-from ledger.plan import in_words, plan_advance
 from ledger.report import alike
+from ledger.run import registration
+from ledger.run.plan import in_words, plan_advance
 from tests.world import DATE, World
 
 OTHER = "20260103"

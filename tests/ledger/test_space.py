@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import pytest
 
-from ledger.plan import plan_advance
-from ledger.space import Need, needed, shortfall, size_of
+from ledger.run.plan import plan_advance
+from ledger.run.space import Need, needed, shortfall, size_of
 from tests.world import DATE
 
 #: More than any disk has.

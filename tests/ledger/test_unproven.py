@@ -4,9 +4,7 @@ import json
 
 import pytest
 
-from ledger import plan
 from ledger.audit.doctor import examine
-from ledger.catch_up import catch_up
 from ledger.delivery import manifest
 from ledger.delivery.prune import prune
 from ledger.delivery.recall import recall
@@ -14,6 +12,8 @@ from ledger.delivery.verify import verify
 from ledger.errors import NotReady, StateError
 from ledger.query import history
 from ledger.query import status as night_status
+from ledger.run import plan
+from ledger.run.catch_up import catch_up
 from tests.ledger.test_audit import violations
 from tests.stages.test_remote import DAMAGES
 from tests.world import DATE

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from ledger.disk.scan import NightFolder, is_being_written
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
-from ledger.machine import Machine
 from ledger.query.status import unfinished
 from ledger.report import Result
+from ledger.run.machine import Machine
 
 _OF_THE_FUTURE = (
     "night {} is of the future: it is {} by the clock of this machine; expected a night of today or before; set the"

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from ledger import engine, space
 from ledger.db.models import File, Night
 from ledger.disk.outside import Found, grouped
 from ledger.disk.scan import NightFolder, RawOnDisk, raws_on_disk
 from ledger.errors import NotReady, StateError
-from ledger.machine import Machine, gives_numbers, unproven
 from ledger.night import decisions
 from ledger.night.pipeline import Flow
 from ledger.night.products import Work, pair_parts, parts_of, to_raw
-from ledger.registration import Twins, fault_of, inspected, is_due, whole_first
 from ledger.report import alike, counted
-from ledger.steps import translated
+from ledger.run import engine, space
+from ledger.run.machine import Machine, gives_numbers, unproven
+from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
+from ledger.run.steps import translated
 from stages.base import Job, Outcome, Product, Raw
 from stages.raw import RawFacts
 

@@ -2,7 +2,7 @@
 
 The host that fetches works in a folder at the destination (:func:`ledger.disk.scan.NightFolder`). What the run writes
 there goes to the night as well before it counts, and what it takes back goes from there too (:mod:`stages.pull`,
-:meth:`ledger.steps.Steps.remove`). What is in the product folder was made where the night is, and stays.
+:meth:`ledger.run.steps.Steps.remove`). What is in the product folder was made where the night is, and stays.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 
 from ledger.disk.scan import WORK
 from ledger.errors import Busy, LedgerError
-from ledger.steps import Steps, translated
+from ledger.run.steps import Steps, translated
 from stages import proof, pull
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from sqlmodel import Session
 
-from ledger import engine, registration, space
 from ledger.clock import show_us
 from ledger.config.model import Config, load_stages
 from ledger.db import backup
@@ -24,7 +23,6 @@ from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady,
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
-from ledger.mirror import mirrored
 from ledger.night import decisions
 from ledger.night.given_out import refuse_mailed, tell, withdraw
 from ledger.night.journal import Book
@@ -32,8 +30,10 @@ from ledger.night.lease import Lease
 from ledger.night.pipeline import Flow, Step, flows
 from ledger.night.products import Work, count_apart, pair_parts, parts_of, to_raw
 from ledger.report import Reporter, Result, Silent, Stop, counted
-from ledger.settle import Leftovers, find_leftovers, settle
-from ledger.steps import Steps
+from ledger.run import engine, registration, space
+from ledger.run.mirror import mirrored
+from ledger.run.settle import Leftovers, find_leftovers, settle
+from ledger.run.steps import Steps
 
 #: Number of no run: who only looks, holds nothing.
 NOBODY = 0

@@ -28,7 +28,7 @@ from ledger.disk.scan import (
 from ledger.errors import Interrupted
 from ledger.night.pipeline import Flow
 from ledger.report import Stop, counted
-from ledger.steps import Steps
+from ledger.run.steps import Steps
 from stages import base
 from stages.cards import padded
 from stages.raw import RawFacts, inspect_all, same_bytes

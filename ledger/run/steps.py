@@ -18,12 +18,12 @@ from typing import Any, TypeVar
 from ledger.config.model import Config, LoadedStage
 from ledger.disk import durable
 from ledger.disk.scan import NightFolder
-from ledger.engine import Timed, timed
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
 from ledger.night.journal import Book, Failure, Move
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import Work, put_back
 from ledger.report import Reporter, Result, Stop
+from ledger.run.engine import Timed, timed
 from stages import base, pull
 from stages.base import Job, Outcome, Product, Raw
 

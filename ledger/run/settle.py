@@ -19,7 +19,7 @@ from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import Work
-from ledger.steps import Steps
+from ledger.run.steps import Steps
 from stages import base
 from stages.remote import INCOMING, RECALLED
 
