@@ -59,11 +59,11 @@ $(VENV)/.python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	touch $@
 
-$(VENV)/.installed: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard stages/*.c)
+$(VENV)/.installed: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard stages/fits/*.c)
 	$(BIN)/python -m pip install --quiet --editable .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard stages/*.c)
+$(VENV)/.installed-dev: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard stages/fits/*.c)
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@ $(VENV)/.installed
 

@@ -11,7 +11,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from packaging.tags import platform_tags
 
-SOURCES, LIBRARY = ("stages/_rice.c", "stages/_timing.c"), "stages/_native.so"
+SOURCES, LIBRARY = ("stages/fits/_rice.c", "stages/fits/_timing.c"), "stages/fits/_native.so"
 OPTIONS = ("-O3", "-fPIC", "-shared")
 
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages.base import Cards, Raw
-from stages.exposures import PAIRED
+from stages.pairing.exposures import PAIRED
+from stages.pairing.trains import Train
 from stages.synced import Parameters, classify
-from stages.trains import Train
 
 DOCS = Path(__file__).parents[1] / "docs"
 START_US = 1_767_333_600_000_000

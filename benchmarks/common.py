@@ -17,7 +17,7 @@ import numpy as np
 from ledger.config.model import Config, packaged_config, read_config
 from ledger.db.store import Store
 from ledger.night.pipeline import flows
-from stages.cards import padded
+from stages.fits.cards import padded
 
 #: Cubes as in the trials that the budgets come from: 115 MB and 131 MB.
 CUBES = {"200 x 536 x 536": (200, 536, 536), "1000 x 256 x 256": (1000, 256, 256)}

@@ -20,9 +20,10 @@ import common
 import numpy as np
 from common import CUBES, Figure
 
-from stages import compressed, rice
+from stages import compressed
 from stages.base import Instrument, Job, Product, Stream
 from stages.compressed import Parameters
+from stages.fits import rice
 
 NAME = "cube.fits"
 

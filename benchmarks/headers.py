@@ -23,8 +23,8 @@ from ledger.disk import durable
 from ledger.simulation.night import simulate_night
 from stages import fixed
 from stages.base import Instrument, Job, Part, Product, Raw, Stream
-from stages.cards import read_header, values
-from stages.header import HeaderRules, build_header
+from stages.fits.cards import read_header, values
+from stages.fits.header import HeaderRules, build_header
 
 N_UPDATED = 250
 N_COLUMNS = 60

@@ -26,8 +26,9 @@ import numpy as np
 from astropy.io import fits
 from common import CUBES, Figure
 
-from stages import cubes, proof
 from stages.base import Run
+from stages.fits import cubes
+from stages.transport import proof
 
 N_SOURCES = 3
 N_COPIES = 4

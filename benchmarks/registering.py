@@ -30,7 +30,7 @@ from ledger.db.store import chunks, insert_many
 from ledger.disk.scan import find_night
 from ledger.run.machine import Machine
 from stages.base import Stream
-from stages.cards import BLOCK
+from stages.fits.cards import BLOCK
 
 FIRST_DATE = date(2026, 1, 2)
 FIRST_US = 1_767_333_600_000_000  # 06:00 UT of it

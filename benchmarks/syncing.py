@@ -25,10 +25,10 @@ from common import Figure
 from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages import synced
 from stages.base import Instrument, Job, Raw, Stream
-from stages.flc import read_states
-from stages.pairing import Seen, pair_frames
+from stages.fits.timing import Timing, format_timing, read_timing
+from stages.pairing.flc import read_states
+from stages.pairing.pairs import Seen, pair_frames
 from stages.synced import Parameters
-from stages.timing import Timing, format_timing, read_timing
 
 START_US = 1_767_333_600_000_000
 RATE_HZ, DITHER_US, EXPOSURE_US = 500.0, 80, 1500

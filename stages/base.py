@@ -149,7 +149,7 @@ class Instrument:
     manifest : str
         Name of the manifest, with ``{date}``.
     dictionary : str
-        Path of the keyword dictionary, or the name of one shipped in ``stages/dictionary``.
+        Path of the keyword dictionary, or the name of one shipped in ``stages/fits/dictionary``.
     cards : Cards
         Keywords that rules read.
     rule_keywords : tuple of str
@@ -604,7 +604,7 @@ class Stage(Protocol):
         if all it does is :class:`Rewrite` and :class:`Rename`: it is then repeated to repair a header
         that a kill may have torn;
     ``LEVEL``
-        of the header that its products have (:data:`stages.header.Level`): so a product's state is known by its
+        of the header that its products have (:data:`stages.fits.header.Level`): so a product's state is known by its
         cube, should the database be lost;
     ``manifest_lines(*, job, params) -> tuple[ManifestLine, ...]``
         the job's products as a manifest lists them;

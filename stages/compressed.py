@@ -19,12 +19,12 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages import rice
 from stages.base import BadInput, Fact, Job, Outcome, Retry
-from stages.cards import BLOCK, CARD, padded, split_cards, values
-from stages.cubes import CubeLayout, read_cube_layout
 from stages.files import AHEAD_BYTES, begin_writing, read_from_disk, retry_on_os_error
-from stages.structure import why_lost
+from stages.fits import rice
+from stages.fits.cards import BLOCK, CARD, padded, split_cards, values
+from stages.fits.cubes import CubeLayout, read_cube_layout
+from stages.fits.structure import why_lost
 
 SUFFIX = ".fz"
 

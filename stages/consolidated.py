@@ -12,11 +12,11 @@ import numpy as np
 
 from stages import base
 from stages.base import BadInput, Irreversible, Job, Outcome, Part, Product, Raw
-from stages.cards import values
-from stages.cubes import CubeLayout, copy_frames, read_cube_layout
 from stages.files import check_unchanged, read_small, retry_on_os_error
-from stages.header import HeaderRules, Level, product_header
-from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
+from stages.fits.cards import values
+from stages.fits.cubes import CubeLayout, copy_frames, read_cube_layout
+from stages.fits.header import HeaderRules, Level, product_header
+from stages.fits.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
 
 Parameters = HeaderRules
 

@@ -5,7 +5,7 @@ read from the product's own cube: a torn write leaves nothing to read there.
 """
 
 from stages.base import BadInput, Job, Outcome, Rewrite
-from stages.header import HeaderRules, Level, check_room, product_header
+from stages.fits.header import HeaderRules, Level, check_room, product_header
 
 Parameters = HeaderRules
 

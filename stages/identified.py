@@ -5,7 +5,7 @@ names are candidates, and the header is made anew from the raw file's.
 """
 
 from stages.base import BadInput, Job, Outcome, Product, Rename, Rewrite
-from stages.header import HeaderRules, Level, check_room, product_header
+from stages.fits.header import HeaderRules, Level, check_room, product_header
 
 Parameters = HeaderRules
 

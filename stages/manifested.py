@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages import proof
 from stages.base import (
     TEMPORARY_PREFIX,
     BadInput,
@@ -24,7 +23,9 @@ from stages.base import (
     StageError,
 )
 from stages.files import read_small
-from stages.transport import Copy, transport_of
+from stages.transport import proof
+from stages.transport.base import Copy
+from stages.transport.choice import transport_of
 
 DELIMITER = "|"
 LINE_END = "\r\n"

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import BadInput, Cards, Instrument, Retry, Stream, Times
-from stages.cards import carried_frame_id, split_cards, values
-from stages.cubes import CubeLayout, read_cube_layout
+from stages.check.witnesses import check_rows, contradiction_of_date, contradiction_of_stream, count_timed
 from stages.files import mtime_ns_of, opened, retry_on_os_error
-from stages.groups import STRUCTURE
-from stages.header import own_keywords
-from stages.meaning import refuse_two_values, understood
-from stages.structure import check_header
-from stages.timing import Timing, read_timing
-from stages.witnesses import check_rows, contradiction_of_date, contradiction_of_stream, count_timed
+from stages.fits.cards import carried_frame_id, split_cards, values
+from stages.fits.cubes import CubeLayout, read_cube_layout
+from stages.fits.header import own_keywords
+from stages.fits.meaning import refuse_two_values, understood
+from stages.fits.structure import check_header
+from stages.fits.timing import Timing, read_timing
+from stages.pairing.groups import STRUCTURE
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -60,9 +60,9 @@ class RawFacts:
     exposure_us : int
         Exposure time, microseconds.
     cards : dict
-        Values (str, int, float, bool or None) of the keywords that the instrument keeps and the header
-        has, those of rules in the form that rules know, and of :data:`stages.groups.STRUCTURE`, where BZERO and BSCALE
-        always have one.
+        Values (str, int, float, bool or None) of the keywords that the instrument keeps and the header has, those of
+        rules in the form that rules know, and of :data:`stages.pairing.groups.STRUCTURE`, where BZERO and BSCALE always
+        have one.
     header_sha256, timing_sha256 : str
         Of the header blocks and of the txt, hex.
     has_acquisition : bool

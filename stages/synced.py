@@ -1,9 +1,9 @@
 """State ``synced``: which frames make which products (DESIGN section 5).  Works on times; reads no pixels.
 
-Frames of all raw files of a camera are a *train* (:mod:`stages.trains`).  Frames of both trains become
-*exposures*: a pair of frames of both cameras, or one frame alone (:mod:`stages.exposures`).  Exposures get an
-FLC state (:mod:`stages.cycles`), then are cut into *groups* (:mod:`stages.groups`), and each group gives one
-product per camera and state.  Every frame is in one exposure and every exposure in one group, so every frame
+Frames of all raw files of a camera are a *train* (:mod:`stages.pairing.trains`).  Frames of both trains become
+*exposures*: a pair of frames of both cameras, or one frame alone (:mod:`stages.pairing.exposures`).  Exposures get an
+FLC state (:mod:`stages.pairing.cycles`), then are cut into *groups* (:mod:`stages.pairing.groups`), and each group
+gives one product per camera and state.  Every frame is in one exposure and every exposure in one group, so every frame
 is in exactly one product.
 """
 
@@ -20,12 +20,12 @@ import numpy.typing as npt
 
 from stages import base
 from stages.base import BadInput, Cards, Instrument, Job, Outcome, Part, Product, Raw, Run
-from stages.cycles import LETTERS, find_cycles
-from stages.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_tolerance_us
-from stages.formats import read_dictionary
-from stages.groups import comparable, cut_groups, find_segments
-from stages.trains import Train, read_train
-from stages.witnesses import Observed, unexpected
+from stages.check.witnesses import Observed, unexpected
+from stages.fits.formats import read_dictionary
+from stages.pairing.cycles import LETTERS, find_cycles
+from stages.pairing.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_tolerance_us
+from stages.pairing.groups import comparable, cut_groups, find_segments
+from stages.pairing.trains import Train, read_train
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -57,7 +57,7 @@ class Parameters:
     polarity : str
         Which gap follows frame A: ``short_first`` or ``long_first``.
     significance : float
-        Standard errors from which on an alternation is believed; see :func:`stages.flc.read_states`.
+        Standard errors from which on an alternation is believed; see :func:`stages.pairing.flc.read_states`.
     cut_either, cut_own : tuple of str
         A group starts where one of these cards changes in either camera, or in the frame's own camera.
     rounded : tuple of str
@@ -168,7 +168,7 @@ def classify(
     exposures : Exposures
         Every frame is in one of them.
     state, group : ndarray of int64, shapes (n,)
-        As in :data:`stages.cycles.LETTERS`; a number for the group, from 1, in no particular order.
+        As in :data:`stages.pairing.cycles.LETTERS`; a number for the group, from 1, in no particular order.
     """
     dead_time_us = params.dead_time_s * 1e6
     tolerance_us = [

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError, Stopped
-from stages.transport import Copy, Transport, hashes, transport_of
+from stages.transport import proof
+from stages.transport.base import Copy, Transport
+from stages.transport.choice import hashes, transport_of
 
 #: Checksums of the night, in the night's folder (DESIGN section 3).
 SUMS = "SHA256SUMS"

@@ -19,7 +19,7 @@ from ledger.db.store import Store
 from ledger.ids.check_rows import Explained
 from ledger.night.products import Work
 from stages.base import Product
-from stages.reread import Fault, Found, Recorded, reread, reread_raw
+from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
 
 
 @dataclass(frozen=True, slots=True)

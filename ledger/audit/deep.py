@@ -1,7 +1,7 @@
 """The laws proven from the files: what is on record is read again, whole, and frames are compared with raw.
 
-Each raw file, product and manifest is one call of :mod:`stages.reread`, in a worker; nothing is written. A night that a
-run works on meanwhile is not judged.
+Each raw file, product and manifest is one call of :mod:`stages.check.reread`, in a worker; nothing is written. A night
+that a run works on meanwhile is not judged.
 """
 
 import shlex
@@ -23,7 +23,7 @@ from ledger.night.given_out import mailed
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter, Silent, Stop
 from ledger.run import engine
-from stages.reread import Fault, Found
+from stages.check.reread import Fault, Found
 
 #: Calls in hand a worker: none of them waits for work.
 IN_HAND_PER_WORKER = 4

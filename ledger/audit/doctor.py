@@ -36,7 +36,7 @@ from ledger.report import counted
 from ledger.run.machine import Machine, unproven
 from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
-from stages.remote import Remote
+from stages.transport.remote import Remote
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -92,7 +92,7 @@ def examine(config: Config, *, date: str | None = None) -> Iterator[Finding]:
 
 
 def _software() -> Finding:
-    from stages.rice import encoder  # noqa: PLC0415  not every command needs what takes its time to import
+    from stages.fits.rice import encoder  # noqa: PLC0415  not every command needs what takes its time to import
 
     codec = f"cubes are compressed by {encoder()}"
     system = f"Python {platform.python_version()} on {platform.system()}, SQLite {sqlite3.sqlite_version}"

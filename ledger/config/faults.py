@@ -10,7 +10,7 @@ from typing import Any
 from ledger.errors import Fault
 from ledger.report import is_utf8
 from stages.base import TEMPORARY_PREFIX, Instrument
-from stages.meaning import form_of
+from stages.fits.meaning import form_of
 
 #: More values than this, those that aliases repeat counted again, or deeper ones are no configuration.
 MOST_VALUES, MOST_DEPTH = 10_000, 20

@@ -772,7 +772,7 @@ def load_stages(config: Config) -> dict[str, LoadedStage]:
     ConfigError
         With every fault.
     """
-    from stages.formats import read_dictionary  # noqa: PLC0415  not every command needs what takes its time to import
+    from stages.fits.formats import read_dictionary  # noqa: PLC0415  not every command needs what takes its time to import
 
     loaded, faults = {}, []
     try:

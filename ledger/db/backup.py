@@ -30,10 +30,10 @@ from ledger.disk.scan import is_folder, reading
 from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
-from stages import proof
 from stages.base import TEMPORARY_PREFIX, Host, StageError
-from stages.remote import Remote
-from stages.transport import Copy
+from stages.transport import proof
+from stages.transport.base import Copy
+from stages.transport.remote import Remote
 
 #: The pipeline to whose destination they go.
 MAIN = "archive"

@@ -24,9 +24,9 @@ from ledger.night.pipeline import Flow, Step
 from ledger.night.products import Work
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
-from stages import proof
+from stages.check.reread import reread
 from stages.files import mtime_ns_of
-from stages.reread import reread
+from stages.transport import proof
 
 DAY_US = 86_400_000_000
 #: Files of a product whose SHA-256 is on record: the cube and its txt.

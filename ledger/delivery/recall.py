@@ -12,7 +12,7 @@ from ledger.night.pipeline import Step
 from ledger.night.products import Work
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
-from stages import proof
+from stages.transport import proof
 
 
 @dataclass(slots=True)

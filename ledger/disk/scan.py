@@ -17,8 +17,8 @@ from ledger.config.model import Config
 from ledger.errors import BadInput, Unreachable
 from ledger.report import counted, printable
 from stages.base import TEMPORARY_PREFIX, Instrument, Stream
-from stages.cards import padded
 from stages.files import mtime_ns_of
+from stages.fits.cards import padded
 
 if TYPE_CHECKING:
     from sqlalchemy import Row

@@ -9,10 +9,10 @@ from typing import Any
 from ledger.config.model import Config
 from ledger.ids.check_rows import Disorder
 from stages.base import StageError
-from stages.cards import values
-from stages.cubes import read_cube_layout, read_packed_header
-from stages.formats import read_dictionary
-from stages.header import START_CARDS, exposure_id_of, first_exposure_us
+from stages.fits.cards import values
+from stages.fits.cubes import read_cube_layout, read_packed_header
+from stages.fits.formats import read_dictionary
+from stages.fits.header import START_CARDS, exposure_id_of, first_exposure_us
 
 PACKED = ".fits.fz"
 PLAIN = ".fits"

@@ -22,8 +22,8 @@ from ledger.db.store import Store, put
 from ledger.disk.scan import reading
 from ledger.errors import Unreachable
 from ledger.report import is_utf8
-from stages import remote
 from stages.base import StageError
+from stages.transport import remote
 
 #: Of a frame ID's number, however small it is.
 DIGITS = 8

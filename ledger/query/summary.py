@@ -37,7 +37,7 @@ from ledger.query.counts import (
     minutes_of,
     targets_of,
 )
-from stages.witnesses import Observed, unexpected
+from stages.check.witnesses import Observed, unexpected
 
 
 @dataclass(frozen=True, slots=True)

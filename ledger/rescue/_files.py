@@ -18,13 +18,14 @@ from ledger.report import Result, counted
 from ledger.run import registration
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps, translated
-from stages import base, proof, remote
+from stages import base
 from stages.base import Product
+from stages.check.recognition import Mark, Recognised, is_numbered, recognise
 from stages.consolidated import read_lineage, timing_sha256
 from stages.files import read_small
-from stages.recognition import Mark, Recognised, is_numbered, recognise
 from stages.synced import identity_of
 from stages.transferred import LINEAGE, SUMS
+from stages.transport import proof, remote
 
 T = TypeVar("T")
 

@@ -1,7 +1,7 @@
 """A ledger made anew from what is on disk, for when the database and its backups are lost.
 
-Raw files are registered; ``lineage.tsv`` says which products were made of them; a product's state and frame ID are
-what its own files prove (`stages.recognition`), and its copy at the destination is read again. All is written to a
+Raw files are registered; ``lineage.tsv`` says which products were made of them; a product's state and frame ID are what
+its own files prove (`stages.check.recognition`), and its copy at the destination is read again. All is written to a
 database of its own, which takes its place at the end as a whole.
 """
 

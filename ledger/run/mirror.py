@@ -1,8 +1,9 @@
 """A night that is on another host: its own small files are here for as long as a run holds it.
 
 The host that fetches works in a folder at the destination (:func:`ledger.disk.scan.NightFolder`). What the run writes
-there goes to the night as well before it counts, and what it takes back goes from there too (:mod:`stages.pull`,
-:meth:`ledger.run.steps.Steps.remove`). What is in the product folder was made where the night is, and stays.
+there goes to the night as well before it counts, and what it takes back goes from there too
+(:mod:`stages.transport.pull`, :meth:`ledger.run.steps.Steps.remove`). What is in the product folder was made where the
+night is, and stays.
 """
 
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path, PurePath
 from ledger.disk.scan import WORK
 from ledger.errors import Busy, LedgerError
 from ledger.run.steps import Steps, translated
-from stages import proof, pull
+from stages.transport import proof, pull
 
 
 @contextmanager

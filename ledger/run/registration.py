@@ -30,7 +30,7 @@ from ledger.night.pipeline import Flow
 from ledger.report import Stop, counted
 from ledger.run.steps import Steps
 from stages import base
-from stages.cards import padded
+from stages.fits.cards import padded
 from stages.raw import RawFacts, inspect_all, same_bytes
 
 #: In reasons that name keys of the configuration: another value may let the file be used.

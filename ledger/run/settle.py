@@ -21,7 +21,7 @@ from ledger.night.pipeline import Direction, Step
 from ledger.night.products import Work
 from ledger.run.steps import Steps
 from stages import base
-from stages.remote import INCOMING, RECALLED
+from stages.transport.remote import INCOMING, RECALLED
 
 
 class Remedy(StrEnum):

@@ -12,7 +12,7 @@ from ledger.disk.scan import NightFolder, reading
 from ledger.night.pipeline import Flow
 from ledger.night.products import Work
 from stages.base import Product, StageError
-from stages.remote import RECALLED, Remote
+from stages.transport.remote import RECALLED, Remote
 
 #: How much larger than lately compressed cubes may turn out: noise differs from target to target.
 MARGIN = 1.2

@@ -24,8 +24,9 @@ from ledger.night.pipeline import Direction, Step
 from ledger.night.products import Work, put_back
 from ledger.report import Reporter, Result, Stop
 from ledger.run.engine import Timed, timed
-from stages import base, pull
+from stages import base
 from stages.base import Job, Outcome, Product, Raw
+from stages.transport import pull
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-from stages.formats import read_dictionary
+from stages.fits.formats import read_dictionary
 from tests.tools import need
 from tests.world import World
 

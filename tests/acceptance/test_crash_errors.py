@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from stages.base import TEMPORARY_PREFIX
-from stages.cards import BLOCK
+from stages.fits.cards import BLOCK
 from tests.acceptance.crash_night import CrashNight, chosen, directions, portions
 from tests.acceptance.faults import ERRORS, Ran, fails, run, short
 from tests.world import World

@@ -59,14 +59,14 @@ def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel: 
         ("ledger/**/*.py", "."),
         ("ledger/audit/queries/*.sql", "."),
         ("stages/**/*.py", "."),
-        ("stages/dictionary/*.tsv", "."),
+        ("stages/fits/dictionary/*.tsv", "."),
     ):
         found = [path.relative_to(CHECKOUT) for path in CHECKOUT.glob(pattern)]
         assert found, pattern
         needed |= {str(path): str(Path(folder) / path) for path in found}
     assert set(needed.values()) - names == set()
     others = {name for name in names if not re.match(r"ledger-[^/]+\.dist-info/", name)} - set(needed.values())
-    assert others == {"stages/_native.so"}, "a C compiler is needed here"
+    assert others == {"stages/fits/_native.so"}, "a C compiler is needed here"
 
 
 def test_without_a_compiler_it_is_built_for_any_machine(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from ledger.cli.summary import verdict
 from ledger.query import summary as summaries
 from ledger.run import quarantine
 from ledger.run.plan import plan_advance
-from stages.timing import format_timing, read_timing
+from stages.fits.timing import format_timing, read_timing
 from tests.world import DATE
 
 HOUR_US = 3_600_000_000

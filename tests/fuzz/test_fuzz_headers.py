@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ledger.config.model import packaged_config, read_config
 from ledger.ids._check_headers import HeaderCheck, LiveId
 from stages.base import BadInput, Part, Raw
-from stages.reread import Recorded, reread, reread_raw
+from stages.check.reread import Recorded, reread, reread_raw
 from tests import law
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.cubes import GOOD, PIXELS, SHAPE, VALUES, Content, contents, headers, image_of, scaled_cubes

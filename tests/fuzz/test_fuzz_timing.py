@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stages.base import BadInput, Instrument, Stream
+from stages.check.witnesses import Observed, unexpected
+from stages.fits.timing import format_timing, read_timing
 from stages.raw import inspect
-from stages.timing import format_timing, read_timing
-from stages.witnesses import Observed, unexpected
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.cubes import Content
 from tests.fuzz.profiles import fuzz

@@ -25,11 +25,11 @@ from ledger.delivery.verify import verify
 from ledger.errors import BadInput, Interrupted
 from ledger.night.lease import Lease
 from ledger.report import Silent, Stop
-from stages import reread
-from stages.cards import BLOCK, CARD
+from stages.check import reread
+from stages.check.reread import Found
 from stages.compressed import compress, plain_pieces
-from stages.cubes import read_cube_layout
-from stages.reread import Found
+from stages.fits.cards import BLOCK, CARD
+from stages.fits.cubes import read_cube_layout
 from tests.conftest import make_database
 from tests.world import DATE, World
 

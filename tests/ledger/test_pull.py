@@ -19,9 +19,9 @@ from ledger.query.status import nights
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_rollback
 from ledger.run.steps import Steps
-from stages import ssh
-from stages.local import Local
-from stages.remote import INCOMING, Remote
+from stages.transport import ssh
+from stages.transport.local import Local
+from stages.transport.remote import INCOMING, Remote
 from tests.conftest import make_database
 from tests.ledger.test_another_host import stop_at_second
 from tests.ledger.test_audit import violations

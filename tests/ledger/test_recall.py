@@ -7,7 +7,7 @@ import pytest
 
 from ledger.delivery.recall import recall
 from ledger.errors import BadInput, NotReady
-from stages.remote import RECALLED
+from stages.transport.remote import RECALLED
 from tests.ledger.test_audit import violations
 from tests.ledger.test_verify import cubes, everywhere, sent
 from tests.stages.test_remote import DAMAGES, replace_bytes

@@ -8,8 +8,8 @@ import numpy as np
 
 from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages.base import Cards, Raw
+from stages.pairing.trains import Train
 from stages.synced import Parameters, classify
-from stages.trains import Train
 from tests.stages.nights import CARDS, START_US
 
 PARAMETERS = Parameters()

@@ -6,8 +6,8 @@ import numpy as np
 
 from stages import synced
 from stages.base import Instrument, Job, Raw, Stream, frames_of
+from stages.fits.timing import Timing, format_timing
 from stages.synced import Parameters
-from stages.timing import Timing, format_timing
 
 START_US = 1_767_333_600_000_000  # 2026-01-02 06:00:00 UT
 HEAD = b"# col1 : datacube frame index\n"

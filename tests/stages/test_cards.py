@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stages.base import BadInput, Retry
-from stages.cards import read_header, split_cards, values
+from stages.fits.cards import read_header, split_cards, values
 from tests.stages.sample_headers import HEADERS, astropy_header, astropy_values
 from tests.stages.samples import make_header
 

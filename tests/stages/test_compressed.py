@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from stages import compressed, rice
+from stages import compressed
 from stages.base import BadInput, Instrument, Job, Outcome, Product, Retry
 from stages.compressed import Parameters
-from stages.cubes import CubeLayout, read_cube_layout
+from stages.fits import rice
+from stages.fits.cubes import CubeLayout, read_cube_layout
 from tests.stages.samples import make_pixels
 from tests.tools import need
 

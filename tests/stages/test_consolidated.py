@@ -11,7 +11,7 @@ from astropy.io import fits
 from stages import consolidated
 from stages.base import BadInput, Irreversible, Part, Retry
 from stages.consolidated import Parameters, forward, night_files, reverse
-from stages.timing import format_timing, read_timing, select
+from stages.fits.timing import format_timing, read_timing, select
 from tests.stages.samples import (
     CARDS,
     PERIOD_US,

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from stages import cubes
 from stages.base import BadInput, Retry
-from stages.cards import values
-from stages.cubes import copy_frames, read_cube_layout, read_packed_header
-from stages.timing import read_timing
+from stages.fits import cubes
+from stages.fits.cards import values
+from stages.fits.cubes import copy_frames, read_cube_layout, read_packed_header
+from stages.fits.timing import read_timing
 from tests.stages.samples import make_header, make_pixels, make_raw, pad, write_cube
 from tests.tools import need
 

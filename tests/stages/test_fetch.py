@@ -8,11 +8,12 @@ import shutil
 import pytest
 
 from ledger.disk.scan import WORK
-from stages import pull, transferred
+from stages import transferred
 from stages.base import BadInput, Retry, Source
-from stages.pull import Pull
-from stages.remote import INCOMING, RECALLED, Remote
 from stages.transferred import Parameters
+from stages.transport import pull
+from stages.transport.pull import Pull
+from stages.transport.remote import INCOMING, RECALLED, Remote
 from tests.stages.test_remote import host, replace_bytes
 from tests.stages.test_transferred import DATE, base, forward, job, reverse, tree
 

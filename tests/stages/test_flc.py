@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.flc import read_states
+from stages.pairing.flc import read_states
 
 
 def train(rng, n, *, period_us=2000.0, dither_us=80.0, noise_us=7.0, drop=0.0, walk_us=4.0, drift=0.0, wander_us=0.0):

@@ -5,9 +5,9 @@ import math
 import pytest
 
 from stages.base import BadInput
-from stages.cards import split_cards
-from stages.formats import fix_cards, read_dictionary
-from stages.header import HeaderRules
+from stages.fits.cards import split_cards
+from stages.fits.formats import fix_cards, read_dictionary
+from stages.fits.header import HeaderRules
 from tests.stages.sample_headers import HEADERS, TRICKY, astropy_values
 from tests.stages.samples import make_header
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.base import BadInput, Forms, Instrument, Stream
-from stages.meaning import refuse_two_values, understood
+from stages.fits.meaning import refuse_two_values, understood
 from tests.stages.nights import CARDS as VALUES
 from tests.stages.samples import CARDS, make_header
 

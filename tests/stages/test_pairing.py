@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages.pairing import Seen, pair_frames
+from stages.pairing.pairs import Seen, pair_frames
 
 TOLERANCE_US = 0.868 * 536
 START_US = 1_767_333_600_000_000

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages import proof
 from stages.base import BadInput, Instrument, Irreversible, Job, Retry
+from stages.transport import proof
 
 CONTENT = random.Random(1).randbytes(proof.BLOCK_BYTES * 2 + 12345)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

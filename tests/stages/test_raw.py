@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from stages.base import BadInput, Instrument, Retry, Stream
+from stages.fits.timing import format_timing, select
 from stages.raw import inspect, same_bytes
-from stages.timing import format_timing, select
 from tests.stages.samples import (
     CARDS,
     PERIOD_US,

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages.timing import format_timing, read_timing
+from stages.fits.timing import format_timing, read_timing
 from tests.stages.blocks import Block, errors, find
 
 TELEMETRY = Path(__file__).parents[2].parent / "shared" / "telemetry"

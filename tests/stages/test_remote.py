@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from stages import manifested, remote, transferred
+from stages import manifested, transferred
 from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Job, Retry
-from stages.ssh import Shell
 from stages.transferred import Parameters
+from stages.transport import remote
+from stages.transport.ssh import Shell
 from tests.stages.test_transferred import DATE, INSTRUMENT, base, job, make_product, only, tree, write_sums
 
 #: What has to be on a host beside rsync.
@@ -383,7 +384,7 @@ def test_rsync_that_brings_nothing_proves_nothing(there, base, monkeypatch):
 
 
 def test_host_without_a_tool_proves_nothing(there, base, tmp_path, monkeypatch):
-    from stages import ssh  # noqa: PLC0415
+    from stages.transport import ssh  # noqa: PLC0415
 
     monkeypatch.setattr(ssh, "FUNCTIONS", ssh.FUNCTIONS.replace("in $empty*)", "in never)"))
     with pytest.raises(Retry, match="no openssl, sha256sum or shasum"):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from stages import rice
+from stages.fits import rice
 from tests.tools import missing
 
 SIZES = [1, 2, 31, 32, 33, 64, 100, 536, 5000]
@@ -40,7 +40,7 @@ def two_levels(rng, n):
 @pytest.fixture
 def compiled():
     if rice._compiled is None:
-        missing("stages/_native.so (a C compiler)")
+        missing("stages/fits/_native.so (a C compiler)")
 
 
 @pytest.mark.parametrize("pixels_of", [noise, sky, extremes, flat, cosmic_rays, ramp, two_levels])

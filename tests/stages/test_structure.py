@@ -7,8 +7,8 @@ import pytest
 
 from stages import fixed
 from stages.base import BadInput
-from stages.cards import read_header, split_cards
-from stages.structure import check_header, without_leftovers
+from stages.fits.cards import read_header, split_cards
+from stages.fits.structure import check_header, without_leftovers
 from tests.law import INSTRUMENT, check_law, make_night, products_of, register
 from tests.stages.samples import CARDS, make_header, pad
 

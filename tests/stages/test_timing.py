@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stages import timing
 from stages.base import BadInput
-from stages.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
+from stages.fits import timing
+from stages.fits.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
 from tests.tools import missing
 
 TELEMETRY = Path(__file__).parents[2].parent / "shared" / "telemetry"
@@ -22,7 +22,7 @@ def decoder(request, monkeypatch):
     if request.param == "by numpy":
         monkeypatch.setattr(timing, "_compiled", None)
     elif timing._compiled is None:
-        missing("stages/_native.so (a C compiler)")
+        missing("stages/fits/_native.so (a C compiler)")
 
 
 def make_timing(n, *, start_ns=1_767_333_600_123_456_789, main_index=999_998, seed=0):

@@ -7,9 +7,9 @@ import pytest
 
 from stages import synced
 from stages.base import BadInput
+from stages.fits.timing import format_timing, read_timing
+from stages.pairing.trains import read_train
 from stages.synced import Parameters
-from stages.timing import format_timing, read_timing
-from stages.trains import read_train
 from tests.stages.nights import START_US
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from stages.windows import cut_windows, fill_from_neighbours, row_quantile, sample_windows
+from stages.pairing.windows import cut_windows, fill_from_neighbours, row_quantile, sample_windows
 
 
 def test_windows_do_not_reach_across_starts():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stages.base import BadInput, Forms, Instrument, Stream, Times
-from stages.witnesses import (
+from stages.check.witnesses import (
     BEGIN_OF_TIMES_US,
     END_OF_TIMES_US,
     Observed,

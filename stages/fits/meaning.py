@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.base import BadInput, Cards, Forms, Instrument
-from stages.cards import repeated
+from stages.fits.cards import repeated
 
 _ADVICE = "have the writer of the header correct it, or leave the file in quarantine"
 
@@ -15,7 +15,7 @@ def understood(cards: Mapping[str, Any], instrument: Instrument, cube: Path) -> 
     """Return cards with the values that rules know: T and F, numbers in their units, texts in capitals.
 
     A card without a value is as one that is missing: a text is empty then. A text that is not known is kept, and
-    told of by :func:`stages.witnesses.unexpected`.
+    told of by :func:`stages.check.witnesses.unexpected`.
 
     Parameters
     ----------

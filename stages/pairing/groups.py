@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import Raw
-from stages.exposures import SOLO, Exposures
-from stages.trains import Train, numbers_alike
+from stages.pairing.exposures import SOLO, Exposures
+from stages.pairing.trains import Train, numbers_alike
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""The way to a destination that is a folder here: `stages.proof`, for many products at once."""
+"""The way to a destination that is a folder here: `stages.transport.proof`, for many products at once."""
 
 import errno
 import shutil
@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry, StageError
-from stages.transport import Copy, Group, Proven
+from stages.transport import proof
+from stages.transport.base import Copy, Group, Proven
 
 #: What the system refuses for one file and may grant for the next.
 _OF_ONE_FILE = frozenset({errno.EIO, errno.EACCES, errno.EPERM})

@@ -11,8 +11,8 @@ from collections.abc import Collection, Sequence
 from functools import lru_cache
 
 from stages.base import BadInput, Instrument
-from stages.cards import CARD, FIELD, to_float, to_text
-from stages.formats import read_dictionary
+from stages.fits.cards import CARD, FIELD, to_float, to_text
+from stages.fits.formats import read_dictionary
 
 Value = str | int | float | bool | None
 

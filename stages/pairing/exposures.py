@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import BadInput, Cards, Raw
-from stages.pairing import Pairing, Seen, pair_frames
-from stages.timing import paired_time_us
-from stages.trains import Train, is_true, numbers_alike, size_of, text_of
+from stages.fits.timing import paired_time_us
+from stages.pairing.pairs import Pairing, Seen, pair_frames
+from stages.pairing.trains import Train, is_true, numbers_alike, size_of, text_of
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from stages.base import BadInput, Instrument, Job, Product
-from stages.cards import (
+from stages.files import check_unchanged, retry_on_os_error
+from stages.fits.cards import (
     CARD,
     END,
     FIELD,
@@ -26,9 +27,8 @@ from stages.cards import (
     split_cards,
     values,
 )
-from stages.files import check_unchanged, retry_on_os_error
-from stages.formats import fix_cards
-from stages.structure import without_leftovers
+from stages.fits.formats import fix_cards
+from stages.fits.structure import without_leftovers
 
 #: How much of its header a product shows: one level for each of the states that write headers.
 Level = Literal["consolidated", "fixed", "identified"]

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from stages.base import BadInput, Cards, Instrument, Raw, Stream, Times
-from stages.meaning import form_of, missing_cards, unknown_forms
-from stages.timing import Timing
+from stages.fits.meaning import form_of, missing_cards, unknown_forms
+from stages.fits.timing import Timing
 
 #: Frame times are from 2000 on and before 2100, UNIX, microseconds: others are of a clock that was not set, or of none.
 BEGIN_OF_TIMES_US, END_OF_TIMES_US = 946_684_800_000_000, 4_102_444_800_000_000

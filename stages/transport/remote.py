@@ -18,11 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError, Stopped
-from stages.proof import Digest
-from stages.ssh import Answer, Shell, last_line
-from stages.transport import Copy, Group, Proven
+from stages.transport import proof
+from stages.transport.base import Copy, Group, Proven
+from stages.transport.proof import Digest
+from stages.transport.ssh import Answer, Shell, last_line
 
 #: Folders in the night's folder there into which rsync writes.
 INCOMING = f"{TEMPORARY_PREFIX}incoming-"

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import Raw
-from stages.timing import read_used_rows
-from stages.windows import after_dead_time
+from stages.fits.timing import read_used_rows
+from stages.pairing.windows import after_dead_time
 
 Int64Array = npt.NDArray[np.int64]
 

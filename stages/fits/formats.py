@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from stages.base import BadInput
-from stages.cards import FIELD, MOST_WIDTH, make_card, quote, to_float, to_text
+from stages.fits.cards import FIELD, MOST_WIDTH, make_card, quote, to_float, to_text
 
 #: A format of a dictionary: ``BOOLEAN``, or a printf conversion.
 _FORMAT = re.compile(r"BOOLEAN|%[-+ 0]*\d*(?:\.\d+)?[dfeEgGs]")
@@ -42,7 +42,7 @@ def read_dictionary(name: str) -> Mapping[str, str]:
     Parameters
     ----------
     name : str
-        Of one shipped in ``stages/dictionary``, or the path of a file.  It has tab-separated columns
+        Of one shipped in ``stages/fits/dictionary``, or the path of a file.  It has tab-separated columns
         ``keyword``, ``format`` (of printf, or ``BOOLEAN``) and any others, and a line that names them.
 
     Returns

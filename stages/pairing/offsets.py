@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from stages.windows import (
+from stages.pairing.windows import (
     cut_windows_of,
     fill_from_neighbours,
     row_quantile,

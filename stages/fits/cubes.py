@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import BadInput, Run
-from stages.cards import BLOCK, follows_end, padded, read_header, values
 from stages.files import AHEAD_BYTES, begin_writing, opened, retry_on_os_error
+from stages.fits.cards import BLOCK, follows_end, padded, read_header, values
 
 #: What Rice compression gives back bit by bit (DESIGN section 5).
 _INTEGER_BITPIX = (8, 16, 32)

@@ -1,9 +1,9 @@
 """How files get to a destination and are proven there: what a way to do it offers, and which one a job asks for.
 
-`stages.local` is one, for a folder that is mounted here; `stages.remote` another, by ssh and rsync; `stages.pull` is
-for a folder here and products that are on another host. All keep the same promises: a name appears at the destination
-once the bytes behind it were read there and proven, and nothing is replaced or removed that is not provably the
-ledger's.
+`stages.transport.local` is one, for a folder that is mounted here; `stages.transport.remote` another, by ssh and rsync;
+`stages.transport.pull` is for a folder here and products that are on another host. All keep the same promises: a name
+appears at the destination once the bytes behind it were read there and proven, and nothing is replaced or removed that
+is not provably the ledger's.
 """
 
 from collections.abc import Sequence
@@ -11,9 +11,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from stages import proof
-from stages.base import BadInput, Job, StageError
-from stages.proof import Digest
+from stages.base import StageError
+from stages.transport.proof import Digest
 
 
 class Copy(NamedTuple):
@@ -94,52 +93,3 @@ class Transport(AbstractContextManager["Transport"], Protocol):
 
     def free_bytes(self) -> int:
         """Return how much room there is."""
-
-
-def transport_of(job: Job, *, in_flight: int = 1) -> Transport:
-    """Return the way to a job's destination.
-
-    Parameters
-    ----------
-    job : Job
-        With a destination, and the host where it is.
-    in_flight : int
-        Files that are copied at once, where that is a matter of this machine.
-
-    Raises
-    ------
-    BadInput
-        If the job has no destination.
-    """
-    from stages.local import Local  # noqa: PLC0415  all need what is above
-    from stages.pull import Pull  # noqa: PLC0415
-    from stages.remote import Remote  # noqa: PLC0415
-
-    if job.destination is None:
-        raise BadInput(
-            f"night {job.date}: no destination; expected the path of an existing folder; "
-            "set transfer.destination in the configuration"
-        )
-    if job.source is not None:
-        return Pull(job, in_flight, job.source)
-    if job.host is None:
-        return Local(job, in_flight)
-    apart = (job.folder, job.destination / job.folder.name)
-    return Remote(job.host, job.night, job.destination, is_stopped=job.is_stopped, carried=job.carried, apart=apart)
-
-
-def hashes(job: Job, names: Sequence[str]) -> dict[str, str]:
-    """Return the SHA-256 (hex) of files of the product folder, wherever that is.
-
-    Raises
-    ------
-    BadInput
-        If one cannot be read.
-    Retry
-        If they are on another host, and that cannot be reached.
-    """
-    from stages import pull  # noqa: PLC0415
-
-    if job.source is not None and names:
-        return pull.hashes(job, job.source, names)
-    return {name: proof.source_digest(job.folder / name).sha256 for name in names}

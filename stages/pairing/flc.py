@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.windows import Windows, cut_windows, row_quantile, sample_windows
+from stages.pairing.windows import Windows, cut_windows, row_quantile, sample_windows
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]

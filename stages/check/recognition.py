@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages import proof
 from stages.base import BadInput, Fact, Job, Product
+from stages.check.reread import reread
 from stages.compressed import SUFFIX, plain_pieces
-from stages.cubes import read_cube_layout
 from stages.files import opened, retry_on_os_error
-from stages.header import Level, product_header
-from stages.reread import reread
+from stages.fits.cubes import read_cube_layout
+from stages.fits.header import Level, product_header
+from stages.transport import proof
 
 CUBE, TIMING = ".fits", ".txt"
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from stages.base import Cards, Raw
-from stages.exposures import PAIRED, Exposures
-from stages.flc import read_states
-from stages.trains import Train, is_true, size_of, text_of
+from stages.pairing.exposures import PAIRED, Exposures
+from stages.pairing.flc import read_states
+from stages.pairing.trains import Train, is_true, size_of, text_of
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -17,7 +17,7 @@ BoolArray = npt.NDArray[np.bool_]
 #: The state's number where the FLC was not switching.
 _NO_STATE = 2
 
-#: Letters of the states that :mod:`stages.flc` numbers 1, -1 and 0, and of the number for no switching.
+#: Letters of the states that :mod:`stages.pairing.flc` numbers 1, -1 and 0, and of the number for no switching.
 LETTERS = {1: "A", -1: "B", 0: "D", _NO_STATE: None}
 
 
@@ -49,7 +49,7 @@ def find_cycles(
     polarity : {"short_first", "long_first"}
         Which gap follows an A.
     significance : float
-        See :func:`stages.flc.read_states`.
+        See :func:`stages.pairing.flc.read_states`.
     dead_time_us : float
         Nothing is concluded across a longer time without exposure, microseconds.
     enforce_pairs : bool

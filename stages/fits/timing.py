@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages import native
 from stages.base import BadInput, Raw, Retry
 from stages.files import check_unchanged, opened
+from stages.fits import native
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -17,9 +17,9 @@ import imagecodecs
 import numpy as np
 import numpy.typing as npt
 
-from stages import native
-from stages.cards import CARD, padded
-from stages.structure import EXTNAME, OF_THE_TABLE, RENAMED, RESTORED
+from stages.fits import native
+from stages.fits.cards import CARD, padded
+from stages.fits.structure import EXTNAME, OF_THE_TABLE, RENAMED, RESTORED
 
 #: Pixels per block of a stream; cfitsio writes no other number (imcompress.c, imcomp_init_table).
 BLOCK_SIZE = 32

@@ -1,7 +1,7 @@
 """The way to a destination that is a folder here, of products that are on another host: rsync brings them from there.
 
-The other direction of `stages.remote`, for a source that reaches nobody: what is at the destination and at the source
-afterwards is the same. Of the night only its own small files are here (`bring`), in a folder to work in.
+The other direction of `stages.transport.remote`, for a source that reaches nobody: what is at the destination and at
+the source afterwards is the same. Of the night only its own small files are here (`bring`), in a folder to work in.
 
 At the source two things are changed, each after the run has seen that the night is still its own: checksums and
 manifests, which are made here, are given to it (`Pull.put`), and taken back (`drop`). Lineage is made there.
@@ -15,11 +15,11 @@ from pathlib import Path, PurePath
 from types import TracebackType
 from typing import Self
 
-from stages import proof
 from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Source, StageError
-from stages.local import Local
-from stages.remote import RECALLED, Remote, remove_recalled
-from stages.transport import Copy, Group, Proven
+from stages.transport import proof
+from stages.transport.base import Copy, Group, Proven
+from stages.transport.local import Local
+from stages.transport.remote import RECALLED, Remote, remove_recalled
 
 KEY = "transfer.source"
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from stages import proof
 from stages.base import Part
+from stages.transport import proof
 
 #: Bytes of frames that are compared at once, of each side.
 _CHUNK_BYTES = 16 * 1024 * 1024

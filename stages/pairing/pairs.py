@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from stages.offsets import estimate_offsets
-from stages.windows import after_dead_time, cut_windows_of
+from stages.pairing.offsets import estimate_offsets
+from stages.pairing.windows import after_dead_time, cut_windows_of
 
 Int64Array = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -98,10 +98,10 @@ def pair_frames(first: Seen, second: Seen, *, dead_time_us: float) -> Pairing:
     the shortest gap between frames of a camera.  A frame with the same time as the one before it in its own
     camera is in no pair.
 
-    The common clock has the cameras' offset removed: over windows of some hundred frames, the mode of the distances
-    of neighbours that are no further apart than half of the period, that is, the middle of the shortest interval
-    that holds half of them (:mod:`stages.offsets`).  Nothing is concluded across a dead time, so what is joined after
-    one does not change what was there.
+    The common clock has the cameras' offset removed: over windows of some hundred frames, the mode of the distances of
+    neighbours that are no further apart than half of the period, that is, the middle of the shortest interval that
+    holds half of them (:mod:`stages.pairing.offsets`).  Nothing is concluded across a dead time, so what is joined
+    after one does not change what was there.
 
     Swapping the cameras swaps them in the result; shifting all times does not change it.
 
