@@ -29,7 +29,8 @@ from nothing import CONTENT
 from sqlalchemy import func, select
 
 from ledger.cli import OBJECTS
-from ledger.config.model import Config, packaged_config, read_config
+from ledger.config.model import Config
+from ledger.config.read import packaged_config, read_config
 from ledger.db.models import Entry, File
 from ledger.db.store import Store
 from ledger.disk.scan import find_night, look_at, streams_ns

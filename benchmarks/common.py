@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ledger.config.model import Config, packaged_config, read_config
+from ledger.config.model import Config
+from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
 from ledger.night.pipeline import flows
 from stages.fits.cards import padded

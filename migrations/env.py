@@ -6,8 +6,9 @@ from pathlib import Path
 from alembic import context
 from sqlalchemy import Connection, text
 
+from ledger.config.urls import parse_url
 from ledger.db import models
-from ledger.db.connection import WRITES, connect, parse_url
+from ledger.db.connection import WRITES, connect
 
 GUARDS = Path(__file__).parent / "guards"
 

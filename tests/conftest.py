@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, text
 
-from ledger.config.model import packaged_config, read_config
+from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
 from ledger.night.pipeline import flows
 from tests.sshd import Server, running_sshd

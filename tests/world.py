@@ -17,7 +17,8 @@ from typing import Any
 import yaml
 from sqlalchemy import text
 
-from ledger.config.model import Config, packaged_config, read_config
+from ledger.config.model import Config
+from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
 from ledger.disk.scan import NightFolder, find_night
 from ledger.report import Result

@@ -72,7 +72,7 @@ def _options(
 
 def config_file() -> Path:
     """Return the configuration's file: what the command line or the environment names, or the first there is."""
-    from ledger.config.model import find_config
+    from ledger.config.read import find_config
 
     return find_config(_chosen["config"], os.environ)
 
@@ -85,7 +85,7 @@ def read_config(*, needs_nights: bool = False) -> "Config":
     BadInput
         If the command `needs_nights`, and this host fetches from another one that has them.
     """
-    from ledger.config import model as configuration
+    from ledger.config import read as configuration
 
     config = configuration.read_config(_chosen["config"])
     if needs_nights and config.fetches:

@@ -23,7 +23,7 @@ def demo(
     import subprocess
     import sys
 
-    from ledger.config.model import packaged_config
+    from ledger.config.read import packaged_config
 
     if folder.exists():
         raise BadInput(f"{str(folder)!r} exists: the demo wants a new folder; remove it, or name another")

@@ -14,18 +14,19 @@ def init() -> None:
 
     Where there is no configuration yet, the default is written to ./config.yaml first.
     """
-    from ledger.config import model as configuration
+    from ledger.config.read import packaged_config
+    from ledger.config.stages import load_stages
     from ledger.db import backup
     from ledger.db.store import Store
     from ledger.disk.scan import is_folder
     from ledger.night.pipeline import flows
 
-    packaged = configuration.packaged_config()
+    packaged = packaged_config()
     if config_file() == packaged and not Path("config.yaml").exists():
         shutil.copyfile(packaged, "config.yaml")
         typer.echo("wrote config.yaml: set archive.root and transfer.destination in it")
     config = read_config()
-    configuration.load_stages(config)
+    load_stages(config)
     store = Store(config.database.url)
     try:
         for path in backup.before_migration(store, config):

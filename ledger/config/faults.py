@@ -29,6 +29,11 @@ _MOST_NAME_BYTES = 100
 _OF_LINES = frozenset({"mail.text"})
 
 
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a mapping of the configuration; an empty one instead of anything else, which is a fault of its own."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def is_day(text: str) -> bool:
     """Whether a text is a day of the calendar, ``YYYYMMDD``."""
     if not re.fullmatch(r"[0-9]{8}", text):

@@ -20,8 +20,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, SQLModel, col
 
 from ledger.config.model import Config
+from ledger.config.urls import parse_url
 from ledger.db import schema
-from ledger.db.connection import connect, parse_url
+from ledger.db.connection import connect
 from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.db.tables import REVISION_TABLE, copy_rows, set_counters

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage, refuse_network
@@ -14,27 +14,6 @@ from ledger.errors import BadInput
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
 #: transaction that reads first and then writes fails at once whatever the timeout.
 WRITES = "ledger_writes"
-
-
-def parse_url(text: str) -> URL:
-    """Return `text` as a URL of a database that the ledger supports.
-
-    Raises
-    ------
-    BadInput
-        If it is no URL, or of another kind of database.
-    """
-    try:
-        url = make_url(text)
-    except ArgumentError:
-        raise BadInput(
-            f"database.url {text!r} is not a URL: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
-        ) from None
-    if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise BadInput(f"database.url names {url.get_backend_name()!r}: expected sqlite or postgresql+psycopg")
-    if url.get_backend_name() == "sqlite" and not url.database:
-        raise BadInput("database.url names no file: a ledger in memory would forget; expected sqlite:///PATH")
-    return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url
 
 
 def connect(url: URL) -> Engine:

@@ -13,15 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ledger.config.urls import PLAIN_URL
 from ledger.errors import BadInput, Busy, Damaged, LedgerError, StateError
-
-#: URLs that SQLite and libpq take as SQLAlchemy does; it takes apart all others.
-PLAIN_URL = re.compile(
-    r"sqlite:///[^?%]+"
-    r"|postgresql(\+psycopg)?://([\w.-]+(:[\w.~-]*)?@)?[\w.-]*(:\d+)?(/[\w.-]*)?"
-    r"(\?(host=(/|%2F)[\w./%-]*|port=\d+|sslmode=[\w-]+|connect_timeout=\d+)"
-    r"(&(port=\d+|sslmode=[\w-]+|connect_timeout=\d+))*)?"
-)
 
 #: A value in a statement, as SQLite has it; of PostgreSQL's casts there are none.
 _VALUE = re.compile(r":(\w+)")

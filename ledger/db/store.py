@@ -23,8 +23,9 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, SQLModel, col
 
 from ledger.clock import Clock, now_us
+from ledger.config.urls import parse_url
 from ledger.db import schema
-from ledger.db.connection import WRITES, connect, parse_url
+from ledger.db.connection import WRITES, connect
 from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night, Run
 from ledger.db.readonly import PROOF, is_small, refuse_damage, refused
 from ledger.errors import BadInput, Damaged, LedgerError, StateError

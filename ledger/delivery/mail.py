@@ -15,8 +15,8 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 
+from ledger.config.blocks import Mail as MailConfig
 from ledger.config.model import Config
-from ledger.config.model import Mail as MailConfig
 from ledger.disk import durable
 from ledger.errors import BadInput, NotReady
 from ledger.report import printable

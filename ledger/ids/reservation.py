@@ -7,7 +7,8 @@ from typing import Any
 from sqlalchemy import delete, select, update
 from sqlmodel import Session, col
 
-from ledger.config.model import LAST_NUMBER, Config
+from ledger.config.blocks import LAST_NUMBER
+from ledger.config.model import Config
 from ledger.db.models import Entry, FrameBlock, FrameSequence
 from ledger.db.store import Store, insert_if_new
 from ledger.errors import BadInput, Fault, Unconfirmed

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, delete, exists, func, or_, select, update
 from sqlmodel import Session, col
 
-from ledger.config.model import LAST_NUMBER, Config
+from ledger.config.blocks import LAST_NUMBER
+from ledger.config.model import Config
 from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
 from ledger.db.store import insert_if_new
 from ledger.errors import NotReady, StateError

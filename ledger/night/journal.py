@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, and_, delete, exists, func, insert, litera
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, col
 
-from ledger.config.model import Failures
+from ledger.config.blocks import Failures
 from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
 from ledger.db.store import Store, chunks, insert_many
 from ledger.disk.outside import Found

@@ -12,7 +12,8 @@ from typing import Any
 from sqlmodel import Session
 
 from ledger.clock import show_us
-from ledger.config.model import Config, load_stages
+from ledger.config.model import Config
+from ledger.config.stages import load_stages
 from ledger.db import backup
 from ledger.db.models import Night
 from ledger.db.store import Store

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ledger.config.model import Config, LoadedStage
+from ledger.config.model import Config
+from ledger.config.stages import LoadedStage
 from ledger.disk import durable
 from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 from sqlalchemy import text
 from sqlmodel import Session
 
-from ledger.config.model import read_config
+from ledger.config.read import read_config
 from ledger.db.store import Store
 from ledger.disk.scan import find_night
 from ledger.errors import Busy

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from ledger.audit import laws
-from ledger.config.model import read_config
+from ledger.config.read import read_config
 from ledger.disk.scan import find_night
 from ledger.errors import BadInput, NotReady
 from ledger.query import history

@@ -16,8 +16,10 @@ from typer.testing import CliRunner
 
 import ledger.cli  # noqa: F401  registers the commands
 from ledger.cli.common import app
-from ledger.config.model import load_stages, packaged_config, read_config
-from ledger.db.connection import parse_url, query
+from ledger.config.read import packaged_config, read_config
+from ledger.config.stages import load_stages
+from ledger.config.urls import parse_url
+from ledger.db.connection import query
 from tests.world import World
 
 CHECKOUT = Path(__file__).parents[2]

@@ -8,7 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.config.model import load_stages, packaged_config, read_config
+from ledger.config.read import packaged_config, read_config
+from ledger.config.stages import load_stages
 from ledger.errors import LedgerError
 from tests.fuzz.complaints import little_memory
 from tests.fuzz.profiles import fuzz

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.config.model import packaged_config, read_config
+from ledger.config.read import packaged_config, read_config
 from ledger.ids._check_headers import HeaderCheck, LiveId
 from stages.base import BadInput, Part, Raw
 from stages.check.reread import Recorded, reread, reread_raw

@@ -11,7 +11,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.config.model import packaged_config, read_config
+from ledger.config.read import packaged_config, read_config
 from ledger.disk.outside import find_outside, grouped
 from ledger.disk.scan import NightFolder, raws_on_disk
 from ledger.report import printable

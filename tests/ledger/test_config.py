@@ -5,7 +5,8 @@ import copy
 import pytest
 import yaml
 
-from ledger.config.model import load_stages, override, packaged_config, parse_config, read_config
+from ledger.config.read import override, packaged_config, parse_config, read_config
+from ledger.config.stages import load_stages
 from ledger.errors import BadInput, ConfigError
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ledger.config.model import packaged_config, read_config
+from ledger.config.read import packaged_config, read_config
 from ledger.errors import BadInput, StateError
 from ledger.night.pipeline import Flow, flows
 

@@ -14,10 +14,10 @@ import yaml
 from sqlalchemy import text
 
 from ledger.cli import main
-from ledger.config.model import read_config
-from ledger.db.connection import parse_url
+from ledger.config.read import read_config
+from ledger.config.urls import PLAIN_URL, parse_url
 from ledger.db.models import Night
-from ledger.db.readonly import PLAIN_URL, Reader
+from ledger.db.readonly import Reader
 from ledger.db.store import Store
 from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError

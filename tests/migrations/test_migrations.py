@@ -10,8 +10,9 @@ from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
 from ledger.cli.summary import after_tables
+from ledger.config.urls import parse_url
 from ledger.db import schema
-from ledger.db.connection import WRITES, connect, parse_url
+from ledger.db.connection import WRITES, connect
 from ledger.db.store import Store
 from ledger.delivery import manifest
 from ledger.delivery.receipt import receive

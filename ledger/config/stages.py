@@ -1,0 +1,90 @@
+"""The stages that a configuration names, loaded with their parameters."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+import stages
+from ledger.config._translate import did_you_mean, to_fault
+from ledger.config.faults import mapping
+from ledger.config.model import Config
+from ledger.errors import ConfigError, Fault
+from stages.base import BadInput as BadDictionary
+from stages.base import Stage
+
+
+class LoadedStage:
+    """A stage's module with its checked parameters."""
+
+    def __init__(self, stage: Stage, params: object) -> None:
+        self.stage = stage
+        self.params = params
+
+
+def load_stages(config: Config) -> dict[str, LoadedStage]:
+    """Import the stage of every state and check its parameters.
+
+    Raises
+    ------
+    ConfigError
+        With every fault.
+    """
+    from stages.fits.formats import read_dictionary  # noqa: PLC0415  its import takes time
+
+    loaded, faults = {}, []
+    try:
+        read_dictionary(config.instrument.dictionary)
+    except BadDictionary as exc:
+        faults.append(Fault("instrument.dictionary", str(exc)))
+    for name, state in config.states.items():
+        if state.stage:
+            stage, found = check_stage(name, state.stage, config.parameters(name))
+            faults += found
+            if stage is not None:
+                loaded[name] = stage
+    if faults:
+        raise ConfigError(config.source, faults)
+    return loaded
+
+
+#: Blocks of parameters that several states may share by name.
+SHARED_PARAMETERS = ("header",)
+
+
+def faults_of_stages(data: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield the faults of the stages that states name, and of their parameters."""
+    for name, state in mapping(data.get("states")).items():
+        block = mapping(state)
+        given = block.get("parameters", {})
+        if isinstance(given, str):
+            given = data.get(given) if given in SHARED_PARAMETERS else {}
+        if block.get("stage"):
+            yield from check_stage(name, str(block["stage"]), mapping(given))[1]
+
+
+def check_stage(state: str, module: str, given: Mapping[str, Any]) -> tuple[LoadedStage | None, list[Fault]]:
+    """Return a state's stage with its parameters (None: they cannot be used), and the faults of both."""
+    try:
+        stage = stages.load(module)
+    except Exception as exc:  # noqa: BLE001  a module of the user's may raise anything while it is imported
+        hint = did_you_mean(module, stages.STAGES) or "a module of the ledger's own, or one that Python can import"
+        return None, [Fault(f"states.{state}.stage", f"{module!r}: {exc}", hint)]
+    kind = getattr(stage, "Parameters", None)
+    if kind is None:
+        faults = [Fault(f"states.{state}.parameters.{key}", "this stage takes no parameters") for key in given]
+        return LoadedStage(stage, None), faults
+    names = set(kind.__dataclass_fields__)
+    faults = [
+        Fault(f"states.{state}.parameters.{key}", "unknown key", did_you_mean(key, sorted(names)))
+        for key in given
+        if key not in names
+    ]
+    try:
+        params = TypeAdapter(kind).validate_python({key: value for key, value in given.items() if key in names})
+    except ValidationError as exc:
+        for error in exc.errors():
+            inner = to_fault(error)
+            faults.append(Fault(f"states.{state}.parameters.{inner.path}", inner.message, inner.hint))
+        return None, faults
+    return LoadedStage(stage, params), faults
