@@ -33,7 +33,9 @@ from ledger.config.model import Config
 from ledger.config.read import packaged_config, read_config
 from ledger.db.models import Entry, File
 from ledger.db.store import Store
-from ledger.disk.scan import find_night, look_at, streams_ns
+from ledger.disk.nights import find_night
+from ledger.disk.raws import look_at, streams_ns
+from ledger.night import record
 from ledger.night.journal import Book
 from ledger.night.lease import Lease
 from ledger.night.pipeline import flows
@@ -99,7 +101,7 @@ class Night:
         flow, instrument = flows(self.config)["archive"], self.config.instrument
         for stream in instrument.streams:
             (self.path / stream.name).mkdir(parents=True)
-        night = self.store.night("archive", self.config.archive.root, DATE)
+        night = record.ensure_night(self.store, "archive", self.config.archive.root, DATE)
         run_id = self.store.begin_run("benchmark", {})
         rows = []
         for number in range(n_raws):
@@ -132,7 +134,7 @@ class Night:
             book = Book(self.store, flow, night, lease, instrument.prefix)
             for start in range(0, n_raws, 1000):
                 book.register(rows[start : start + 1000], {})
-            rows = self.store.raws(night)
+            rows = record.raws(self.store, night)
             products = [p for row in rows for p in products_of(row, to_raw(night, row))]
             book.make_products(instrument.product_folder, products, {0: rows}, {})
             book.looked_at(streams_ns(find_night(self.config, date=DATE), instrument))
@@ -149,7 +151,9 @@ class Night:
 
     def put_files(self) -> None:
         """Write what products that are compressed have."""
-        for work in self.store.works(self.store.night("archive", self.config.archive.root, DATE)):
+        for work in record.works(
+            self.store, record.ensure_night(self.store, "archive", self.config.archive.root, DATE)
+        ):
             for name in (f"{work.product.frame_id}.fits.fz", f"{work.product.frame_id}.txt"):
                 (self.path / self.config.instrument.product_folder / name).write_bytes(CONTENT)
 

@@ -27,9 +27,10 @@ from sqlalchemy import Column, MetaData, Table, insert, inspect, select
 from sqlmodel import Session, col
 
 from ledger.db.models import Entry, File, FrameId, Night
-from ledger.disk.scan import NightFolder
+from ledger.disk.nights import NightFolder
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import Numbers
+from ledger.night import record
 from ledger.night.journal import Book
 from ledger.night.lease import Lease
 from ledger.night.pipeline import Flow, flows
@@ -86,7 +87,7 @@ class Ledger:
     def number(self, night: int, products: list[Product], *, are_new: bool = True) -> tuple[float, float]:
         """Give a night with `products` its IDs; return the seconds of all of it, and of the gate within."""
         folder = self.folder(night)
-        row = self.store.night("archive", folder.root, folder.date)
+        row = record.ensure_night(self.store, "archive", folder.root, folder.date)
         run_id = self.store.begin_run("benchmark", {})
         gate_s = 0.0
 

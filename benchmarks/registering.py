@@ -27,7 +27,8 @@ from common import Figure
 from ledger.cli import OBJECTS
 from ledger.db.models import File
 from ledger.db.store import chunks, insert_many
-from ledger.disk.scan import find_night
+from ledger.disk.nights import find_night
+from ledger.night import record
 from ledger.run.machine import Machine
 from stages.base import Stream
 from stages.fits.cards import BLOCK
@@ -156,7 +157,7 @@ class Ledger:
         """Insert rows of raw files that are nowhere on disk, 100 000 of each night before."""
         for first in range(0, n_files, 100_000):
             day = f"{FIRST_DATE - timedelta(days=1 + first // 100_000):%Y%m%d}"
-            night = self.store.night("archive", self.config.archive.root, day)
+            night = record.ensure_night(self.store, "archive", self.config.archive.root, day)
             of_all = row_of(int(night.id or 0)).model_dump(exclude={"id"})
             numbers = range(first, min(first + 100_000, n_files))
             for some in chunks(numbers, ROWS_AT_ONCE):

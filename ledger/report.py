@@ -1,72 +1,10 @@
 """What a run says while it works, and what it found when it ends."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, Protocol
 
-#: What may differ between files of which the same kind of thing is told: words with numbers or paths in them.
-_OWN = re.compile(r"\S*[\d/]\S*")
-#: Files of a kind that have a line each; names in the line of more; kinds that are told.
-_ONE_BY_ONE, _NAMES, _KINDS = 10, 3, 20
-
-
-def counted(n: int, noun: str) -> str:
-    """Return a number with its noun, such as ``1 raw file`` and ``2 raw files``."""
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-def printable(text: str) -> str:
-    """Return a text in one line that any terminal takes: what cannot be printed is escaped.
-
-    Parameters
-    ----------
-    text : str
-        Perhaps with control characters, or with bytes of a path that are not UTF-8 (PEP 383).
-    """
-    return text if text.isprintable() else "".join(map(_escaped, text))
-
-
-def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return names with what is told of them, in lines that somebody can read, however many names there are.
-
-    What differs in numbers and paths alone is of a kind. Of a kind with many files the first are named, with what is
-    told of the first; of many kinds the last are counted. Files of which the very same is told share a line.
-    """
-    kinds: dict[str, dict[str, list[str]]] = {}
-    for name, text in told:
-        kinds.setdefault(_OWN.sub("", text), {}).setdefault(text, []).append(name)
-    lines: list[tuple[str, str]] = []
-    for texts in list(kinds.values())[:_KINDS]:
-        names = list(chain.from_iterable(texts.values()))
-        if len(texts) == 1 or len(names) > _ONE_BY_ONE:
-            shown = names[: 1 if len(texts) == 1 else _NAMES]
-            more = len(names) - len(shown)
-            lines.append((", ".join(shown) + (f" and {more} more" if more else ""), next(iter(texts))))
-        else:
-            lines += [(name, text) for text, names in texts.items() for name in names]
-    if beyond := list(kinds.values())[_KINDS:]:
-        n = sum(len(names) for texts in beyond for names in texts.values())
-        lines.append((f"{n} more", f"of {counted(len(beyond), 'other kind')}"))
-    return lines
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a text is one, so that a database takes it, and not bytes of a path that are not UTF-8 (PEP 383)."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _escaped(character: str) -> str:
-    if character.isprintable():
-        return character
-    byte = ord(character) - 0xDC00
-    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode("ascii")
+from ledger.text import counted
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from sqlalchemy import text
 from ledger.config.model import Config
 from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
-from ledger.disk.scan import NightFolder, find_night
+from ledger.disk.nights import NightFolder, find_night
 from ledger.report import Result
 from ledger.run.machine import Machine
 from ledger.simulation.night import Truth, simulate_night

@@ -17,6 +17,7 @@ from ledger.config.model import Config
 from ledger.db.models import Copy, Manifest, ManifestLine, Night
 from ledger.db.store import Store
 from ledger.ids.check_rows import Explained
+from ledger.night import record
 from ledger.night.products import Work
 from stages.base import Product
 from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
@@ -65,7 +66,7 @@ def tasks_of(store: Store, config: Config, night: Night, works: Iterable[Work]) 
     return [
         *_of_raws(store, night, folder),
         *_of_products(works, folder / config.instrument.product_folder, _copies(store, night), read),
-        *_of_manifests(store.manifests(night), lines, folder, destination),
+        *_of_manifests(record.manifests(store, night), lines, folder, destination),
     ]
 
 
@@ -76,14 +77,14 @@ def folder_of(night: Night) -> Path:
 
 def afar(store: Store, night: Night) -> Iterator[Explained]:
     """Yield copies at other hosts, which cannot be read here."""
-    places = {(copy.host, copy.path) for copy in store.copies(night) if copy.withdrawn_us is None and copy.host}
+    places = {(copy.host, copy.path) for copy in record.copies(store, night) if copy.withdrawn_us is None and copy.host}
     hosts = Counter(host for host, _ in places)  # a copy has a proof for each time that it was read
     for host, n in sorted(hosts.items()):
         yield Explained("afar", f"copies at {host} were not read again", n, night.date, night.date)
 
 
 def _of_raws(store: Store, night: Night, folder: Path) -> Iterator[Task]:
-    for row in store.raws(night):
+    for row in record.raws(store, night):
         if row.quarantine_reason or row.pruned_us is not None:
             continue  # nothing stands on it, or it was removed on purpose
         cube = folder / row.folder / row.name
@@ -152,7 +153,7 @@ def _of_manifests(
 
 def _copies(store: Store, night: Night) -> list[Copy]:
     """Return the proofs that stand, of copies that can be read here."""
-    return [copy for copy in store.copies(night) if copy.withdrawn_us is None and not copy.host]
+    return [copy for copy in record.copies(store, night) if copy.withdrawn_us is None and not copy.host]
 
 
 def _lines(store: Store, night: Night) -> list[ManifestLine]:

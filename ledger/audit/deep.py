@@ -19,6 +19,7 @@ from ledger.db.models import Night
 from ledger.db.store import Store
 from ledger.errors import Interrupted, LedgerError
 from ledger.ids.check_rows import Explained
+from ledger.night import record
 from ledger.night.given_out import mailed
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter, Silent, Stop
@@ -147,7 +148,7 @@ def _result(future: Future[Found], task: Task, in_hand: Sequence[Path]) -> Found
 def _look_at(store: Store, config: Config, night: Night, calls: _Calls, report: Report) -> None:
     """Judge one night, unless a run has it, or had it meanwhile."""
     before = _hold(store, night)
-    works = store.works(night)
+    works = record.works(store, night)
     found: dict[tuple[str, str], Violation] = {}
     counts: Counter[str] = Counter(nights=1, products=len(works))
     reason = why_unsettled(before, before)

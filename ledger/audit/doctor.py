@@ -21,19 +21,22 @@ from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db import backup
 from ledger.db.models import File, Night, Run
-from ledger.db.readonly import file_system_of
 from ledger.db.store import Store
+from ledger.disk.access import is_folder
+from ledger.disk.mounts import file_system_of
+from ledger.disk.nights import NightFolder, is_date, night_of
 from ledger.disk.outside import grouped
-from ledger.disk.scan import SET_THE_CLOCK, NightFolder, is_date, is_folder, night_of, of_the_future, soonest_future_ns
+from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
 from ledger.errors import BadInput, LedgerError
 from ledger.ids import gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
+from ledger.night import record
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
-from ledger.report import counted
 from ledger.run.machine import Machine, unproven
+from ledger.text import counted
 from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
 from stages.transport.remote import Remote
@@ -370,10 +373,10 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
 
 def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
     """Tell of copies that were not right when last read."""
-    faults = machine.store.faults(night)
+    faults = record.copy_faults(machine.store, night)
     if told := unproven(night.date, faults):
         yield Finding(subject, "problem", *told.split(": ", 1))
-    works = machine.store.works(night) if faults else []
+    works = record.works(machine.store, night) if faults else []
     for work in (work for work in works if work.fault and work.is_pruned):
         product = work.product
         folder = Path(night.root) / night.date / machine.config.instrument.product_folder

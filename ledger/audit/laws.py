@@ -13,8 +13,9 @@ from sqlmodel import Session, col
 from ledger.config.model import Config
 from ledger.db.models import File, FrameId, Lineage, Night
 from ledger.db.store import Store
+from ledger.disk.nights import NightFolder
 from ledger.disk.outside import grouped
-from ledger.disk.scan import NightFolder, look_at, ways_on
+from ledger.disk.raws import look_at, ways_on
 from ledger.errors import BadInput, NotReady
 from ledger.ids import gate
 from ledger.ids.check_rows import Explained, find_explained

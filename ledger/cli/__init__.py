@@ -36,7 +36,7 @@ from ledger.cli import (
 )
 from ledger.cli.common import app, log_lost
 from ledger.errors import BadInput, LedgerError
-from ledger.report import is_utf8, printable
+from ledger.text import is_utf8, printable
 
 _REFUSED = (
     "{!r}: {}; expected that whoever runs the ledger may read and write it; correct owner, mode or mount, and run the"

@@ -39,7 +39,7 @@ def advance(
 
     Killed or interrupted at any point, the same command goes on from there.
     """
-    from ledger.disk.scan import find_night
+    from ledger.disk.nights import find_night
 
     if late != (reason is not None):
         raise BadInput("--late and --reason go together: expected both or neither")

@@ -8,7 +8,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, show_json, watched
 from ledger.errors import BadInput
-from ledger.report import counted, printable
+from ledger.text import counted, printable
 
 if TYPE_CHECKING:
     from ledger.audit.deep import Report
@@ -34,7 +34,7 @@ def audit(
     """
     from ledger.audit import laws as auditing
     from ledger.audit.deep import audit_deeply
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
 
     if jobs is not None and not deep:
         raise BadInput("--jobs is for --deep: expected both, or no --jobs")

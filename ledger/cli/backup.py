@@ -25,12 +25,13 @@ def backup(
     """
     from ledger.clock import show_us
     from ledger.db import backup as backups
+    from ledger.rescue.restore import restore as put_back
 
     if show and restore is not None:
         raise BadInput("--list and --restore: expected one of them")
     config = read_config()
     if restore is not None:
-        missing = backups.restore(config, restore)
+        missing = put_back(config, restore)
         if as_json:
             show_json({"restored": str(restore), "missing": missing})
             return

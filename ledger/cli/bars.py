@@ -18,7 +18,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from ledger.report import Phase, printable
+from ledger.report import Phase
+from ledger.text import printable
 
 
 class Amount(ProgressColumn):

@@ -17,13 +17,14 @@ import typer
 
 from ledger.cli.streams import is_broken
 from ledger.errors import BadInput, Busy, Interrupted, LedgerError
-from ledger.report import Phase, Reporter, Result, Stop, alike, counted, printable
+from ledger.report import Phase, Reporter, Result, Stop
+from ledger.text import alike, counted, printable
 
 if TYPE_CHECKING:
     from ledger.config.model import Config
     from ledger.db.store import Store
     from ledger.delivery.notify import Trouble
-    from ledger.disk.scan import NightFolder
+    from ledger.disk.nights import NightFolder
     from ledger.run.machine import Machine
 
 #: Size of a log file before it is rotated, and how many are kept.
@@ -314,7 +315,7 @@ def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -
 
 def which_of_both(config: "Config", night: "NightFolder") -> str:
     """Return which night is meant where its date is in several roots; an empty string where it is not."""
-    from ledger.disk.scan import also_in
+    from ledger.disk.nights import also_in
 
     others = also_in(config, night)
     if not others:

@@ -14,7 +14,7 @@ def doctor(date: Date = None, *, as_json: AsJson = False) -> None:
     Exit status 1 says that something needs you; what the next run settles by itself is only noted.
     """
     from ledger.audit import doctor as doctors
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
 
     findings = []
     for finding in doctors.examine(read_config(), date=parse_date(date) if date else None):

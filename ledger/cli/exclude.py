@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import app, open_store, read_config
-from ledger.report import counted
+from ledger.text import counted
 
 DateArgument = Annotated[str, typer.Argument(metavar="DATE", help="UT date of the night.")]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, app, open_store, read_config, show_json
-from ledger.report import printable
+from ledger.text import printable
 
 
 @app.command(epilog="Example: ledger explain vcam1/vcam1_06:00:00.123456789.fits")

@@ -8,7 +8,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config, show_json, show_table
 from ledger.errors import BadInput
-from ledger.report import counted
+from ledger.text import counted
 
 if TYPE_CHECKING:
     from ledger.ids.sequence import Standing
@@ -48,7 +48,7 @@ def start(
 
     What is skipped can never be given: of more than 100,000 numbers it asks, or wants --yes where there is no terminal.
     """
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.errors import Unconfirmed
     from ledger.ids import reservation
 
@@ -106,7 +106,7 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
 
     With --date, only that night's files are looked at; the sequence is always proven as a whole.
     """
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.ids import check
 
     config = read_config(needs_nights=True)

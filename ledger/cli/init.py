@@ -18,7 +18,7 @@ def init() -> None:
     from ledger.config.stages import load_stages
     from ledger.db import backup
     from ledger.db.store import Store
-    from ledger.disk.scan import is_folder
+    from ledger.disk.access import is_folder
     from ledger.night.pipeline import flows
 
     packaged = packaged_config()

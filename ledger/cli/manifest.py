@@ -6,7 +6,7 @@ import typer
 
 from ledger.cli.common import AsJson, app, open_machine, show_json
 from ledger.errors import BadInput
-from ledger.report import counted
+from ledger.text import counted
 
 
 @app.command(epilog="Example: ledger manifest --date 20260102 --date 20260103 --send")
@@ -24,7 +24,7 @@ def manifest(
     and has got more products since, --send mails these.
     """
     from ledger.delivery import manifest
-    from ledger.disk.scan import find_night
+    from ledger.disk.nights import find_night
 
     if not date:
         raise BadInput("--date is missing: expected the UT date of a night, once or more often")

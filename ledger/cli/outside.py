@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
-from ledger.report import counted
+from ledger.text import counted
 
 outside = typer.Typer(
     help="Files of nights that may hold frames and are no raw files: what they are, and what is decided about them.",
@@ -24,8 +24,8 @@ Pattern = Annotated[
 @outside.command(name="list", epilog="Example: ledger outside list --date 20260102")
 def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files that may hold frames and are no raw files, folder by folder, and what to do about them."""
+    from ledger.disk.nights import parse_date
     from ledger.disk.outside import KINDS
-    from ledger.disk.scan import parse_date
     from ledger.ids import gate
     from ledger.night.pipeline import flows
 
@@ -57,7 +57,7 @@ def ignore(
     date: Date = None,
 ) -> None:
     """Leave such files out, of one night or of all that there are and will be: no night waits for them any more."""
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.night import decisions
 
     config = read_config(needs_nights=True)
@@ -70,7 +70,7 @@ def ignore(
 @outside.command(epilog="Example: ledger outside wait 'apapane/*'")
 def wait(pattern: Pattern, date: Date = None) -> None:
     """Take a decision back: nights that are not numbered yet wait for such files again."""
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.night import decisions
 
     config = read_config(needs_nights=True)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, app, open_machine, show_json
-from ledger.report import alike, counted, printable
+from ledger.text import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger prune --yes")
@@ -21,7 +21,7 @@ def prune(
     `ledger recall`; raw files do not: keep a copy elsewhere, if they may ever be wanted.
     """
     from ledger.delivery.prune import prune as make_room
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
 
     with open_machine(needs_nights=True, changes=yes) as machine:
         nights = list(make_room(machine, date=parse_date(date) if date else None, removes=yes))

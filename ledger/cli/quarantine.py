@@ -22,7 +22,7 @@ File = Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a
 def show(date: Date = None, *, as_json: AsJson = False) -> None:
     """List files in quarantine, and products that failed and wait to be tried again."""
     from ledger.clock import show_us
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.run import quarantine as held_back
 
     with open_store(read_config()) as store:

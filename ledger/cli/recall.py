@@ -3,7 +3,7 @@
 import typer
 
 from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
-from ledger.report import alike, counted, printable
+from ledger.text import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger recall --date 20260102")
@@ -14,7 +14,7 @@ def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False)
     which were pruned have been put back is put on record.
     """
     from ledger.delivery.recall import recall as bring_back
-    from ledger.disk.scan import find_night
+    from ledger.disk.nights import find_night
 
     with open_machine(needs_nights=True) as machine:
         night = find_night(machine.config, date=date, folder=folder)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, alert, app, open_store, read_config, show_json
-from ledger.report import counted, printable
+from ledger.text import counted, printable
 
 
 @app.command(epilog="Example: ledger receipt confirmed_20260102.csv")

@@ -36,7 +36,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Take a night back. To raw, its folder is as it was before the first advance."""
-    from ledger.disk.scan import find_night
+    from ledger.disk.nights import find_night
     from ledger.run import plan
 
     with open_machine(jobs, changes=not dry_run) as machine:

@@ -8,7 +8,7 @@ from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in
 @app.command(epilog="Example: ledger scan --date 20260102")
 def scan(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
     """Register a night's raw files; put aside, with the reason, those that cannot be used."""
-    from ledger.disk.scan import find_night
+    from ledger.disk.nights import find_night
 
     with open_machine(needs_nights=True) as machine:
         night = find_night(machine.config, date=date, folder=folder)

@@ -7,7 +7,7 @@ import typer
 
 from ledger.cli.common import app
 from ledger.errors import BadInput
-from ledger.report import counted
+from ledger.text import counted
 
 
 @app.command(epilog="Example: ledger simulate /tmp/nights 20260102")
@@ -23,7 +23,7 @@ def simulate(
     truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Write the truth here (.npz).")] = None,
 ) -> None:
     """Write a raw night of known truth, as the cameras' loggers do."""
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.simulation.night import SCENARIO, simulate_night
 
     try:

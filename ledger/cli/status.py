@@ -10,7 +10,7 @@ from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_ta
 @app.command(epilog="Example: ledger status --date 20260102")
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
-    from ledger.disk.scan import parse_date
+    from ledger.disk.nights import parse_date
     from ledger.night.pipeline import flows
     from ledger.query.status import nights
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
-from ledger.report import counted, printable
+from ledger.text import counted, printable
 
 
 @app.command(epilog="Example: ledger verify --date 20260102 --repair")
@@ -22,7 +22,7 @@ def verify(
     and never touched.
     """
     from ledger.delivery.verify import verify as verify_night
-    from ledger.disk.scan import find_night
+    from ledger.disk.nights import find_night
 
     with open_machine() as machine:
         night = find_night(machine.config, date=date, folder=folder)

@@ -8,7 +8,7 @@ from string import Formatter
 from typing import Any
 
 from ledger.errors import Fault
-from ledger.report import is_utf8
+from ledger.text import is_utf8
 from stages.base import TEMPORARY_PREFIX, Instrument
 from stages.fits.meaning import form_of
 

@@ -8,7 +8,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage, refuse_network
+from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage
+from ledger.disk.mounts import refuse_network
 from ledger.errors import BadInput
 
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a

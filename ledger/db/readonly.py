@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ledger.config.urls import PLAIN_URL
+from ledger.disk.mounts import refuse_network
 from ledger.errors import BadInput, Busy, Damaged, LedgerError, StateError
 
 #: A value in a statement, as SQLite has it; of PostgreSQL's casts there are none.
@@ -35,26 +36,6 @@ _DAMAGE_CODES, _DAMAGE_STATES = frozenset({11, 26}), frozenset({"XX001", "XX002"
 
 #: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
 BUSY_TIMEOUT_MS = 30_000
-
-
-#: File systems whose locks SQLite cannot trust (sqlite.org, "How To Corrupt", section 2.1).
-NETWORK_FILE_SYSTEMS = frozenset(
-    {
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb3",
-        "smbfs",
-        "afs",
-        "ceph",
-        "lustre",
-        "fuse.sshfs",
-        "glusterfs",
-        "9p",
-        "gpfs",
-        "beegfs",
-    }
-)
 
 
 class Reader:
@@ -209,38 +190,6 @@ def _postgresql(url: str) -> Any:
     connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
     connection.read_only = True
     return connection
-
-
-def refuse_network(path: Path) -> None:
-    """Refuse an SQLite file whose locks cannot be trusted.
-
-    Raises
-    ------
-    BadInput
-        With what to do instead.
-    """
-    kind = file_system_of(path.parent)
-    if kind in NETWORK_FILE_SYSTEMS:
-        raise BadInput(
-            f"database {path}: its folder is on {kind}, where SQLite's locks cannot be trusted;"
-            " put the file on a local disk, or use postgresql+psycopg://"
-        )
-
-
-def file_system_of(folder: Path) -> str:
-    """Return the type of the file system that holds `folder` (``ext4``), or an empty string if unknown."""
-    mounts = Path("/proc/self/mounts")
-    if not mounts.exists():  # not Linux
-        return ""
-    where = os.path.realpath(folder)
-    best = ("", "")
-    for line in mounts.read_text(errors="replace").splitlines():
-        _device, point, kind, *_ = line.split(" ")
-        point = point.encode().decode("unicode_escape")
-        inside = where == point or where.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best[0]):
-            best = (point, kind)
-    return best[1]
 
 
 def migrations_folder() -> Path:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import Connection, Engine, delete, inspect, select, text
 from sqlalchemy.exc import DBAPIError
@@ -121,6 +121,16 @@ def _refuse_unknown(revision: str) -> None:
             f"the database is at revision {revision!r}, which this ledger does not know: it is ahead of the code;"
             " expected the same or an older one; install the ledger that last wrote it"
         )
+
+
+class Declared(Protocol):
+    """A declared machine: its states and edges as rows."""
+
+    def rows(self) -> list[State]:
+        """Return its states."""
+
+    def edges(self) -> list[Edge]:
+        """Return its edges."""
 
 
 def check(engine: Engine) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from ledger.disk.scan import NightFolder
+from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput
+from ledger.night import record
 from ledger.night.pipeline import Step
 from ledger.night.products import Work
 from ledger.report import Result
@@ -44,11 +45,11 @@ def holding_sent(
     """
     flow = machine.flows[folder.pipeline]
     step = next((s for s in flow.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
-    if step is None or machine.store.find_night(folder.pipeline, folder.date) is None:
+    if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
         raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
         machine.check_copies(steps)
-        works = machine.store.works(steps.book.night)
+        works = record.works(machine.store, steps.book.night)
         sent = [work for work in works if flow.position(work.state) >= flow.position(step.state)]
         if not sent:
             raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")

@@ -19,7 +19,7 @@ from ledger.config.blocks import Mail as MailConfig
 from ledger.config.model import Config
 from ledger.disk import durable
 from ledger.errors import BadInput, NotReady
-from ledger.report import printable
+from ledger.text import printable
 from stages.base import TEMPORARY_PREFIX
 
 #: Seconds that a server may be silent.

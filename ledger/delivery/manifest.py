@@ -16,12 +16,13 @@ from ledger.db.models import Entry, Mail, MailLine, Manifest, ManifestLine, Nigh
 from ledger.db.store import Store, insert_many
 from ledger.delivery import mail
 from ledger.disk import durable
-from ledger.disk.scan import NightFolder
+from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput, NotReady
+from ledger.night import record
 from ledger.night.given_out import mailed, taken_for
-from ledger.report import counted
 from ledger.run.machine import Machine, unproven
 from ledger.run.steps import Steps, translated
+from ledger.text import counted
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode, manifest_name
@@ -206,7 +207,7 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     """
     parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
     if not is_partial and (missing := _missing(parts)):
-        bad = (unproven(s.folder.date, machine.store.faults(s.book.night)) for s in nights)
+        bad = (unproven(s.folder.date, record.copy_faults(machine.store, s.book.night)) for s in nights)
         ways_on = "; ".join(told for told in bad if told) or "advance these nights first"
         raise NotReady(f"cannot be listed: {missing}; {ways_on}, or list what there is with --partial")
     if not any(part.lines for part in parts):
@@ -236,7 +237,7 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
     if step is None:
         raise BadInput(f"night {steps.folder.date}: {flow.name} has no state that lists products; expected one")
     sending = min(flow.position(s.state) for s in flow.steps if s.needs_copy)
-    every = [work for work in store.works(steps.book.night) if not work.is_discarded]
+    every = [work for work in record.works(store, steps.book.night) if not work.is_discarded]
     works = [work for work in every if not work.fault]  # what is not as it was sent is not there to be given out
     known = _recorded(store, steps.book.night)
     lines = [known[work.product.identity] for work in works if work.product.identity in known]
@@ -250,7 +251,9 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
                     job=steps.job(ready), params=loaded.params
                 )
         unlisted = [work for work in unlisted if flow.position(work.state) < sending]
-    raws = [row for row in store.raws(steps.book.night) if row.state == flow.states[0] and not row.quarantine_reason]
+    raws = [
+        row for row in record.raws(store, steps.book.night) if row.state == flow.states[0] and not row.quarantine_reason
+    ]
     lacking = [counted(len(unlisted), "product")] if unlisted else []
     lacking += [counted(len(raws), "raw file")] if raws else []
     if bad := [work.product.frame_id or work.product.name for work in every if work.fault]:

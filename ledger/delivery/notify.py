@@ -12,7 +12,8 @@ from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.delivery import mail
 from ledger.errors import LedgerError, NotReady
-from ledger.report import Result, alike, counted, printable
+from ledger.report import Result
+from ledger.text import alike, counted, printable
 
 #: Seconds that a command has.
 TIMEOUT_S = 60

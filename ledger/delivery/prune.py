@@ -16,8 +16,11 @@ from sqlmodel import col
 
 from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.disk import durable
-from ledger.disk.scan import NightFolder, reading, streams_ns
+from ledger.disk.access import reading
+from ledger.disk.nights import NightFolder
+from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
+from ledger.night import record
 from ledger.night.given_out import confirmed, contradictions, standing
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Flow, Step
@@ -155,7 +158,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
         ).all()
     copies: dict[str, set[tuple[str, str]]] = defaultdict(set)
     sent_us: dict[str, int] = {}
-    for copy in store.copies(night):
+    for copy in record.copies(store, night):
         if copy.withdrawn_us is None and copy.refuted_us is None:
             copies[copy.identity].add((copy.host, copy.path))
             sent_us[copy.identity] = min(copy.proven_us, sent_us.get(copy.identity, copy.proven_us))
@@ -255,7 +258,7 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
         products, raws = _candidates(machine, steps.book.night, found)  # as they are now that the night is held
         products, left_bytes = _up_to(products, left_bytes, found)
         raws, left_bytes = _up_to(raws, left_bytes, found)
-        works = {work.product.identity: work for work in machine.store.works(steps.book.night)}
+        works = {work.product.identity: work for work in record.works(machine.store, steps.book.night)}
         step = next(step for step in steps.book.flow.steps if step.needs_copy)
         made_of = _made_of(works.values(), raws)
         wanted = {row.row.identity for row in products} | {p for made in made_of.values() for p in made}

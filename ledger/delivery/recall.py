@@ -6,7 +6,8 @@ from typing import Any
 
 from ledger.delivery._sent import holding_sent
 from ledger.disk import durable
-from ledger.disk.scan import NightFolder, reading
+from ledger.disk.access import reading
+from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady
 from ledger.night.pipeline import Step
 from ledger.night.products import Work

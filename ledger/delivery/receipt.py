@@ -18,7 +18,7 @@ from ledger.db.store import Store, insert_many
 from ledger.errors import BadInput
 from ledger.ids.numbers import DIGITS
 from ledger.night.given_out import confirmed, said, standing
-from ledger.report import counted, printable
+from ledger.text import counted, printable
 
 #: What separates fields, in the order in which it is looked for; the archive's own lists have the first.
 DELIMITERS = "|,;\t"

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ledger.delivery._sent import holding_sent
-from ledger.disk.scan import NightFolder
+from ledger.disk.nights import NightFolder
 from ledger.errors import Interrupted, LedgerError
 from ledger.run.machine import Machine
 

@@ -16,8 +16,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ledger.disk.scan import NightFolder, entries_of, reading
-from ledger.report import printable
+from ledger.disk.access import entries_of, reading
+from ledger.disk.nights import NightFolder
+from ledger.text import printable
 from stages.base import TEMPORARY_PREFIX, Instrument
 
 Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]

@@ -17,11 +17,12 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db.models import Copy, File, FrameId, Night, State
 from ledger.db.store import Store
-from ledger.disk.scan import is_date
+from ledger.disk.nights import is_date
 from ledger.ids._check_headers import Begin, HeaderCheck, LiveId, is_cube
 from ledger.ids.check_rows import Disorder, Explained, Sequences, given_within
 from ledger.ids.numbers import DIGITS, runs_of
 from ledger.ids.sequence import frame_id_of
+from ledger.night import record
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter
 
@@ -149,7 +150,7 @@ class FilesCheck:
 
     def _read(self, date: str) -> _Night:
         """Return a night with its live IDs, and where its rows name files otherwise."""
-        row = self._store.find_night(self._pipeline, date)
+        row = record.find_night(self._store, self._pipeline, date)
         night = _Night(date, row)
         if row is None:
             return night
@@ -182,7 +183,7 @@ class FilesCheck:
 
     def _is_busy(self, night: _Night) -> bool:
         """Whether a run has held the night since it was read."""
-        row = self._store.find_night(self._pipeline, night.date)
+        row = record.find_night(self._store, self._pipeline, night.date)
         if row is None:
             return False
         with self._store.read() as session:

@@ -21,7 +21,7 @@ from ledger.ids.numbers import Numbers
 from ledger.ids.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
 from ledger.night.journal import Book
 from ledger.night.products import Work, order_key
-from ledger.report import counted
+from ledger.text import counted
 from stages.base import Product
 
 #: The key that IDs are ordered by.

@@ -16,7 +16,8 @@ from ledger.errors import BadInput
 from ledger.ids._check_files import FilesCheck
 from ledger.ids.check_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
 from ledger.night.pipeline import flows
-from ledger.report import Reporter, Silent, printable
+from ledger.report import Reporter, Silent
+from ledger.text import printable
 
 __all__ = ["LAWS", "Disorder", "Explained", "Report", "check"]
 

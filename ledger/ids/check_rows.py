@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 from ledger.db.models import FrameBlock, FrameId, FrameSequence
 from ledger.ids.numbers import Run, runs_of
 from ledger.ids.sequence import frame_id_of
-from ledger.report import counted
+from ledger.text import counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,24 +13,15 @@ from sqlmodel import Session, col
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db.models import Entry, File, FrameId, FrameSequence, Night
-from ledger.db.store import Store, of_night
+from ledger.db.store import Store
+from ledger.disk.nights import NightFolder, before_first, find_night, has_products, nights_on_disk, parse_date
 from ledger.disk.outside import Found
-from ledger.disk.scan import (
-    NightFolder,
-    before_first,
-    find_night,
-    has_products,
-    has_raws,
-    is_being_written,
-    nights_on_disk,
-    parse_date,
-    raws_on_disk,
-    streams_ns,
-)
+from ledger.disk.raws import has_raws, is_being_written, raws_on_disk, streams_ns
 from ledger.errors import BadInput, NotReady
 from ledger.ids.sequence import newest_night
-from ledger.night import decisions
+from ledger.night import decisions, record
 from ledger.night.pipeline import Flow
+from ledger.night.record import of_night
 
 
 def from_date(session: Session, config: Config, flow: Flow) -> str | None:
@@ -267,11 +258,11 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
     date = parse_date(date)
     if reason is not None and not reason.strip():
         raise BadInput("--reason is empty: expected why the night is out; it is kept for ever")
-    known = store.find_night("archive", date)
+    known = record.find_night(store, "archive", date)
     if reason is None and (known is None or known.excluded_reason is None):
         raise BadInput(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
     root = config.archive.root if known else find_night(config, date=date).root
-    n_ids = store.exclude("archive", root, date, reason)
+    n_ids = record.exclude(store, "archive", root, date, reason)
     with store.read() as session:
         newest = newest_night(session, config.instrument.prefix)
     return Excluded(date, n_ids, is_late=not n_ids and newest is not None and date < newest)

@@ -19,9 +19,9 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db.models import Copy, FolderSeen
 from ledger.db.store import Store, put
-from ledger.disk.scan import reading
+from ledger.disk.access import reading
 from ledger.errors import Unreachable
-from ledger.report import is_utf8
+from ledger.text import is_utf8
 from stages.base import StageError
 from stages.transport import remote
 

@@ -15,7 +15,7 @@ from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine, N
 from ledger.db.store import insert_if_new
 from ledger.errors import NotReady, StateError
 from ledger.ids.numbers import DIGITS, Numbers, Run
-from ledger.report import counted
+from ledger.text import counted
 
 #: Of a frame ID, in characters: four letters and the digits.
 LENGTH = 4 + DIGITS

@@ -6,9 +6,10 @@ from sqlmodel import Session, col
 from ledger.config.model import Config
 from ledger.db.models import Entry, File, Night, OutsideRule
 from ledger.db.store import Store
+from ledger.disk.nights import NightFolder, find_night
 from ledger.disk.outside import Found, Rule, find_outside, sort_out
-from ledger.disk.scan import NightFolder, find_night
 from ledger.errors import BadInput
+from ledger.night import record
 
 #: Who means both means any.
 _ANY = ("one/vcam1_06:00:00.000000001.fits", "another/cube.fits.fz")
@@ -115,10 +116,10 @@ def _decide(store: Store, config: Config, pattern: str, date: str | None, reason
     night_id = None
     if date is not None:
         folder = find_night(config, date=date)
-        known = store.find_night(folder.pipeline, folder.date)
+        known = record.find_night(store, folder.pipeline, folder.date)
         if known is None and reason is None:
             raise BadInput(_no_decision(pattern, date))
-        night_id = (known or store.night(folder.pipeline, folder.root, folder.date)).id
+        night_id = (known or record.ensure_night(store, folder.pipeline, folder.root, folder.date)).id
     event = "left_out" if reason is not None else "waited_for"
     detail = {"pattern": pattern, "reason": reason}
     is_night = col(OutsideRule.night_id).is_(None) if night_id is None else col(OutsideRule.night_id) == night_id

@@ -16,7 +16,7 @@ from ledger.db.models import Entry, File, FrameId, Lineage, Mail, MailLine, Nigh
 from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.ids.sequence import LENGTH
-from ledger.night import given_out
+from ledger.night import given_out, record
 from ledger.night.pipeline import Flow
 from ledger.night.products import put_back
 from ledger.query.status import where_on
@@ -381,7 +381,7 @@ def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subje
         because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"
     elif row.state == flow.last:
         command = ""
-    fault = store.faults(subject.night).get(row.identity) if row.kind == "product" else None
+    fault = record.copy_faults(store, subject.night).get(row.identity) if row.kind == "product" else None
     if row.pruned_us:
         because += f"; its files here were removed by `ledger prune` at {show_us(row.pruned_us)} UT"
         command = f"ledger recall --date {date}" if row.kind == "product" else command

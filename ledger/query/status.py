@@ -12,20 +12,12 @@ from typing import Any, NamedTuple
 
 from ledger.config.model import Config
 from ledger.db.readonly import Reader, newest_revision
+from ledger.disk.access import is_folder, reading
+from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
-from ledger.disk.scan import (
-    NightFolder,
-    before_first,
-    has_products,
-    has_raws,
-    is_folder,
-    look_at,
-    night_of,
-    nights_on_disk,
-    reading,
-    streams_ns,
-)
+from ledger.disk.raws import has_raws, look_at, streams_ns
 from ledger.errors import BadInput, Busy, LedgerError
+from ledger.night import record
 from ledger.night.pipeline import Flow
 
 #: All nights, the newest that has a frame ID in order, and the first that gets any (`ledger ids start --from`).
@@ -437,7 +429,7 @@ def _is_in_doubt(config: Config, night: _Night) -> bool:
 
     store = Store(config.database.url)
     try:
-        row = store.find_night(night.pipeline, night.date)
+        row = record.find_night(store, night.pipeline, night.date)
         with store.read() as session:
             return row is not None and bool(given_out.in_doubt(session, row))
     finally:

@@ -19,9 +19,11 @@ from sqlmodel import Session, col
 from ledger.config.model import Config
 from ledger.db.models import File, Lineage, Night
 from ledger.db.store import Store
+from ledger.disk.access import is_folder
+from ledger.disk.nights import NightFolder, find_night, parse_date
 from ledger.disk.outside import Outside
-from ledger.disk.scan import NightFolder, find_night, has_raws, is_folder, parse_date, raws_on_disk
-from ledger.night import decisions
+from ledger.disk.raws import has_raws, raws_on_disk
+from ledger.night import decisions, record
 from ledger.query.counts import (
     HST,
     LOST,
@@ -202,7 +204,7 @@ def find(store: Store, config: Config, *, date: str | None = None, folder: Path 
     if date is not None and folder is None:
         day = parse_date(date)
         for name, pipeline in config.pipelines.items():
-            if is_folder(pipeline.root / day) or store.find_night(name, day) is not None:
+            if is_folder(pipeline.root / day) or record.find_night(store, name, day) is not None:
                 return NightFolder(name, pipeline.root, day)
     return find_night(config, date=date, folder=folder)
 
@@ -217,7 +219,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     night : NightFolder
         Registered or not.
     """
-    row = store.find_night(night.pipeline, night.date)
+    row = record.find_night(store, night.pipeline, night.date)
     raws: list[_Raw] = []
     products: list[_Product] = []
     if row is not None:

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger.config.model import Config
-from ledger.disk.scan import NightFolder, is_date, reading
+from ledger.disk.access import reading
+from ledger.disk.nights import NightFolder, is_date
 from ledger.errors import BadInput, NotReady
 from ledger.ids.numbers import DIGITS
 from ledger.ids.sequence import frame_id_of
+from ledger.night import record
 from ledger.night.products import to_raw
-from ledger.report import Result, counted
+from ledger.report import Result
 from ledger.run import registration
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps, translated
+from ledger.text import counted
 from stages import base
 from stages.base import Product
 from stages.check.recognition import Mark, Recognised, is_numbered, recognise
@@ -95,7 +98,7 @@ def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
                 result.stopped = f"its products are not in the ledger, and the night is left alone: {exc}"
                 return night
             _make(steps, products, supplements)
-            night.products = [work.product for work in steps.book.store.works(steps.book.night)]
+            night.products = [work.product for work in record.works(steps.book.store, steps.book.night)]
             night.found = _recognise(steps, night.products)
     return night
 
@@ -108,7 +111,7 @@ def _products(steps: Steps) -> tuple[tuple[Product, ...], dict[str, int]]:
             f"{path}: missing, expected which frames each product has; copy it back from the destination, and rebuild"
         )
     book = steps.book
-    rows = [row for row in book.store.raws(book.night) if not row.quarantine_reason]
+    rows = [row for row in record.raws(book.store, book.night) if not row.quarantine_reason]
     try:
         products = read_lineage(path, {f"{row.folder}/{row.name}": to_raw(book.night, row) for row in rows})
     except base.Retry as exc:
@@ -130,7 +133,7 @@ def _make(steps: Steps, products: Sequence[Product], supplements: Mapping[str, i
     """Make the rows of products."""
     book = steps.book
     parts = defaultdict(list)
-    for row in book.store.raws(book.night):
+    for row in record.raws(book.store, book.night):
         if row.identity in supplements:
             parts[supplements[row.identity]].append(row)
     book.make_products(steps.config.instrument.product_folder, products, parts, {"restored": len(products)})

@@ -6,13 +6,13 @@ from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from ledger.config.model import Config
-from ledger.db import backup
 from ledger.db.models import Entry, FrameBlock, FrameId, FrameSequence, Night
 from ledger.db.store import insert_many
 from ledger.errors import BadInput
 from ledger.ids.numbers import numbers_on_disk, runs_of
 from ledger.ids.sequence import frame_id_of
 from ledger.rescue._files import NightFiles
+from ledger.rescue.restore import next_number
 from ledger.run.machine import Machine
 from stages.base import Product
 
@@ -49,7 +49,7 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles], left: Sequence[s
                     " expected in one place; find out which is right, move the other away, and rebuild"
                 )
     disk = numbers_on_disk(store, config, remembers=False).within([(1, config.ids.last)])
-    counter = max(disk[0] + 1 if disk else 1, backup.next_number(config, prefix) or 1, max(owners, default=0) + 1)
+    counter = max(disk[0] + 1 if disk else 1, next_number(config, prefix) or 1, max(owners, default=0) + 1)
     with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
         session.add(FrameSequence(prefix=prefix, next_number=counter, from_date=max(left, default=None)))
         _write_ids(session, config, store.clock(), run_id, owners)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from ledger.errors import BadInput
+from ledger.night import record
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
 from ledger.night.products import Work
@@ -32,7 +33,7 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
         result.moved.update(told.moved)
         result.remarks.update(told.remarks)
         result.failed += told.failed
-        works = steps.book.store.works(steps.book.night)
+        works = record.works(steps.book.store, steps.book.night)
         proven = [work for work in works if night.found[work.product.identity].recognised]
         for step in steps.book.flow.steps[1:]:
             if not _restore_state(steps, step, proven, night.found):

@@ -12,19 +12,22 @@ from sqlalchemy.engine import URL
 
 from ledger.clock import Clock, now_us
 from ledger.config.model import Config
-from ledger.db import backup
 from ledger.db.models import Entry
 from ledger.db.store import Store
-from ledger.disk.scan import NightFolder, has_raws, nights_on_disk
+from ledger.disk.nights import NightFolder, nights_on_disk
+from ledger.disk.raws import has_raws
 from ledger.errors import BadInput
 from ledger.ids.reservation import refuse_unmounted
 from ledger.ids.sequence import frame_id_of, standing
+from ledger.night import record
 from ledger.night.pipeline import Flow, flows
-from ledger.report import Reporter, Result, Stop, counted
+from ledger.report import Reporter, Result, Stop
 from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night
 from ledger.rescue._ids import restore_ids
 from ledger.rescue._states import restore_states
+from ledger.rescue.restore import note_beyond, replacing
 from ledger.run.machine import Machine
+from ledger.text import counted
 
 #: What no file tells.
 LOST = (
@@ -90,7 +93,7 @@ def rebuild(
         If it was asked to stop.
     """
     _refuse_unmounted(config)
-    with backup.replacing(config) as path:
+    with replacing(config) as path:
         store = Store(URL.create("sqlite", database=str(path)), clock)
         try:
             store.init(flows(config).values())
@@ -106,7 +109,7 @@ def rebuild(
             results += [_hold(machine, folder) for folder in gone]
             with store.recorded("rebuild", {}) as (session, run_id):
                 entry = Entry(run_id=run_id, name="ledger", event="rebuilt", at_us=0, detail={"nights": len(nights)})
-                backup.note_beyond(session, store, config, entry)
+                note_beyond(session, store, config, entry)
                 counter = standing(session, config).counter
         finally:
             store.close()
@@ -185,7 +188,7 @@ def _hold(machine: Machine, folder: NightFolder) -> Result:
     """Exclude a night that is at the destination only: its frames would get other frame IDs if they came back."""
     there = machine.config.destination(folder.pipeline) / folder.date
     reason = f"its products are at {str(there)!r} only, and not in this ledger since `ledger rebuild`"
-    machine.store.exclude(folder.pipeline, folder.root, folder.date, reason)
+    record.exclude(machine.store, folder.pipeline, folder.root, folder.date, reason)
     told = Result(folder.pipeline, folder.date)
     told.stopped = (
         f"excluded, as its products are at {str(there)!r} only: its frames keep their IDs there, and get no others; to"

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from ledger.disk.scan import NightFolder, is_being_written
+from ledger.disk.nights import NightFolder
+from ledger.disk.raws import is_being_written
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.query.status import unfinished
 from ledger.report import Result

@@ -17,24 +17,25 @@ from ledger.config.stages import load_stages
 from ledger.db import backup
 from ledger.db.models import Night
 from ledger.db.store import Store
-from ledger.disk import scan
+from ledger.disk.access import is_folder
+from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found
-from ledger.disk.scan import NightFolder
 from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
-from ledger.night import decisions
+from ledger.night import decisions, record
 from ledger.night.given_out import refuse_mailed, tell, withdraw
 from ledger.night.journal import Book
 from ledger.night.lease import Lease
 from ledger.night.pipeline import Flow, Step, flows
 from ledger.night.products import Work, count_apart, pair_parts, parts_of, to_raw
-from ledger.report import Reporter, Result, Silent, Stop, counted
+from ledger.report import Reporter, Result, Silent, Stop
 from ledger.run import engine, registration, space
 from ledger.run.mirror import mirrored
 from ledger.run.settle import Leftovers, find_leftovers, settle
 from ledger.run.steps import Steps
+from ledger.text import counted
 
 #: Number of no run: who only looks, holds nothing.
 NOBODY = 0
@@ -150,7 +151,7 @@ class Machine:
                     self._pair(steps, anew=anew)
             if result.stopped is None:
                 result.stopped = self._mend_copies(steps, target)
-            slowest = min(map(flow.position, self.store.states(steps.book.night)), default=0)
+            slowest = min(map(flow.position, record.states(self.store, steps.book.night)), default=0)
             for segment in self.segments(flow, target):
                 goal = target if segment[0] is flow.steps[1] else segment[-1].state  # the first looks for all of them
                 if result.stopped is None and slowest < flow.position(goal):
@@ -161,7 +162,7 @@ class Machine:
             if result.stopped is None and outside and waits and self._numbered_us(steps.book) is None:
                 result.stopped = outside.refusal(folder.date)
             if result.stopped is None and self._sends(flow, target):
-                result.stopped = unproven(folder.date, self.store.faults(steps.book.night))
+                result.stopped = unproven(folder.date, record.copy_faults(self.store, steps.book.night))
         return result
 
     def target(self, folder: NightFolder, to: str | None) -> str:
@@ -236,7 +237,7 @@ class Machine:
             If files that it takes were removed by `ledger prune`.
         """
         target = self.flows[folder.pipeline].resolve(to)
-        night = self.store.find_night(folder.pipeline, folder.date)
+        night = record.find_night(self.store, folder.pipeline, folder.date)
         if night is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
         self._refuse_before_sending(folder, target)
@@ -267,14 +268,14 @@ class Machine:
         sending = flow.sending
         if sending is None or target == flow.last:
             return
-        gone = [row for row in self.store.raws(night) if row.pruned_us is not None]
+        gone = [row for row in record.raws(self.store, night) if row.pruned_us is not None]
         if gone and flow.position(target) < flow.position(sending.before):
             raise Irreversible(
                 f"night {night.date}: {counted(len(gone), 'raw file')} ({gone[0].folder}/{gone[0].name} is one) removed"
                 f" by `ledger prune`, and before {sending.before} products are made of them; expected them here: put"
                 f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
             )
-        if pruned := [work for work in self.store.works(night) if work.is_pruned]:
+        if pruned := [work for work in record.works(self.store, night) if work.is_pruned]:
             raise NotReady(
                 f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`;"
                 f" `ledger recall --date {night.date}` brings them back first, or notes that somebody put them back"
@@ -309,7 +310,7 @@ class Machine:
         flow = self.flows[folder.pipeline]
         result = Result(folder.pipeline, folder.date, command=command)
         self.results.append(result)
-        night = self.store.night(folder.pipeline, folder.root, folder.date)
+        night = record.ensure_night(self.store, folder.pipeline, folder.root, folder.date)
         run_id = self.store.begin_run(command, {"date": folder.date, "pipeline": folder.pipeline, **arguments})
         status, in_order = 3, True  # a bug, unless it turns out otherwise
         book = steps = None
@@ -322,7 +323,7 @@ class Machine:
                     self._refuse_unsettled(book)
                 with mirrored(steps):
                     yield steps, result
-                states = self.store.states(night)
+                states = record.states(self.store, night)
                 result.states = Counter({state: states[state] for state in flow.states if states[state]})
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
         except LedgerError as exc:
@@ -377,7 +378,7 @@ class Machine:
         flow = self.flows[folder.pipeline]
         book = Book(self.store, flow, night, Lease(self.store, night, run_id=NOBODY), self.config.instrument.prefix)
         steps = self._steps(book, folder, engine.Inline(), Result(folder.pipeline, folder.date))
-        return find_leftovers(steps, self.store.works(night))
+        return find_leftovers(steps, record.works(self.store, night))
 
     def check_advance(self, folder: NightFolder, target: str) -> None:
         """Refuse what cannot go well, before anything is changed.
@@ -392,7 +393,7 @@ class Machine:
         if outdated := backup.why_outdated(self.store, self.config):
             raise NotReady(outdated)
         flow = self.flows[folder.pipeline]
-        if self.config.fetches and self.store.find_night(folder.pipeline, folder.date) is None:
+        if self.config.fetches and record.find_night(self.store, folder.pipeline, folder.date) is None:
             raise BadInput(
                 f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that was advanced on"
                 f" {self.config.transfer.source} (transfer.source); one of another pipeline is named by its folder"
@@ -407,7 +408,7 @@ class Machine:
     def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
         needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
-        if needed and self.config.host(folder.pipeline) is None and not scan.is_folder(destination):
+        if needed and self.config.host(folder.pipeline) is None and not is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(
@@ -425,7 +426,7 @@ class Machine:
         """
         expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
         name = self.config.host_name(steps.folder.pipeline)
-        if elsewhere := self.store.copy_elsewhere(steps.book.night, name, expected):
+        if elsewhere := record.copy_elsewhere(self.store, steps.book.night, name, expected):
             raise BadInput(
                 f"night {steps.folder.date}: its copies are at {_at(*elsewhere)!r}, and"
                 f" transfer.destination says {_at(name, expected)!r}; set the destination back, or roll the night"
@@ -454,9 +455,9 @@ class Machine:
     def _take_back_unchecked(self, steps: Steps) -> None:
         """Take products back whose night is to be numbered, and of whose raw files less was looked at than is now."""
         flow = steps.book.flow
-        if flow.numbering is None or not self.store.unstructured(steps.book.night):
+        if flow.numbering is None or not record.unstructured(self.store, steps.book.night):
             return
-        if self.store.states(steps.book.night):
+        if record.states(self.store, steps.book.night):
             self._revert(steps, flow.states[0])
 
     def refuse_products(self, folder: NightFolder) -> None:
@@ -467,8 +468,8 @@ class Machine:
         BadInput
             With how to take it back.
         """
-        night = self.store.find_night(folder.pipeline, folder.date)
-        if night is not None and self.store.states(night):
+        night = record.find_night(self.store, folder.pipeline, folder.date)
+        if night is not None and record.states(self.store, night):
             raise BadInput(
                 f"night {folder.date} has products, and --anew pairs raw files; expected a night that was taken back:"
                 f" `ledger rollback {shlex.quote(str(folder.path))}` first"
@@ -477,11 +478,11 @@ class Machine:
     def _pair(self, steps: Steps, *, anew: bool) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
         book, flow = steps.book, steps.book.flow
-        if not self.store.unsynced(book.night, flow.states[0]):
+        if not record.unsynced(self.store, book.night, flow.states[0]):
             return
-        raws = [row for row in self.store.raws(book.night) if not row.quarantine_reason]
+        raws = [row for row in record.raws(self.store, book.night) if not row.quarantine_reason]
         new = [row for row in raws if row.state == flow.states[0]]
-        works = self.store.works(book.night)
+        works = record.works(self.store, book.night)
         if works and not self._is_known_outside(book, works):  # products that nobody knows are made anew
             self._revert(steps, flow.states[0])
             if steps.result.stopped:
@@ -490,7 +491,9 @@ class Machine:
         is_numbered = self._numbered_us(book) is not None and not anew
         step = flow.step(flow.born)
         self.reporter.phase(step.state, len(new))
-        current = {row.identity: row for row in self.store.raws(book.night)}  # as they are after what was reverted
+        current = {
+            row.identity: row for row in record.raws(self.store, book.night)
+        }  # as they are after what was reverted
         parts = parts_of(
             [current[row.identity] for row in new],
             lambda row: row.supplement,
@@ -523,11 +526,11 @@ class Machine:
     def _mend_copies(self, steps: Steps, target: str) -> str | None:
         """Prove copies that were not right and are not listed yet, or copy them again; return why not, or None."""
         flow, sending = steps.book.flow, steps.book.flow.sending
-        if sending is None or not self._sends(flow, target) or not self.store.faults(steps.book.night):
+        if sending is None or not self._sends(flow, target) or not record.copy_faults(self.store, steps.book.night):
             return None
         if not hasattr(self.stages[sending.state].stage, "repair"):
             return None
-        works = [w for w in self.store.works(steps.book.night) if w.fault and w.state == sending.state]
+        works = [w for w in record.works(self.store, steps.book.night) if w.fault and w.state == sending.state]
         try:
             for batch in steps.portions(f"{sending.state}: copies that were not right", works):
                 steps.keep_window()
@@ -561,7 +564,7 @@ class Machine:
     ) -> str | None:
         """Take products through one segment on the way to `target`; return why that is not possible yet, or None."""
         first, flow = segment[0], steps.book.flow
-        works = self.store.works(steps.book.night)
+        works = record.works(self.store, steps.book.night)
         if not works:
             return None
         inside = [w for w in works if w.quarantine_reason is None]
@@ -586,7 +589,7 @@ class Machine:
                 return short
             if first is flow.numbering:
                 self._number(steps, works, final=final, late_reason=late_reason)
-                works = self.store.works(steps.book.night)
+                works = record.works(self.store, steps.book.night)
             now_us = self.store.clock() if is_patient else None
             self._move(steps, segment, works, now_us)
         except NotReady as exc:
@@ -620,7 +623,7 @@ class Machine:
         if self.config.fetches and flow.sending:
             first = flow.position(flow.sending.before)
             works = [work for work in works if flow.position(work.state) >= first]
-        return space.needed(flow, works, target, self.store.compression_ratio())
+        return space.needed(flow, works, target, record.compression_ratio(self.store))
 
     def held_up(self, flow: Flow, step: Step, folder: NightFolder, works: Sequence[Work]) -> str | None:
         """Return why products in quarantine keep the whole night from a step, or None."""
@@ -730,7 +733,7 @@ class Machine:
             steps.book.left_out(outside)
 
     def _numbered_us(self, book: Book) -> int | None:
-        night = self.store.find_night(book.night.pipeline, book.night.date)
+        night = record.find_night(self.store, book.night.pipeline, book.night.date)
         return night.numbered_us if night else None
 
     # back
@@ -747,14 +750,14 @@ class Machine:
             return
         for segment in reversed(flow.segments(flow.last)):
             undone = [s for s in segment if flow.position(s.state) > flow.position(target)]
-            works = self.store.works(steps.book.night)
+            works = record.works(self.store, steps.book.night)
             if not undone or not works:
                 continue
             if segment[0].scope == "file":
                 steps.flow(undone, "reverse", works)
             else:
                 steps.together(segment[0], "reverse", works)
-            works = self.store.works(steps.book.night)
+            works = record.works(self.store, steps.book.night)
             stuck = [w for w in works if w.state in {step.state for step in undone}]
             if stuck and segment[0].scope == "file" and flow.position(target) <= flow.position(flow.born):
                 steps.drop(stuck)
@@ -766,11 +769,11 @@ class Machine:
                 steps.result.stopped = f"{counted(len(steps.result.failed), 'product')} could not be taken back"
                 return
         if flow.position(target) < flow.position(flow.born):
-            works = self.store.works(steps.book.night)
+            works = record.works(self.store, steps.book.night)
             if works:
                 steps.book.unmake_products(works)
                 steps.result.moved[flow.step(flow.born).reverse] += len(works)
-        if not any(work.product.files for work in self.store.works(steps.book.night)):
+        if not any(work.product.files for work in record.works(self.store, steps.book.night)):
             steps.remove_folder()
 
 
@@ -784,7 +787,7 @@ def _unproven(steps: Steps, target: str) -> list[str]:
     flow = steps.book.flow
     if flow.position(target) >= flow.position(flow.born):
         return []
-    works = (work for work in steps.book.store.works(steps.book.night) if work.state == flow.born)
+    works = (work for work in record.works(steps.book.store, steps.book.night) if work.state == flow.born)
     names = (name for work in works for name in work.product.files)
     return [name for name in names if os.path.lexists(steps.product_folder / name)]
 

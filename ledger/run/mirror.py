@@ -1,6 +1,6 @@
 """A night that is on another host: its own small files are here for as long as a run holds it.
 
-The host that fetches works in a folder at the destination (:func:`ledger.disk.scan.NightFolder`). What the run writes
+The host that fetches works in a folder at the destination (:func:`ledger.disk.nights.NightFolder`). What the run writes
 there goes to the night as well before it counts, and what it takes back goes from there too
 (:mod:`stages.transport.pull`, :meth:`ledger.run.steps.Steps.remove`). What is in the product folder was made where the
 night is, and stays.
@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
-from ledger.disk.scan import WORK
+from ledger.disk.nights import WORK
 from ledger.errors import Busy, LedgerError
+from ledger.night import record
 from ledger.run.steps import Steps, translated
 from stages.transport import proof, pull
 
@@ -69,5 +70,5 @@ def _names(steps: Steps) -> list[PurePath]:
     job = steps.job()
     stages = [loaded.stage for loaded in steps.stages.values() if hasattr(loaded.stage, "own_files")]
     own = [name for stage in stages for name in stage.own_files(job)]
-    manifests = {PurePath(manifest.name) for manifest in steps.book.store.all_manifests(steps.book.night)}
+    manifests = {PurePath(manifest.name) for manifest in record.all_manifests(steps.book.store, steps.book.night)}
     return [*own, *sorted(manifests)]

@@ -5,17 +5,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ledger.db.models import File, Night
+from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found, grouped
-from ledger.disk.scan import NightFolder, RawOnDisk, raws_on_disk
+from ledger.disk.raws import RawOnDisk, raws_on_disk
 from ledger.errors import NotReady, StateError
-from ledger.night import decisions
+from ledger.night import decisions, record
 from ledger.night.pipeline import Flow
 from ledger.night.products import Work, pair_parts, parts_of, to_raw
-from ledger.report import alike, counted
 from ledger.run import engine, space
 from ledger.run.machine import Machine, gives_numbers, unproven
 from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
 from ledger.run.steps import translated
+from ledger.text import alike, counted
 from stages.base import Job, Outcome, Product, Raw
 from stages.raw import RawFacts
 
@@ -106,10 +107,10 @@ def plan_advance(
     machine.check_advance(folder, target)
     if anew:
         machine.refuse_products(folder)
-    night = machine.store.find_night(folder.pipeline, folder.date)
+    night = record.find_night(machine.store, folder.pipeline, folder.date)
     is_here = not machine.config.fetches
     raws, new, quarantined = _raws(machine, flow, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
-    works = machine.store.works(night) if night is not None else []
+    works = record.works(machine.store, night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None and not anew
     unsynced = [(raw, row) for raw, row in raws if row is None or row.state == flow.states[0]]
     fresh = sum(raw.size_bytes for raw, row in raws if row is None)
@@ -189,7 +190,7 @@ def _refusal(
         or not works
     ):
         return None
-    row = machine.store.find_night(folder.pipeline, folder.date)
+    row = record.find_night(machine.store, folder.pipeline, folder.date)
     night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
     try:
         machine.look(folder, night, works, final=final, late_reason=late_reason, remembers=False)
@@ -208,8 +209,8 @@ def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: 
     """
     flow = machine.flows[folder.pipeline]
     target = machine.check_rollback(folder, to, withdraws=withdraws)
-    night = machine.store.find_night(folder.pipeline, folder.date)
-    works = machine.store.works(night) if night is not None else []
+    night = record.find_night(machine.store, folder.pipeline, folder.date)
+    works = record.works(machine.store, night) if night is not None else []
     steps = _steps_back(machine, flow, works, target)
     return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
 
@@ -224,7 +225,7 @@ def _steps_back(machine: Machine, flow: Flow, works: Sequence[Work], target: str
 
 def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
     size = space.size_of(products)
-    rate = machine.store.seconds_per_byte(verb)
+    rate = record.seconds_per_byte(machine.store, verb)
     seconds = None if rate is None else rate * size / engine.workers_of(machine.config, machine.jobs)
     return PlanStep(verb, state, len(products), size, seconds)
 
@@ -233,8 +234,8 @@ def _raws(
     machine: Machine, flow: Flow, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
 ) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
-    rows = {(r.folder, r.name): r for r in machine.store.raws(night)} if night is not None else {}
-    waiting = machine.store.unstructured(night, anew=anew) if night is not None else frozenset()
+    rows = {(r.folder, r.name): r for r in record.raws(machine.store, night)} if night is not None else {}
+    waiting = record.unstructured(machine.store, night, anew=anew) if night is not None else frozenset()
     unchecked = waiting if flow.numbering is not None else frozenset()  # and taken back
     found: list[tuple[Raw, File | None]] = []
     todo = []

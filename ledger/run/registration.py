@@ -13,8 +13,8 @@ from sqlalchemy import Row
 
 from ledger.config.model import Config
 from ledger.db.models import File
-from ledger.db.store import STATS, Store, chunks
-from ledger.disk.scan import (
+from ledger.db.store import Store, chunks
+from ledger.disk.raws import (
     SET_THE_CLOCK,
     RawOnDisk,
     Stats,
@@ -26,9 +26,12 @@ from ledger.disk.scan import (
     ways_on,
 )
 from ledger.errors import Interrupted
+from ledger.night import record
 from ledger.night.pipeline import Flow
-from ledger.report import Stop, counted
+from ledger.night.record import STATS
+from ledger.report import Stop
 from ledger.run.steps import Steps
+from ledger.text import counted
 from stages import base
 from stages.fits.cards import padded
 from stages.raw import RawFacts, inspect_all, same_bytes
@@ -90,9 +93,9 @@ def register(
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
     store = steps.book.store
     rows: dict[tuple[str, str], Row[Any]] = {}
-    unstructured = store.unstructured(steps.book.night, anew=anew)
+    unstructured = record.unstructured(store, steps.book.night, anew=anew)
     settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
-    for seen in store.seen(steps.book.night):
+    for seen in record.seen(store, steps.book.night):
         rows[seen.folder, seen.name] = seen
         if seen.state != first_state and seen.pruned_us is None:
             settled[seen.folder][seen.name] = seen[STATS]
@@ -117,7 +120,7 @@ def register(
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
         steps.result.failed.append((f"{row.folder}/{row.name}", reason))
     missing = sum(row.state == first_state for row in gone)
-    known = store.raw_files([row_id for _, row_id in due if row_id is not None])
+    known = record.raw_files(store, [row_id for _, row_id in due if row_id is not None])
     todo = [(raw, None if row_id is None else known[row_id]) for raw, row_id in due]
     steps.reporter.phase(first_state, len(todo))
     files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop, is_new=is_new))
@@ -314,7 +317,7 @@ class Twins:
         keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
         self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
         self._made_of: set[Path] = set()  # files that products are made of
-        for row in store.twins(flow.name, list(keys)):
+        for row in record.twins(store, flow.name, list(keys)):
             path = Path(row.root) / row.date / row.folder / row.name
             if row.state != flow.states[0]:
                 self._made_of.add(path)

@@ -14,8 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 
 from ledger.disk import durable
-from ledger.disk.scan import reading
+from ledger.disk.access import reading
 from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.night import record
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import Work
@@ -74,7 +75,9 @@ def settle(steps: Steps, *, rolls_back: bool) -> None:
         night's folder (copies, manifests) is undone; otherwise the run is going to repeat it.
     """
     pending, suspects = steps.book.pending(), steps.book.suspects()
-    works = steps.book.store.works(steps.book.night) if pending or suspects else []  # else no product is concerned
+    works = (
+        record.works(steps.book.store, steps.book.night) if pending or suspects else []
+    )  # else no product is concerned
     repeated: list[Pending] = []
     torn: list[tuple[str, list[Work]]] = []
     for found in _open_steps(steps, works, pending, rolls_back=rolls_back):
@@ -212,7 +215,7 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
 
 def _withdrawn_manifests(steps: Steps) -> list[Path]:
     """Return manifests on disk that were withdrawn, and whose bytes are still those that were made."""
-    manifests = steps.book.store.all_manifests(steps.book.night)
+    manifests = record.all_manifests(steps.book.store, steps.book.night)
     standing = {manifest.name for manifest in manifests if manifest.withdrawn_us is None}
     found: dict[Path, bool] = {}
     for manifest in manifests:

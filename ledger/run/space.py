@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.config.model import Config
-from ledger.disk.scan import NightFolder, reading
+from ledger.disk.access import reading
+from ledger.disk.nights import NightFolder
 from ledger.night.pipeline import Flow
 from ledger.night.products import Work
 from stages.base import Product, StageError

@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 from ledger.config.model import Config
 from ledger.config.stages import LoadedStage
 from ledger.disk import durable
-from ledger.disk.scan import NightFolder
+from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
+from ledger.night import record
 from ledger.night.journal import Book, Failure, Move
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import Work, put_back
@@ -159,7 +160,7 @@ class Steps:
 
     def manifests(self) -> tuple[str, ...]:
         """Return the names of the night's manifests that stand."""
-        return tuple(manifest.name for manifest in self.book.store.manifests(self.book.night))
+        return tuple(manifest.name for manifest in record.manifests(self.book.store, self.book.night))
 
     def call(self, step: Step, direction: Direction, job: Job) -> Outcome:
         """Call a stage here and now; translate its errors.
@@ -363,7 +364,7 @@ class Steps:
         if direction == "forward" and step.needs_copy:
             self.keep_window()  # before it is said that anything begins
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
-        placed = self.book.store.copied(self.book.night)
+        placed = record.copied(self.book.store, self.book.night)
         brings_night = True  # its own files are the same for all batches
         for batch in _batches(ready, step):
             self.obey()

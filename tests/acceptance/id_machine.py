@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from ledger.night import record
 from tests.acceptance.id_model import IDENTIFIED, STATES, SYNCED, Seen, Verdict, advanced, blocking, look
 from tests.acceptance.kill import run_and_kill
 from tests.acceptance.numbering import check_entries, check_sequence, kind_of, refused
@@ -109,7 +110,7 @@ class Nights(RuleBasedStateMachine):
     def exclude_or_include(self, pick):
         date = picked(self._nights(), pick)
         reason = None if date in self.seen.excluded else "dome tests"
-        self.world.store().exclude("archive", self.root, date, reason)
+        record.exclude(self.world.store(), "archive", self.root, date, reason)
         self._see(self.seen.ids)
 
     @rule(polarity=st.sampled_from(["short_first", "long_first"]), enforce_pairs=st.booleans())

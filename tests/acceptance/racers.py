@@ -15,8 +15,9 @@ from sqlmodel import Session
 
 from ledger.config.read import read_config
 from ledger.db.store import Store
-from ledger.disk.scan import find_night
+from ledger.disk.nights import find_night
 from ledger.errors import Busy
+from ledger.night import record
 from ledger.report import Result
 from ledger.run.machine import Machine
 from tests.acceptance.numbering import refused
@@ -98,7 +99,7 @@ def _do(job: Job, machine: Machine) -> Outcome:
     def act() -> Result:
         night = find_night(machine.config, date=job.date)
         if job.includes:
-            machine.store.exclude(night.pipeline, night.root, night.date, None)
+            record.exclude(machine.store, night.pipeline, night.root, night.date, None)
         return machine.advance(night, to=job.to)
 
     try:

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from ledger.errors import Busy, NotReady
+from ledger.night import record
 from ledger.run import registration
 from tests.acceptance.faults import kill, rollback, run
 from tests.acceptance.kill import run_and_kill
@@ -219,5 +220,5 @@ def test_a_run_that_was_suspended_cannot_write_over_its_successor(world):
         assert world.machine().advance(world.night(), to="synced").succeeded
         rows = world.query("SELECT id, state FROM file ORDER BY id")
         with pytest.raises(Busy, match="has taken over"):
-            steps.book.unmake_products(world.store().works(steps.book.night))
+            steps.book.unmake_products(record.works(world.store(), steps.book.night))
         assert world.query("SELECT id, state FROM file ORDER BY id") == rows

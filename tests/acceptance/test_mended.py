@@ -10,8 +10,9 @@ import pytest
 
 from ledger.audit import laws
 from ledger.config.read import read_config
-from ledger.disk.scan import find_night
+from ledger.disk.nights import find_night
 from ledger.errors import BadInput, NotReady
+from ledger.night import record
 from ledger.query import history
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_advance
@@ -46,8 +47,8 @@ def test_groups_of_appended_raw_do_not_collide(sqlite_world):
     for there, path in moves:
         shutil.move(there, path)
     assert world.advance().succeeded
-    night = world.store().find_night("archive", DATE)
-    for work in world.store().works(night):
+    night = record.find_night(world.store(), "archive", DATE)
+    for work in record.works(world.store(), night):
         for part in work.product.sibling_parts:  # the other camera's, at the same time
             assert abs(part.raw.first_us - work.product.first_us) < 1_000_000, work.product.name
     assert violations(world) == []
@@ -219,7 +220,7 @@ def test_init_on_a_file_that_is_no_database(sqlite_world):
 
 def test_an_excluded_night_is_not_numbered(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    sqlite_world.machine().store.exclude("archive", sqlite_world.folder / "archive", DATE, "dome tests")
+    record.exclude(sqlite_world.machine().store, "archive", sqlite_world.folder / "archive", DATE, "dome tests")
     assert "is excluded (dome tests)" in sqlite_world.advance().stopped
     assert sqlite_world.query("SELECT COUNT(*) FROM frame_id") == [(0,)]
 

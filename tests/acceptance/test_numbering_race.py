@@ -12,6 +12,7 @@ from datetime import date, timedelta
 import pytest
 from sqlalchemy import text
 
+from ledger.night import record
 from tests.acceptance.numbering import check_entries, check_sequence, earlier_night, kind_of, numbered_nights
 from tests.acceptance.racers import PATIENCE_S, Job, Outcome, Racers
 from tests.conftest import make_database
@@ -94,7 +95,7 @@ def test_a_night_that_comes_back_while_the_next_is_at_the_door(world, racers):
         first, second = dates(world, 2)
         root = world.folder / "archive"
         assert world.advance(first, to="fixed").succeeded
-        world.store().exclude("archive", root, first, "dome tests")
+        record.exclude(world.store(), "archive", root, first, "dome tests")
         assert world.advance(second, to="fixed").succeeded
         returns, follows = racers.race(world, [Job(first, includes=True), Job(second)])
         numbered = check(world)
@@ -103,7 +104,7 @@ def test_a_night_that_comes_back_while_the_next_is_at_the_door(world, racers):
             assert follows.how == "done" or refused_by(follows) == "gate", follows.text
         else:
             assert refused_by(returns) == "late"
-            world.store().exclude("archive", root, first, "dome tests")
+            record.exclude(world.store(), "archive", root, first, "dome tests")
         assert world.advance(second, to="identified").succeeded
         assert check(world)[second]
 
@@ -137,7 +138,7 @@ def test_first_the_lock_then_the_look(postgresql_world, racers):
     assert world.advance(before, to="identified").succeeded
     for _ in range(ROUNDS):
         first, second = dates(world, 2)
-        world.store().exclude("archive", world.folder / "archive", first, "dome tests")
+        record.exclude(world.store(), "archive", world.folder / "archive", first, "dome tests")
         with world.store().write() as session:
             session.execute(text("SELECT next_number FROM frame_sequence FOR UPDATE"))
             running = racers.start(world, [Job(second)])

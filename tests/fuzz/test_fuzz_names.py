@@ -6,7 +6,7 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ledger.report import is_utf8, printable
+from ledger.text import is_utf8, printable
 from tests.fuzz.commands import sandbox
 from tests.fuzz.names import KINDS, NAMES, ODD, put
 from tests.fuzz.profiles import fuzz

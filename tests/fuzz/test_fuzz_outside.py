@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.config.read import packaged_config, read_config
+from ledger.disk.nights import NightFolder
 from ledger.disk.outside import find_outside, grouped
-from ledger.disk.scan import NightFolder, raws_on_disk
-from ledger.report import printable
+from ledger.disk.raws import raws_on_disk
+from ledger.text import printable
 from tests.fuzz.names import NAMES, put
 from tests.fuzz.profiles import fuzz
 from tests.world import DATE

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.night import record
 from ledger.night.products import to_raw
 from stages.base import BadInput, Job, frames_of
 from stages.consolidated import read_lineage
@@ -56,9 +57,9 @@ def done(tmp_path_factory, sqlite_template):
     world = World(folder / "world", f"sqlite:///{database}")
     world.simulate(scale=0.02, scenario=("onecamera",))
     assert world.advance().succeeded
-    night = world.store().find_night("archive", DATE)
-    raws = {f"{row.folder}/{row.name}": to_raw(night, row) for row in world.store().raws(night)}
-    products = tuple(work.product for work in world.store().works(night))
+    night = record.find_night(world.store(), "archive", DATE)
+    raws = {f"{row.folder}/{row.name}": to_raw(night, row) for row in record.raws(world.store(), night)}
+    products = tuple(work.product for work in record.works(world.store(), night))
     world.close()
     path = world.folder / "archive" / DATE
     lineage, manifest = path / "vgen2/lineage.tsv", path / f"manifest_VMP_{DATE}.csv"

@@ -15,6 +15,8 @@ from ledger.cli.common import open_store
 from ledger.db import backup, schema
 from ledger.db.store import Store
 from ledger.errors import BadInput, Interrupted, LedgerError, NotReady
+from ledger.night import record
+from ledger.rescue.restore import restore
 from stages.base import TEMPORARY_PREFIX
 from tests.world import DATE, World
 
@@ -77,7 +79,7 @@ def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_u
     assert here.read_bytes() == there.read_bytes()
     assert rows_of(f"sqlite:///{here}") == before
     fresh(world, other_url)
-    assert backup.restore(world.config, there) == []
+    assert restore(world.config, there) == []
     after = rows_of(other_url)
     (new,) = [entry for entry in after["entry"] if entry not in before["entry"]]
     assert dict(new)["event"] == "restored"
@@ -163,7 +165,7 @@ def test_a_migration_begins_with_a_backup_of_the_old_revision(empty_database_url
         assert connection.execute("SELECT date FROM night").fetchall() == [("20250101",)]
     other = f"sqlite:///{world.folder / 'put-back.db'}"
     world.data["database"]["url"] = other
-    backup.restore(world.config, made)
+    restore(world.config, made)
     assert rows_of(other)["night"] == rows_of(empty_database_url)["night"]
 
 
@@ -187,7 +189,7 @@ def test_a_backup_is_not_put_over_a_database_in_use(backed_up):
     made, _ = backup.make(world.store(), world.config)
     before = rows_of(world.url)
     with pytest.raises(BadInput, match="runs on record: expected none"):
-        backup.restore(world.config, made)
+        restore(world.config, made)
     assert rows_of(world.url) == before
 
 
@@ -215,7 +217,7 @@ def test_what_is_no_backup_is_refused(sqlite_world, fault, tmp_path):
     given = file.read_bytes() if file.exists() else None
     fresh(world, f"sqlite:///{tmp_path / 'other.db'}")
     with pytest.raises(BadInput, match=r"given\.db|revision '9999'"):
-        backup.restore(world.config, file)
+        restore(world.config, file)
     assert not (tmp_path / "other.db").exists()
     assert (file.read_bytes() if file.exists() else None) == given
     assert not list(tmp_path.glob(f"{TEMPORARY_PREFIX}*"))
@@ -227,7 +229,7 @@ def test_the_journal_of_a_database_that_is_gone_is_not_written_over(sqlite_world
     fresh(world, f"sqlite:///{tmp_path / 'other.db'}")
     (tmp_path / "other.db-wal").write_bytes(b"entries")
     with pytest.raises(BadInput, match=r"other\.db-wal"):
-        backup.restore(world.config, made)
+        restore(world.config, made)
     assert (tmp_path / "other.db-wal").read_bytes() == b"entries"
 
 
@@ -246,7 +248,7 @@ def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_pat
         path.write_bytes(old.read_bytes())
         expected = f"ends with entry .* goes on to {backup.found(world.config)[-1].last_entry}"
     else:
-        missing = backup.restore(world.config, old)
+        missing = restore(world.config, old)
         assert "what lies between is not in it" in missing[0]
         assert "is in use in" in missing[1]
         expected = "is in use in"
@@ -262,7 +264,7 @@ def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_pat
         path.with_name(path.name + suffix).unlink(missing_ok=True)
     world.close()
     world._store = None
-    assert backup.restore(world.config, newest) == []
+    assert restore(world.config, newest) == []
     assert world.advance(SECOND).succeeded
     assert world.run("audit").returncode == 0
 
@@ -275,7 +277,7 @@ def test_what_was_done_before_an_error_is_backed_up(sqlite_world, error):
 
     def command() -> None:
         with open_store(world.config, changes=True) as store:
-            store.exclude("archive", world.folder / "archive", DATE, "dome tests")
+            record.exclude(store, "archive", world.folder / "archive", DATE, "dome tests")
             raise error
 
     with pytest.raises(type(error)):

@@ -8,6 +8,7 @@ import pytest
 from ledger.audit import doctor
 from ledger.audit.doctor import Finding
 from ledger.clock import show_us
+from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.run.catch_up import catch_up
 from tests.world import World
@@ -108,7 +109,7 @@ def test_a_night_that_cannot_even_begin(three):
 
 def test_a_night_that_another_run_holds_is_left_to_it(three):
     machine = three.machine()
-    night = machine.store.night("archive", three.folder / "archive", "20260104")
+    night = record.ensure_night(machine.store, "archive", three.folder / "archive", "20260104")
     run_id = machine.store.begin_run("advance", {})
     with Lease(machine.store, night, run_id):
         assert [date for _, date, _ in caught_up(three)] == ["20260102", "20260103"]
@@ -117,7 +118,7 @@ def test_a_night_that_another_run_holds_is_left_to_it(three):
 
 
 def test_excluded_foreign_and_earlier_nights_are_left_alone(three):
-    three.machine().store.exclude("archive", three.folder / "archive", "20260103", "dome tests")
+    record.exclude(three.machine().store, "archive", three.folder / "archive", "20260103", "dome tests")
     foreign = three.folder / "archive" / "20260104" / "vgen2"
     foreign.mkdir()
     (foreign / "VMPA00000001.fits.fz").write_text("of another tool")

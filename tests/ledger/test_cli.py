@@ -17,8 +17,10 @@ import typer.main
 
 from ledger.cli import main
 from ledger.cli.common import Lines, app, show_result
+from ledger.night import record
 from ledger.night.lease import Lease
-from ledger.report import Result, counted
+from ledger.report import Result
+from ledger.text import counted
 from tests.world import DATE, World
 
 README = Path(__file__).parents[2] / "README.md"
@@ -260,7 +262,7 @@ def test_init_writes_the_configuration_where_there_is_none(tmp_path):
 
 def test_a_night_that_another_run_holds(night):
     machine = night.machine()
-    row = machine.store.night("archive", night.folder / "archive", DATE)
+    row = record.ensure_night(machine.store, "archive", night.folder / "archive", DATE)
     run_id = machine.store.begin_run("advance", {})
     night.now_us = 4_000_000_000_000_000  # the heartbeat is young whatever the clock of the second run
     before = night.tree()

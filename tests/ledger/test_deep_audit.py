@@ -23,6 +23,7 @@ from ledger.audit.laws import Violation
 from ledger.delivery import manifest
 from ledger.delivery.verify import verify
 from ledger.errors import BadInput, Interrupted
+from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.report import Silent, Stop
 from stages.check import reread
@@ -144,7 +145,7 @@ def around_the_guards(world: World, statement: str, *parameters: object) -> None
     connection.close()
 
 
-def record(world: World, path: Path) -> None:
+def put_on_record(world: World, path: Path) -> None:
     """Put on record what a compressed product is now, as if it had been made so."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     where = ("UPDATE file SET sha256 = ?, size_bytes = ? WHERE files LIKE ?", f'["{path.name}"%')
@@ -262,7 +263,7 @@ def test_cubes_are_compared_a_few_frames_at_a_time(sqlite_world, monkeypatch, ti
         flip(plain, cube.data_offset + cube.shape[0] * cube.frame_bytes - 1)
 
     repack(path, spoil_the_last)
-    record(sqlite_world, path)
+    put_on_record(sqlite_world, path)
     (violation,) = found(sqlite_world)
     assert violation.law == "pixels"
     assert str(path) in violation.what
@@ -432,7 +433,7 @@ def test_sums_of_a_compressed_product(compressed):
     at = content.index(b"DATASUM ", BLOCK) + 11
     digit = content[at : at + 1]
     path.write_bytes(content[:at] + (b"1" if digit != b"1" else b"2") + content[at + 1 :])
-    record(compressed, path)
+    put_on_record(compressed, path)
     violations = found(compressed)
     assert [v.law for v in violations] == ["checksum", "checksum"]
     assert all(
@@ -445,7 +446,7 @@ def test_swapped_frames_that_only_the_comparison_with_raw_sees(compressed):
     name, raw = frames_of(compressed)[0]
     path = night_of(compressed) / "vgen2" / name
     repack(path, swap_frames)
-    record(compressed, path)
+    put_on_record(compressed, path)
     violation = only(compressed, "pixels", path)
     assert "2 of the " in violation.what
     assert str(raw) in violation.what
@@ -458,7 +459,7 @@ def test_the_raw_files_own_sum_says_who_is_right(compressed):
     assert b"DATASUM " in raw.read_bytes()
     path = night_of(compressed) / "vgen2" / name
     repack(path, swap_frames)
-    record(compressed, path)
+    put_on_record(compressed, path)
     violation = only(compressed, "pixels", path)
     assert "agrees with its own DATASUM" in violation.next_step
     follow(compressed, violation)
@@ -476,7 +477,7 @@ def test_frames_that_mean_something_else(compressed):
         plain.write_bytes(content)
 
     repack(path, count_from_zero)
-    record(compressed, path)
+    put_on_record(compressed, path)
     assert "BZERO" in only(compressed, "pixels", path).what
 
 
@@ -663,7 +664,7 @@ def test_a_disk_that_refuses_is_a_violation(manifested):
 def test_a_night_that_a_run_works_on_is_not_judged(manifested):
     flip(product(manifested))
     store = manifested.store()
-    night = store.find_night("archive", DATE)
+    night = record.find_night(store, "archive", DATE)
     run_id = store.begin_run("advance", {})
 
     class Unexpected(Silent):
@@ -683,7 +684,7 @@ def test_a_night_that_a_run_works_on_is_not_judged(manifested):
 def test_a_night_that_a_run_has_had_meanwhile_is_not_judged(manifested):
     flip(product(manifested))
     store = manifested.store()
-    night = store.find_night("archive", DATE)
+    night = record.find_night(store, "archive", DATE)
     run_id = store.begin_run("advance", {})
 
     class Visitor(Silent):

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from ledger.audit import doctor
 from ledger.db.store import boot_id
+from ledger.night import record
 from ledger.night.lease import Lease
 from tests.acceptance.crash_night import CrashNight, chosen, directions
 from tests.acceptance.faults import kill, run
@@ -115,7 +116,7 @@ def test_a_night_that_a_run_holds(night):
     assert night.advance(to="synced").succeeded
     store = night.store()
     run_id = store.begin_run("advance", {})
-    with Lease(store, store.find_night("archive", DATE), run_id):
+    with Lease(store, record.find_night(store, "archive", DATE), run_id):
         (found,) = [f for f in doctor.examine(night.config) if f.subject.startswith("night")]
     assert found.verdict == "note"
     assert f"run {run_id} (`ledger advance`, process {os.getpid()} on {socket.gethostname()}) works on it" in found.text
@@ -142,7 +143,7 @@ def test_what_a_dead_run_left_is_what_the_next_run_settles(world, direction):
     for at in chosen(night.count(), 0, sample=5):
         night.begin()
         assert run(world, night.act, at, kill).said is None
-        row = store.find_night("archive", DATE)
+        row = record.find_night(store, "archive", DATE)
         before = world.tree(), world.tree(world.destination), world.query("SELECT count(*) FROM entry")
         left = world.machine().leftovers(world.night(), row)
         shown = [f.text for f in doctor.examine(world.config, date=DATE) if f.subject.startswith("night")]

@@ -4,6 +4,7 @@ import pytest
 
 from ledger.errors import BadInput, StateError
 from ledger.ids.reservation import start
+from ledger.night import record
 from ledger.run.plan import plan_advance
 from tests.world import World
 
@@ -49,9 +50,9 @@ def test_the_gate_waits_for_the_earlier_night(nights):
 
 def test_an_excluded_night_does_not_block(nights):
     folder = nights.night(FIRST)
-    nights.store().exclude("archive", folder.root, FIRST, "dome tests")
+    record.exclude(nights.store(), "archive", folder.root, FIRST, "dome tests")
     assert nights.advance(SECOND).succeeded
-    nights.store().exclude("archive", folder.root, FIRST, None)
+    record.exclude(nights.store(), "archive", folder.root, FIRST, None)
     assert "older than frame IDs that are taken" in str(nights.advance(FIRST).stopped)
 
 

@@ -13,6 +13,7 @@ from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.ids.check import LAWS, Disorder, Report, check
 from ledger.ids.reservation import start
+from ledger.night import record
 from ledger.night.lease import Lease
 from tests.conftest import make_database
 from tests.world import World
@@ -136,9 +137,9 @@ def around_the_guards(world: World, statement: str) -> None:
 def test_good_nights(world):
     simulate(world, FIRST, SECOND, THIRD)
     night = world.night(FIRST)
-    world.store().exclude("archive", night.root, FIRST, "lost for a while")
+    record.exclude(world.store(), "archive", night.root, FIRST, "lost for a while")
     assert world.advance(SECOND).succeeded
-    world.store().exclude("archive", night.root, FIRST, None)
+    record.exclude(world.store(), "archive", night.root, FIRST, None)
     skip_ahead(world)
     assert world.advance(FIRST, late_reason="found on a disk").succeeded
     assert world.advance(THIRD).succeeded
@@ -485,7 +486,7 @@ def test_one_night(nights):
 def test_a_night_that_is_worked_on_is_left_alone(nights):
     put_file(nights, FIRST, "VMPA00000900.fits")
     store = nights.store()
-    night = store.find_night("archive", FIRST)
+    night = record.find_night(store, "archive", FIRST)
     run_id = store.begin_run("advance", {})
     with Lease(store, night, run_id):
         report = look(nights)
@@ -500,7 +501,7 @@ def test_a_run_that_comes_and_goes_meanwhile(nights):
     path = products(nights) / f"{ONE}.fits"
     path.write_bytes(b"")
     store, other = nights.store(), Store(nights.url, clock=lambda: nights.now_us)
-    night, run_id = store.find_night("archive", FIRST), store.begin_run("advance", {})
+    night, run_id = record.find_night(store, "archive", FIRST), store.begin_run("advance", {})
     asked = count(1)
 
     def clock() -> int:
@@ -521,7 +522,7 @@ def test_what_a_dead_run_left_is_disorder(nights):
     put_file(nights, FIRST, "VMPA00000900.fits")
     store = nights.store()
     run_id = store.begin_run("advance", {})
-    lease = Lease(store, store.find_night("archive", FIRST), run_id)
+    lease = Lease(store, record.find_night(store, "archive", FIRST), run_id)
     lease.__enter__()
     lease._stop.set()
     lease._thread.join()

@@ -11,7 +11,7 @@ import pytest
 from ledger.audit.doctor import examine
 from ledger.cli import main
 from ledger.delivery.verify import verify
-from ledger.disk.scan import WORK
+from ledger.disk.nights import WORK
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.ids.reservation import start
 from ledger.night.journal import Book

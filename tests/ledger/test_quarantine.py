@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import BadInput, Busy
+from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.run.catch_up import catch_up
 from ledger.run.quarantine import discard, held, release
@@ -211,7 +212,7 @@ def test_not_while_a_run_works_on_the_night(night):
     night.advance()
     store = night.store()
     blocking.rmdir()
-    row = store.find_night("archive", DATE)
+    row = record.find_night(store, "archive", DATE)
     assert row is not None
     with Lease(store, row, store.begin_run("advance", {})), pytest.raises(Busy, match=f"process {os.getpid()}"):
         release(store, name)

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from ledger.db import backup
-from ledger.disk.scan import NightFolder
+from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput, Interrupted, NotReady
+from ledger.night import record
 from ledger.night.journal import Failure
 from ledger.night.pipeline import flows
 from ledger.report import Silent, Stop
@@ -195,7 +196,7 @@ def test_half_a_night_comes_back_as_it_is(night, new_url):
     clean = undisturbed(world)
     assert clean.advance().succeeded
     assert world.advance(to="identified").succeeded
-    works = world.store().works(world.store().find_night("archive", DATE))
+    works = record.works(world.store(), record.find_night(world.store(), "archive", DATE))
     folder = world.folder / "archive" / DATE / "vgen2"
     for work in works[: len(works) // 2]:  # as they are after `compressed`, and between two names
         name = work.product.files[0]
@@ -583,7 +584,7 @@ def discard(world: World, place: int) -> str:
     """Let a product fail before it has a file, and give it up; return its name."""
     assert world.advance(to="synced").succeeded
     with world.machine().holding(world.night(), "test", {}) as (steps, _):
-        works = steps.book.store.works(steps.book.night)
+        works = record.works(steps.book.store, steps.book.night)
         failed = [Failure(works[place], "bad", is_final=True)]
         steps.book.failed(failed, steps.book.flow.steps[1].forward, world.config.failures)
     name = works[place].product.name

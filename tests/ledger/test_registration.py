@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import event
 
 from ledger.db.models import File
-from ledger.db.store import TWIN_COLUMNS, Store, insert_many
-from ledger.report import alike
+from ledger.db.store import Store, insert_many
+from ledger.night import record
+from ledger.night.record import TWIN_COLUMNS
 from ledger.run import registration
 from ledger.run.plan import in_words, plan_advance
+from ledger.text import alike
 from tests.world import DATE, World
 
 OTHER = "20260103"
@@ -145,7 +147,7 @@ def test_duplicates_are_looked_up_by_their_index(world):
     cube = one_cube(world)
     world.machine().scan(world.night())
     store = world.store()
-    (row,) = store.raws(store.find_night("archive", DATE))
+    (row,) = record.raws(store, record.find_night(store, "archive", DATE))
     like = row.model_dump(exclude={"id"})
     with store.write() as session:
         others = [
@@ -154,7 +156,7 @@ def test_duplicates_are_looked_up_by_their_index(world):
         insert_many(session, File, others)
     keys = [(row.header_sha256, int(row.first_us or 0)), ("0" * 63 + "7", int(row.first_us or 0)), ("none", 0)]
     with statements_of(store) as asked:
-        found = store.twins("archive", keys)
+        found = record.twins(store, "archive", keys)
     assert [twin.name for twin in found] == [cube.name, "7.fits"]
     assert set(TWIN_COLUMNS) <= set(found[0]._fields)
     ((statement, parameters),) = [it for it in asked if "SELECT" in it[0]]
@@ -164,7 +166,7 @@ def test_duplicates_are_looked_up_by_their_index(world):
     assert "ix_file_twins" in plan
     assert "SCAN file" not in plan
     assert "Seq Scan on file" not in plan
-    assert store.twins("engineering", keys) == []
+    assert record.twins(store, "engineering", keys) == []
 
 
 def test_of_many_files_that_were_put_aside_a_line_is_told(sqlite_world):

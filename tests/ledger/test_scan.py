@@ -11,8 +11,8 @@ import pytest
 
 from ledger.audit import laws
 from ledger.cli import main
-from ledger.disk import scan
-from ledger.disk.scan import find_night, parse_date
+from ledger.disk import raws
+from ledger.disk.nights import find_night, parse_date
 from ledger.errors import BadInput, Unreachable
 from tests.world import DATE, World
 
@@ -433,8 +433,8 @@ def test_a_txt_that_is_replaced_while_the_folder_is_listed_is_looked_for_by_name
     """Whoever puts another file in its place may keep its name from a listing that is under way."""
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     assert sqlite_world.advance(to="synced").succeeded
-    listed = scan.entries_of
-    monkeypatch.setattr(scan, "entries_of", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
+    listed = raws.entries_of
+    monkeypatch.setattr(raws, "entries_of", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
     assert sqlite_world.machine().scan(sqlite_world.night()).succeeded
 
 

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from ledger.night import record
 from ledger.run.plan import plan_advance
 from ledger.run.space import Need, needed, shortfall, size_of
 from tests.world import DATE
@@ -81,8 +82,8 @@ def test_what_is_needed_shrinks_as_the_night_goes_on(sqlite_world):
     flow, needs = world.machine().flows["archive"], []
     for state in STATES[1:]:
         assert world.advance(to=state).succeeded
-        works = world.store().works(world.store().find_night("archive", DATE))
-        needs.append(needed(flow, works, "manifested", world.store().compression_ratio()))
+        works = record.works(world.store(), record.find_night(world.store(), "archive", DATE))
+        needs.append(needed(flow, works, "manifested", record.compression_ratio(world.store())))
     for before, after in pairwise(needs):
         assert before.night_bytes >= after.night_bytes
     compressed = needs[STATES.index("compressed") - 1]
@@ -97,14 +98,16 @@ def test_what_is_needed_shrinks_as_the_night_goes_on(sqlite_world):
 def test_what_was_compressed_lately_tells_what_is_needed_at_the_destination(world):
     world.simulate_two("20260102", "20260103")
     store, flow = world.store(), world.machine().flows["archive"]
-    assert store.compression_ratio() is None
+    assert record.compression_ratio(store) is None
     assert world.advance("20260102").succeeded
     assert world.advance("20260103", to="synced").succeeded
-    ratio = store.compression_ratio()
-    plain_bytes = size_of([work.product for work in store.works(store.find_night("archive", "20260102"))])
+    ratio = record.compression_ratio(store)
+    plain_bytes = size_of(
+        [work.product for work in record.works(store, record.find_night(store, "archive", "20260102"))]
+    )
     files = list((world.destination / "20260102").rglob("*.fits.fz"))
     assert ratio == pytest.approx(sum(path.stat().st_size for path in files) / plain_bytes)
-    works = store.works(store.find_night("archive", "20260103"))
+    works = record.works(store, record.find_night(store, "archive", "20260103"))
     plain = needed(flow, works, "transferred", None)
     told = needed(flow, works, "transferred", 0.25)
     frames_bytes = size_of([work.product for work in works])

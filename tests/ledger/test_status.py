@@ -21,7 +21,7 @@ from ledger.db.readonly import Reader
 from ledger.db.store import Store
 from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError
-from ledger.night import given_out
+from ledger.night import given_out, record
 from ledger.night.pipeline import flows
 from ledger.query import status
 from tests.world import DATE, World
@@ -59,7 +59,7 @@ def test_status_follows_a_night(world):
 def test_status_of_nights_that_are_not_in_the_flow(sqlite_world):
     for date in ("20260101", "20260102", "20260103"):
         sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
-    sqlite_world.machine().store.exclude("archive", sqlite_world.folder / "archive", "20260101", "dome tests")
+    record.exclude(sqlite_world.machine().store, "archive", sqlite_world.folder / "archive", "20260101", "dome tests")
     foreign = sqlite_world.folder / "archive/20260102/vgen2"
     foreign.mkdir()
     (foreign / "VMPA00000001.fits.fz").write_text("of another tool")
@@ -200,7 +200,7 @@ def test_a_reader_cannot_write(database_url):
 def test_a_reader_sees_one_state(database_url, tmp_path):
     reader, store = Reader(database_url), Store(database_url)
     assert reader.rows("SELECT COUNT(*) FROM night WHERE date > :date", date="20000101") == [(0,)]
-    store.night("archive", tmp_path, DATE)
+    record.ensure_night(store, "archive", tmp_path, DATE)
     assert reader.rows("SELECT COUNT(*) FROM night") == [(0,)]
     reader.close()
     reader = Reader(database_url)
@@ -279,7 +279,7 @@ def test_an_odd_path_is_the_same_file_for_everybody(sqlite_world, tmp_path, fold
     config = read_config(source, environment={})
     store = Store(config.database.url)
     store.init(flows(config).values())
-    store.night("archive", tmp_path, DATE)
+    record.ensure_night(store, "archive", tmp_path, DATE)
     store.close()
     (path,) = base.glob("*.db")
     assert path.name in (name, unquote(name))  # an escaped name means what it stands for

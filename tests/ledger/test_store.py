@@ -9,6 +9,7 @@ from ledger.db.models import Lease as LeaseRow
 from ledger.db.models import Run
 from ledger.db.store import Store
 from ledger.errors import Busy
+from ledger.night import record
 from ledger.night.lease import EXPIRY_S, Lease, read_hold
 from tests.conftest import make_database
 
@@ -54,7 +55,7 @@ def test_a_clock_that_is_ahead_takes_no_night_from_a_living_run(request, tmp_pat
     monkeypatch.setattr("ledger.db.store.now_us", lambda: now_us() + 3_600_000_000)
     ahead = Store(url)
     assert ahead.clock() - store.clock() > EXPIRY_S * 1e6
-    night = store.night("archive", tmp_path, "20260102")
+    night = record.ensure_night(store, "archive", tmp_path, "20260102")
     for first, second in ((store, ahead), (ahead, store)):
         with (
             Lease(first, night, first.begin_run("advance", {})),
@@ -71,7 +72,7 @@ def test_a_heartbeat_of_the_future_holds_a_night_only_for_a_run_that_is_seen_to_
     """The clock went back: by it, a run that died on another host would be young for years."""
     at_us = 1_800_000_000_000_000
     store = Store(database_url, clock=lambda: at_us)
-    night = store.night("archive", tmp_path, "20260102")
+    night = record.ensure_night(store, "archive", tmp_path, "20260102")
     run_id = store.begin_run("advance", {})
     with store.write() as session:
         session.execute(insert(LeaseRow).values(night_id=night.id, fence=1, run_id=run_id, heartbeat_us=at_us + 10**15))

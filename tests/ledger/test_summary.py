@@ -14,6 +14,7 @@ from sqlalchemy import event, text
 from ledger.cli.summary import after_tables, before_tables, minute_table, narrow, target_table, verdict
 from ledger.db.store import Store
 from ledger.errors import BadInput
+from ledger.night import record
 from ledger.query import summary as summaries
 from ledger.query.counts import Minute, Piece, classes_of, minutes_of, targets_of
 from ledger.query.summary import Summary
@@ -466,7 +467,7 @@ def test_a_night_on_disk_an_empty_one_and_one_that_has_left_the_disk(sqlite_worl
 
 def test_an_excluded_night_says_so(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    sqlite_world.store().exclude("archive", sqlite_world.folder / "archive", DATE, "dome tests")
+    record.exclude(sqlite_world.store(), "archive", sqlite_world.folder / "archive", DATE, "dome tests")
     assert f"night {DATE} (archive), excluded: dome tests" in in_words(summarise(sqlite_world), sqlite_world)
 
 

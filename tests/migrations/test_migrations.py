@@ -18,6 +18,7 @@ from ledger.delivery import manifest
 from ledger.delivery.receipt import receive
 from ledger.delivery.verify import verify
 from ledger.errors import BadInput
+from ledger.night import record
 from ledger.query.summary import Summary, summarise
 from tests.world import DATE, World
 
@@ -142,9 +143,9 @@ def test_a_database_behind_the_code_is_refused(empty_database_url):
 
 def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: World):
     world.simulate_two("20260101", "20260102")
-    world.store().exclude("archive", world.folder / "archive", "20260101", "later")
+    record.exclude(world.store(), "archive", world.folder / "archive", "20260101", "later")
     assert world.advance("20260102", to="identified").succeeded
-    world.store().exclude("archive", world.folder / "archive", "20260101", None)
+    record.exclude(world.store(), "archive", world.folder / "archive", "20260101", None)
     assert world.advance("20260101", to="identified", late_reason="found").succeeded
     assert world.rollback("20260102").succeeded
     ids = "SELECT frame_id, identity, status, late, late_reason FROM frame_id ORDER BY number"

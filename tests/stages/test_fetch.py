@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from ledger.disk.scan import WORK
+from ledger.disk.nights import WORK
 from stages import transferred
 from stages.base import BadInput, Retry, Source
 from stages.transferred import Parameters

@@ -1,61 +1,29 @@
-"""What is on disk: nights under the roots, raw files in a night. Reads folders only, never a file."""
+"""Raw files of a night, as folders show them, and how they differ from what is on record. Never opens a file."""
 
-import errno
 import os
-import re
 import shlex
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ledger.clock import show_us
 from ledger.config.model import Config
-from ledger.errors import BadInput, Unreachable
-from ledger.report import counted, printable
-from stages.base import TEMPORARY_PREFIX, Instrument, Stream
+from ledger.disk.access import entries_of, reading, stat_file
+from ledger.disk.nights import NightFolder, refuse_lost
+from ledger.errors import BadInput
+from ledger.text import counted, printable
+from stages.base import Instrument, Stream
 from stages.files import mtime_ns_of
 from stages.fits.cards import padded
-
-if TYPE_CHECKING:
-    from sqlalchemy import Row
-
-    from ledger.db.models import File
-
-#: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
-WORK = f"{TEMPORARY_PREFIX}nights"
-
-#: What the system says where there is no such file: not even the folder, or links that lead nowhere.
-_NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 #: What to do about files of the future.
 SET_THE_CLOCK = "set the clock of the machine that writes them, or of this one"
 
+
 #: Size in bytes and mtime in nanoseconds of a cube, and of the txt beside it if there is one.
 Stats = tuple[int, int, int | None, int | None]
-
-_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
-
-
-@dataclass(frozen=True, slots=True)
-class NightFolder:
-    """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD).
-
-    On a host that fetches, its root is on another one, and `work` the folder to work in instead.
-    """
-
-    pipeline: str
-    root: Path
-    date: str
-    work: Path | None = None
-
-    @property
-    def path(self) -> Path:
-        """Return the folder."""
-        return (self.work or self.root) / self.date
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +53,7 @@ class RawOnDisk:
         """Return what is compared."""
         return self.size_bytes, self.mtime_ns, self.timing_size_bytes, self.timing_mtime_ns
 
-    def is_as_registered(self, row: "File | Row[Any]") -> bool:
+    def is_as_registered(self, row: Any) -> bool:
         """Whether nothing has changed since `row` was written."""
         return self.stats == (
             row.size_bytes,
@@ -94,7 +62,7 @@ class RawOnDisk:
             row.timing_mtime_ns,
         )
 
-    def differences(self, row: "File | Row[Any]") -> str:
+    def differences(self, row: Any) -> str:
         """Return what has changed since `row` was written, found and expected; empty if nothing has."""
         if self.fault:
             return self.fault
@@ -119,14 +87,14 @@ class RawOnDisk:
         return ", ".join(told)
 
 
-def ways_on(night: Path, row: "File | Row[Any]", raw: RawOnDisk) -> str:
+def ways_on(night: Path, row: Any, raw: RawOnDisk) -> str:
     """Return what to do about a raw file that changed after products were made of it.
 
     Parameters
     ----------
     night : Path
         Its night's folder.
-    row : File
+    row : row of the table `file`
         As registered; if it was salvaged then, the whole file may have been found.
     raw : RawOnDisk
         As it is now. If its size is another, a rollback may need the old one: nothing that cannot be made
@@ -149,136 +117,6 @@ def show_ns(time_ns: int | None) -> str:
     if time_ns is None:
         return "none"
     return f"{show_us(time_ns // 10**9 * 10**6)}.{time_ns % 10**9:09d}"
-
-
-def parse_date(text: str) -> str:
-    """Return a date as ``YYYYMMDD``; ``2026-01-02`` is understood too.
-
-    Raises
-    ------
-    BadInput
-        If it is no date, or a path where a date is due.
-    """
-    if is_date(text):
-        return text.replace("-", "")
-    hint = f"; a folder is given without --date: {text!r}" if "/" in text else ""
-    raise BadInput(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
-
-
-def is_date(text: str) -> bool:
-    """Whether `text` is a day of the calendar, as ``YYYYMMDD`` or ``YYYY-MM-DD``."""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return False
-    try:
-        datetime.strptime("".join(match.groups()), "%Y%m%d").replace(tzinfo=UTC)
-    except ValueError:
-        return False
-    return True
-
-
-def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
-    """Return the night that a command names, by date or by folder.
-
-    A date in both roots means the one of `archive`. A night must be a direct child of a root.
-
-    Raises
-    ------
-    BadInput
-        If there is no such night, saying what was expected instead.
-    """
-    if (date is None) == (folder is None):
-        raise BadInput("expected one night: either --date YYYYMMDD or a night's folder")
-    if date is not None:
-        return _night_of_date(config, parse_date(date))
-    return _night_of_folder(config, Path(str(folder)))
-
-
-def also_in(config: Config, night: NightFolder) -> list[str]:
-    """Return the other pipelines whose root has a night of the same date; on a host that fetches nobody looks."""
-    if config.fetches:
-        return []
-    others = [(name, p) for name, p in config.pipelines.items() if name != night.pipeline]
-    return [name for name, p in others if is_folder(p.root / night.date)]
-
-
-def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
-    """Return the night of a date, whether it is there or not."""
-    work = config.destination(pipeline) / WORK if config.fetches else None
-    return NightFolder(pipeline, config.pipelines[pipeline].root, date, work)
-
-
-def _night_of_date(config: Config, date: str) -> NightFolder:
-    if config.fetches:  # whether there is one is for the database to say
-        return night_of(config, "archive", date)
-    for name, pipeline in config.pipelines.items():
-        if is_folder(pipeline.root / date):
-            return NightFolder(name, pipeline.root, date)
-    roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
-    raise BadInput(f"no night {date}: expected a folder {date!r} in {roots}; check the date, or archive.root")
-
-
-def _night_of_folder(config: Config, folder: Path) -> NightFolder:
-    named = Path(os.path.normpath(folder.absolute()))
-    path = named.parent.resolve() / named.name  # a night may be a link
-    if not config.fetches and not is_folder(path):
-        raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
-    for name, pipeline in config.pipelines.items():
-        if path.parent == pipeline.root.resolve():
-            if len(path.name) != 8 or not is_date(path.name):
-                raise BadInput(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
-            return night_of(config, name, parse_date(path.name))
-    roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
-    raise BadInput(f"{str(folder)!r} is not a night: expected a direct child of {roots}; check archive.root")
-
-
-def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
-    """Return the nights under the root of `pipeline`, oldest first, from its ``first_night`` on.
-
-    On a host that fetches there are none: its nights are on another one.
-
-    Raises
-    ------
-    BadInput
-        If the root is not there.
-    """
-    settings = config.pipelines[pipeline]
-    if config.fetches:
-        return []
-    if not is_folder(settings.root):
-        raise BadInput(
-            f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"
-            f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
-        )
-    first = settings.first_night or ""
-    with reading(settings.root):
-        dates = [p for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name)]
-        names = sorted(p.name for p in dates if p.is_dir() or p.is_symlink())  # one to nothing is told when it is read
-    return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
-
-
-def before_first(
-    config: Config, pipeline: str, date: str, numbered_us: int | None, numbers_from: str | None
-) -> str | None:
-    """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
-
-    Parameters
-    ----------
-    config : Config
-        With the pipeline's ``first_night``.
-    pipeline, date : str
-        The night.
-    numbered_us : int or None
-        When it first had its frame IDs.
-    numbers_from : str or None
-        The first night that gets numbers, as ``ledger ids start --from`` named it; holds for nights that have none yet.
-    """
-    configured = config.pipelines[pipeline].first_night
-    if configured is not None and date < configured:
-        return f"{configured} ({pipeline}.first_night)"
-    if numbers_from is not None and date < numbers_from and numbered_us is None:
-        return f"{numbers_from} (`ledger ids start --from`)"
-    return None
 
 
 def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
@@ -340,7 +178,7 @@ def compare_with_disk(
 
 def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     """Return the newest mtime of the streams' folders, in nanoseconds: it changes when a file comes or goes."""
-    _refuse_lost(night)
+    refuse_lost(night)
     mtimes_ns = [0]
     for stream in instrument.streams:
         folder = night.path / stream.name
@@ -349,16 +187,9 @@ def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     return max(mtimes_ns)
 
 
-def _refuse_lost(night: NightFolder) -> None:
-    """Refuse a night that is a link to nothing: its disk is not there."""
-    if night.path.is_symlink():
-        with reading(night.path):
-            night.path.stat()
-
-
 def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     """Whether any stream of the night holds a cube."""
-    _refuse_lost(night)
+    refuse_lost(night)
     for stream in instrument.streams:
         folder = night.path / stream.name
         with reading(folder):
@@ -367,55 +198,8 @@ def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     return False
 
 
-def has_products(night: NightFolder, instrument: Instrument) -> bool:
-    """Whether anything lies where the night's products are."""
-    products = night.path / instrument.product_folder
-    with reading(products):
-        return products.is_dir() and not all(entry.name.startswith(".") for entry in entries_of(products))
-
-
-def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a folder; nothing if it is not there."""
-    if folder.is_symlink():
-        folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            yield from entries
-
-
 def _is_cube(name: str) -> bool:
     return name.endswith(".fits") and name != ".fits"
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Translate what the disk refuses.
-
-    Raises
-    ------
-    Unreachable
-        Naming the folder or file.
-    """
-    try:
-        yield
-    except OSError as exc:
-        raise Unreachable(
-            f"{str(exc.filename or path)!r}: cannot be read ({exc.strerror or exc}); expected that whoever runs the"
-            " ledger may list the folder and read its files; correct owner, mode or mount, and run the same command"
-            " again"
-        ) from exc
-
-
-def is_folder(path: Path) -> bool:
-    """Tell whether there is a folder of this name.
-
-    Raises
-    ------
-    NotReady
-        If that cannot be told.
-    """
-    with reading(path):
-        return path.is_dir()
 
 
 def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[list[RawOnDisk], list[str]]:
@@ -431,7 +215,7 @@ def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[
                 others[shown] = _unprintable(folder, name, stream)
             continue
         timing = f"{name.removesuffix('.fits')}.txt"
-        stats = _stats_of(_stat_file(within + name), _stat_file(within + timing))
+        stats = _stats_of(stat_file(within + name), stat_file(within + timing))
         if stats is not None and stats == known.get(name):
             alike.append(name)
         else:
@@ -444,7 +228,7 @@ def look_at(cube: Path, stream: Stream) -> RawOnDisk:
     if not cube.name.isprintable():
         return _unprintable(cube.parent, cube.name, stream)
     with reading(cube):
-        stats = _stats_of(_stat_file(str(cube)), _stat_file(f"{str(cube).removesuffix('.fits')}.txt"))
+        stats = _stats_of(stat_file(str(cube)), stat_file(f"{str(cube).removesuffix('.fits')}.txt"))
     return _looked_at(cube.parent, cube.name, stream, stats)
 
 
@@ -468,17 +252,6 @@ def _unprintable(folder: Path, name: str, stream: Stream) -> RawOnDisk:
     shown = printable(name)
     fault = f"{folder / shown}: its name is not UTF-8, or cannot be printed; rename it, and its txt"
     return RawOnDisk(stream, folder, shown, 0, 0, None, None, fault)
-
-
-def _stat_file(path: str) -> os.stat_result | None:
-    """Return what `stat` says of a file, or None if there is none of that name."""
-    try:
-        info = os.stat(path)  # noqa: PTH116  of each file of a night
-    except OSError as exc:
-        if exc.errno in _NO_FILE:
-            return None
-        raise
-    return info if stat.S_ISREG(info.st_mode) else None
 
 
 def is_being_written(night: NightFolder, config: Config, now_us: int) -> bool:

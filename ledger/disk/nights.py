@@ -1,0 +1,180 @@
+"""Nights on disk, by date and by folder. Reads folders only."""
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ledger.config.model import Config
+from ledger.disk.access import entries_of, is_folder, reading
+from ledger.errors import BadInput
+from stages.base import TEMPORARY_PREFIX, Instrument
+
+#: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
+WORK = f"{TEMPORARY_PREFIX}nights"
+
+
+_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class NightFolder:
+    """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD).
+
+    On a host that fetches, its root is on another one, and `work` the folder to work in instead.
+    """
+
+    pipeline: str
+    root: Path
+    date: str
+    work: Path | None = None
+
+    @property
+    def path(self) -> Path:
+        """Return the folder."""
+        return (self.work or self.root) / self.date
+
+
+def parse_date(text: str) -> str:
+    """Return a date as ``YYYYMMDD``; ``2026-01-02`` is understood too.
+
+    Raises
+    ------
+    BadInput
+        If it is no date, or a path where a date is due.
+    """
+    if is_date(text):
+        return text.replace("-", "")
+    hint = f"; a folder is given without --date: {text!r}" if "/" in text else ""
+    raise BadInput(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
+
+
+def is_date(text: str) -> bool:
+    """Whether `text` is a day of the calendar, as ``YYYYMMDD`` or ``YYYY-MM-DD``."""
+    match = _DATE.fullmatch(text)
+    if match is None:
+        return False
+    try:
+        datetime.strptime("".join(match.groups()), "%Y%m%d").replace(tzinfo=UTC)
+    except ValueError:
+        return False
+    return True
+
+
+def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
+    """Return the night that a command names, by date or by folder.
+
+    A date in both roots means the one of `archive`. A night must be a direct child of a root.
+
+    Raises
+    ------
+    BadInput
+        If there is no such night, saying what was expected instead.
+    """
+    if (date is None) == (folder is None):
+        raise BadInput("expected one night: either --date YYYYMMDD or a night's folder")
+    if date is not None:
+        return _night_of_date(config, parse_date(date))
+    return _night_of_folder(config, Path(str(folder)))
+
+
+def also_in(config: Config, night: NightFolder) -> list[str]:
+    """Return the other pipelines whose root has a night of the same date; on a host that fetches nobody looks."""
+    if config.fetches:
+        return []
+    others = [(name, p) for name, p in config.pipelines.items() if name != night.pipeline]
+    return [name for name, p in others if is_folder(p.root / night.date)]
+
+
+def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
+    """Return the night of a date, whether it is there or not."""
+    work = config.destination(pipeline) / WORK if config.fetches else None
+    return NightFolder(pipeline, config.pipelines[pipeline].root, date, work)
+
+
+def _night_of_date(config: Config, date: str) -> NightFolder:
+    if config.fetches:  # whether there is one is for the database to say
+        return night_of(config, "archive", date)
+    for name, pipeline in config.pipelines.items():
+        if is_folder(pipeline.root / date):
+            return NightFolder(name, pipeline.root, date)
+    roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
+    raise BadInput(f"no night {date}: expected a folder {date!r} in {roots}; check the date, or archive.root")
+
+
+def _night_of_folder(config: Config, folder: Path) -> NightFolder:
+    named = Path(os.path.normpath(folder.absolute()))
+    path = named.parent.resolve() / named.name  # a night may be a link
+    if not config.fetches and not is_folder(path):
+        raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
+    for name, pipeline in config.pipelines.items():
+        if path.parent == pipeline.root.resolve():
+            if len(path.name) != 8 or not is_date(path.name):
+                raise BadInput(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
+            return night_of(config, name, parse_date(path.name))
+    roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
+    raise BadInput(f"{str(folder)!r} is not a night: expected a direct child of {roots}; check archive.root")
+
+
+def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
+    """Return the nights under the root of `pipeline`, oldest first, from its ``first_night`` on.
+
+    On a host that fetches there are none: its nights are on another one.
+
+    Raises
+    ------
+    BadInput
+        If the root is not there.
+    """
+    settings = config.pipelines[pipeline]
+    if config.fetches:
+        return []
+    if not is_folder(settings.root):
+        raise BadInput(
+            f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"
+            f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
+        )
+    first = settings.first_night or ""
+    with reading(settings.root):
+        dates = [p for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name)]
+        names = sorted(p.name for p in dates if p.is_dir() or p.is_symlink())  # one to nothing is told when it is read
+    return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
+
+
+def before_first(
+    config: Config, pipeline: str, date: str, numbered_us: int | None, numbers_from: str | None
+) -> str | None:
+    """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
+
+    Parameters
+    ----------
+    config : Config
+        With the pipeline's ``first_night``.
+    pipeline, date : str
+        The night.
+    numbered_us : int or None
+        When it first had its frame IDs.
+    numbers_from : str or None
+        The first night that gets numbers, as ``ledger ids start --from`` named it; holds for nights that have none yet.
+    """
+    configured = config.pipelines[pipeline].first_night
+    if configured is not None and date < configured:
+        return f"{configured} ({pipeline}.first_night)"
+    if numbers_from is not None and date < numbers_from and numbered_us is None:
+        return f"{numbers_from} (`ledger ids start --from`)"
+    return None
+
+
+def refuse_lost(night: NightFolder) -> None:
+    """Refuse a night that is a link to nothing: its disk is not there."""
+    if night.path.is_symlink():
+        with reading(night.path):
+            night.path.stat()
+
+
+def has_products(night: NightFolder, instrument: Instrument) -> bool:
+    """Whether anything lies where the night's products are."""
+    products = night.path / instrument.product_folder
+    with reading(products):
+        return products.is_dir() and not all(entry.name.startswith(".") for entry in entries_of(products))
