@@ -1,4 +1,7 @@
-"""The command line: prints and asks, decides nothing. One file a command."""
+"""Commands: parse, ask, print; one file a command.
+
+For other rooms: nothing; `main` is the program.
+"""
 
 import atexit
 import gc

@@ -1,1 +1,4 @@
-"""."""
+"""What lies on disk, and the one place that renames, removes and syncs it.
+
+For other rooms: every module.
+"""

@@ -1,1 +1,4 @@
-"""."""
+"""Answers for people; reads only.
+
+For other rooms: `status`, `history`, `summary`, `counts`.
+"""

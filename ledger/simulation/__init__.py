@@ -1,1 +1,4 @@
-"""."""
+"""A raw night of known truth.
+
+For other rooms: `night`, `truth`.
+"""

@@ -260,7 +260,7 @@ def _constant_cards() -> Mapping[str, str]:
 
 def _dictionary() -> Mapping[str, str]:
     """Return the printf format of every keyword of the instrument's dictionary."""
-    table = (resources.files("stages") / "dictionary" / "vampires.tsv").read_text("ascii")
+    table = (resources.files("stages") / "fits/dictionary/vampires.tsv").read_text("ascii")
     return {row.split("\t")[0]: row.split("\t")[1] for row in table.splitlines()[1:]}
 
 

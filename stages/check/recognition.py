@@ -11,10 +11,10 @@ from typing import Any
 
 from stages.base import BadInput, Fact, Job, Product
 from stages.check.reread import reread
-from stages.compressed import SUFFIX, plain_pieces
 from stages.files import opened, retry_on_os_error
 from stages.fits.cubes import read_cube_layout
 from stages.fits.header import Level, product_header
+from stages.fits.tiled import SUFFIX, plain_pieces
 from stages.transport import proof
 
 CUBE, TIMING = ".fits", ".txt"

@@ -1,1 +1,4 @@
-"""."""
+"""Which frames of two cameras are one exposure, and which FLC state each has.
+
+For other rooms: every module.
+"""

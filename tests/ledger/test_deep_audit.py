@@ -28,9 +28,9 @@ from ledger.night.lease import Lease
 from ledger.report import Silent, Stop
 from stages.check import reread
 from stages.check.reread import Found
-from stages.compressed import compress, plain_pieces
 from stages.fits.cards import BLOCK, CARD
 from stages.fits.cubes import read_cube_layout
+from stages.fits.tiled import compress, plain_pieces
 from tests.conftest import make_database
 from tests.world import DATE, World
 

@@ -15,7 +15,7 @@ from astropy.io import fits
 from stages import compressed
 from stages.base import BadInput, Instrument, Job, Outcome, Product, Retry
 from stages.compressed import Parameters
-from stages.fits import rice
+from stages.fits import rice, tiled
 from stages.fits.cubes import CubeLayout, read_cube_layout
 from tests.stages.samples import make_pixels
 from tests.tools import need
@@ -312,17 +312,17 @@ def test_wide_descriptors(tmp_path, image, tile):
     cube = read_cube_layout(tmp_path / NAME)
     with (tmp_path / NAME).open("rb") as source, packed.open("w+b") as target:
         source.seek(cube.data_offset)
-        compressed.compress(source, target, cube, tile=tile, stamp="2026-01-02T06:00:00", wide=True)
+        tiled.compress(source, target, cube, tile=tile, stamp="2026-01-02T06:00:00", wide=True)
     assert b"TFORM1  = '1QB(" in packed.read_bytes()
     assert funpacked(packed) == content
     with packed.open("rb") as file:
-        assert b"".join(compressed.plain_pieces(file, packed)) == content
+        assert b"".join(tiled.plain_pieces(file, packed)) == content
 
 
 def test_narrow_descriptors_end_where_signed_integers_do():
     cube = CubeLayout(Path(), b"", (1000, 512, 512), 16, 0)
-    assert compressed._largest_heap(cube) < 2**31
-    assert compressed._largest_heap(replace(cube, shape=(4000, 512, 512))) > 2**31 - 1
+    assert tiled.largest_heap(cube) < 2**31
+    assert tiled.largest_heap(replace(cube, shape=(4000, 512, 512))) > 2**31 - 1
 
 
 def test_no_stream_is_larger_than_foreseen():
@@ -331,7 +331,7 @@ def test_no_stream_is_larger_than_foreseen():
         for n in (1, 2, 31, 32, 33, 64, 1000):
             pixels = RNG.integers(limits.min, limits.max, n, dtype=dtype, endpoint=True)
             cube = CubeLayout(Path(), b"", (1, 1, n), 8 * pixels.itemsize, 0)
-            assert len(rice.encode(pixels)) <= compressed._largest_heap(cube)
+            assert len(rice.encode(pixels)) <= tiled.largest_heap(cube)
 
 
 @pytest.mark.parametrize("tile", TILES)
@@ -437,7 +437,7 @@ def test_stream_that_ends_early_is_refused(tmp_path):
     content = pack(tmp_path, good_cube()).read_bytes()
     cut = io.BytesIO(content[: 2880 * 2 + 4 * 8 + 100])
     with pytest.raises(BadInput, match="tile 0"):
-        list(compressed.plain_pieces(cut, Path("cut")))
+        list(tiled.plain_pieces(cut, Path("cut")))
 
 
 def test_swapped_offsets_are_refused(tmp_path):
@@ -459,7 +459,7 @@ def test_negative_lengths_are_refused(tmp_path):
     table[1] = -1, table[0, 0]
     changed = io.BytesIO(content[:start] + table.tobytes() + content[start + 4 * 8 :])
     with pytest.raises(BadInput, match="overlap"):
-        list(compressed.plain_pieces(changed, Path("negative")))
+        list(tiled.plain_pieces(changed, Path("negative")))
 
 
 @pytest.mark.parametrize("function", [compressed.forward, compressed.reverse])
@@ -494,7 +494,7 @@ def test_faulty_codec_is_found_by_the_proof(tmp_path, monkeypatch, prove):
 
 def damages(monkeypatch, change):
     """Let the disk have other bytes than were synced: `change` gets those of the whole file, to alter them."""
-    really = compressed._sync
+    really = tiled.sync
 
     def sync(file):
         really(file)
@@ -502,7 +502,7 @@ def damages(monkeypatch, change):
         change(content)
         Path(file.name).write_bytes(content)
 
-    monkeypatch.setattr(compressed, "_sync", sync)
+    monkeypatch.setattr(compressed, "sync", sync)
 
 
 @pytest.mark.parametrize("prove", [True, False])
