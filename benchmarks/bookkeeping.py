@@ -36,9 +36,9 @@ from ledger.db.store import Store
 from ledger.disk.nights import find_night
 from ledger.disk.raws import look_at, streams_ns
 from ledger.night import record
-from ledger.night.journal import Book
+from ledger.night.journal import Journal
 from ledger.night.lease import Lease
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.night.products import to_raw
 from ledger.run.machine import Machine
 from stages.base import Part, Product
@@ -92,13 +92,13 @@ class Night:
             self.environment[f"LEDGER_STATES__{state.upper()}__PARAMETERS"] = "{}"
         self.config: Config = read_config(packaged_config(), environment=self.environment)
         self.store = Store(url)
-        self.store.init(flows(self.config).values())
+        self.store.init(pipelines(self.config).values())
         self.path = self.config.archive.root / DATE
 
     def fill(self, n_products: int) -> None:
         """Write raw files of a byte, and register them, with products that their frames are in."""
         n_raws = n_products // PRODUCTS_PER_RAW
-        flow, instrument = flows(self.config)["archive"], self.config.instrument
+        pipeline, instrument = pipelines(self.config)["archive"], self.config.instrument
         for stream in instrument.streams:
             (self.path / stream.name).mkdir(parents=True)
         night = record.ensure_night(self.store, "archive", self.config.archive.root, DATE)
@@ -131,13 +131,13 @@ class Night:
                 }
             )
         with Lease(self.store, night, run_id) as lease:
-            book = Book(self.store, flow, night, lease, instrument.prefix)
+            journal = Journal(self.store, pipeline, night, lease, instrument.prefix)
             for start in range(0, n_raws, 1000):
-                book.register(rows[start : start + 1000], {})
+                journal.register(rows[start : start + 1000], {})
             rows = record.raws(self.store, night)
             products = [p for row in rows for p in products_of(row, to_raw(night, row))]
-            book.make_products(instrument.product_folder, products, {0: rows}, {})
-            book.looked_at(streams_ns(find_night(self.config, date=DATE), instrument))
+            journal.make_products(instrument.product_folder, products, {0: rows}, {})
+            journal.looked_at(streams_ns(find_night(self.config, date=DATE), instrument))
         self.store.end_run(run_id, 0, in_order=True)
 
     def advance(self, state: str) -> float:
@@ -151,10 +151,10 @@ class Night:
 
     def put_files(self) -> None:
         """Write what products that are compressed have."""
-        for work in record.works(
+        for item in record.products(
             self.store, record.ensure_night(self.store, "archive", self.config.archive.root, DATE)
         ):
-            for name in (f"{work.product.frame_id}.fits.fz", f"{work.product.frame_id}.txt"):
+            for name in (f"{item.product.frame_id}.fits.fz", f"{item.product.frame_id}.txt"):
                 (self.path / self.config.instrument.product_folder / name).write_bytes(CONTENT)
 
     def entries(self) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from ledger.config.model import Config
 from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from stages.fits.cards import padded
 
 #: Cubes as in the trials that the budgets come from: 115 MB and 131 MB.
@@ -163,7 +163,7 @@ def empty_ledger(folder: Path, url: str) -> tuple[Config, Store]:
         environment[f"LEDGER_{name.upper()}__ROOT"] = str(folder / name)
     config = read_config(packaged_config(), environment=environment)
     store = Store(url)
-    store.init(flows(config).values())
+    store.init(pipelines(config).values())
     return config, store
 
 

@@ -31,10 +31,10 @@ from ledger.disk.nights import NightFolder
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import Numbers
 from ledger.night import record
-from ledger.night.journal import Book
+from ledger.night.journal import Journal
 from ledger.night.lease import Lease
-from ledger.night.pipeline import Flow, flows
-from ledger.night.products import Work, product_columns
+from ledger.night.pipeline import Pipeline, pipelines
+from ledger.night.products import WorkItem, product_columns
 from stages.base import Product
 
 FIRST_DATE = date(2020, 1, 1)
@@ -77,7 +77,7 @@ class Ledger:
 
     def __init__(self, folder: Path, url: str) -> None:
         self.config, self.store = common.empty_ledger(folder, url)
-        self.flow: Flow = flows(self.config)["archive"]
+        self.pipeline: Pipeline = pipelines(self.config)["archive"]
 
     def folder(self, night: int) -> NightFolder:
         """Return a night's folder, which need not be there."""
@@ -94,16 +94,16 @@ class Ledger:
         def look(session: Session) -> None:
             nonlocal gate_s
             start = time.perf_counter()
-            gate.check_gate(session, self.config, self.flow, folder, now_us=self.store.clock())
+            gate.check_gate(session, self.config, self.pipeline, folder, now_us=self.store.clock())
             gate_s = time.perf_counter() - start
 
         if are_new:
             self.add(row, products)
-        works = [Work(0, "fixed", product) for product in products]
+        items = [WorkItem(0, "fixed", product) for product in products]
         with Lease(self.store, row, run_id) as lease:
-            book = Book(self.store, self.flow, row, lease, self.config.instrument.prefix)
+            journal = Journal(self.store, self.pipeline, row, lease, self.config.instrument.prefix)
             start = time.perf_counter()
-            allocate.allocate(book, self.config, works, look, numbers=Numbers("VMPA"))
+            allocate.allocate(journal, self.config, items, look, numbers=Numbers("VMPA"))
             seconds = time.perf_counter() - start
         return seconds, gate_s
 

@@ -16,7 +16,7 @@ from sqlalchemy import create_engine, text
 
 from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from tests.sshd import Server, running_sshd
 from tests.tools import missing
 from tests.world import World
@@ -105,7 +105,7 @@ def create_database(server: str, name: str, template: str = "template0") -> None
 def initialise(url: str) -> None:
     config = read_config(packaged_config(), environment={"LEDGER_DATABASE__URL": url})
     store = Store(url)
-    store.init(flows(config).values())
+    store.init(pipelines(config).values())
     store.close()
 
 

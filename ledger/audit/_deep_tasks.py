@@ -18,7 +18,7 @@ from ledger.db.models import Copy, Manifest, ManifestLine, Night
 from ledger.db.store import Store
 from ledger.ids.check_rows import Explained
 from ledger.night import record
-from ledger.night.products import Work
+from ledger.night.products import WorkItem
 from stages.base import Product
 from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
 
@@ -55,8 +55,8 @@ class _OfProduct(Protocol):
 T = TypeVar("T", bound=_OfProduct)
 
 
-def tasks_of(store: Store, config: Config, night: Night, works: Iterable[Work]) -> list[Task]:
-    """Return what to read of a night: raw files by stream and name, products in the order of `works`, manifests."""
+def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkItem]) -> list[Task]:
+    """Return what to read of a night: raw files by stream and name, products in the order of `items`, manifests."""
     folder, lines = folder_of(night), _lines(store, night)
     destination: Path | None = config.destination(night.pipeline) / night.date
     read = lines
@@ -65,7 +65,7 @@ def tasks_of(store: Store, config: Config, night: Night, works: Iterable[Work]) 
         destination = None
     return [
         *_of_raws(store, night, folder),
-        *_of_products(works, folder / config.instrument.product_folder, _copies(store, night), read),
+        *_of_products(items, folder / config.instrument.product_folder, _copies(store, night), read),
         *_of_manifests(record.manifests(store, night), lines, folder, destination),
     ]
 
@@ -93,19 +93,19 @@ def _of_raws(store: Store, night: Night, folder: Path) -> Iterator[Task]:
 
 
 def _of_products(
-    works: Iterable[Work], folder: Path, copies: Iterable[Copy], lines: Iterable[ManifestLine]
+    items: Iterable[WorkItem], folder: Path, copies: Iterable[Copy], lines: Iterable[ManifestLine]
 ) -> Iterator[Task]:
     """Yield what each product has: its own files, their copies, and the files that manifests name."""
     copies_of, lines_of = _by_identity(copies), _by_identity(lines)
-    for work in works:
-        product = work.product
+    for item in items:
+        product = item.product
         recorded = [(product.sha256, product.size_bytes), (product.timing_sha256, None)]
         facts = zip_longest(product.files, recorded[: len(product.files)], fillvalue=(None, None))
         own = [Recorded(folder / str(name), sha256, size_bytes) for name, (sha256, size_bytes) in facts]
         elsewhere = _elsewhere(own, copies_of.pop(product.identity, []), lines_of.pop(product.identity, []))
         files = [*own, *elsewhere]
         cube = own[0].path if own else None
-        if work.is_pruned:
+        if item.is_pruned:
             files = elsewhere
             cube = next((file.path for file in elsewhere if file.copy_of == cube), None)
         is_raw_here = not any(part.raw.is_pruned for part in product.parts)

@@ -148,13 +148,13 @@ def _result(future: Future[Found], task: Task, in_hand: Sequence[Path]) -> Found
 def _look_at(store: Store, config: Config, night: Night, calls: _Calls, report: Report) -> None:
     """Judge one night, unless a run has it, or had it meanwhile."""
     before = _hold(store, night)
-    works = record.works(store, night)
+    items = record.products(store, night)
     found: dict[tuple[str, str], Violation] = {}
-    counts: Counter[str] = Counter(nights=1, products=len(works))
+    counts: Counter[str] = Counter(nights=1, products=len(items))
     reason = why_unsettled(before, before)
     if reason is None:
         found |= {(v.law, v.what): v for v in check_night(store, config, night)}
-        tasks = tasks_of(store, config, night, works)
+        tasks = tasks_of(store, config, night, items)
         withdraw = " --withdraw" if mailed(store, night) else ""
         for task, result in zip(tasks, calls.make(f"deep audit {night.date}", tasks), strict=True):
             found |= {(v.law, v.what): v for v in _violations(night, task, result, withdraw)}
@@ -162,7 +162,7 @@ def _look_at(store: Store, config: Config, night: Night, calls: _Calls, report: 
         reason = why_unsettled(before, _hold(store, night))
     if reason is not None:
         told = f"{reason}: its files were not judged"
-        report.explained.append(Explained("busy", told, len(works), night.date, night.date))
+        report.explained.append(Explained("busy", told, len(items), night.date, night.date))
         return
     report.violations += found.values()
     report.explained += afar(store, night)

@@ -259,7 +259,7 @@ def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
     if machine.config.fetches:
         return
     try:
-        for folder, found in gate.outside(machine.store, machine.config, machine.flows, date):
+        for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, date):
             if not found.undecided:
                 continue
             subject = f"night {folder.date}" + ("" if folder.pipeline == "archive" else f" ({folder.pipeline})")
@@ -289,7 +289,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     command = f"`ledger advance --date {night.date}` or a rollback does it first"
     for step in left.steps:
         verb = step.step.verb(step.direction)
-        names = [work.product.frame_id or work.product.name for work in step.works]
+        names = [item.product.frame_id or item.product.name for item in step.items]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield Finding(subject, "note", f"{verb} of {shown} had begun and not ended: {step.remedy}", command)
     for path in left.files:
@@ -376,9 +376,9 @@ def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]
     faults = record.copy_faults(machine.store, night)
     if told := unproven(night.date, faults):
         yield Finding(subject, "problem", *told.split(": ", 1))
-    works = record.works(machine.store, night) if faults else []
-    for work in (work for work in works if work.fault and work.is_pruned):
-        product = work.product
+    items = record.products(machine.store, night) if faults else []
+    for item in (item for item in items if item.fault and item.is_pruned):
+        product = item.product
         folder = Path(night.root) / night.date / machine.config.instrument.product_folder
         what = f"{product.frame_id or product.name}: its only copy is not right, and `ledger prune` removed its files"
         yield Finding(subject, "problem", what, put_back(folder, product.files, night.date))

@@ -20,7 +20,7 @@ from ledger.errors import BadInput, NotReady
 from ledger.ids import gate
 from ledger.ids.check_rows import Explained, find_explained
 from ledger.night import decisions
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from stages.base import TEMPORARY_PREFIX, Stream
 
 AUDITS = Path(__file__).parent / "queries"
@@ -198,7 +198,7 @@ def _outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
     if not folder.path.is_dir() or night.pipeline not in config.pipelines:
         return
     with store.read() as session:
-        if gate.is_left_alone(session, config, flows(config)[night.pipeline], folder):
+        if gate.is_left_alone(session, config, pipelines(config)[night.pipeline], folder):
             return
         found = decisions.look(session, config, folder)
     if found.blocks:

@@ -16,12 +16,12 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say which state a file is in, why it is there, its last error, and the next command."""
-    from ledger.night.pipeline import flows
+    from ledger.night.pipeline import pipelines
     from ledger.query import history
 
     config = read_config()
     with open_store(config) as store:
-        found = history.explain(store, config, flows(config), history.find(store, name))
+        found = history.explain(store, config, pipelines(config), history.find(store, name))
     if as_json:
         show_json(asdict(found))
         return

@@ -19,7 +19,7 @@ def init() -> None:
     from ledger.db import backup
     from ledger.db.store import Store
     from ledger.disk.access import is_folder
-    from ledger.night.pipeline import flows
+    from ledger.night.pipeline import pipelines
 
     packaged = packaged_config()
     if config_file() == packaged and not Path("config.yaml").exists():
@@ -31,7 +31,7 @@ def init() -> None:
     try:
         for path in backup.before_migration(store, config):
             typer.echo(f"backup before the migration: {path}")
-        before, after = store.init(flows(config).values())
+        before, after = store.init(pipelines(config).values())
     finally:
         store.close()
     was = "created" if before is None else "up to date" if before == after else f"migrated from {before}"

@@ -27,13 +27,13 @@ def show(date: Date = None, *, as_json: AsJson = False) -> None:
     from ledger.disk.nights import parse_date
     from ledger.disk.outside import KINDS
     from ledger.ids import gate
-    from ledger.night.pipeline import flows
+    from ledger.night.pipeline import pipelines
 
     config = read_config(needs_nights=True)
     groups: dict[tuple[str, ...], list[str]] = {}
     facts = []
     with open_store(config) as store:
-        for night, found in gate.outside(store, config, flows(config), parse_date(date) if date else None):
+        for night, found in gate.outside(store, config, pipelines(config), parse_date(date) if date else None):
             for file, reason in [*((file, "") for file in found.undecided), *found.left_out]:
                 of_night = {"pipeline": night.pipeline, "date": night.date}
                 facts.append({**of_night, **asdict(file), "left_out": reason or None})

@@ -11,11 +11,11 @@ from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_ta
 def status(date: Date = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.disk.nights import parse_date
-    from ledger.night.pipeline import flows
+    from ledger.night.pipeline import pipelines
     from ledger.query.status import nights
 
     config = read_config()
-    found = nights(config, flows(config), date=parse_date(date) if date else None)
+    found = nights(config, pipelines(config), date=parse_date(date) if date else None)
     if as_json:
         show_json([asdict(night) for night in found])
         return

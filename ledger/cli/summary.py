@@ -222,7 +222,7 @@ def before_tables(found: "Summary") -> list[str]:
 
 
 def after_tables(found: "Summary", dither: str) -> list[str]:
-    """Return what the marks mean, the files out of the flow or not whole, where all frames are, and the verdict."""
+    """Return what the marks mean, the files in quarantine or not whole, where all frames are, and the verdict."""
     if not found.balance.raw_files:
         return []
     return ["", *_legend(found, dither), *_files(found), "", *_equation(found), verdict(found)]
@@ -241,7 +241,7 @@ def _legend(found: "Summary", dither: str) -> list[str]:
             " late, drops frames, or its files are in quarantine; if it goes on, look at that camera's logger"
         ),
         QUARANTINED: (
-            "files out of the flow, for the reasons below, in the minute of their frames or of their last change; they"
+            "files in quarantine, for the reasons below, in the minute of their frames or of their last change; they"
             f" block nothing; put right, `ledger advance --date {found.date}` takes them up"
         ),
         LOST: (

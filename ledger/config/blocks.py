@@ -79,7 +79,7 @@ class Database(Block):
         return value
 
 
-class Pipeline(Block):
+class PipelineConfig(Block):
     """A root of nights and the states that its files pass."""
 
     root: Path

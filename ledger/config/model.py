@@ -19,7 +19,7 @@ from ledger.config.blocks import (
     Mail,
     Notify,
     Permissions,
-    Pipeline,
+    PipelineConfig,
     Prune,
     Space,
     StateConfig,
@@ -35,8 +35,8 @@ class Config(Block):
     """All of it. Paths are absolute once parsed."""
 
     database: Database
-    archive: Pipeline
-    engineering: Pipeline | None = None
+    archive: PipelineConfig
+    engineering: PipelineConfig | None = None
     transfer: Transfer
     mail: Mail = Mail()
     notify: Notify = Notify()
@@ -57,7 +57,7 @@ class Config(Block):
     source: str = Field(default="", exclude=True)
 
     @property
-    def pipelines(self) -> Mapping[str, Pipeline]:
+    def pipelines(self) -> Mapping[str, PipelineConfig]:
         """Return the pipelines by name, `archive` first."""
         named = {name: getattr(self, name) for name in PIPELINES}
         return {name: pipeline for name, pipeline in named.items() if pipeline is not None}

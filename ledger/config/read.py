@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from ledger.config._translate import ENVIRONMENT_PREFIX, did_you_mean, to_fault
-from ledger.config.blocks import REMOTE, Database, Pipeline
+from ledger.config.blocks import REMOTE, Database, PipelineConfig
 from ledger.config.check import faults_between_blocks
 from ledger.config.faults import faults_of_instrument, faults_of_values
 from ledger.config.model import Config
@@ -185,7 +185,7 @@ def _absolute(config: Config, base: Path) -> Config:
     def place(path: Path) -> Path:
         return Path(os.path.normpath(base / path.expanduser()))  # not resolve(): links keep their names
 
-    def pipeline(old: Pipeline | None) -> Pipeline | None:
+    def pipeline(old: PipelineConfig | None) -> PipelineConfig | None:
         if old is None:
             return None
         to = old.destination and destination(old.destination)

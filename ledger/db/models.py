@@ -129,7 +129,7 @@ class File(SQLModel, table=True):
     files: list[str] = Field(default_factory=list, sa_type=JSON)  # product: names on disk, the cube first
     cards: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # raw: values that rules read
     supplement: int | None = None  # raw: which numbering of its night gave its frames IDs, from 0; none: none yet
-    quarantine_reason: str | None = Field(default=None, index=True)  # out of the flow, and why
+    quarantine_reason: str | None = Field(default=None, index=True)  # in quarantine, and why
     error: str | None = None  # last failure, until the next success
     attempts: int = 0  # failures since the last success
     next_retry_us: int | None = Field(default=None, sa_type=BigInteger)  # product that failed: when it is tried again

@@ -1,6 +1,6 @@
 """The one door to the database: sessions, rows, and the journal.
 
-What changes a night goes through :class:`ledger.night.journal.Book`, which writes its entries in the same
+What changes a night goes through :class:`ledger.night.journal.Journal`, which writes its entries in the same
 transaction, after it has checked its lease.
 """
 

@@ -8,7 +8,7 @@ from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput
 from ledger.night import record
 from ledger.night.pipeline import Step
-from ledger.night.products import Work
+from ledger.night.products import WorkItem
 from ledger.report import Result
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
@@ -17,7 +17,7 @@ from ledger.run.steps import Steps
 @contextmanager
 def holding_sent(
     machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any], *, needs: str
-) -> Iterator[tuple[Steps, Result, Step, Sequence[Work]]]:
+) -> Iterator[tuple[Steps, Result, Step, Sequence[WorkItem]]]:
     """Hold a night, as `Machine.holding` does, and look up what of it was sent.
 
     Parameters
@@ -43,14 +43,14 @@ def holding_sent(
     Busy
         If another run holds it.
     """
-    flow = machine.flows[folder.pipeline]
-    step = next((s for s in flow.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
+    pipeline = machine.pipelines[folder.pipeline]
+    step = next((s for s in pipeline.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
         raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
         machine.check_copies(steps)
-        works = record.works(machine.store, steps.book.night)
-        sent = [work for work in works if flow.position(work.state) >= flow.position(step.state)]
+        items = record.products(machine.store, steps.journal.night)
+        sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
         if not sent:
             raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
         yield steps, result, step, sent

@@ -153,7 +153,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
             sha256=hashlib.sha256(content).hexdigest(),
             is_partial=bool(listing.missing),
         )
-        lease = nights[0].book.lease
+        lease = nights[0].journal.lease
         with store.write(lease.check) as session:
             session.add(row)
             session.flush()
@@ -178,8 +178,8 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
                 session.add(
                     Entry(
                         at_us=at_us,
-                        run_id=steps.book.lease.run_id,
-                        night_id=steps.book.night.id,
+                        run_id=steps.journal.lease.run_id,
+                        night_id=steps.journal.night.id,
                         name=steps.folder.date,
                         event="mailed",
                         detail=detail,
@@ -207,7 +207,7 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     """
     parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
     if not is_partial and (missing := _missing(parts)):
-        bad = (unproven(s.folder.date, record.copy_faults(machine.store, s.book.night)) for s in nights)
+        bad = (unproven(s.folder.date, record.copy_faults(machine.store, s.journal.night)) for s in nights)
         ways_on = "; ".join(told for told in bad if told) or "advance these nights first"
         raise NotReady(f"cannot be listed: {missing}; {ways_on}, or list what there is with --partial")
     if not any(part.lines for part in parts):
@@ -232,31 +232,33 @@ def _listing(machine: Machine, parts: Sequence[_Part], n_before: int = 0) -> Lis
 
 def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list[Line], str]:
     """Return the lines of a night, and what is missing."""
-    flow, store = steps.book.flow, machine.store
-    step = next((s for s in flow.steps[1:] if hasattr(steps.stages[s.state].stage, "manifest_lines")), None)
+    pipeline, store = steps.journal.pipeline, machine.store
+    step = next((s for s in pipeline.steps[1:] if hasattr(steps.stages[s.state].stage, "manifest_lines")), None)
     if step is None:
-        raise BadInput(f"night {steps.folder.date}: {flow.name} has no state that lists products; expected one")
-    sending = min(flow.position(s.state) for s in flow.steps if s.needs_copy)
-    every = [work for work in record.works(store, steps.book.night) if not work.is_discarded]
-    works = [work for work in every if not work.fault]  # what is not as it was sent is not there to be given out
-    known = _recorded(store, steps.book.night)
-    lines = [known[work.product.identity] for work in works if work.product.identity in known]
-    unlisted = [work for work in works if work.product.identity not in known]
+        raise BadInput(f"night {steps.folder.date}: {pipeline.name} has no state that lists products; expected one")
+    sending = min(pipeline.position(s.state) for s in pipeline.steps if s.needs_copy)
+    every = [item for item in record.products(store, steps.journal.night) if not item.is_discarded]
+    items = [item for item in every if not item.fault]  # what is not as it was sent is not there to be given out
+    known = _recorded(store, steps.journal.night)
+    lines = [known[item.product.identity] for item in items if item.product.identity in known]
+    unlisted = [item for item in items if item.product.identity not in known]
     if is_partial:
-        ready = [work for work in unlisted if flow.position(work.state) >= sending]
+        ready = [item for item in unlisted if pipeline.position(item.state) >= sending]
         if ready:
             with translated():
                 loaded = steps.stages[step.state]
                 lines += loaded.stage.manifest_lines(  # type: ignore[attr-defined]
                     job=steps.job(ready), params=loaded.params
                 )
-        unlisted = [work for work in unlisted if flow.position(work.state) < sending]
+        unlisted = [item for item in unlisted if pipeline.position(item.state) < sending]
     raws = [
-        row for row in record.raws(store, steps.book.night) if row.state == flow.states[0] and not row.quarantine_reason
+        row
+        for row in record.raws(store, steps.journal.night)
+        if row.state == pipeline.states[0] and not row.quarantine_reason
     ]
     lacking = [counted(len(unlisted), "product")] if unlisted else []
     lacking += [counted(len(raws), "raw file")] if raws else []
-    if bad := [work.product.frame_id or work.product.name for work in every if work.fault]:
+    if bad := [item.product.frame_id or item.product.name for item in every if item.fault]:
         shown = ", ".join(bad[:MOST_NAMED]) + (f" and {len(bad) - MOST_NAMED} more" if len(bad) > MOST_NAMED else "")
         lacking.append(f"{shown} (not right when last read at the destination)")
     return lines, " and ".join(lacking)
@@ -288,7 +290,7 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
     before: dict[str, list[Mail]] = {}  # by date
     mails: set[int | None] = set()
     for part in parts:
-        known = {line.frame_id: found for found, line in mailed(machine.store, part.steps.book.night)}
+        known = {line.frame_id: found for found, line in mailed(machine.store, part.steps.journal.night)}
         of_night = {found.id: found for line in part.lines if (found := known.get(line.frame_id))}
         lines = [line for line in part.lines if line.frame_id not in known]
         if lines or part.lacking:

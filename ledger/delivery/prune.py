@@ -23,8 +23,8 @@ from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.night import record
 from ledger.night.given_out import confirmed, contradictions, standing
 from ledger.night.journal import Removal
-from ledger.night.pipeline import Flow, Step
-from ledger.night.products import Work
+from ledger.night.pipeline import Pipeline, Step
+from ledger.night.products import WorkItem
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages.check.reread import reread
@@ -115,7 +115,7 @@ def prune(machine: Machine, *, date: str | None = None, removes: bool = False) -
         nights = session.execute(select(Night).order_by(col(Night.date), col(Night.pipeline))).scalars().all()
     left_bytes = int(machine.config.prune.most_gb * 1e9)
     for night in nights:
-        if date not in (None, night.date) or night.pipeline not in machine.flows:
+        if date not in (None, night.date) or night.pipeline not in machine.pipelines:
             continue
         found = Pruned(night.pipeline, night.date)
         if not removes:
@@ -145,7 +145,7 @@ def _count(found: Pruned, candidates: Sequence[Candidate]) -> None:
 def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Candidate], list[Candidate]]:
     """Return the products and raw files of a night that may go; what stays, and why, is counted in `found`."""
     store, rules = machine.store, machine.config.prune
-    flow = machine.flows[night.pipeline]
+    pipeline = machine.pipelines[night.pipeline]
     now_us = store.clock()
     with store.read() as session:
         of_night = select(File).where(col(File.night_id) == night.id)
@@ -172,7 +172,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
     for row in (row for row in rows if row.kind == "product"):
         candidate = _on_disk(row, [folder / row.folder / name for name in row.files])
         n_copies = len(copies[row.identity])
-        reason: str | None = _why_not_sent(row, flow, n_copies, rules.copies)
+        reason: str | None = _why_not_sent(row, pipeline, n_copies, rules.copies)
         if reason is None and row.identity in contradicted:
             reason = "products that the archive has in another way than they are on record"
         if reason is None and named & {str(path) for path in candidate.paths}:
@@ -220,12 +220,12 @@ def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     return Candidate(row, tuple(paths), size_bytes)
 
 
-def _why_not_sent(row: File, flow: Flow, n_copies: int, wanted: int) -> str | None:
+def _why_not_sent(row: File, pipeline: Pipeline, n_copies: int, wanted: int) -> str | None:
     """Return why a product does not count as archived, or None."""
     if row.quarantine_reason or row.error:
         return "products in quarantine, or with an error"
-    if row.state != flow.last or not any(step.needs_copy for step in flow.steps):
-        return f"products that are not {flow.last}"
+    if row.state != pipeline.last or not any(step.needs_copy for step in pipeline.steps):
+        return f"products that are not {pipeline.last}"
     if n_copies < wanted:
         return f"products with fewer than {wanted} proven {'copy' if wanted == 1 else 'copies'}"
     return None
@@ -255,14 +255,14 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     with machine.holding(folder, "prune", {}) as (steps, result):
         machine.check_copies(steps)
-        products, raws = _candidates(machine, steps.book.night, found)  # as they are now that the night is held
+        products, raws = _candidates(machine, steps.journal.night, found)  # as they are now that the night is held
         products, left_bytes = _up_to(products, left_bytes, found)
         raws, left_bytes = _up_to(raws, left_bytes, found)
-        works = {work.product.identity: work for work in record.works(machine.store, steps.book.night)}
-        step = next(step for step in steps.book.flow.steps if step.needs_copy)
-        made_of = _made_of(works.values(), raws)
+        items = {item.product.identity: item for item in record.products(machine.store, steps.journal.night)}
+        step = next(step for step in steps.journal.pipeline.steps if step.needs_copy)
+        made_of = _made_of(items.values(), raws)
         wanted = {row.row.identity for row in products} | {p for made in made_of.values() for p in made}
-        sound = _proven(steps, step, [work for work in works.values() if work.product.identity in wanted], found)
+        sound = _proven(steps, step, [item for item in items.values() if item.product.identity in wanted], found)
         _remove_all(steps, [c for c in products if c.row.identity in sound], found)
         _remove_all(steps, [c for c in raws if made_of[c.row.identity] <= sound], found)
         result.failed = list(found.failed)
@@ -281,34 +281,34 @@ def _up_to(candidates: Sequence[Candidate], left_bytes: int, found: Pruned) -> t
     return taken, left_bytes
 
 
-def _made_of(works: Collection[Work], raws: Sequence[Candidate]) -> Mapping[str, set[str]]:
+def _made_of(items: Collection[WorkItem], raws: Sequence[Candidate]) -> Mapping[str, set[str]]:
     """Return the products that each raw file is in, by identity."""
     made: dict[str, set[str]] = {raw.row.identity: set() for raw in raws}
-    for work in works:
-        for part in work.product.parts:
+    for item in items:
+        for part in item.product.parts:
             if part.raw.identity in made:
-                made[part.raw.identity].add(work.product.identity)
+                made[part.raw.identity].add(item.product.identity)
     return made
 
 
-def _proven(steps: Steps, step: Step, works: Sequence[Work], found: Pruned) -> set[str]:
+def _proven(steps: Steps, step: Step, items: Sequence[WorkItem], found: Pruned) -> set[str]:
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
     sound: set[str] = set()
-    for batch in steps.portions(f"prune {steps.folder.date}: prove", works):
+    for batch in steps.portions(f"prune {steps.folder.date}: prove", items):
         look = steps.look_at_copies(step, batch, {"prune": 1})
-        differing = _compared([work for work in batch if work.product.identity in look.proven], steps)
+        differing = _compared([item for item in batch if item.product.identity in look.proven], steps)
         sound |= look.proven - differing.keys()
         steps.reporter.advance(len(look.proven - differing.keys()))
-        names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
+        names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
         found.failed += [(names[identity], reason) for identity, reason in {**look.failures, **differing}.items()]
     return sound
 
 
-def _compared(works: Sequence[Work], steps: Steps) -> dict[str, str]:
+def _compared(items: Sequence[WorkItem], steps: Steps) -> dict[str, str]:
     """Return the products whose frames here are not those of raw, and why; one of both may be gone already."""
     futures = {}
-    for work in works:
-        product = work.product
+    for item in items:
+        product = item.product
         cube = steps.product_folder / product.files[0]
         if cube.is_file() and not any(part.raw.is_pruned for part in product.parts):
             futures[product.identity] = steps.executor.submit(reread, files=(), cube=cube, parts=product.parts)
@@ -323,13 +323,13 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
     """Remove files that are as they are on record, one product or raw file after the other."""
     instrument = steps.config.instrument
     with reading(steps.folder.path):
-        was_seen = steps.book.night.streams_ns == streams_ns(steps.folder, instrument)
+        was_seen = steps.journal.night.streams_ns == streams_ns(steps.folder, instrument)
     for (candidate,) in steps.portions(f"prune {steps.folder.date}: remove", candidates, 1):
         row = candidate.row
         name = candidate.paths[0].name
         try:
             removal = Removal(int(row.id or 0), row.identity, name, _hashes(candidate), candidate.size_bytes)
-            steps.book.pruned(removal)
+            steps.journal.pruned(removal)
             durable.remove(path for path in candidate.paths if path.name in removal.sha256)
         except (LedgerError, OSError) as exc:
             found.failed.append((name, str(exc)))
@@ -337,7 +337,7 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
             _count(found, [candidate])
             steps.reporter.advance()
     if was_seen:
-        steps.book.looked_at(streams_ns(steps.folder, instrument))
+        steps.journal.looked_at(streams_ns(steps.folder, instrument))
 
 
 def _hashes(candidate: Candidate) -> dict[str, str]:

@@ -10,7 +10,7 @@ from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady
 from ledger.night.pipeline import Step
-from ledger.night.products import Work
+from ledger.night.products import WorkItem
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages.transport import proof
@@ -73,19 +73,19 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
         steps.make_folder()
         for batch in steps.portions("recall", sent):
             n_failed = len(found.failed)
-            whole = {work.product.identity: work for work in batch if _is_whole(steps, work)}
-            back = [(work.row_id, work.product) for work in whole.values() if work.is_pruned]  # somebody put them there
-            steps.book.returned([(row_id, p.identity, p.frame_id or p.name) for row_id, p in back])
-            _bring_back(steps, step, [work for work in batch if work.product.identity not in whole], found)
+            whole = {item.product.identity: item for item in batch if _is_whole(steps, item)}
+            back = [(item.row_id, item.product) for item in whole.values() if item.is_pruned]  # somebody put them there
+            steps.journal.returned([(row_id, p.identity, p.frame_id or p.name) for row_id, p in back])
+            _bring_back(steps, step, [item for item in batch if item.product.identity not in whole], found)
             steps.reporter.advance(len(batch) - len(found.failed) + n_failed)
         found.whole = len(sent) - len(found.brought) - len(found.failed)
         result.failed = list(found.failed)
     return found
 
 
-def _is_whole(steps: Steps, work: Work) -> bool:
+def _is_whole(steps: Steps, item: WorkItem) -> bool:
     """Whether the files of a product are here, with the bytes that are on record."""
-    product = work.product
+    product = item.product
     for name, sha256 in zip(product.files, (product.sha256, product.timing_sha256), strict=False):
         path = steps.product_folder / name
         with reading(path):
@@ -94,25 +94,25 @@ def _is_whole(steps: Steps, work: Work) -> bool:
     return True
 
 
-def _bring_back(steps: Steps, step: Step, works: Sequence[Work], found: Recalled) -> None:
-    if not works:
+def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Recalled) -> None:
+    if not items:
         return
     loaded = steps.stages[step.state]
     with steps.translated():
-        outcome = loaded.stage.recall(job=steps.job(works), params=loaded.params)  # type: ignore[attr-defined]
-    steps.book.lease.confirm()
+        outcome = loaded.stage.recall(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
+    steps.journal.lease.confirm()
     try:
         durable.put_in_place(outcome, steps.config.permissions.group)
     except OSError as exc:
         raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
-    works = [work for work in works if work.product.identity not in outcome.left]
-    steps.book.recalled(works, outcome.failures)
-    if failed := [work for work in works if work.product.identity in outcome.failures]:
+    items = [item for item in items if item.product.identity not in outcome.left]
+    steps.journal.recalled(items, outcome.failures)
+    if failed := [item for item in items if item.product.identity in outcome.failures]:
         look = steps.look_at_copies(step, failed, {"recall": len(failed)})
         outcome = replace(outcome, failures={**outcome.failures, **look.failures})
-    for work in works:
-        name = work.product.frame_id or work.product.name
-        if reason := outcome.failures.get(work.product.identity):
+    for item in items:
+        name = item.product.frame_id or item.product.name
+        if reason := outcome.failures.get(item.product.identity):
             found.failed.append((name, reason))
         else:
             found.brought.append(name)

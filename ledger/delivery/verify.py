@@ -78,7 +78,7 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
         before = steps.ask(step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
         for batch in steps.portions("verify", sent):
             look = steps.look_at_copies(step, batch, {}, repairs=repairs)
-            names = {work.product.identity: work.product.frame_id or work.product.name for work in batch}
+            names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
             found.proven += len(look.proven)
             found.repaired += [names[identity] for identity in names if identity in look.repaired]
             found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]

@@ -22,18 +22,18 @@ _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 class NightFolder:
     """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD).
 
-    On a host that fetches, its root is on another one, and `work` the folder to work in instead.
+    On a host that fetches, its root is on another one, and `working_folder` the one to work in instead.
     """
 
     pipeline: str
     root: Path
     date: str
-    work: Path | None = None
+    working_folder: Path | None = None
 
     @property
     def path(self) -> Path:
         """Return the folder."""
-        return (self.work or self.root) / self.date
+        return (self.working_folder or self.root) / self.date
 
 
 def parse_date(text: str) -> str:
@@ -89,8 +89,8 @@ def also_in(config: Config, night: NightFolder) -> list[str]:
 
 def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
     """Return the night of a date, whether it is there or not."""
-    work = config.destination(pipeline) / WORK if config.fetches else None
-    return NightFolder(pipeline, config.pipelines[pipeline].root, date, work)
+    working_folder = config.destination(pipeline) / WORK if config.fetches else None
+    return NightFolder(pipeline, config.pipelines[pipeline].root, date, working_folder)
 
 
 def _night_of_date(config: Config, date: str) -> NightFolder:

@@ -19,8 +19,8 @@ from ledger.db.store import insert_many
 from ledger.errors import NotReady
 from ledger.ids.numbers import Numbers
 from ledger.ids.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
-from ledger.night.journal import Book
-from ledger.night.products import Work, order_key
+from ledger.night.journal import Journal
+from ledger.night.products import WorkItem, order_key
 from ledger.text import counted
 from stages.base import Product
 
@@ -116,7 +116,7 @@ class Allocation:
     manifested: int
 
 
-def decide(session: Session, prefix: str, night: Night, works: Sequence[Work]) -> Decision:
+def decide(session: Session, prefix: str, night: Night, items: Sequence[WorkItem]) -> Decision:
     """Return what has to be done to give the night its IDs; nothing is written.
 
     Parameters
@@ -127,13 +127,13 @@ def decide(session: Session, prefix: str, night: Night, works: Sequence[Work]) -
         Of the IDs.
     night : Night
         Its row.
-    works : sequence of Work
+    items : sequence of WorkItem
         All products of the night.
     """
-    usable = {work.product.identity: work.product for work in works if work.quarantine_reason is None}
-    starts_us = {work.product.identity: work.product.start_us for work in works}
+    usable = {item.product.identity: item.product for item in items if item.quarantine_reason is None}
+    starts_us = {item.product.identity: item.product.start_us for item in items}
     query = select(*_ID).where(col(FrameId.night_id) == night.id, col(FrameId.status) == "live")
-    live = session.execute(query.order_by(col(FrameId.number))).all() if works else []
+    live = session.execute(query.order_by(col(FrameId.number))).all() if items else []
     # frames that got partners since are of another time, so it is another product that they make
     keep = [row for row in live if starts_us.get(row.identity) == row.start_us]
     kept = {row.identity for row in keep}
@@ -196,9 +196,9 @@ def _may_renumber(session: Session, prefix: str, night: Night, keep: Sequence[Ro
 
 
 def allocate(
-    book: Book,
+    journal: Journal,
     config: Config,
-    works: Sequence[Work],
+    items: Sequence[WorkItem],
     look: Callable[[Session], object],
     *,
     numbers: Numbers,
@@ -208,11 +208,11 @@ def allocate(
 
     Parameters
     ----------
-    book : Book
+    journal : Journal
         The hold on the night.
     config : Config
         Names prefix and authority.
-    works : sequence of Work
+    items : sequence of WorkItem
         All products of the night.
     look : callable
         The gate; called with the session once the counter is locked, if any ID is to be given.
@@ -229,22 +229,22 @@ def allocate(
     StateError
         If the numbers have run out.
     """
-    with book.store.write(book.lease.check) as session:
-        now = lock(session, config, book.store.clock())
-        decision = decide(session, book.prefix, book.night, works)
+    with journal.store.write(journal.lease.check) as session:
+        now = lock(session, config, journal.store.clock())
+        decision = decide(session, journal.prefix, journal.night, items)
         if decision.fresh or decision.is_first:
             look(session)
-        manifested = _withdraw(session, book, decision.withdrawn)
+        manifested = _withdraw(session, journal, decision.withdrawn)
         reclaimed = give_back(session, now, numbers)
-        book.entry(session, [_entry_of(row, "reclaimed") for row in reclaimed])
+        journal.entry(session, [_entry_of(row, "reclaimed") for row in reclaimed])
         now = standing(session, config)
-        decision.check(now, book.night.date, numbers, late_reason)
-        _assign(session, book, take(session, now, len(decision.fresh)), decision, late_reason)
+        decision.check(now, journal.night.date, numbers, late_reason)
+        _assign(session, journal, take(session, now, len(decision.fresh)), decision, late_reason)
         if decision.is_first:
             session.execute(
                 update(Night)
-                .where(col(Night.id) == book.night.id, col(Night.numbered_us).is_(None))
-                .values(numbered_us=book.store.clock())
+                .where(col(Night.id) == journal.night.id, col(Night.numbered_us).is_(None))
+                .values(numbered_us=journal.store.clock())
             )
     return Allocation(
         assigned=len(decision.fresh),
@@ -259,29 +259,31 @@ def _entry_of(row: FrameId | Row[Any], event: str) -> dict[str, str]:
     return {"identity": row.identity, "name": row.frame_id, "event": event}
 
 
-def _withdraw(session: Session, book: Book, rows: Sequence[Row[Any]]) -> int:
+def _withdraw(session: Session, journal: Journal, rows: Sequence[Row[Any]]) -> int:
     """Withdraw IDs; return how many of them were ever on a manifest."""
     if not rows:
         return 0
     session.execute(update(FrameId), [{"frame_id": row.frame_id, "status": "withdrawn"} for row in rows])
-    book.entry(session, [_entry_of(row, "withdrawn") for row in rows])
+    journal.entry(session, [_entry_of(row, "withdrawn") for row in rows])
     first, last = rows[0].number, rows[-1].number
     listed = select(col(FrameId.number)).where(
-        col(FrameId.prefix) == book.prefix, col(FrameId.number).between(first, last), is_manifested()
+        col(FrameId.prefix) == journal.prefix, col(FrameId.number).between(first, last), is_manifested()
     )
     return len({row.number for row in rows} & set(session.execute(listed).scalars()))
 
 
-def _assign(session: Session, book: Book, numbers: Sequence[int], decision: Decision, late_reason: str | None) -> None:
+def _assign(
+    session: Session, journal: Journal, numbers: Sequence[int], decision: Decision, late_reason: str | None
+) -> None:
     if not numbers:
         return
     rows = [
         {
-            "frame_id": frame_id_of(book.prefix, number),
-            "prefix": book.prefix,
+            "frame_id": frame_id_of(journal.prefix, number),
+            "prefix": journal.prefix,
             "number": number,
             "identity": product.identity,
-            "night_id": book.night.id,
+            "night_id": journal.night.id,
             "start_us": product.start_us,
             "camera": product.camera,
             "flc": product.flc,
@@ -292,6 +294,6 @@ def _assign(session: Session, book: Book, numbers: Sequence[int], decision: Deci
         for number, product in zip(numbers, decision.fresh, strict=True)
     ]
     insert_many(session, FrameId, rows)
-    given = and_(col(FrameId.prefix) == book.prefix, col(FrameId.number).between(numbers[0], numbers[-1]))
+    given = and_(col(FrameId.prefix) == journal.prefix, col(FrameId.number).between(numbers[0], numbers[-1]))
     detail = case((col(FrameId.late), literal({"late": late_reason}, JSON)), else_=literal({}, JSON))
-    book.entry_of_ids(session, "assigned", given, detail)
+    journal.entry_of_ids(session, "assigned", given, detail)

@@ -15,7 +15,7 @@ from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.ids._check_files import FilesCheck
 from ledger.ids.check_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.report import Reporter, Silent
 from ledger.text import printable
 
@@ -91,9 +91,9 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
         sequences = read_sequences(session)
     counts = {"frame IDs": n_ids, "nights": 0, "files": 0, "headers": 0}
     is_known = False
-    for flow in flows(config).values():
-        if flow.numbering is not None:
-            files = FilesCheck(store, config, flow.name, flow.numbering.state, sequences)
+    for pipeline in pipelines(config).values():
+        if pipeline.numbering is not None:
+            files = FilesCheck(store, config, pipeline.name, pipeline.numbering.state, sequences)
             is_known |= files.look(date, reporter or Silent())
             disorders += files.disorders
             explained += files.explained

@@ -20,19 +20,19 @@ from ledger.disk.raws import has_raws, is_being_written, raws_on_disk, streams_n
 from ledger.errors import BadInput, NotReady
 from ledger.ids.sequence import newest_night
 from ledger.night import decisions, record
-from ledger.night.pipeline import Flow
+from ledger.night.pipeline import Pipeline
 from ledger.night.record import of_night
 
 
-def from_date(session: Session, config: Config, flow: Flow) -> str | None:
+def from_date(session: Session, config: Config, pipeline: Pipeline) -> str | None:
     """Return the first night that gets numbers, as ``ledger ids start --from`` named it; None if it did not."""
-    if flow.numbering is None:
+    if pipeline.numbering is None:
         return None
     row = session.get(FrameSequence, config.instrument.prefix, populate_existing=True)
     return row.from_date if row is not None else None
 
 
-def refuse_before_first(session: Session, config: Config, flow: Flow, night: NightFolder) -> None:
+def refuse_before_first(session: Session, config: Config, pipeline: Pipeline, night: NightFolder) -> None:
     """Refuse a night that the pipeline does not look at.
 
     Raises
@@ -42,7 +42,7 @@ def refuse_before_first(session: Session, config: Config, flow: Flow, night: Nig
     """
     row = _row(session, night)
     numbered_us = row.numbered_us if row else None
-    first = before_first(config, flow.name, night.date, numbered_us, from_date(session, config, flow))
+    first = before_first(config, pipeline.name, night.date, numbered_us, from_date(session, config, pipeline))
     if first is not None:
         raise NotReady(
             f"night {night.date} is before the first night, {first}: such nights are left alone; expected a later one,"
@@ -73,7 +73,7 @@ def refuse_excluded(session: Session, night: NightFolder) -> None:
 def check_gate(
     session: Session,
     config: Config,
-    flow: Flow,
+    pipeline: Pipeline,
     night: NightFolder,
     *,
     now_us: int,
@@ -86,7 +86,7 @@ def check_gate(
     ----------
     session : Session
         With the counter locked, if IDs are to be given.
-    config, flow
+    config, pipeline
         The ledger.
     night : NightFolder
         The night.
@@ -108,7 +108,7 @@ def check_gate(
         If it is before the first night, excluded, still being written, holds files of which somebody has to decide, or
         an earlier night lacks its IDs, with the command to run.
     """
-    refuse_before_first(session, config, flow, night)
+    refuse_before_first(session, config, pipeline, night)
     refuse_excluded(session, night)
     if not final and is_being_written(night, config, now_us):
         raise NotReady(
@@ -119,8 +119,8 @@ def check_gate(
     if found is not None and found.blocks:
         raise NotReady(found.refusal(night.date))
     # upstream first: what a run takes from disk to the ledger meanwhile is seen here or there
-    lacking = _lacking_on_disk(session, config, flow, night, looks_outside=looks_outside)
-    lacking |= _lacking_in_ledger(session, config, flow, night)
+    lacking = _lacking_on_disk(session, config, pipeline, night, looks_outside=looks_outside)
+    lacking |= _lacking_in_ledger(session, config, pipeline, night)
     if not lacking:
         return found
     date = min(lacking)
@@ -135,15 +135,17 @@ def check_gate(
 
 
 def _lacking_on_disk(
-    session: Session, config: Config, flow: Flow, night: NightFolder, *, looks_outside: bool
+    session: Session, config: Config, pipeline: Pipeline, night: NightFolder, *, looks_outside: bool
 ) -> dict[str, str]:
     """Return the first earlier night with files that are in no product yet, and what they are; empty if none has."""
-    rows = {row.date: row for row in session.execute(select(Night).where(col(Night.pipeline) == flow.name)).scalars()}
-    numbers_from = from_date(session, config, flow)
-    for folder in nights_on_disk(config, flow.name):
+    rows = {
+        row.date: row for row in session.execute(select(Night).where(col(Night.pipeline) == pipeline.name)).scalars()
+    }
+    numbers_from = from_date(session, config, pipeline)
+    for folder in nights_on_disk(config, pipeline.name):
         row = rows.get(folder.date)
         numbered_us = row.numbered_us if row else None
-        if folder.date >= night.date or before_first(config, flow.name, folder.date, numbered_us, numbers_from):
+        if folder.date >= night.date or before_first(config, pipeline.name, folder.date, numbered_us, numbers_from):
             continue
         if row is not None and row.excluded_reason:
             continue
@@ -163,17 +165,17 @@ def _lacking_on_disk(
             why = "has raw files that were never scanned" if registered else "was never scanned"
         elif looks_outside and numbered_us is None and decisions.look(session, config, folder).blocks:
             why = f"has files that may hold frames and are no raw files (`ledger outside list --date {folder.date}`)"
-        if why and not is_foreign(session, config, flow, folder):
+        if why and not is_foreign(session, config, pipeline, folder):
             return {folder.date: why}
     return {}
 
 
-def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: NightFolder) -> dict[str, str]:
+def _lacking_in_ledger(session: Session, config: Config, pipeline: Pipeline, night: NightFolder) -> dict[str, str]:
     """Return the first earlier night of which registered files lack frame IDs, and what is missing; empty if none is.
 
     One statement, so that PostgreSQL too answers as of one moment.
     """
-    unnumbered = [step.state for step in flow.steps if not step.needs_frame_id]
+    unnumbered = [step.state for step in pipeline.steps if not step.needs_frame_id]
     raw, product, usable = col(File.kind) == "raw", col(File.kind) == "product", col(File.quarantine_reason).is_(None)
     live = exists().where(
         col(FrameId.identity) == col(File.identity),
@@ -186,23 +188,23 @@ def _lacking_in_ledger(session: Session, config: Config, flow: Flow, night: Nigh
 
     never = col(Night.numbered_us).is_(None)
     # numbered, and rolled back or with new raw files: what comes of them is not known yet
-    unsynced = has(raw, usable, col(File.state) == flow.states[0])
+    unsynced = has(raw, usable, col(File.state) == pipeline.states[0])
     lacks = case(
         (never & (has(raw, usable) | has(product)), "has no frame IDs yet"),
         (~never & unsynced, "has raw files that are not synced"),
         (~never & has(product, usable, col(File.state).in_(unnumbered), ~live), "has new products without frame IDs"),
     )
     query = select(Night, lacks).where(
-        col(Night.pipeline) == flow.name,
+        col(Night.pipeline) == pipeline.name,
         col(Night.date) < night.date,
         col(Night.excluded_reason).is_(None),
         lacks.is_not(None),
     )
-    numbers_from = from_date(session, config, flow)
+    numbers_from = from_date(session, config, pipeline)
     for row, reason in session.execute(query.order_by(col(Night.date))):
-        folder = NightFolder(flow.name, night.root, row.date)
-        is_before_first = before_first(config, flow.name, row.date, row.numbered_us, numbers_from)
-        if not is_before_first and not is_foreign(session, config, flow, folder):
+        folder = NightFolder(pipeline.name, night.root, row.date)
+        is_before_first = before_first(config, pipeline.name, row.date, row.numbered_us, numbers_from)
+        if not is_before_first and not is_foreign(session, config, pipeline, folder):
             return {row.date: reason}
     return {}
 
@@ -214,11 +216,11 @@ def _registered(session: Session, row: Night | None) -> set[tuple[str, str]]:
     return {(folder, name) for folder, name in session.execute(query)}
 
 
-def is_foreign(session: Session, config: Config, flow: Flow, folder: NightFolder) -> bool:
+def is_foreign(session: Session, config: Config, pipeline: Pipeline, folder: NightFolder) -> bool:
     """Whether the night has products that this ledger did not make."""
     if not has_products(folder, config.instrument):
         return False
-    paired = flow.step(flow.born).forward  # precedes everything that the ledger writes
+    paired = pipeline.step(pipeline.born).forward  # precedes everything that the ledger writes
     made = session.execute(
         select(col(Entry.id))
         .join(Night, col(Night.id) == col(Entry.night_id))
@@ -269,7 +271,7 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
 
 
 def outside(
-    store: Store, config: Config, flows: Mapping[str, Flow], date: str | None = None
+    store: Store, config: Config, pipelines: Mapping[str, Pipeline], date: str | None = None
 ) -> Iterator[tuple[NightFolder, Found]]:
     """Yield the nights on disk in which files may hold frames and are no raw files, oldest first; or that of a date.
 
@@ -287,19 +289,19 @@ def outside(
         folders = [folder for name in used for folder in nights_on_disk(config, name)]
     with store.read() as session:
         for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):
-            if is_left_alone(session, config, flows[folder.pipeline], folder):
+            if is_left_alone(session, config, pipelines[folder.pipeline], folder):
                 continue
             found = decisions.look(session, config, folder)
             if found.undecided or found.left_out:
                 yield folder, found
 
 
-def is_left_alone(session: Session, config: Config, flow: Flow, folder: NightFolder) -> bool:
+def is_left_alone(session: Session, config: Config, pipeline: Pipeline, folder: NightFolder) -> bool:
     """Whether a night is before the first one, excluded or foreign."""
     row = _row(session, folder)
     numbered_us = row.numbered_us if row else None
     return (
-        before_first(config, flow.name, folder.date, numbered_us, from_date(session, config, flow)) is not None
+        before_first(config, pipeline.name, folder.date, numbered_us, from_date(session, config, pipeline)) is not None
         or bool(row and row.excluded_reason)
-        or is_foreign(session, config, flow, folder)
+        or is_foreign(session, config, pipeline, folder)
     )

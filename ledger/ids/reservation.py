@@ -14,7 +14,7 @@ from ledger.db.store import Store, insert_if_new
 from ledger.errors import BadInput, Fault, Unconfirmed
 from ledger.ids.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
 from ledger.ids.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 
 #: Who skips more numbers than this has to say so: a busy night takes as many, a mistyped digit skips more.
 FAR = 100_000
@@ -134,11 +134,11 @@ def _refuse_far(number: int, before: Standing, numbers: Numbers) -> None:
 
 def refuse_unmounted(config: Config) -> None:
     """Refuse to judge what numbers are in use where they cannot be seen."""
-    for name, flow in flows(config).items():
+    for name, pipeline in pipelines(config).items():
         places = {f"{name}.root": config.pipelines[name].root}
         if config.host(name) is None:
             places[f"{name}.destination"] = config.destination(name)
-        for key, place in places.items() if flow.numbering is not None else ():
+        for key, place in places.items() if pipeline.numbering is not None else ():
             if not place.is_dir():
                 raise BadInput(
                     f"{key} {str(place)!r}: no such folder; numbers in use there could not be seen; expected it to be"

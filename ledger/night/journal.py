@@ -19,8 +19,8 @@ from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, Mani
 from ledger.db.store import Store, chunks, insert_many
 from ledger.disk.outside import Found
 from ledger.night.lease import Lease
-from ledger.night.pipeline import Flow
-from ledger.night.products import Work, product_columns
+from ledger.night.pipeline import Pipeline
+from ledger.night.products import WorkItem, product_columns
 from stages.base import Evidence, Fact, Product
 from stages.base import Manifest as ManifestOutcome
 
@@ -50,7 +50,7 @@ class Move:
 
     Attributes
     ----------
-    work : Work
+    item : WorkItem
         Updated in place once the change is committed.
     verb : str
         The edge.
@@ -68,7 +68,7 @@ class Move:
         For the entry.
     """
 
-    work: Work
+    item: WorkItem
     verb: str
     facts: Mapping[str, Fact] = field(default_factory=dict)
     evidence: Evidence | None = None
@@ -84,7 +84,7 @@ class Failure:
 
     Attributes
     ----------
-    work : Work
+    item : WorkItem
         Updated in place once the failure is committed.
     error : str
         What happened, for people.
@@ -94,7 +94,7 @@ class Failure:
         Whether it leads to quarantine in the end: what lies outside of the night's folder is not the file's fault.
     """
 
-    work: Work
+    item: WorkItem
     error: str
     is_final: bool = False
     counts: bool = True
@@ -123,14 +123,14 @@ class Removal:
     size_bytes: int
 
 
-class Book:
+class Journal:
     """One run's hold on one night.
 
     Parameters
     ----------
     store : Store
         The door.
-    flow : Flow
+    pipeline : Pipeline
         The night's pipeline.
     night : Night
         Its row.
@@ -140,10 +140,10 @@ class Book:
         Of the instrument's frame IDs.
     """
 
-    def __init__(self, store: Store, flow: Flow, night: Night, lease: Lease, prefix: str) -> None:
+    def __init__(self, store: Store, pipeline: Pipeline, night: Night, lease: Lease, prefix: str) -> None:
         self.prefix = prefix
         self.store = store
-        self.flow = flow
+        self.pipeline = pipeline
         self.night = night
         self.lease = lease
         self._known: set[tuple[str, str]] = set()  # events of steps that are known to have been on this night
@@ -178,13 +178,13 @@ class Book:
         """Return what every entry of this hold says."""
         return {"at_us": self.store.clock(), "run_id": self.lease.run_id, "night_id": self.night.id}
 
-    def _entry_of(self, work: Work, verb: str, event: str) -> dict[str, Any]:
+    def _entry_of(self, item: WorkItem, verb: str, event: str) -> dict[str, Any]:
         return {
-            "identity": work.product.identity,
-            "name": work.product.frame_id or work.product.name,
+            "identity": item.product.identity,
+            "name": item.product.frame_id or item.product.name,
             "event": event,
             "edge": verb,
-            "source": work.state,
+            "source": item.state,
         }
 
     def register(self, rows: Sequence[Mapping[str, Any]], details: Mapping[str, Mapping[str, Any]]) -> None:
@@ -197,8 +197,8 @@ class Book:
         details : mapping
             By identity.
         """
-        state = self.flow.states[0]
-        common = {"night_id": self.night.id, "pipeline": self.flow.name, "kind": "raw", "state": state}
+        state = self.pipeline.states[0]
+        common = {"night_id": self.night.id, "pipeline": self.pipeline.name, "kind": "raw", "state": state}
         known = [row for row in rows if "id" in row]
         with self.store.write(self.lease.check) as session:
             insert_many(session, File, [{**_BLANK, **common, **row} for row in rows if "id" not in row])
@@ -247,8 +247,13 @@ class Book:
         by the supplement that they are, which is recorded.
         """
         raws = [row for part in parts.values() for row in part]
-        step = self.flow.step(self.flow.born)
-        common_columns = {"night_id": self.night.id, "pipeline": self.flow.name, "state": step.state, "folder": folder}
+        step = self.pipeline.step(self.pipeline.born)
+        common_columns = {
+            "night_id": self.night.id,
+            "pipeline": self.pipeline.name,
+            "state": step.state,
+            "folder": folder,
+        }
         by_identity = {row.identity: int(row.id or 0) for row in raws}
         with self.store.write(self.lease.check) as session:
             if products:
@@ -283,10 +288,10 @@ class Book:
                 + [{**common, "name": self.night.date, "event": "done", "detail": dict(remarks)}],
             )
 
-    def unmake_products(self, works: Sequence[Work]) -> None:
+    def unmake_products(self, items: Sequence[WorkItem]) -> None:
         """Delete product rows; the raw files they were made of are raw again."""
-        step = self.flow.step(self.flow.born)
-        ids = [work.row_id for work in works]
+        step = self.pipeline.step(self.pipeline.born)
+        ids = [item.row_id for item in items]
         with self.store.write(self.lease.check) as session:
             raw_ids: set[int] = set()
             for chunk in chunks(ids):
@@ -303,14 +308,14 @@ class Book:
             common = {"edge": step.reverse, "source": step.state}
             self.entry(
                 session,
-                [{**common, "identity": w.product.identity, "name": w.product.name, "event": "done"} for w in works]
+                [{**common, "identity": w.product.identity, "name": w.product.name, "event": "done"} for w in items]
                 + [{**common, "name": self.night.date, "event": "done"}],
             )
 
     def _move_raws(self, session: Session, raws: Sequence[File], verb: str) -> None:
         if not raws:
             return
-        moved = [{"id": row.id, "state": self.flow.move("raw", row.state, verb)} for row in raws]
+        moved = [{"id": row.id, "state": self.pipeline.move("raw", row.state, verb)} for row in raws]
         session.execute(update(File), moved)
         self.entry(
             session,
@@ -329,10 +334,10 @@ class Book:
 
     # steps
 
-    def started(self, works: Sequence[Work], verb: str) -> None:
+    def started(self, items: Sequence[WorkItem], verb: str) -> None:
         """Record that a step begins, before anything on disk is touched."""
         with self.store.write(self.lease.check) as session:
-            self.entry(session, [self._entry_of(work, verb, "started") for work in works])
+            self.entry(session, [self._entry_of(item, verb, "started") for item in items])
 
     def commit(
         self,
@@ -345,7 +350,7 @@ class Book:
         if not moves:
             return
         at_us = self.store.clock()
-        states = [self.flow.move("product", m.work.state, m.verb) for m in moves]
+        states = [self.pipeline.move("product", m.item.state, m.verb) for m in moves]
         with self.store.write(self.lease.check) as session:
             proofs = [
                 {**asdict(m.evidence), "night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
@@ -357,12 +362,12 @@ class Book:
             if manifest is not None:
                 self._add_manifest(session, manifest, at_us)
             rows = [
-                {"id": m.work.row_id, "state": state, "error": None, "attempts": 0, "next_retry_us": None, **m.facts}
+                {"id": m.item.row_id, "state": state, "error": None, "attempts": 0, "next_retry_us": None, **m.facts}
                 for m, state in zip(moves, states, strict=True)
             ]
             for keys in {tuple(row) for row in rows}:  # one statement for each set of columns
                 session.execute(update(File), [row for row in rows if tuple(row) == keys])
-            for chunk in chunks([m.work.product.identity for m in moves if m.is_withdrawn]):
+            for chunk in chunks([m.item.product.identity for m in moves if m.is_withdrawn]):
                 session.execute(
                     update(Copy)
                     .where(col(Copy.identity).in_(chunk), col(Copy.night_id) == self.night.id)
@@ -380,7 +385,7 @@ class Book:
                 session,
                 [
                     {
-                        **self._entry_of(m.work, m.verb, "done"),
+                        **self._entry_of(m.item, m.verb, "done"),
                         "destination": state,
                         "seconds": m.seconds,
                         "size_bytes": m.size_bytes,
@@ -391,11 +396,11 @@ class Book:
             )
         self._known.update((move.verb, event) for move in moves for event in ("started", "done"))
         for move, state in zip(moves, states, strict=True):
-            move.work.state, move.work.error, move.work.attempts, move.work.next_retry_us = state, None, 0, None
+            move.item.state, move.item.error, move.item.attempts, move.item.next_retry_us = state, None, 0, None
             if move.evidence is not None or move.is_withdrawn:
-                move.work.fault = None
+                move.item.fault = None
             facts = {k: tuple(v) if isinstance(v, list) else v for k, v in move.facts.items()}
-            move.work.product = replace(move.work.product, **facts)  # type: ignore[arg-type]
+            move.item.product = replace(move.item.product, **facts)  # type: ignore[arg-type]
 
     def _add_manifest(self, session: Session, manifest: ManifestOutcome, at_us: int) -> None:
         row = Manifest(night_id=int(self.night.id or 0), name=manifest.name, sha256=manifest.sha256, made_us=at_us)
@@ -417,7 +422,7 @@ class Book:
 
     def verified(
         self,
-        works: Sequence[Work],
+        items: Sequence[WorkItem],
         proofs: Sequence[Evidence],
         faults: Mapping[str, str],
         detail: Mapping[str, Any],
@@ -431,7 +436,7 @@ class Book:
 
         Parameters
         ----------
-        works : sequence of Work
+        items : sequence of WorkItem
             Products whose copies were looked at; updated in place.
         proofs : sequence of Evidence
             Fresh ones.
@@ -443,9 +448,9 @@ class Book:
             Event of products whose copies had a fault, and are proven now.
         """
         at_us = self.store.clock()
-        by_identity = {work.product.identity: work for work in works}
+        by_identity = {item.product.identity: item for item in items}
         proven = {proof.identity for proof in proofs}
-        mended = [(work, how, work.fault) for key, work in by_identity.items() if work.fault and key in proven]
+        mended = [(item, how, item.fault) for key, item in by_identity.items() if item.fault and key in proven]
         bad = [
             (by_identity[key], "unproven", fault) for key, fault in faults.items() if by_identity[key].fault != fault
         ]
@@ -459,32 +464,32 @@ class Book:
                     .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
                     .values(error=None)
                 )
-            for work, _, fault in bad:
+            for item, _, fault in bad:
                 session.execute(
                     update(Copy)
-                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == work.product.identity)
+                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == item.product.identity)
                     .where(col(Copy.withdrawn_us).is_(None), col(Copy.refuted_us).is_(None))
                     .values(refuted_us=at_us, fault=fault)
                 )
             entries = [
                 {
-                    "identity": work.product.identity,
-                    "name": work.product.frame_id or work.product.name,
+                    "identity": item.product.identity,
+                    "name": item.product.frame_id or item.product.name,
                     "event": event,
                     "detail": {"error": fault},
                 }
-                for work, event, fault in (*bad, *mended)
+                for item, event, fault in (*bad, *mended)
             ]
             night = {"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}
             self.entry(session, [*entries, night])
-        for work, _, _ in mended:
-            work.fault = None
-        for work, _, fault in bad:
-            work.fault = fault
+        for item, _, _ in mended:
+            item.fault = None
+        for item, _, fault in bad:
+            item.fault = fault
 
-    def recalled(self, works: Sequence[Work], failures: Mapping[str, str]) -> None:
+    def recalled(self, items: Sequence[WorkItem], failures: Mapping[str, str]) -> None:
         """Record that files of products were brought back from the destination, or why not, by identity."""
-        here = [work.row_id for work in works if work.product.identity not in failures]
+        here = [item.row_id for item in items if item.product.identity not in failures]
         with self.store.write(self.lease.check) as session:
             for chunk in chunks(here):
                 session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
@@ -492,12 +497,12 @@ class Book:
                 session,
                 [
                     {
-                        "identity": work.product.identity,
-                        "name": work.product.frame_id or work.product.name,
-                        "event": "unrecalled" if work.product.identity in failures else "recalled",
-                        "detail": {"error": reason} if (reason := failures.get(work.product.identity)) else {},
+                        "identity": item.product.identity,
+                        "name": item.product.frame_id or item.product.name,
+                        "event": "unrecalled" if item.product.identity in failures else "recalled",
+                        "detail": {"error": reason} if (reason := failures.get(item.product.identity)) else {},
                     }
-                    for work in works
+                    for item in items
                 ],
             )
 
@@ -541,11 +546,11 @@ class Book:
         changes = [(failure, _after(failure, policy, now_us)) for failure in failures]
         with self.store.write(self.lease.check) as session:
             for failure, values in changes:
-                session.execute(update(File).where(col(File.id) == failure.work.row_id).values(**values))
+                session.execute(update(File).where(col(File.id) == failure.item.row_id).values(**values))
             self.entry(
                 session,
                 [
-                    {**self._entry_of(failure.work, verb, event), "detail": {"error": failure.error}}
+                    {**self._entry_of(failure.item, verb, event), "detail": {"error": failure.error}}
                     for failure, values in changes
                     for event in ("failed", "quarantined")
                     if event == "failed" or "quarantine_reason" in values
@@ -553,7 +558,7 @@ class Book:
             )
         for failure, values in changes:
             for name, value in values.items():
-                setattr(failure.work, name, value)
+                setattr(failure.item, name, value)
 
     # what dead runs left
 
@@ -563,7 +568,7 @@ class Book:
         A step of one product is open if a run that did not end in order began it. A step of many products
         acts outside of the night's folder, so it stays open until it is done, or undone, even if it failed.
         """
-        lasting = [step for step in self.flow.steps[1:] if step.scope != "file"]
+        lasting = [step for step in self.pipeline.steps[1:] if step.scope != "file"]
         verbs = [step.forward for step in lasting]
         disordered = self._disordered()
         begun, end = aliased(Entry), aliased(Entry)
@@ -581,7 +586,7 @@ class Book:
             ),
         )
         # A product that is beyond them has an entry `done` that is newer.
-        before = {s for step in lasting for s in self.flow.states[: self.flow.position(step.state)]}
+        before = {s for step in lasting for s in self.pipeline.states[: self.pipeline.position(step.state)]}
         behind = select(col(File.identity)).where(
             col(File.night_id) == self.night.id, col(File.kind) == "product", col(File.state).in_(before)
         )
@@ -654,16 +659,16 @@ class Book:
         self._known.add((verb, event))
         return False
 
-    def not_begun(self, works: Sequence[Work], verb: str) -> None:
+    def not_begun(self, items: Sequence[WorkItem], verb: str) -> None:
         """Record that steps which were announced were not begun after all."""
         with self.store.write(self.lease.check) as session:
-            self.entry(session, [self._entry_of(work, verb, "settled") for work in works])
+            self.entry(session, [self._entry_of(item, verb, "settled") for item in items])
 
-    def left(self, works: Sequence[Work], verb: str) -> None:
+    def left(self, items: Sequence[WorkItem], verb: str) -> None:
         """Record that steps were broken off because somebody asked to stop: open yet, and no failure."""
-        if works:
+        if items:
             with self.store.write(self.lease.check) as session:
-                self.entry(session, [self._entry_of(work, verb, "left") for work in works])
+                self.entry(session, [self._entry_of(item, verb, "left") for item in items])
 
     def settled(self, pending: Sequence[Pending]) -> None:
         """Record that what runs left is in order again, and that those runs are over."""
@@ -684,7 +689,7 @@ def _after(failure: Failure, policy: Failures | None, now_us: int) -> dict[str, 
     """Return what a failure changes in the row, and in the work in hand."""
     if policy is None:
         return {"error": failure.error}
-    attempts = failure.work.attempts + 1
+    attempts = failure.item.attempts + 1
     values: dict[str, Any] = {"error": failure.error, "attempts": attempts}
     if failure.is_final or (failure.counts and attempts >= policy.attempts):
         return values | {"quarantine_reason": failure.error, "next_retry_us": None}

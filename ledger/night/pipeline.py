@@ -74,7 +74,7 @@ class _Cursor:
         self.kind = kind
 
 
-class Flow:
+class Pipeline:
     """A pipeline's states in order, with one `transitions` machine that refuses what is not declared.
 
     Parameters
@@ -259,6 +259,6 @@ def _only(kind: str) -> Callable[..., bool]:
     return is_kind
 
 
-def flows(config: Config) -> dict[str, Flow]:
-    """Return the flow of each pipeline."""
-    return {name: Flow(name, config) for name in config.pipelines}
+def pipelines(config: Config) -> dict[str, Pipeline]:
+    """Return each pipeline by its name."""
+    return {name: Pipeline(name, config) for name in config.pipelines}

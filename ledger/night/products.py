@@ -61,7 +61,7 @@ RAW_COLUMNS = (
 
 
 @dataclass(slots=True)
-class Work:
+class WorkItem:
     """A product in hand: its row, its state, and what a stage needs to know of it."""
 
     row_id: int
@@ -76,14 +76,14 @@ class Work:
     fault: str | None = None  # of its copy, until that is proven again
 
 
-def to_works(
+def to_items(
     night: Night,
     products: Iterable[Row[Any]],
     raws: Iterable[Row[Any]],
     lines: Iterable[Row[Any]],
     frame_ids: Mapping[str, str],
     faults: Mapping[str, str],
-) -> list[Work]:
+) -> list[WorkItem]:
     """Return the products of a night with lineage, siblings and frame IDs, in ID order.
 
     Parameters
@@ -110,7 +110,7 @@ def to_works(
     for row in rows:
         if row.synchronised:
             siblings[row.group_number, row.flc].append(row)
-    works = []
+    items = []
     for row in rows:
         others = [s for s in siblings[row.group_number, row.flc] if row.synchronised and s.camera != row.camera]
         product = Product(
@@ -132,8 +132,8 @@ def to_works(
             timing_sha256=row.timing_sha256,
             size_bytes=row.size_bytes,
         )
-        works.append(
-            Work(
+        items.append(
+            WorkItem(
                 int(row.id or 0),
                 row.state,
                 product,
@@ -146,7 +146,7 @@ def to_works(
                 faults.get(row.identity),
             )
         )
-    return sorted(works, key=lambda work: order_key(work.product))
+    return sorted(items, key=lambda item: order_key(item.product))
 
 
 def put_back(folder: Path, files: Sequence[str], date: str) -> str:
@@ -271,7 +271,7 @@ def count_apart(new: Iterable[File], raws: Iterable[File]) -> int:
 
 
 def pair_parts(
-    parts: Iterable[Sequence[Raw]], works: Iterable[Work], pair: Callable[[Sequence[Raw], frozenset[str]], Outcome]
+    parts: Iterable[Sequence[Raw]], items: Iterable[WorkItem], pair: Callable[[Sequence[Raw], frozenset[str]], Outcome]
 ) -> tuple[list[Product], Counter[str]]:
     """Pair parts of a night one after the other; names and group numbers go on from what there is.
 
@@ -279,7 +279,7 @@ def pair_parts(
     ----------
     parts : iterable of sequence of Raw
         See `parts_of`.
-    works : iterable of Work
+    items : iterable of WorkItem
         Products that the night has already.
     pair : callable
         The stage, given raw files and the names that are taken.
@@ -291,7 +291,7 @@ def pair_parts(
     Counter
         The stage's remarks.
     """
-    before = [work.product for work in works]
+    before = [item.product for item in items]
     made: list[Product] = []
     remarks: Counter[str] = Counter()
     for part in parts:

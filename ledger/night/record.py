@@ -13,7 +13,7 @@ from sqlmodel import col
 from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, Night
 from ledger.db.store import Store, chunks, insert_if_new
 from ledger.errors import StateError
-from ledger.night.products import PRODUCT_COLUMNS, RAW_COLUMNS, Work, to_works
+from ledger.night.products import PRODUCT_COLUMNS, RAW_COLUMNS, WorkItem, to_items
 
 #: Columns of `File` that a raw file on disk is compared with, and where among them is what the disk says too.
 SEEN_COLUMNS = (
@@ -180,7 +180,7 @@ def twins(store: Store, pipeline: str, keys: Sequence[tuple[str, int]]) -> list[
         ]
 
 
-def works(store: Store, night: Night) -> list[Work]:
+def products(store: Store, night: Night) -> list[WorkItem]:
     """Return the products of a night, in ID order."""
     of_night = col(File.night_id) == night.id
     products, raws = (
@@ -194,7 +194,7 @@ def works(store: Store, night: Night) -> list[Work]:
     )
     faults = copy_faults(store, night)
     with store.read() as session:
-        return to_works(
+        return to_items(
             night,
             session.execute(products),
             session.execute(raws),

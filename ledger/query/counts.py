@@ -65,7 +65,7 @@ class Tally:
     states : mapping of (str, str) to int
         Frames taken while the FLC was switching, by class and state of the FLC.
     quarantined_files : int
-        Raw files and products that are out of the flow.
+        Raw files and products in quarantine.
     """
 
     exposures_us: set[int] = field(default_factory=set)

@@ -17,7 +17,7 @@ from ledger.db.store import Store
 from ledger.errors import BadInput
 from ledger.ids.sequence import LENGTH
 from ledger.night import given_out, record
-from ledger.night.pipeline import Flow
+from ledger.night.pipeline import Pipeline
 from ledger.night.products import put_back
 from ledger.query.status import where_on
 from stages.base import frames_of
@@ -329,9 +329,9 @@ class Explanation:
     facts: dict[str, Any]
 
 
-def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subject) -> Explanation:
+def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subject: Subject) -> Explanation:
     """Return why a file is where it is."""
-    flow, date, row = flows[subject.night.pipeline], subject.night.date, subject.row
+    pipeline, date, row = pipelines[subject.night.pipeline], subject.night.date, subject.row
     history = entries(store, subject)
     if row is None:
         if subject.is_withdrawn:
@@ -366,7 +366,7 @@ def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subje
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
     if not row.quarantine_reason:
-        command += where_on(config, flow, row.state)
+        command += where_on(config, pipeline, row.state)
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"
@@ -376,10 +376,10 @@ def explain(store: Store, config: Config, flows: dict[str, Flow], subject: Subje
             state, command = "discarded", released
         else:
             command = f"{released}; or `ledger quarantine discard {row.name} --reason TEXT`"
-    elif row.kind == "raw" and row.state == flow.born:
+    elif row.kind == "raw" and row.state == pipeline.born:
         which = f"every frame of it but the last {row.lost_frames}, lost," if row.lost_frames else "every frame of it"
         because, command = f"{which} is in a product ({because})", f"ledger history {row.name}"
-    elif row.state == flow.last:
+    elif row.state == pipeline.last:
         command = ""
     fault = record.copy_faults(store, subject.night).get(row.identity) if row.kind == "product" else None
     if row.pruned_us:

@@ -18,7 +18,7 @@ from ledger.disk.outside import Rule, find_outside, sort_out
 from ledger.disk.raws import has_raws, look_at, streams_ns
 from ledger.errors import BadInput, Busy, LedgerError
 from ledger.night import record
-from ledger.night.pipeline import Flow
+from ledger.night.pipeline import Pipeline
 
 #: All nights, the newest that has a frame ID in order, and the first that gets any (`ledger ids start --from`).
 _NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
@@ -35,7 +35,7 @@ SELECT file.folder, file.name FROM file JOIN night ON night.id = file.night_id
 WHERE night.pipeline = :pipeline AND night.date = :date AND file.kind = 'raw'"""
 _NUMBERS_FROM = "SELECT from_date FROM frame_sequence WHERE prefix = :prefix"
 
-#: Of some nights, from indexes alone (migration 0010): files by state, and those that are out of the flow or failed.
+#: Of some nights, from indexes alone (migration 0010): files by state, and those in quarantine or failed.
 _FILES = """
 SELECT night_id, kind, state, COUNT(*), SUM(n_frames), SUM(lost_frames)
 FROM file WHERE {} GROUP BY night_id, kind, state"""
@@ -83,7 +83,7 @@ class NightStatus:
     lost : int
         How many of those frames salvaged files have lost.
     quarantined : int
-        Raw files and products that are out of the flow.
+        Raw files and products in quarantine.
     failed : int
         Products whose last step failed, or whose copies are not right.
     outside : int
@@ -164,12 +164,12 @@ class _Counts:
     has_doubtful_mail: bool = False
 
 
-def nights(config: Config, flows: dict[str, Flow], *, date: str | None = None) -> list[NightStatus]:
+def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None = None) -> list[NightStatus]:
     """Return where every night stands, on disk and in the ledger, by pipeline and date.
 
     Parameters
     ----------
-    config, flows
+    config, pipelines
         The ledger.
     date : str, optional
         Only this one.
@@ -184,7 +184,7 @@ def nights(config: Config, flows: dict[str, Flow], *, date: str | None = None) -
     reader = _opened(config.database.url)
     try:
         reader.refuse_damaged()
-        found = _Look(config, flows, reader).found(date)
+        found = _Look(config, pipelines, reader).found(date)
     finally:
         reader.close()
     if date is not None and not found:
@@ -220,15 +220,15 @@ class _Look:
 
     Parameters
     ----------
-    config, flows
+    config, pipelines
         The ledger.
     reader : Reader
         Its database.
     """
 
-    def __init__(self, config: Config, flows: dict[str, Flow], reader: Reader) -> None:
+    def __init__(self, config: Config, pipelines: dict[str, Pipeline], reader: Reader) -> None:
         self.config = config
-        self.flows = flows
+        self.pipelines = pipelines
         self.reader = reader
 
     @cached_property
@@ -245,9 +245,9 @@ class _Look:
         known = [night for night in every if date in (None, night.date)]
         counts = self._counts([night.id for night in known] if date is not None else None)
         found = []
-        for name, flow in self.flows.items():
+        for name, pipeline in self.pipelines.items():
             newest = numbers_from = None
-            if flow.numbering is not None:
+            if pipeline.numbering is not None:
                 newest, numbers_from = (
                     self.reader.value(statement, prefix=self.config.instrument.prefix)
                     for statement in (_NEWEST, _NUMBERS_FROM)
@@ -259,7 +259,7 @@ class _Look:
                 is_before_first = before_first(self.config, name, day, row.numbered_us if row else None, numbers_from)
                 if date in (None, day) and not is_before_first:
                     of_night = counts[row.id] if row else _Counts()
-                    found.append(self._night(flow, day, row, folders.get(day), of_night, newest))
+                    found.append(self._night(pipeline, day, row, folders.get(day), of_night, newest))
         return found
 
     def _on_disk(self, pipeline: str, *, has_rows: bool) -> dict[str, NightFolder]:
@@ -300,7 +300,7 @@ class _Look:
 
     def _night(
         self,
-        flow: Flow,
+        pipeline: Pipeline,
         date: str,
         row: _Night | None,
         folder: NightFolder | None,
@@ -311,7 +311,7 @@ class _Look:
 
         Parameters
         ----------
-        flow : Flow
+        pipeline : Pipeline
             Its pipeline's.
         date : str
             Its date.
@@ -331,9 +331,9 @@ class _Look:
         going_on = counts.products - sum((Counter({o.state: o.files}) for o in left_out), Counter[str]())
         is_held = any(o.quarantined for o in odd if o not in left_out)
         unproven = len(counts.refuted)
-        stands = self._stands(flow, row, folder, counts, going_on)
-        outside = self._outside(flow, folder) if stands not in ("finished", "excluded", "foreign") else 0
-        if outside and stands == "empty" and self.config.waits(flow.name):
+        stands = self._stands(pipeline, row, folder, counts, going_on)
+        outside = self._outside(pipeline, folder) if stands not in ("finished", "excluded", "foreign") else 0
+        if outside and stands == "empty" and self.config.waits(pipeline.name):
             stands = "on disk"
         if unproven and stands in ("finished", "changed"):
             stands = "unproven"
@@ -343,14 +343,14 @@ class _Look:
         command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
         if is_done and row and (counts.contradicted or (counts.has_doubtful_mail and _is_in_doubt(config, row))):
             is_done, command = False, f"doctor --date {date}"
-        where = "" if is_held else where_on(config, flow, stands)
-        if outside and not is_held and self.config.waits(flow.name):
+        where = "" if is_held else where_on(config, pipeline, stands)
+        if outside and not is_held and self.config.waits(pipeline.name):
             where, command = "", f"outside list --date {date}"
         if unproven:
             command = f"verify --date {date} --repair"
-            where = f" (on {config.host_name(flow.name)})" if config.is_fetched_from else ""
+            where = f" (on {config.host_name(pipeline.name)})" if config.is_fetched_from else ""
         return NightStatus(
-            pipeline=flow.name,
+            pipeline=pipeline.name,
             date=date,
             raws=counts.raws.total(),
             frames=counts.frames,
@@ -360,7 +360,7 @@ class _Look:
             failed=sum(o.files for o in odd if o.failed) + unproven - sum(counts.refuted.values()),
             outside=outside,
             unproven=unproven,
-            states=dict(sorted(counts.products.items(), key=lambda item: flow.position(item[0]))),
+            states=dict(sorted(counts.products.items(), key=lambda item: pipeline.position(item[0]))),
             frame_ids=counts.frame_ids,
             confirmed=counts.confirmed,
             stands=stands,
@@ -368,46 +368,51 @@ class _Look:
         )
 
     def _stands(
-        self, flow: Flow, row: _Night | None, folder: NightFolder | None, counts: _Counts, states: Collection[str]
+        self,
+        pipeline: Pipeline,
+        row: _Night | None,
+        folder: NightFolder | None,
+        counts: _Counts,
+        states: Collection[str],
     ) -> str:
         instrument = self.config.instrument
         if row is not None and row.excluded_reason:
             return "excluded"
-        if folder is not None and not states and self._is_foreign(flow, row, folder):
+        if folder is not None and not states and self._is_foreign(pipeline, row, folder):
             return "foreign"
         if not counts.raws:
             has = folder is not None and has_raws(folder, instrument)
             return "on disk" if has else "empty"
-        first = flow.states[0]
+        first = pipeline.states[0]
         put_aside = sum(o.files for o in counts.odd if o.kind == "raw" and o.state == first and o.quarantined)
         if counts.raws[first] > put_aside:
             return first
-        slowest = min(states, key=flow.position, default=flow.last)
-        if slowest != flow.last:
+        slowest = min(states, key=pipeline.position, default=pipeline.last)
+        if slowest != pipeline.last:
             return slowest
         if row is None or folder is None:
             return "finished"
         is_seen = row.streams_ns == streams_ns(folder, instrument)
         return "finished" if is_seen and not (put_aside and self._is_mended(row, folder)) else "changed"
 
-    def _outside(self, flow: Flow, folder: NightFolder | None) -> int:
+    def _outside(self, pipeline: Pipeline, folder: NightFolder | None) -> int:
         """Return how many files of a night may hold frames, are no raw files, and wait for a decision."""
         if folder is None:
             return 0
-        of_all = [rule for rule in self.rules if rule.night in (None, (flow.name, folder.date))]
+        of_all = [rule for rule in self.rules if rule.night in (None, (pipeline.name, folder.date))]
         found = find_outside(folder, self.config.instrument, of_all)
 
         def raws() -> set[str]:
-            known = self.reader.rows(_RAWS, pipeline=flow.name, date=folder.date)
+            known = self.reader.rows(_RAWS, pipeline=pipeline.name, date=folder.date)
             return {f"{stream}/{name}" for stream, name in known}
 
         return len(sort_out(found, of_all, waits=True, raws=raws).undecided)
 
-    def _is_foreign(self, flow: Flow, row: _Night | None, folder: NightFolder) -> bool:
+    def _is_foreign(self, pipeline: Pipeline, row: _Night | None, folder: NightFolder) -> bool:
         """Whether the night has products that this ledger did not make; `gate.is_foreign` in one statement less."""
         if not has_products(folder, self.config.instrument):
             return False
-        verb = flow.step(flow.born).forward
+        verb = pipeline.step(pipeline.born).forward
         return row is None or not self.reader.rows(_WAS_PAIRED, night=row.id, verb=verb)
 
     def _is_mended(self, row: _Night, folder: NightFolder) -> bool:
@@ -436,28 +441,28 @@ def _is_in_doubt(config: Config, night: _Night) -> bool:
         store.close()
 
 
-def where_on(config: Config, flow: Flow, stands: str) -> str:
+def where_on(config: Config, pipeline: Pipeline, stands: str) -> str:
     """Return on which host products, or a night, in a state go on, in words; empty if it is this one."""
-    if flow.sending is None or stands not in flow.states:
+    if pipeline.sending is None or stands not in pipeline.states:
         return ""
-    is_made = flow.position(stands) >= flow.position(flow.sending.before)
+    is_made = pipeline.position(stands) >= pipeline.position(pipeline.sending.before)
     if config.fetches and not is_made:
         return f" (on {config.transfer.source})"
-    return f" (on {config.host_name(flow.name)})" if config.is_fetched_from and is_made else ""
+    return f" (on {config.host_name(pipeline.name)})" if config.is_fetched_from and is_made else ""
 
 
-def unfinished(config: Config, flows: dict[str, Flow]) -> list[NightFolder]:
+def unfinished(config: Config, pipelines: dict[str, Pipeline]) -> list[NightFolder]:
     """Return the nights on disk that are not finished, excluded, foreign or empty; oldest first."""
     waiting = [
         night_of(config, s.pipeline, s.date)
-        for s in nights(config, flows)
-        if not s.is_finished and _has_work_here(config, flows[s.pipeline], s)
+        for s in nights(config, pipelines)
+        if not s.is_finished and _has_work_here(config, pipelines[s.pipeline], s)
     ]
     return sorted(waiting, key=lambda night: (night.date, night.pipeline))
 
 
-def _has_work_here(config: Config, flow: Flow, night: NightStatus) -> bool:
+def _has_work_here(config: Config, pipeline: Pipeline, night: NightStatus) -> bool:
     """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
     if config.fetches:
-        return any(not where_on(config, flow, state) for state in night.states)
+        return any(not where_on(config, pipeline, state) for state in night.states)
     return is_folder(config.pipelines[night.pipeline].root / night.date)

@@ -51,7 +51,7 @@ class Balance:
     raw_files, frames : int
         Registered raw files, and the frames that they are known to have.
     in_products : mapping of str to int
-        Frames by class; `quarantined` are those of products that are out of the flow.
+        Frames by class; `quarantined` are those of products in quarantine.
     dubious : mapping of str to int
         Those of them that have a dubious state of the FLC, by class.
     quarantined, quarantined_files : int
@@ -97,7 +97,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Quarantined:
-    """A file out of the flow: its name, its frames (None if that is not known), and why."""
+    """A file in quarantine: its name, its frames (None if that is not known), and why."""
 
     name: str
     frames: int | None
@@ -138,7 +138,7 @@ class Summary:
     balance : Balance
         Where all frames are.
     quarantine : tuple of Quarantined
-        Files out of the flow, by name.
+        Files in quarantine, by name.
     salvaged : tuple of Salvaged
         Raw files that have lost frames, by name.
     outside : tuple of Outside

@@ -98,7 +98,7 @@ def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
                 result.stopped = f"its products are not in the ledger, and the night is left alone: {exc}"
                 return night
             _make(steps, products, supplements)
-            night.products = [work.product for work in record.works(steps.book.store, steps.book.night)]
+            night.products = [item.product for item in record.products(steps.journal.store, steps.journal.night)]
             night.found = _recognise(steps, night.products)
     return night
 
@@ -110,10 +110,10 @@ def _products(steps: Steps) -> tuple[tuple[Product, ...], dict[str, int]]:
         raise base.BadInput(
             f"{path}: missing, expected which frames each product has; copy it back from the destination, and rebuild"
         )
-    book = steps.book
-    rows = [row for row in record.raws(book.store, book.night) if not row.quarantine_reason]
+    journal = steps.journal
+    rows = [row for row in record.raws(journal.store, journal.night) if not row.quarantine_reason]
     try:
-        products = read_lineage(path, {f"{row.folder}/{row.name}": to_raw(book.night, row) for row in rows})
+        products = read_lineage(path, {f"{row.folder}/{row.name}": to_raw(journal.night, row) for row in rows})
     except base.Retry as exc:
         raise NotReady(str(exc)) from exc
     for product in products:
@@ -131,13 +131,13 @@ def _products(steps: Steps) -> tuple[tuple[Product, ...], dict[str, int]]:
 
 def _make(steps: Steps, products: Sequence[Product], supplements: Mapping[str, int]) -> None:
     """Make the rows of products."""
-    book = steps.book
+    journal = steps.journal
     parts = defaultdict(list)
-    for row in record.raws(book.store, book.night):
+    for row in record.raws(journal.store, journal.night):
         if row.identity in supplements:
             parts[supplements[row.identity]].append(row)
-    book.make_products(steps.config.instrument.product_folder, products, parts, {"restored": len(products)})
-    steps.result.moved[book.flow.step(book.flow.born).forward] += len(supplements)
+    journal.make_products(steps.config.instrument.product_folder, products, parts, {"restored": len(products)})
+    steps.result.moved[journal.pipeline.step(journal.pipeline.born).forward] += len(supplements)
 
 
 def _recognise(steps: Steps, products: Sequence[Product]) -> dict[str, Found]:
@@ -185,7 +185,7 @@ def _result(future: Future[Any]) -> Any:
 def _marks(steps: Steps) -> tuple[Mark, ...]:
     """Return what the states leave that work file by file, up to the first that does not."""
     marks = []
-    for step in steps.book.flow.steps[1:]:
+    for step in steps.journal.pipeline.steps[1:]:
         if step.scope != "file":
             break
         loaded = steps.stages[step.state]
@@ -226,7 +226,7 @@ def _numbers(
     BadInput
         If a number belongs to no product for sure: another one could get its frames.
     """
-    if steps.book.flow.numbering is None:
+    if steps.journal.pipeline.numbering is None:
         return {}
     prefix = steps.config.instrument.prefix
     on_disk = numbered(steps.config, files)

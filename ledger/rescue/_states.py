@@ -6,7 +6,7 @@ from ledger.errors import BadInput
 from ledger.night import record
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
-from ledger.night.products import Work
+from ledger.night.products import WorkItem
 from ledger.report import Result
 from ledger.rescue._files import Found, NightFiles, names_at, names_in
 from ledger.run.machine import Machine
@@ -33,67 +33,67 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
         result.moved.update(told.moved)
         result.remarks.update(told.remarks)
         result.failed += told.failed
-        works = record.works(steps.book.store, steps.book.night)
-        proven = [work for work in works if night.found[work.product.identity].recognised]
-        for step in steps.book.flow.steps[1:]:
+        items = record.products(steps.journal.store, steps.journal.night)
+        proven = [item for item in items if night.found[item.product.identity].recognised]
+        for step in steps.journal.pipeline.steps[1:]:
             if not _restore_state(steps, step, proven, night.found):
                 break
-        _put_aside(steps, works, night.found)
+        _put_aside(steps, items, night.found)
     return result
 
 
-def _restore_state(steps: Steps, step: Step, works: Sequence[Work], found: Mapping[str, Found]) -> bool:
+def _restore_state(steps: Steps, step: Step, items: Sequence[WorkItem], found: Mapping[str, Found]) -> bool:
     """Take products into one state; return whether any went on."""
-    here = [work for work in works if work.state == step.before]
+    here = [item for item in items if item.state == step.before]
     stage = steps.stages[step.state].stage
-    flow = steps.book.flow
+    pipeline = steps.journal.pipeline
     if not here:
         return False
     if step.scope == "file":
         moves = []
-        for work in here:
-            recognised = found[work.product.identity].recognised
-            if recognised is not None and flow.position(recognised.state) >= flow.position(step.state):
+        for item in here:
+            recognised = found[item.product.identity].recognised
+            if recognised is not None and pipeline.position(recognised.state) >= pipeline.position(step.state):
                 facts = recognised.facts if recognised.state == step.state else {}
-                moves.append(Move(work, step.forward, facts, remarks={"restored": 1}))
+                moves.append(Move(item, step.forward, facts, remarks={"restored": 1}))
         _commit(steps, step, moves)
     elif step.needs_copy and hasattr(stage, "verify_copies"):
         _restore_copies(steps, step, here)
     elif hasattr(stage, "read_manifests"):
         _restore_manifests(steps, step, here)
-    return any(work.state == step.state for work in here)
+    return any(item.state == step.state for item in here)
 
 
 def _commit(steps: Steps, step: Step, moves: Sequence[Move], manifest: base.Manifest | None = None) -> None:
-    steps.book.commit(moves, manifest)
+    steps.journal.commit(moves, manifest)
     if moves:
         steps.result.moved[step.forward] += len(moves)
 
 
-def _restore_copies(steps: Steps, step: Step, works: Sequence[Work]) -> None:
+def _restore_copies(steps: Steps, step: Step, items: Sequence[WorkItem]) -> None:
     """Read the copies at the destination, which is the only proof of them."""
     loaded = steps.stages[step.state]
     there = names_at(steps.config, steps.folder)
-    sent = [work for work in works if work.product.files[0] in there]
+    sent = [item for item in items if item.product.files[0] in there]
     for batch in steps.portions(f"rebuild {steps.folder.date}: copies", sent):
         with translated():
             outcome = loaded.stage.verify_copies(job=steps.job(batch), params=loaded.params)  # type: ignore[attr-defined]
         evidence = {e.identity: e for e in outcome.evidence}
         moves = [
-            Move(work, step.forward, evidence=evidence[work.product.identity], remarks={"restored": 1})
-            for work in batch
-            if work.product.identity in evidence
+            Move(item, step.forward, evidence=evidence[item.product.identity], remarks={"restored": 1})
+            for item in batch
+            if item.product.identity in evidence
         ]
         _commit(steps, step, moves)
         steps.reporter.advance(len(moves))
-        for work in batch:
-            if reason := outcome.failures.get(work.product.identity):
-                steps.result.failed.append((work.product.frame_id or work.product.name, reason))
-    if any(work.state == step.state for work in sent):
+        for item in batch:
+            if reason := outcome.failures.get(item.product.identity):
+                steps.result.failed.append((item.product.frame_id or item.product.name, reason))
+    if any(item.state == step.state for item in sent):
         _check_night(steps, step, sent)
 
 
-def _check_night(steps: Steps, step: Step, sent: Sequence[Work]) -> None:
+def _check_night(steps: Steps, step: Step, sent: Sequence[WorkItem]) -> None:
     """Tell what the night has at the destination beside its products, and is not right."""
     loaded = steps.stages[step.state]
     if not hasattr(loaded.stage, "verify_night"):
@@ -104,58 +104,58 @@ def _check_night(steps: Steps, step: Step, sent: Sequence[Work]) -> None:
     steps.result.failed += [(name, f"{reason}; {cure}") for name, reason in check.damaged.items()]
 
 
-def _restore_manifests(steps: Steps, step: Step, works: Sequence[Work]) -> None:
+def _restore_manifests(steps: Steps, step: Step, items: Sequence[WorkItem]) -> None:
     loaded = steps.stages[step.state]
     try:
         with translated():
-            manifests = loaded.stage.read_manifests(job=steps.job(works), params=loaded.params)  # type: ignore[attr-defined]
+            manifests = loaded.stage.read_manifests(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
     except BadInput as exc:
         steps.result.failed.append((steps.folder.date, f"no manifest is in the ledger: {exc}"))
         return
-    by_identity = {work.product.identity: work for work in works}
+    by_identity = {item.product.identity: item for item in items}
     for manifest in manifests:
         listed = [by_identity[line.identity] for line in manifest.lines]
-        moves = [Move(work, step.forward, remarks={"restored": 1}) for work in listed if work.state == step.before]
+        moves = [Move(item, step.forward, remarks={"restored": 1}) for item in listed if item.state == step.before]
         _commit(steps, step, moves, manifest)
 
 
-def _put_aside(steps: Steps, works: Sequence[Work], found: Mapping[str, Found]) -> None:
+def _put_aside(steps: Steps, items: Sequence[WorkItem], found: Mapping[str, Found]) -> None:
     """Deal with products whose files prove no state.
 
     What is compressed may be in the archive: it is left as it is, for somebody to decide. What is not is made anew of
     the raw files by the next advance, which removes these files first.
     """
-    files, flow = names_in(steps.product_folder), steps.book.flow
-    expected = {name for work in works for name in work.product.files}
+    files, pipeline = names_in(steps.product_folder), steps.journal.pipeline
+    expected = {name for item in items for name in item.product.files}
     is_numbered = any(each.number is not None for each in found.values())
     kept: dict[int, list[str]] = {}
     failures, undecided = [], []
-    for work in works:
-        unproven = found[work.product.identity]
-        names = sorted(files & steps.names_of(work.product), key=lambda name: (not name.endswith(PACKED), name))
+    for item in items:
+        unproven = found[item.product.identity]
+        names = sorted(files & steps.names_of(item.product), key=lambda name: (not name.endswith(PACKED), name))
         is_left = unproven.recognised is None and bool(names)
         if not (is_left and names[0].endswith(PACKED)):
             if unproven.number is None and is_numbered:
-                undecided.append(Failure(work, UNDECIDED, is_final=True))
+                undecided.append(Failure(item, UNDECIDED, is_final=True))
             elif is_left:
                 steps.result.remarks["products to be made anew of raw, as their files prove no state"] += 1
             continue
-        kept[work.row_id] = names
+        kept[item.row_id] = names
         failures.append(
             Failure(
-                work,
+                item,
                 f"left as it is by `ledger rebuild`: {unproven.reason}; mend it and rebuild; or, to make it anew of"
                 f" raw, move {' and '.join(names)} away and release it (`ledger quarantine release`)",
                 is_final=True,
             )
         )
     if kept:
-        steps.book.found(kept)
-    for step in flow.steps[1:]:
-        held = [failure for failure in (*failures, *undecided) if failure.work.state == step.before]
+        steps.journal.found(kept)
+    for step in pipeline.steps[1:]:
+        held = [failure for failure in (*failures, *undecided) if failure.item.state == step.before]
         if held:
-            steps.book.failed(held, step.forward, steps.config.failures)
-            steps.result.failed += [(f.work.product.frame_id or f.work.product.name, f.error) for f in held]
+            steps.journal.failed(held, step.forward, steps.config.failures)
+            steps.result.failed += [(f.item.product.frame_id or f.item.product.name, f.error) for f in held]
     expected.update(*kept.values())
-    possible = {name for work in works for name in steps.names_of(work.product)}
+    possible = {name for item in items for name in steps.names_of(item.product)}
     steps.is_torn = bool(files & possible - expected)  # the next run removes what a product's state does not have

@@ -20,7 +20,7 @@ from ledger.errors import BadInput
 from ledger.ids.reservation import refuse_unmounted
 from ledger.ids.sequence import frame_id_of, standing
 from ledger.night import record
-from ledger.night.pipeline import Flow, flows
+from ledger.night.pipeline import Pipeline, pipelines
 from ledger.report import Reporter, Result, Stop
 from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night
 from ledger.rescue._ids import restore_ids
@@ -96,11 +96,11 @@ def rebuild(
     with replacing(config) as path:
         store = Store(URL.create("sqlite", database=str(path)), clock)
         try:
-            store.init(flows(config).values())
+            store.init(pipelines(config).values())
             machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
             folders = list(_folders(machine))
             for folder in folders:
-                _refuse_missing(config, machine.flows[folder.pipeline], folder)
+                _refuse_missing(config, machine.pipelines[folder.pipeline], folder)
             gone = list(_gone(machine, folders))
             nights = [read_night(machine, folder) for folder in folders]
             left = [night.folder for night in nights if night.told.stopped and _is_numbered(machine, night.folder)]
@@ -151,9 +151,9 @@ def _folders(machine: Machine) -> Iterator[NightFolder]:
                 yield folder
 
 
-def _refuse_missing(config: Config, flow: Flow, folder: NightFolder) -> None:
+def _refuse_missing(config: Config, pipeline: Pipeline, folder: NightFolder) -> None:
     """Refuse a night of which numbered products are at the destination only: they would get new IDs."""
-    if flow.numbering is None:
+    if pipeline.numbering is None:
         return
     here = folder.path / config.instrument.product_folder
     there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
@@ -169,8 +169,8 @@ def _refuse_missing(config: Config, flow: Flow, folder: NightFolder) -> None:
 def _gone(machine: Machine, folders: Sequence[NightFolder]) -> Iterator[NightFolder]:
     """Yield the nights that have numbered products at the destination, and nothing here."""
     here = {(folder.pipeline, folder.date) for folder in folders}
-    for name, flow in machine.flows.items():
-        for date in sorted(dates_at(machine.config, name)) if flow.numbering is not None else ():
+    for name, pipeline in machine.pipelines.items():
+        for date in sorted(dates_at(machine.config, name)) if pipeline.numbering is not None else ():
             folder = NightFolder(name, machine.config.pipelines[name].root, date)
             if (name, date) not in here and numbered(machine.config, names_at(machine.config, folder)):
                 yield folder
@@ -178,7 +178,7 @@ def _gone(machine: Machine, folders: Sequence[NightFolder]) -> Iterator[NightFol
 
 def _is_numbered(machine: Machine, folder: NightFolder) -> bool:
     """Whether files of a night that is left alone have frame IDs."""
-    if machine.flows[folder.pipeline].numbering is None:
+    if machine.pipelines[folder.pipeline].numbering is None:
         return False
     names = names_in(folder.path / machine.config.instrument.product_folder) | names_at(machine.config, folder)
     return bool(numbered(machine.config, names))

@@ -29,7 +29,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         Nights at which something was done or went wrong; nothing at all when there is nothing to do.
     """
     config, store = machine.config, machine.store
-    for night in unfinished(config, machine.flows):
+    for night in unfinished(config, machine.pipelines):
         if night.date > _date(machine, days=1):
             yield night, _refused(machine, night, NotReady(_OF_THE_FUTURE.format(night.date, _date(machine))))
             continue

@@ -26,10 +26,10 @@ from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
 from ledger.night import decisions, record
 from ledger.night.given_out import refuse_mailed, tell, withdraw
-from ledger.night.journal import Book
+from ledger.night.journal import Journal
 from ledger.night.lease import Lease
-from ledger.night.pipeline import Flow, Step, flows
-from ledger.night.products import Work, count_apart, pair_parts, parts_of, to_raw
+from ledger.night.pipeline import Pipeline, Step, pipelines
+from ledger.night.products import WorkItem, count_apart, pair_parts, parts_of, to_raw
 from ledger.report import Reporter, Result, Silent, Stop
 from ledger.run import engine, registration, space
 from ledger.run.mirror import mirrored
@@ -72,11 +72,11 @@ class Machine:
         self.reporter = reporter or Silent()
         self.jobs = jobs
         self.stop = stop or Stop()
-        self.flows = flows(config)
+        self.pipelines = pipelines(config)
         self.stages = load_stages(config)
         self.results: list[Result] = []  # of all runs, for who is to be told of trouble
         store.open()
-        store.check_declared(self.flows.values())
+        store.check_declared(self.pipelines.values())
 
     # commands
 
@@ -89,7 +89,7 @@ class Machine:
             If the night is before the first one.
         """
         with self.store.read() as session:
-            gate.refuse_before_first(session, self.config, self.flows[folder.pipeline], folder)
+            gate.refuse_before_first(session, self.config, self.pipelines[folder.pipeline], folder)
         with self.holding(folder, "scan", {}) as (steps, result):
             registration.register(steps, is_all=not self._look_outside(steps).blocks)
         return result
@@ -131,7 +131,7 @@ class Machine:
         BadInput, Busy, Interrupted
             Before anything is changed, or (interrupted) between two files.
         """
-        flow = self.flows[folder.pipeline]
+        pipeline = self.pipelines[folder.pipeline]
         target = self.target(folder, to)
         self.check_advance(folder, target)
         if anew:
@@ -147,22 +147,24 @@ class Machine:
                 if result.stopped is None:
                     is_all = not outside.blocks
                     result.stopped = registration.register(steps, final=final, is_all=is_all, anew=anew)
-                if result.stopped is None and flow.position(target) >= flow.position(flow.born):
+                if result.stopped is None and pipeline.position(target) >= pipeline.position(pipeline.born):
                     self._pair(steps, anew=anew)
             if result.stopped is None:
                 result.stopped = self._mend_copies(steps, target)
-            slowest = min(map(flow.position, record.states(self.store, steps.book.night)), default=0)
-            for segment in self.segments(flow, target):
-                goal = target if segment[0] is flow.steps[1] else segment[-1].state  # the first looks for all of them
-                if result.stopped is None and slowest < flow.position(goal):
+            slowest = min(map(pipeline.position, record.states(self.store, steps.journal.night)), default=0)
+            for segment in self.segments(pipeline, target):
+                goal = (
+                    target if segment[0] is pipeline.steps[1] else segment[-1].state
+                )  # the first looks for all of them
+                if result.stopped is None and slowest < pipeline.position(goal):
                     result.stopped = self._advance_segment(
                         steps, segment, target, final=final, late_reason=late_reason, is_patient=is_patient
                     )
-            waits = outside is not None and outside.blocks and gives_numbers(flow, target)
-            if result.stopped is None and outside and waits and self._numbered_us(steps.book) is None:
+            waits = outside is not None and outside.blocks and gives_numbers(pipeline, target)
+            if result.stopped is None and outside and waits and self._numbered_us(steps.journal) is None:
                 result.stopped = outside.refusal(folder.date)
-            if result.stopped is None and self._sends(flow, target):
-                result.stopped = unproven(folder.date, record.copy_faults(self.store, steps.book.night))
+            if result.stopped is None and self._sends(pipeline, target):
+                result.stopped = unproven(folder.date, record.copy_faults(self.store, steps.journal.night))
         return result
 
     def target(self, folder: NightFolder, to: str | None) -> str:
@@ -173,11 +175,11 @@ class Machine:
         BadInput
             If there is no such state, or to take products there is another host's part.
         """
-        flow, sending = self.flows[folder.pipeline], self.flows[folder.pipeline].sending
-        target = flow.resolve(to) if to else flow.last
+        pipeline, sending = self.pipelines[folder.pipeline], self.pipelines[folder.pipeline].sending
+        target = pipeline.resolve(to) if to else pipeline.last
         if sending is None or not (self.config.fetches or self.config.is_fetched_from):
             return target
-        is_sent = flow.position(target) >= flow.position(sending.state)
+        is_sent = pipeline.position(target) >= pipeline.position(sending.state)
         if self.config.fetches and not is_sent:
             raise BadInput(
                 f"{target} is reached on {self.config.transfer.source} (transfer.source): this host fetches what is"
@@ -192,9 +194,9 @@ class Machine:
             return sending.before
         return target
 
-    def segments(self, flow: Flow, target: str) -> list[tuple[Step, ...]]:
+    def segments(self, pipeline: Pipeline, target: str) -> list[tuple[Step, ...]]:
         """Return the steps up to `target` that are this host's part."""
-        segments = flow.segments(target)
+        segments = pipeline.segments(target)
         return [s for s in segments if s[0].needs_copy] if self.config.fetches else segments
 
     def rollback(self, folder: NightFolder, *, to: str = "raw", withdraws: bool = False) -> Result:
@@ -219,8 +221,8 @@ class Machine:
             self.check_copies(steps)
             if self._unlists(folder, target):
                 if not withdraws:
-                    refuse_mailed(self.store, steps.book.night)
-                if told := withdraw(self.store, self.config, steps.book.night, steps.book.lease):
+                    refuse_mailed(self.store, steps.journal.night)
+                if told := withdraw(self.store, self.config, steps.journal.night, steps.journal.lease):
                     result.notes.append(tell(*told))
             self._settle(steps, rolls_back=True)
             self._revert(steps, target)
@@ -236,7 +238,7 @@ class Machine:
         Irreversible, NotReady
             If files that it takes were removed by `ledger prune`.
         """
-        target = self.flows[folder.pipeline].resolve(to)
+        target = self.pipelines[folder.pipeline].resolve(to)
         night = record.find_night(self.store, folder.pipeline, folder.date)
         if night is None:
             raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
@@ -254,8 +256,8 @@ class Machine:
         BadInput
             With what to do here, and there.
         """
-        flow, sending = self.flows[folder.pipeline], self.flows[folder.pipeline].sending
-        if self.config.fetches and sending and flow.position(target) < flow.position(sending.before):
+        pipeline, sending = self.pipelines[folder.pipeline], self.pipelines[folder.pipeline].sending
+        if self.config.fetches and sending and pipeline.position(target) < pipeline.position(sending.before):
             raise BadInput(
                 f"{target} is reached on {self.config.transfer.source} (transfer.source), once products are"
                 f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
@@ -264,18 +266,18 @@ class Machine:
 
     def _refuse_pruned(self, folder: NightFolder, night: Night, target: str) -> None:
         """Refuse a way back that would need files which were removed on purpose."""
-        flow = self.flows[folder.pipeline]
-        sending = flow.sending
-        if sending is None or target == flow.last:
+        pipeline = self.pipelines[folder.pipeline]
+        sending = pipeline.sending
+        if sending is None or target == pipeline.last:
             return
         gone = [row for row in record.raws(self.store, night) if row.pruned_us is not None]
-        if gone and flow.position(target) < flow.position(sending.before):
+        if gone and pipeline.position(target) < pipeline.position(sending.before):
             raise Irreversible(
                 f"night {night.date}: {counted(len(gone), 'raw file')} ({gone[0].folder}/{gone[0].name} is one) removed"
                 f" by `ledger prune`, and before {sending.before} products are made of them; expected them here: put"
                 f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
             )
-        if pruned := [work for work in record.works(self.store, night) if work.is_pruned]:
+        if pruned := [item for item in record.products(self.store, night) if item.is_pruned]:
             raise NotReady(
                 f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`;"
                 f" `ledger recall --date {night.date}` brings them back first, or notes that somebody put them back"
@@ -283,9 +285,9 @@ class Machine:
 
     def _unlists(self, folder: NightFolder, target: str) -> bool:
         """Whether a way back to `target` takes products out of their manifest."""
-        flow = self.flows[folder.pipeline]
-        listing = [s for s in flow.steps[1:] if hasattr(self.stages[s.state].stage, "manifest_lines")]
-        return any(flow.position(target) < flow.position(step.state) for step in listing)
+        pipeline = self.pipelines[folder.pipeline]
+        listing = [s for s in pipeline.steps[1:] if hasattr(self.stages[s.state].stage, "manifest_lines")]
+        return any(pipeline.position(target) < pipeline.position(step.state) for step in listing)
 
     # a run's hold
 
@@ -307,41 +309,42 @@ class Machine:
         Busy
             If another run holds it.
         """
-        flow = self.flows[folder.pipeline]
+        pipeline = self.pipelines[folder.pipeline]
         result = Result(folder.pipeline, folder.date, command=command)
         self.results.append(result)
         night = record.ensure_night(self.store, folder.pipeline, folder.root, folder.date)
         run_id = self.store.begin_run(command, {"date": folder.date, "pipeline": folder.pipeline, **arguments})
         status, in_order = 3, True  # a bug, unless it turns out otherwise
-        book = steps = None
+        journal = steps = None
         try:
             with Lease(self.store, night, run_id) as lease, engine.executor(self.config, self.jobs) as pool:
-                book = Book(self.store, flow, night, lease, self.config.instrument.prefix)
+                journal = Journal(self.store, pipeline, night, lease, self.config.instrument.prefix)
                 in_order = False
-                steps = self._steps(book, folder, pool, result)
+                steps = self._steps(journal, folder, pool, result)
                 if self.config.fetches:
-                    self._refuse_unsettled(book)
+                    self._refuse_unsettled(journal)
                 with mirrored(steps):
                     yield steps, result
                 states = record.states(self.store, night)
-                result.states = Counter({state: states[state] for state in flow.states if states[state]})
+                result.states = Counter({state: states[state] for state in pipeline.states if states[state]})
             status, in_order = (0 if result.succeeded else 1), not steps.is_torn
         except LedgerError as exc:
             status = exc.exit_status
-            in_order = (book is None or book.is_in_order()) and not (steps and steps.is_torn)
+            in_order = (journal is None or journal.is_in_order()) and not (steps and steps.is_torn)
             raise
         finally:
             self.reporter.end()
             self.store.end_run(run_id, status, in_order=in_order)
 
-    def _refuse_unsettled(self, book: Book) -> None:
+    def _refuse_unsettled(self, journal: Journal) -> None:
         """Refuse a night of which a run on the other host left something: only there it can be put in order."""
-        left = book.unsettled_edges()
-        others = [s for s in book.flow.steps if not s.needs_copy and {s.forward, s.reverse} & left]
+        left = journal.unsettled_edges()
+        others = [s for s in journal.pipeline.steps if not s.needs_copy and {s.forward, s.reverse} & left]
         if others:
             raise NotReady(
-                f"night {book.night.date}: a run died on the way to or from {others[0].state}; expected it to be put in"
-                f" order first: `ledger advance --date {book.night.date}` on {self.config.transfer.source}"
+                f"night {journal.night.date}: a run died on the way to or from {others[0].state}; expected it to"
+                " be put in"
+                f" order first: `ledger advance --date {journal.night.date}` on {self.config.transfer.source}"
             )
 
     def _settle(self, steps: Steps, *, rolls_back: bool) -> None:
@@ -349,20 +352,20 @@ class Machine:
         try:
             settle(steps, rolls_back=rolls_back)
         except NotReady as exc:
-            left = steps.book.unsettled_edges()
-            others = [s for s in steps.book.flow.steps if s.needs_copy and {s.forward, s.reverse} & left]
+            left = steps.journal.unsettled_edges()
+            others = [s for s in steps.journal.pipeline.steps if s.needs_copy and {s.forward, s.reverse} & left]
             if not (self.config.is_fetched_from and others):
                 raise
             date, host = steps.folder.date, self.config.host_name(steps.folder.pipeline)
             raise NotReady(
                 f"{exc}; a run died on the way to or from {others[0].state}, and {host} puts that in order without a"
                 f" connection from here: `ledger advance --date {date}` there, or `ledger rollback --date {date} --to"
-                f" {steps.book.flow.step(others[0].state).before}`"
+                f" {steps.journal.pipeline.step(others[0].state).before}`"
             ) from exc
 
-    def _steps(self, book: Book, folder: NightFolder, pool: Executor, result: Result) -> Steps:
+    def _steps(self, journal: Journal, folder: NightFolder, pool: Executor, result: Result) -> Steps:
         return Steps(
-            book,
+            journal,
             folder,
             self.config,
             self.stages,
@@ -375,10 +378,12 @@ class Machine:
 
     def leftovers(self, folder: NightFolder, night: Night) -> Leftovers:
         """Return what dead runs left of a night, and what the next one does about it; nothing is changed."""
-        flow = self.flows[folder.pipeline]
-        book = Book(self.store, flow, night, Lease(self.store, night, run_id=NOBODY), self.config.instrument.prefix)
-        steps = self._steps(book, folder, engine.Inline(), Result(folder.pipeline, folder.date))
-        return find_leftovers(steps, record.works(self.store, night))
+        pipeline = self.pipelines[folder.pipeline]
+        journal = Journal(
+            self.store, pipeline, night, Lease(self.store, night, run_id=NOBODY), self.config.instrument.prefix
+        )
+        steps = self._steps(journal, folder, engine.Inline(), Result(folder.pipeline, folder.date))
+        return find_leftovers(steps, record.products(self.store, night))
 
     def check_advance(self, folder: NightFolder, target: str) -> None:
         """Refuse what cannot go well, before anything is changed.
@@ -392,7 +397,7 @@ class Machine:
         """
         if outdated := backup.why_outdated(self.store, self.config):
             raise NotReady(outdated)
-        flow = self.flows[folder.pipeline]
+        pipeline = self.pipelines[folder.pipeline]
         if self.config.fetches and record.find_night(self.store, folder.pipeline, folder.date) is None:
             raise BadInput(
                 f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that was advanced on"
@@ -401,13 +406,13 @@ class Machine:
         with self.store.read() as session:
             if self.config.fetches:
                 gate.refuse_excluded(session, folder)
-            gate.refuse_before_first(session, self.config, flow, folder)
-        self._check_destination(folder, flow, target)
-        self._refuse_foreign(flow, folder)
+            gate.refuse_before_first(session, self.config, pipeline, folder)
+        self._check_destination(folder, pipeline, target)
+        self._refuse_foreign(pipeline, folder)
 
-    def _check_destination(self, folder: NightFolder, flow: Flow, target: str) -> None:
+    def _check_destination(self, folder: NightFolder, pipeline: Pipeline, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
-        needed = any(s.needs_copy and flow.position(s.state) <= flow.position(target) for s in flow.steps)
+        needed = any(s.needs_copy and pipeline.position(s.state) <= pipeline.position(target) for s in pipeline.steps)
         if needed and self.config.host(folder.pipeline) is None and not is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
@@ -426,16 +431,16 @@ class Machine:
         """
         expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
         name = self.config.host_name(steps.folder.pipeline)
-        if elsewhere := record.copy_elsewhere(self.store, steps.book.night, name, expected):
+        if elsewhere := record.copy_elsewhere(self.store, steps.journal.night, name, expected):
             raise BadInput(
                 f"night {steps.folder.date}: its copies are at {_at(*elsewhere)!r}, and"
                 f" transfer.destination says {_at(name, expected)!r}; set the destination back, or roll the night"
                 " back there first"
             )
 
-    def _refuse_foreign(self, flow: Flow, folder: NightFolder) -> None:
+    def _refuse_foreign(self, pipeline: Pipeline, folder: NightFolder) -> None:
         with self.store.read() as session:
-            if gate.is_foreign(session, self.config, flow, folder):
+            if gate.is_foreign(session, self.config, pipeline, folder):
                 product_folder = folder.path / self.config.instrument.product_folder
                 raise NotReady(
                     f"night {folder.date} is foreign: {str(product_folder)!r} holds files that this ledger did not"
@@ -454,11 +459,11 @@ class Machine:
 
     def _take_back_unchecked(self, steps: Steps) -> None:
         """Take products back whose night is to be numbered, and of whose raw files less was looked at than is now."""
-        flow = steps.book.flow
-        if flow.numbering is None or not record.unstructured(self.store, steps.book.night):
+        pipeline = steps.journal.pipeline
+        if pipeline.numbering is None or not record.unstructured(self.store, steps.journal.night):
             return
-        if record.states(self.store, steps.book.night):
-            self._revert(steps, flow.states[0])
+        if record.states(self.store, steps.journal.night):
+            self._revert(steps, pipeline.states[0])
 
     def refuse_products(self, folder: NightFolder) -> None:
         """Refuse to pair a night anew that has products.
@@ -477,28 +482,28 @@ class Machine:
 
     def _pair(self, steps: Steps, *, anew: bool) -> None:
         """Give every frame of the raw files that are not synced yet its product."""
-        book, flow = steps.book, steps.book.flow
-        if not record.unsynced(self.store, book.night, flow.states[0]):
+        journal, pipeline = steps.journal, steps.journal.pipeline
+        if not record.unsynced(self.store, journal.night, pipeline.states[0]):
             return
-        raws = [row for row in record.raws(self.store, book.night) if not row.quarantine_reason]
-        new = [row for row in raws if row.state == flow.states[0]]
-        works = record.works(self.store, book.night)
-        if works and not self._is_known_outside(book, works):  # products that nobody knows are made anew
-            self._revert(steps, flow.states[0])
+        raws = [row for row in record.raws(self.store, journal.night) if not row.quarantine_reason]
+        new = [row for row in raws if row.state == pipeline.states[0]]
+        items = record.products(self.store, journal.night)
+        if items and not self._is_known_outside(journal, items):  # products that nobody knows are made anew
+            self._revert(steps, pipeline.states[0])
             if steps.result.stopped:
                 return
-            new, works = raws, []
-        is_numbered = self._numbered_us(book) is not None and not anew
-        step = flow.step(flow.born)
+            new, items = raws, []
+        is_numbered = self._numbered_us(journal) is not None and not anew
+        step = pipeline.step(pipeline.born)
         self.reporter.phase(step.state, len(new))
         current = {
-            row.identity: row for row in record.raws(self.store, book.night)
+            row.identity: row for row in record.raws(self.store, journal.night)
         }  # as they are after what was reverted
         parts = parts_of(
             [current[row.identity] for row in new],
             lambda row: row.supplement,
             last=max((row.supplement for row in current.values() if row.supplement is not None), default=None),
-            has_products=bool(works),
+            has_products=bool(items),
             is_numbered=is_numbered,
         )
         if is_numbered and (apart := count_apart(new, raws)):
@@ -510,29 +515,33 @@ class Machine:
                 " get new frame IDs, and theirs are withdrawn; it says if that takes --late --reason TEXT"
             )
         made, remarks = pair_parts(
-            [[to_raw(book.night, row) for row in part] for part in parts.values()],
-            works,
+            [[to_raw(journal.night, row) for row in part] for part in parts.values()],
+            items,
             lambda part, taken: steps.pair(step, part, taken),
         )
-        book.make_products(self.config.instrument.product_folder, made, parts, remarks)
+        journal.make_products(self.config.instrument.product_folder, made, parts, remarks)
         steps.result.moved[step.forward] += len(new)
         steps.result.remarks.update(remarks)
         self.reporter.advance(len(new))
 
-    def _sends(self, flow: Flow, target: str) -> bool:
+    def _sends(self, pipeline: Pipeline, target: str) -> bool:
         """Whether products are sent on the way to `target`."""
-        return flow.sending is not None and flow.position(target) >= flow.position(flow.sending.state)
+        return pipeline.sending is not None and pipeline.position(target) >= pipeline.position(pipeline.sending.state)
 
     def _mend_copies(self, steps: Steps, target: str) -> str | None:
         """Prove copies that were not right and are not listed yet, or copy them again; return why not, or None."""
-        flow, sending = steps.book.flow, steps.book.flow.sending
-        if sending is None or not self._sends(flow, target) or not record.copy_faults(self.store, steps.book.night):
+        pipeline, sending = steps.journal.pipeline, steps.journal.pipeline.sending
+        if (
+            sending is None
+            or not self._sends(pipeline, target)
+            or not record.copy_faults(self.store, steps.journal.night)
+        ):
             return None
         if not hasattr(self.stages[sending.state].stage, "repair"):
             return None
-        works = [w for w in record.works(self.store, steps.book.night) if w.fault and w.state == sending.state]
+        items = [w for w in record.products(self.store, steps.journal.night) if w.fault and w.state == sending.state]
         try:
-            for batch in steps.portions(f"{sending.state}: copies that were not right", works):
+            for batch in steps.portions(f"{sending.state}: copies that were not right", items):
                 steps.keep_window()
                 look = steps.look_at_copies(sending, batch, {}, repairs=True)
                 steps.result.remarks["copies that were not right, and are proven now"] += len(look.proven)
@@ -545,12 +554,12 @@ class Machine:
             return str(exc)
         return None
 
-    def _is_known_outside(self, book: Book, works: Sequence[Work]) -> bool:
+    def _is_known_outside(self, journal: Journal, items: Sequence[WorkItem]) -> bool:
         """Whether products of the night have frame IDs, or (in a pipeline without) copies: then they stay."""
-        if book.flow.numbering is None:
-            sent = {step.state for step in book.flow.steps if step.needs_copy}
-            return any(work.state in sent for work in works)
-        return self._numbered_us(book) is not None
+        if journal.pipeline.numbering is None:
+            sent = {step.state for step in journal.pipeline.steps if step.needs_copy}
+            return any(item.state in sent for item in items)
+        return self._numbered_us(journal) is not None
 
     def _advance_segment(
         self,
@@ -563,14 +572,14 @@ class Machine:
         is_patient: bool,
     ) -> str | None:
         """Take products through one segment on the way to `target`; return why that is not possible yet, or None."""
-        first, flow = segment[0], steps.book.flow
-        works = record.works(self.store, steps.book.night)
-        if not works:
+        first, pipeline = segment[0], steps.journal.pipeline
+        items = record.products(self.store, steps.journal.night)
+        if not items:
             return None
-        inside = [w for w in works if w.quarantine_reason is None]
-        behind = [w for w in inside if flow.position(w.state) < flow.position(first.before)]
+        inside = [w for w in items if w.quarantine_reason is None]
+        behind = [w for w in inside if pipeline.position(w.state) < pipeline.position(first.before)]
         if behind and first.is_barrier:
-            if unmade := self._unmade(flow, behind):
+            if unmade := self._unmade(pipeline, behind):
                 return unmade + f": `ledger advance --date {steps.folder.date}` there, and then here again"
             left = f"{counted(len(behind), 'product')} still to be {first.before}"
             next_ = self._next_try(steps.folder, behind) if is_patient else None
@@ -579,38 +588,38 @@ class Machine:
         bad = {w.product.frame_id or w.product.name for w in inside if w.fault and w.state == first.before}
         if bad and first.is_barrier:
             return unproven(steps.folder.date, bad)
-        if held := self.held_up(flow, first, steps.folder, works):
+        if held := self.held_up(pipeline, first, steps.folder, items):
             return held
         try:
-            if first is flow.steps[1] and flow.numbering is not None:
-                self.look(steps.folder, steps.book.night, works, final=final, late_reason=late_reason)
-            if short := space.shortfall(self.config, steps.folder, self.need(flow, works, target)):
+            if first is pipeline.steps[1] and pipeline.numbering is not None:
+                self.look(steps.folder, steps.journal.night, items, final=final, late_reason=late_reason)
+            if short := space.shortfall(self.config, steps.folder, self.need(pipeline, items, target)):
                 steps.result.is_short = True
                 return short
-            if first is flow.numbering:
-                self._number(steps, works, final=final, late_reason=late_reason)
-                works = record.works(self.store, steps.book.night)
+            if first is pipeline.numbering:
+                self._number(steps, items, final=final, late_reason=late_reason)
+                items = record.products(self.store, steps.journal.night)
             now_us = self.store.clock() if is_patient else None
-            self._move(steps, segment, works, now_us)
+            self._move(steps, segment, items, now_us)
         except NotReady as exc:
             steps.result.is_waiting = isinstance(exc, NotNow)
             steps.result.is_hindered = isinstance(exc, Unreachable)
             return str(exc)
         return None
 
-    def _unmade(self, flow: Flow, works: Sequence[Work]) -> str | None:
+    def _unmade(self, pipeline: Pipeline, items: Sequence[WorkItem]) -> str | None:
         """Return what of products is still to be done on the host that this one fetches from, or None."""
-        if not (self.config.fetches and flow.sending):
+        if not (self.config.fetches and pipeline.sending):
             return None
-        before = flow.sending.before
-        n = sum(flow.position(work.state) < flow.position(before) for work in works)
+        before = pipeline.sending.before
+        n = sum(pipeline.position(item.state) < pipeline.position(before) for item in items)
         return f"{counted(n, 'product')} still to be {before} on {self.config.transfer.source}" if n else None
 
-    def _next_try(self, folder: NightFolder, works: Sequence[Work]) -> str | None:
+    def _next_try(self, folder: NightFolder, items: Sequence[WorkItem]) -> str | None:
         """Return when products that failed are tried again; None if one of them need not wait."""
         now_us, failures = self.store.clock(), self.config.failures
-        times_us = [w.next_retry_us for w in works if not failures.is_due(w.next_retry_us, now_us)]
-        if len(times_us) < len(works):
+        times_us = [w.next_retry_us for w in items if not failures.is_due(w.next_retry_us, now_us)]
+        if len(times_us) < len(items):
             return None
         first_us = min(time_us for time_us in times_us if time_us is not None)
         return (
@@ -618,23 +627,23 @@ class Machine:
             f" quarantine list --date {folder.date}` says why"
         )
 
-    def need(self, flow: Flow, works: Sequence[Work], target: str) -> space.Need:
+    def need(self, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> space.Need:
         """Return how much room products need to reach `target` by what this host does."""
-        if self.config.fetches and flow.sending:
-            first = flow.position(flow.sending.before)
-            works = [work for work in works if flow.position(work.state) >= first]
-        return space.needed(flow, works, target, record.compression_ratio(self.store))
+        if self.config.fetches and pipeline.sending:
+            first = pipeline.position(pipeline.sending.before)
+            items = [item for item in items if pipeline.position(item.state) >= first]
+        return space.needed(pipeline, items, target, record.compression_ratio(self.store))
 
-    def held_up(self, flow: Flow, step: Step, folder: NightFolder, works: Sequence[Work]) -> str | None:
+    def held_up(self, pipeline: Pipeline, step: Step, folder: NightFolder, items: Sequence[WorkItem]) -> str | None:
         """Return why products in quarantine keep the whole night from a step, or None."""
         if not step.is_barrier or self.config.failures.barrier == "skip":
             return None
         held = [
-            work
-            for work in works
-            if work.quarantine_reason
-            and not work.is_discarded
-            and flow.position(work.state) < flow.position(step.state)
+            item
+            for item in items
+            if item.quarantine_reason
+            and not item.is_discarded
+            and pipeline.position(item.state) < pipeline.position(step.state)
         ]
         if not held:
             return None
@@ -644,11 +653,11 @@ class Machine:
             " failures.barrier: skip)"
         )
 
-    def _move(self, steps: Steps, segment: Sequence[Step], works: Sequence[Work], now_us: int | None) -> None:
+    def _move(self, steps: Steps, segment: Sequence[Step], items: Sequence[WorkItem], now_us: int | None) -> None:
         """Write the night's own files of a segment, then take products through it; all of them, or those due now."""
-        first, flow = segment[0], steps.book.flow
-        ready = [w for w in works if flow.position(first.before) <= flow.position(w.state)]
-        moving = [w for w in ready if not w.fault and flow.position(w.state) < flow.position(segment[-1].state)]
+        first, pipeline = segment[0], steps.journal.pipeline
+        ready = [w for w in items if pipeline.position(first.before) <= pipeline.position(w.state)]
+        moving = [w for w in ready if not w.fault and pipeline.position(w.state) < pipeline.position(segment[-1].state)]
         moving = [w for w in moving if now_us is None or self.config.failures.is_due(w.next_retry_us, now_us)]
         if not moving:
             return
@@ -656,7 +665,7 @@ class Machine:
         for step in segment:
             steps.write_night_files(step, ready)
         if first.scope == "file":
-            steps.flow(segment, "forward", moving)
+            steps.pipeline(segment, "forward", moving)
         else:
             steps.together(first, "forward", moving)
 
@@ -664,7 +673,7 @@ class Machine:
         self,
         folder: NightFolder,
         night: Night,
-        works: Sequence[Work],
+        items: Sequence[WorkItem],
         *,
         final: bool,
         late_reason: str | None,
@@ -676,7 +685,7 @@ class Machine:
         ----------
         folder, night
             On disk, and its row.
-        works : sequence of Work
+        items : sequence of WorkItem
             All products of the night.
         final : bool
             Whether nobody writes to the night any more.
@@ -692,7 +701,7 @@ class Machine:
         """
         with self.store.read() as session:
             gate.refuse_excluded(session, folder)
-            decision = allocate.decide(session, self.config.instrument.prefix, night, works)
+            decision = allocate.decide(session, self.config.instrument.prefix, night, items)
             if decision.fresh or decision.is_first:
                 self._check_gate(session, folder, final=final)
         if decision.fresh:
@@ -703,21 +712,21 @@ class Machine:
     def _check_gate(
         self, session: Session, folder: NightFolder, *, final: bool, looks_outside: bool = True
     ) -> Found | None:
-        now_us, flow = self.store.clock(), self.flows[folder.pipeline]
+        now_us, pipeline = self.store.clock(), self.pipelines[folder.pipeline]
         return gate.check_gate(
-            session, self.config, flow, folder, now_us=now_us, final=final, looks_outside=looks_outside
+            session, self.config, pipeline, folder, now_us=now_us, final=final, looks_outside=looks_outside
         )
 
-    def _number(self, steps: Steps, works: Sequence[Work], *, final: bool, late_reason: str | None) -> None:
+    def _number(self, steps: Steps, items: Sequence[WorkItem], *, final: bool, late_reason: str | None) -> None:
         with self.store.read() as session:
-            if not allocate.decide(session, self.config.instrument.prefix, steps.book.night, works).is_needed:
+            if not allocate.decide(session, self.config.instrument.prefix, steps.journal.night, items).is_needed:
                 return
         with self.store.read() as session:  # folders are walked before the counter is locked
             outside = self._check_gate(session, steps.folder, final=final)
         done = allocate.allocate(
-            steps.book,
+            steps.journal,
             self.config,
-            works,
+            items,
             lambda session: self._check_gate(session, steps.folder, final=final, looks_outside=False),
             numbers=numbers_on_disk(self.store, self.config, is_routine=True),
             late_reason=late_reason,
@@ -730,17 +739,17 @@ class Machine:
         }
         steps.result.remarks.update({f"frame IDs {what}": n for what, n in remarks.items() if n})
         if outside is not None:
-            steps.book.left_out(outside)
+            steps.journal.left_out(outside)
 
-    def _numbered_us(self, book: Book) -> int | None:
-        night = record.find_night(self.store, book.night.pipeline, book.night.date)
+    def _numbered_us(self, journal: Journal) -> int | None:
+        night = record.find_night(self.store, journal.night.pipeline, journal.night.date)
         return night.numbered_us if night else None
 
     # back
 
     def _revert(self, steps: Steps, target: str) -> None:
         """Take all products back to `target`, quarantined ones too."""
-        flow = steps.book.flow
+        pipeline = steps.journal.pipeline
         if unproven := _unproven(steps, target):
             steps.result.stopped = (
                 f"{str(steps.product_folder / unproven[0])!r} is of a product whose files are not proven, and left"
@@ -748,47 +757,49 @@ class Machine:
                 " `ledger quarantine list`, and move them away"
             )
             return
-        for segment in reversed(flow.segments(flow.last)):
-            undone = [s for s in segment if flow.position(s.state) > flow.position(target)]
-            works = record.works(self.store, steps.book.night)
-            if not undone or not works:
+        for segment in reversed(pipeline.segments(pipeline.last)):
+            undone = [s for s in segment if pipeline.position(s.state) > pipeline.position(target)]
+            items = record.products(self.store, steps.journal.night)
+            if not undone or not items:
                 continue
             if segment[0].scope == "file":
-                steps.flow(undone, "reverse", works)
+                steps.pipeline(undone, "reverse", items)
             else:
-                steps.together(segment[0], "reverse", works)
-            works = record.works(self.store, steps.book.night)
-            stuck = [w for w in works if w.state in {step.state for step in undone}]
-            if stuck and segment[0].scope == "file" and flow.position(target) <= flow.position(flow.born):
+                steps.together(segment[0], "reverse", items)
+            items = record.products(self.store, steps.journal.night)
+            stuck = [w for w in items if w.state in {step.state for step in undone}]
+            if stuck and segment[0].scope == "file" and pipeline.position(target) <= pipeline.position(pipeline.born):
                 steps.drop(stuck)
                 names = {w.product.frame_id or w.product.name for w in stuck}
                 steps.result.failed = [(name, error) for name, error in steps.result.failed if name not in names]
             for step in undone:
-                steps.write_night_files(step, [w for w in works if flow.position(w.state) >= flow.position(step.state)])
+                steps.write_night_files(
+                    step, [w for w in items if pipeline.position(w.state) >= pipeline.position(step.state)]
+                )
             if steps.result.failed:
                 steps.result.stopped = f"{counted(len(steps.result.failed), 'product')} could not be taken back"
                 return
-        if flow.position(target) < flow.position(flow.born):
-            works = record.works(self.store, steps.book.night)
-            if works:
-                steps.book.unmake_products(works)
-                steps.result.moved[flow.step(flow.born).reverse] += len(works)
-        if not any(work.product.files for work in record.works(self.store, steps.book.night)):
+        if pipeline.position(target) < pipeline.position(pipeline.born):
+            items = record.products(self.store, steps.journal.night)
+            if items:
+                steps.journal.unmake_products(items)
+                steps.result.moved[pipeline.step(pipeline.born).reverse] += len(items)
+        if not any(item.product.files for item in record.products(self.store, steps.journal.night)):
             steps.remove_folder()
 
 
-def gives_numbers(flow: Flow, target: str) -> bool:
+def gives_numbers(pipeline: Pipeline, target: str) -> bool:
     """Whether products get their frame IDs on the way to `target`."""
-    return flow.numbering is not None and flow.position(target) >= flow.position(flow.numbering.state)
+    return pipeline.numbering is not None and pipeline.position(target) >= pipeline.position(pipeline.numbering.state)
 
 
 def _unproven(steps: Steps, target: str) -> list[str]:
     """Return the files of products that have none by their state: `ledger rebuild` leaves what it cannot prove."""
-    flow = steps.book.flow
-    if flow.position(target) >= flow.position(flow.born):
+    pipeline = steps.journal.pipeline
+    if pipeline.position(target) >= pipeline.position(pipeline.born):
         return []
-    works = (work for work in record.works(steps.book.store, steps.book.night) if work.state == flow.born)
-    names = (name for work in works for name in work.product.files)
+    items = (item for item in record.products(steps.journal.store, steps.journal.night) if item.state == pipeline.born)
+    names = (name for item in items for name in item.product.files)
     return [name for name in names if os.path.lexists(steps.product_folder / name)]
 
 

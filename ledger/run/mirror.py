@@ -51,15 +51,15 @@ def mirrored(steps: Steps) -> Iterator[None]:
         _clear(steps.folder.path)
         raise
     yield
-    steps.book.lease.confirm()
+    steps.journal.lease.confirm()
     _clear(steps.folder.path)
 
 
-def _clear(work: Path) -> None:
+def _clear(item: Path) -> None:
     """Remove a folder to work in: all that was in it is on the other host."""
-    shutil.rmtree(work, ignore_errors=True)  # what stays is compared with what is there by the next run
+    shutil.rmtree(item, ignore_errors=True)  # what stays is compared with what is there by the next run
     with suppress(OSError):  # another night may be at work beside it
-        work.parent.rmdir()
+        item.parent.rmdir()
 
 
 def _names(steps: Steps) -> list[PurePath]:
@@ -70,5 +70,5 @@ def _names(steps: Steps) -> list[PurePath]:
     job = steps.job()
     stages = [loaded.stage for loaded in steps.stages.values() if hasattr(loaded.stage, "own_files")]
     own = [name for stage in stages for name in stage.own_files(job)]
-    manifests = {PurePath(manifest.name) for manifest in record.all_manifests(steps.book.store, steps.book.night)}
+    manifests = {PurePath(manifest.name) for manifest in record.all_manifests(steps.journal.store, steps.journal.night)}
     return [*own, *sorted(manifests)]

@@ -10,8 +10,8 @@ from ledger.disk.outside import Found, grouped
 from ledger.disk.raws import RawOnDisk, raws_on_disk
 from ledger.errors import NotReady, StateError
 from ledger.night import decisions, record
-from ledger.night.pipeline import Flow
-from ledger.night.products import Work, pair_parts, parts_of, to_raw
+from ledger.night.pipeline import Pipeline
+from ledger.night.products import WorkItem, pair_parts, parts_of, to_raw
 from ledger.run import engine, space
 from ledger.run.machine import Machine, gives_numbers, unproven
 from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
@@ -102,58 +102,62 @@ def plan_advance(
     BadInput, NotReady
         What `Machine.advance` would refuse.
     """
-    flow = machine.flows[folder.pipeline]
+    pipeline = machine.pipelines[folder.pipeline]
     target = machine.target(folder, to)
     machine.check_advance(folder, target)
     if anew:
         machine.refuse_products(folder)
     night = record.find_night(machine.store, folder.pipeline, folder.date)
     is_here = not machine.config.fetches
-    raws, new, quarantined = _raws(machine, flow, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
-    works = record.works(machine.store, night) if night is not None else []
+    raws, new, quarantined = _raws(machine, pipeline, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
+    items = record.products(machine.store, night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None and not anew
-    unsynced = [(raw, row) for raw, row in raws if row is None or row.state == flow.states[0]]
+    unsynced = [(raw, row) for raw, row in raws if row is None or row.state == pipeline.states[0]]
     fresh = sum(raw.size_bytes for raw, row in raws if row is None)
-    steps = [PlanStep("register", flow.states[0], new, fresh, None)] if is_here else []
-    if unsynced and flow.position(target) >= flow.position(flow.born):
-        if works and not is_numbered:  # all of it is paired anew
-            steps += _steps_back(machine, flow, works, flow.states[0])
-            unsynced, works = raws, []
+    steps = [PlanStep("register", pipeline.states[0], new, fresh, None)] if is_here else []
+    if unsynced and pipeline.position(target) >= pipeline.position(pipeline.born):
+        if items and not is_numbered:  # all of it is paired anew
+            steps += _steps_back(machine, pipeline, items, pipeline.states[0])
+            unsynced, items = raws, []
         known = [row.supplement for _, row in raws if row is not None and row.supplement is not None]
         parts = parts_of(
             unsynced,
             lambda item: item[1].supplement if item[1] else None,
             last=max(known, default=None),
-            has_products=bool(works),
+            has_products=bool(items),
             is_numbered=is_numbered,
         )
         made, _ = pair_parts(
             [[raw for raw, _ in part] for part in parts.values()],
-            works,
-            lambda part, taken: _pair(machine, flow, folder, part, taken),
+            items,
+            lambda part, taken: _pair(machine, pipeline, folder, part, taken),
         )
-        works += [Work(0, flow.born, product) for product in made]
-        pair = _step(machine, flow.step(flow.born).forward, flow.born, made)
+        items += [WorkItem(0, pipeline.born, product) for product in made]
+        pair = _step(machine, pipeline.step(pipeline.born).forward, pipeline.born, made)
         steps.append(replace(pair, files=len(unsynced)))
-    inside = [w for w in works if w.quarantine_reason is None]
+    inside = [w for w in items if w.quarantine_reason is None]
     outside = _outside(machine, folder) if is_here else None
-    stopped = _refusal(machine, flow, folder, works, target, final=final, late_reason=late_reason)
-    need = machine.need(flow, works, flow.born if stopped else target)
+    stopped = _refusal(machine, pipeline, folder, items, target, final=final, late_reason=late_reason)
+    need = machine.need(pipeline, items, pipeline.born if stopped else target)
     stopped = stopped or space.shortfall(machine.config, folder, need)
-    reached = flow.position(flow.born if stopped else target)
-    mine = [step for segment in machine.segments(flow, target) for step in segment]
+    reached = pipeline.position(pipeline.born if stopped else target)
+    mine = [step for segment in machine.segments(pipeline, target) for step in segment]
     closed = machine.config.transfer.why_closed(machine.store.clock())
     for step in mine:
-        is_sent = any(flow.position(w.state) < flow.position(step.state) for w in inside) and step.needs_copy
-        if stopped is None and (stopped := machine.held_up(flow, step, folder, works) or (closed if is_sent else None)):
-            reached = flow.position(step.before)
-    for step in (step for step in mine if flow.position(step.state) <= reached):
-        waiting = (w for w in inside if is_here or not flow.position(w.state) < flow.position(mine[0].before))
-        moving = [w.product for w in waiting if flow.position(w.state) < flow.position(step.state)]
+        is_sent = any(pipeline.position(w.state) < pipeline.position(step.state) for w in inside) and step.needs_copy
+        if stopped is None and (
+            stopped := machine.held_up(pipeline, step, folder, items) or (closed if is_sent else None)
+        ):
+            reached = pipeline.position(step.before)
+    for step in (step for step in mine if pipeline.position(step.state) <= reached):
+        waiting = (w for w in inside if is_here or not pipeline.position(w.state) < pipeline.position(mine[0].before))
+        moving = [w.product for w in waiting if pipeline.position(w.state) < pipeline.position(step.state)]
         steps.append(_step(machine, step.forward, step.state, moving))
-    if stopped is None and flow.sending and reached >= flow.position(flow.sending.state):  # others are copied again
-        stopped = unproven(folder.date, [w for w in works if w.fault and w.state != flow.sending.state])
-    if stopped is None and outside and outside.blocks and gives_numbers(flow, target) and not is_numbered:
+    if (
+        stopped is None and pipeline.sending and reached >= pipeline.position(pipeline.sending.state)
+    ):  # others are copied again
+        stopped = unproven(folder.date, [w for w in items if w.fault and w.state != pipeline.sending.state])
+    if stopped is None and outside and outside.blocks and gives_numbers(pipeline, target) and not is_numbered:
         stopped = outside.refusal(folder.date)
     return Plan(
         folder.pipeline,
@@ -174,9 +178,9 @@ def _outside(machine: Machine, folder: NightFolder) -> Found:
 
 def _refusal(
     machine: Machine,
-    flow: Flow,
+    pipeline: Pipeline,
     folder: NightFolder,
-    works: Sequence[Work],
+    items: Sequence[WorkItem],
     target: str,
     *,
     final: bool,
@@ -185,15 +189,15 @@ def _refusal(
     """Return why the night would stop before it is written, or None."""
     if (
         machine.config.fetches
-        or flow.numbering is None
-        or flow.position(target) <= flow.position(flow.born)
-        or not works
+        or pipeline.numbering is None
+        or pipeline.position(target) <= pipeline.position(pipeline.born)
+        or not items
     ):
         return None
     row = record.find_night(machine.store, folder.pipeline, folder.date)
     night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
     try:
-        machine.look(folder, night, works, final=final, late_reason=late_reason, remembers=False)
+        machine.look(folder, night, items, final=final, late_reason=late_reason, remembers=False)
     except (NotReady, StateError) as exc:
         return str(exc)
     return None
@@ -207,18 +211,18 @@ def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: 
     BadInput, NotReady, Irreversible
         What `Machine.rollback` would refuse.
     """
-    flow = machine.flows[folder.pipeline]
+    pipeline = machine.pipelines[folder.pipeline]
     target = machine.check_rollback(folder, to, withdraws=withdraws)
     night = record.find_night(machine.store, folder.pipeline, folder.date)
-    works = record.works(machine.store, night) if night is not None else []
-    steps = _steps_back(machine, flow, works, target)
+    items = record.products(machine.store, night) if night is not None else []
+    steps = _steps_back(machine, pipeline, items, target)
     return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
 
 
-def _steps_back(machine: Machine, flow: Flow, works: Sequence[Work], target: str) -> list[PlanStep]:
+def _steps_back(machine: Machine, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:
     steps = []
-    for step in reversed(flow.steps[flow.position(target) :]):
-        moving = [w.product for w in works if flow.position(w.state) >= flow.position(step.state)]
+    for step in reversed(pipeline.steps[pipeline.position(target) :]):
+        moving = [w.product for w in items if pipeline.position(w.state) >= pipeline.position(step.state)]
         steps.append(_step(machine, step.reverse, step.before, moving))
     return steps
 
@@ -231,18 +235,18 @@ def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) 
 
 
 def _raws(
-    machine: Machine, flow: Flow, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
+    machine: Machine, pipeline: Pipeline, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
 ) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
     rows = {(r.folder, r.name): r for r in record.raws(machine.store, night)} if night is not None else {}
     waiting = record.unstructured(machine.store, night, anew=anew) if night is not None else frozenset()
-    unchecked = waiting if flow.numbering is not None else frozenset()  # and taken back
+    unchecked = waiting if pipeline.numbering is not None else frozenset()  # and taken back
     found: list[tuple[Raw, File | None]] = []
     todo = []
     for raw in raws_on_disk(folder, machine.config.instrument):
         row = rows.get((raw.stream.name, raw.name))
         is_same = row is not None and raw.is_as_registered(row)
-        is_made = row is not None and row.state != flow.states[0] and row.id not in unchecked
+        is_made = row is not None and row.state != pipeline.states[0] and row.id not in unchecked
         if (
             row is not None
             and night is not None
@@ -257,7 +261,7 @@ def _raws(
     fresh = 0
     with engine.executor(machine.config, machine.jobs) as executor:
         files = list(whole_first(inspected(executor, machine.config, todo, machine.stop)))
-    twins = Twins(machine.store, flow, files)
+    twins = Twins(machine.store, pipeline, files)
     for file in files:
         raw, row, facts = file.raw, file.row, file.found
         with translated():
@@ -292,7 +296,7 @@ def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
 
 
 def _pair(
-    machine: Machine, flow: Flow, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
+    machine: Machine, pipeline: Pipeline, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
 ) -> Outcome:
     job = Job(
         night=folder.path,
@@ -302,7 +306,7 @@ def _pair(
         raws=tuple(raws),
         taken_names=taken_names,
     )
-    loaded = machine.stages[flow.born]
+    loaded = machine.stages[pipeline.born]
     with translated():
         return loaded.stage.forward(job=job, params=loaded.params)
 

@@ -1,4 +1,4 @@
-"""What is out of the flow, or waits to be tried again; and what people decide about it."""
+"""What is in quarantine, or waits to be tried again; and what people decide about it."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -27,7 +27,7 @@ from ledger.disk.raws import (
 )
 from ledger.errors import Interrupted
 from ledger.night import record
-from ledger.night.pipeline import Flow
+from ledger.night.pipeline import Pipeline
 from ledger.night.record import STATS
 from ledger.report import Stop
 from ledger.run.steps import Steps
@@ -89,13 +89,13 @@ def register(
     str or None
         Why the night cannot be paired now: a raw file whose frames have no product yet is not to be had.
     """
-    first_state = steps.book.flow.states[0]
+    first_state = steps.journal.pipeline.states[0]
     seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
-    store = steps.book.store
+    store = steps.journal.store
     rows: dict[tuple[str, str], Row[Any]] = {}
-    unstructured = record.unstructured(store, steps.book.night, anew=anew)
+    unstructured = record.unstructured(store, steps.journal.night, anew=anew)
     settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
-    for seen in record.seen(store, steps.book.night):
+    for seen in record.seen(store, steps.journal.night):
         rows[seen.folder, seen.name] = seen
         if seen.state != first_state and seen.pruned_us is None:
             settled[seen.folder][seen.name] = seen[STATS]
@@ -114,7 +114,7 @@ def register(
         else:
             reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
             steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    steps.book.returned([(row.id, row.identity, f"{row.folder}/{row.name}") for row in returned])
+    steps.journal.returned([(row.id, row.identity, f"{row.folder}/{row.name}") for row in returned])
     gone = [row for row in rows.values() if not row.quarantine_reason and row.pruned_us is None]
     for row in gone:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
@@ -130,12 +130,12 @@ def register(
     if missing:
         return f"{counted(missing, 'raw file')} cannot be had, and pairing takes the whole night: see what failed"
     if is_all:
-        steps.book.looked_at(seen_ns)
+        steps.journal.looked_at(seen_ns)
     return None
 
 
 def _tell_of_the_future(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
-    soonest_ns = soonest_future_ns(steps.config, steps.book.store.clock())
+    soonest_ns = soonest_future_ns(steps.config, steps.journal.store.clock())
     newest_ns = {f"{raw.stream.name}/{raw.name}": max(raw.mtime_ns, raw.timing_mtime_ns or 0) for raw in raws}
     if ahead := {name: time_ns for name, time_ns in newest_ns.items() if time_ns > soonest_ns}:
         steps.result.notes.append(f"{of_the_future(ahead)}; {SET_THE_CLOCK}")
@@ -244,13 +244,13 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
     rows: list[dict[str, Any]] = []
     details: dict[str, dict[str, Any]] = {}
     unreadable = 0
-    twins = Twins(steps.book.store, steps.book.flow, files)
+    twins = Twins(steps.journal.store, steps.journal.pipeline, files)
     for file in files:
         raw, facts = file.raw, file.found
         name = f"{raw.stream.name}/{raw.name}"
         steps.reporter.advance()
         try:
-            reason = fault_of(file, steps.config, steps.book.store.clock(), twins, final=final)
+            reason = fault_of(file, steps.config, steps.journal.store.clock(), twins, final=final)
         except base.Retry as exc:
             steps.result.failed.append((name, str(exc)))
             unreadable += 1
@@ -271,7 +271,7 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
             steps.result.salvaged.append((name, f"{what}: {facts.salvaged}"))
             details[facts.identity] = {"salvaged": what, "lost_frames": facts.lost_frames, "reason": facts.salvaged}
     if rows:
-        steps.book.register(rows, details)
+        steps.journal.register(rows, details)
     return unreadable
 
 
@@ -306,20 +306,20 @@ class Twins:
     ----------
     store : Store
         Of the registered ones.
-    flow : Flow
+    pipeline : Pipeline
         The pipeline whose nights are looked at.
     files : sequence of Inspected
         That may be duplicates.
     """
 
-    def __init__(self, store: Store, flow: Flow, files: Iterable[Inspected]) -> None:
+    def __init__(self, store: Store, pipeline: Pipeline, files: Iterable[Inspected]) -> None:
         found = (file.found for file in files)
         keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
         self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
         self._made_of: set[Path] = set()  # files that products are made of
-        for row in record.twins(store, flow.name, list(keys)):
+        for row in record.twins(store, pipeline.name, list(keys)):
             path = Path(row.root) / row.date / row.folder / row.name
-            if row.state != flow.states[0]:
+            if row.state != pipeline.states[0]:
                 self._made_of.add(path)
             self._known[row.header_sha256, row.first_us].append((path, row))
 

@@ -19,7 +19,7 @@ from ledger.errors import BadInput, LedgerError, NotReady
 from ledger.night import record
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
-from ledger.night.products import Work
+from ledger.night.products import WorkItem
 from ledger.run.steps import Steps
 from stages import base
 from stages.transport.remote import INCOMING, RECALLED
@@ -42,7 +42,7 @@ class OpenStep:
     step: Step
     direction: Direction
     pending: Sequence[Pending]
-    works: Sequence[Work]
+    items: Sequence[WorkItem]
     remedy: Remedy
 
 
@@ -54,12 +54,12 @@ class Leftovers:
     files: Sequence[Path]
 
 
-def find_leftovers(steps: Steps, works: Sequence[Work]) -> Leftovers:
+def find_leftovers(steps: Steps, items: Sequence[WorkItem]) -> Leftovers:
     """Return what the next run of this night is going to settle, should it advance the night; nothing is changed."""
-    open_steps = _open_steps(steps, works, steps.book.pending(), rolls_back=False)
-    rewritten = [w for found in open_steps if found.remedy is Remedy.HEADER for w in found.works]
-    kept = {name for work in rewritten for name in steps.names_of(work.product)}
-    files = [path for path in _strays(steps, works, steps.book.suspects()) if path.name not in kept]
+    open_steps = _open_steps(steps, items, steps.journal.pending(), rolls_back=False)
+    rewritten = [w for found in open_steps if found.remedy is Remedy.HEADER for w in found.items]
+    kept = {name for item in rewritten for name in steps.names_of(item.product)}
+    files = [path for path in _strays(steps, items, steps.journal.suspects()) if path.name not in kept]
     return Leftovers(open_steps, files)
 
 
@@ -74,41 +74,43 @@ def settle(steps: Steps, *, rolls_back: bool) -> None:
         Whether the run is going to roll back: then what a dead run may have done outside of the
         night's folder (copies, manifests) is undone; otherwise the run is going to repeat it.
     """
-    pending, suspects = steps.book.pending(), steps.book.suspects()
-    works = (
-        record.works(steps.book.store, steps.book.night) if pending or suspects else []
+    pending, suspects = steps.journal.pending(), steps.journal.suspects()
+    items = (
+        record.products(steps.journal.store, steps.journal.night) if pending or suspects else []
     )  # else no product is concerned
     repeated: list[Pending] = []
-    torn: list[tuple[str, list[Work]]] = []
-    for found in _open_steps(steps, works, pending, rolls_back=rolls_back):
+    torn: list[tuple[str, list[WorkItem]]] = []
+    for found in _open_steps(steps, items, pending, rolls_back=rolls_back):
         if found.remedy is Remedy.HEADER:
             left = _restore_headers(steps, found, rolls_back=rolls_back)
             torn += [(found.step.verb(found.direction), left)] if left else []
         elif found.remedy is Remedy.REPEAT:
             repeated += found.pending  # open until it is done, or a rollback undoes it
         elif found.remedy in (Remedy.UNDO, Remedy.FINISH):
-            _settle_together(steps, found.step, found.direction, found.works)
-    torn_identities = {work.product.identity for _, left in torn for work in left}
-    strays = _strays(steps, works, suspects - torn_identities)  # either name of theirs may be the right one yet
+            _settle_together(steps, found.step, found.direction, found.items)
+    torn_identities = {item.product.identity for _, left in torn for item in left}
+    strays = _strays(steps, items, suspects - torn_identities)  # either name of theirs may be the right one yet
     if strays:
-        steps.book.lease.confirm()
+        steps.journal.lease.confirm()
         with _removing(steps):
             steps.remove(strays)
     for verb, left in torn:
-        steps.book.started(left, verb)  # open in this run, as those before it are over now
+        steps.journal.started(left, verb)  # open in this run, as those before it are over now
     pending = [p for p in pending if p not in repeated and p.identity not in torn_identities]
     if pending or suspects:
-        steps.book.settled(pending)
+        steps.journal.settled(pending)
         steps.result.settled += [f"{p.name}: {p.edge} had begun and not ended" for p in pending]
     steps.result.settled += [f"{path.name}: left behind, removed" for path in strays]
     steps.is_torn |= bool(torn)
 
 
-def _open_steps(steps: Steps, works: Sequence[Work], pending: Sequence[Pending], *, rolls_back: bool) -> list[OpenStep]:
-    by_identity = {work.product.identity: work for work in works}
+def _open_steps(
+    steps: Steps, items: Sequence[WorkItem], pending: Sequence[Pending], *, rolls_back: bool
+) -> list[OpenStep]:
+    by_identity = {item.product.identity: item for item in items}
     directions: tuple[Direction, ...] = ("forward", "reverse")
     found = []
-    for step in steps.book.flow.steps:
+    for step in steps.journal.pipeline.steps:
         for direction in directions:
             group = [p for p in pending if p.edge == step.verb(direction)]
             concerned = [by_identity[p.identity] for p in group if p.identity in by_identity]
@@ -128,7 +130,7 @@ def _remedy(steps: Steps, step: Step, direction: Direction, *, rolls_back: bool)
     return Remedy.UNDO if rolls_back else Remedy.REPEAT
 
 
-def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list[Work]:
+def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list[WorkItem]:
     """Write the headers and names of the state that the rows say: a kill may have torn them.
 
     Returns
@@ -144,31 +146,31 @@ def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list
     """
     back: Direction = "reverse" if found.direction == "forward" else "forward"
     left = []
-    for work in found.works:
-        if work.state != found.step.source(found.direction) or not work.product.files:
+    for item in found.items:
+        if item.state != found.step.source(found.direction) or not item.product.files:
             continue
         try:
-            outcome = steps.call(found.step, back, steps.job([work]))
+            outcome = steps.call(found.step, back, steps.job([item]))
             durable.put_in_place(outcome, steps.config.permissions.group)
         except (OSError, base.BadInput, LedgerError) as exc:
-            name = work.product.frame_id or work.product.name
+            name = item.product.frame_id or item.product.name
             told = f"{name}: its header may be torn and cannot be written again ({exc})"
             if not (rolls_back or isinstance(exc, FileNotFoundError)):
                 raise NotReady(f"{told}; correct that, or roll the night back") from exc
             steps.result.remarks[told] += 1
-            left.append(work)
+            left.append(item)
     return left
 
 
-def _settle_together(steps: Steps, step: Step, direction: Direction, works: Sequence[Work]) -> None:
+def _settle_together(steps: Steps, step: Step, direction: Direction, items: Sequence[WorkItem]) -> None:
     """Undo what a forward step did outside of the night's folder; finish a reverse one."""
     if direction == "reverse":
-        steps.together(step, "reverse", [w for w in works if w.state == step.state])
+        steps.together(step, "reverse", [w for w in items if w.state == step.state])
         if steps.is_torn:  # it stays open
             name, reason = steps.result.failed[-1]
             raise NotReady(f"{name}: {reason}")
         return
-    begun = [w for w in works if w.state == step.before]
+    begun = [w for w in items if w.state == step.before]
     if begun:
         outcome = steps.call(step, "reverse", steps.job(begun, one_more=True))
         if outcome.failures:
@@ -192,14 +194,14 @@ def _removing(steps: Steps) -> Iterator[None]:
         ) from exc
 
 
-def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Path]:
+def _strays(steps: Steps, items: Sequence[WorkItem], suspects: set[str]) -> list[Path]:
     """Return temporaries, and what a run that did not end in order left under a product's names.
 
     A file that a product of such a run could have, and by its row does not have, was about to be
     superseded or had just been made. Of other products nothing is touched: it may be somebody's own.
     """
-    expected = {name for work in works for name in work.product.files}
-    products = [work.product for work in works if work.product.identity in suspects]
+    expected = {name for item in items for name in item.product.files}
+    products = [item.product for item in items if item.product.identity in suspects]
     left = {name for product in products for name in steps.names_of(product)} - expected
     strays = _withdrawn_manifests(steps)
     for folder, names in ((steps.product_folder, left), (steps.folder.path, set[str]())):
@@ -215,7 +217,7 @@ def _strays(steps: Steps, works: Sequence[Work], suspects: set[str]) -> list[Pat
 
 def _withdrawn_manifests(steps: Steps) -> list[Path]:
     """Return manifests on disk that were withdrawn, and whose bytes are still those that were made."""
-    manifests = record.all_manifests(steps.book.store, steps.book.night)
+    manifests = record.all_manifests(steps.journal.store, steps.journal.night)
     standing = {manifest.name for manifest in manifests if manifest.withdrawn_us is None}
     found: dict[Path, bool] = {}
     for manifest in manifests:

@@ -10,8 +10,8 @@ from pathlib import Path
 from ledger.config.model import Config
 from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder
-from ledger.night.pipeline import Flow
-from ledger.night.products import Work
+from ledger.night.pipeline import Pipeline
+from ledger.night.products import WorkItem
 from stages.base import Product, StageError
 from stages.transport.remote import RECALLED, Remote
 
@@ -45,32 +45,32 @@ def _size_of_timing(products: Sequence[Product]) -> int:
     return sum(part.raw.timing_size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
 
 
-def needed(flow: Flow, works: Sequence[Work], target: str, ratio: float | None) -> Need:
+def needed(pipeline: Pipeline, items: Sequence[WorkItem], target: str, ratio: float | None) -> Need:
     """Return what products need to reach a state.
 
     Parameters
     ----------
-    flow : Flow
+    pipeline : Pipeline
         Their pipeline.
-    works : sequence of Work
+    items : sequence of WorkItem
         All products of the night.
     target : str
         The state.
     ratio : float or None
         Of compressed to plain bytes, lately; None without history: then nothing is taken to be saved.
     """
-    reached = flow.position(target)
-    if reached <= flow.position(flow.born):
+    reached = pipeline.position(target)
+    if reached <= pipeline.position(pipeline.born):
         return Need()
-    inside = [work for work in works if work.quarantine_reason is None]
-    unwritten = [work.product for work in inside if work.state == flow.born]
-    unpacked = [work.product for work in inside if work.product.sha256 is None]
+    inside = [item for item in items if item.quarantine_reason is None]
+    unwritten = [item.product for item in inside if item.state == pipeline.born]
+    unpacked = [item.product for item in inside if item.product.sha256 is None]
     # at the barrier of numbering all plain cubes lie there; beyond it the largest is packed beside itself
     packing = max((_size_of_files([product]) for product in unpacked), default=0)
-    sending = next((flow.position(step.state) for step in flow.steps if step.needs_copy), None)
+    sending = next((pipeline.position(step.state) for step in pipeline.steps if step.needs_copy), None)
     unsent: list[Product] = []
     if sending is not None and sending <= reached:
-        unsent = [work.product for work in inside if flow.position(work.state) < sending]
+        unsent = [item.product for item in inside if pipeline.position(item.state) < sending]
     packed = [product for product in unsent if product.sha256]
     known = sum(product.size_bytes or 0 for product in packed) + _size_of_timing(packed)
     factor = 1.0 if ratio is None else MARGIN * ratio

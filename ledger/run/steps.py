@@ -21,9 +21,9 @@ from ledger.disk import durable
 from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
 from ledger.night import record
-from ledger.night.journal import Book, Failure, Move
+from ledger.night.journal import Failure, Journal, Move
 from ledger.night.pipeline import Direction, Step
-from ledger.night.products import Work, put_back
+from ledger.night.products import WorkItem, put_back
 from ledger.report import Reporter, Result, Stop
 from ledger.run.engine import Timed, timed
 from stages import base
@@ -42,7 +42,7 @@ IN_HAND_PER_WORKER = 32
 class Call:
     """A stage at work on one product."""
 
-    work: Work
+    item: WorkItem
     step: Step
 
 
@@ -70,7 +70,7 @@ class Steps:
 
     Parameters
     ----------
-    book : Book
+    journal : Journal
         The hold.
     folder : NightFolder
         The night on disk.
@@ -92,7 +92,7 @@ class Steps:
 
     def __init__(
         self,
-        book: Book,
+        journal: Journal,
         folder: NightFolder,
         config: Config,
         stages: dict[str, LoadedStage],
@@ -103,7 +103,7 @@ class Steps:
         stop: Stop,
         result: Result,
     ) -> None:
-        self.book = book
+        self.journal = journal
         self.folder = folder
         self.config = config
         self.stages = stages
@@ -116,15 +116,15 @@ class Steps:
         self.is_torn = False
         self._carried_bytes = 0
 
-    def job(self, works: Sequence[Work] = (), *, one_more: bool = False, **more: object) -> Job:
-        """Return the job for `works`; `one_more` if there may be a manifest that is not on record."""
-        manifests = self.manifests() if works else ()
+    def job(self, items: Sequence[WorkItem] = (), *, one_more: bool = False, **more: object) -> Job:
+        """Return the job for `items`; `one_more` if there may be a manifest that is not on record."""
+        manifests = self.manifests() if items else ()
         return Job(
             night=self.folder.path,
             date=self.folder.date,
             folder=self.product_folder,
             instrument=self.config.instrument,
-            products=tuple(work.product for work in works),
+            products=tuple(item.product for item in items),
             destination=self.config.destination(self.folder.pipeline) / self.folder.date,
             host=self.config.host(self.folder.pipeline),
             source=self._source(),
@@ -136,7 +136,7 @@ class Steps:
 
     def _source(self) -> base.Source | None:
         source = self.config.source_of(self.folder.root / self.folder.date, self.folder.pipeline)
-        return source and replace(source, confirm=self.book.lease.confirm)
+        return source and replace(source, confirm=self.journal.lease.confirm)
 
     def remove(self, paths: Sequence[Path]) -> None:
         """Remove files that are superseded, at the source too if the night is on another host.
@@ -160,7 +160,7 @@ class Steps:
 
     def manifests(self) -> tuple[str, ...]:
         """Return the names of the night's manifests that stand."""
-        return tuple(manifest.name for manifest in record.manifests(self.book.store, self.book.night))
+        return tuple(manifest.name for manifest in record.manifests(self.journal.store, self.journal.night))
 
     def call(self, step: Step, direction: Direction, job: Job) -> Outcome:
         """Call a stage here and now; translate its errors.
@@ -207,13 +207,13 @@ class Steps:
 
     # one product at a time
 
-    def flow(self, segment: Sequence[Step], direction: Direction, works: Sequence[Work]) -> None:
+    def pipeline(self, segment: Sequence[Step], direction: Direction, items: Sequence[WorkItem]) -> None:
         """Take products through the steps of `segment`, each as soon as it is ready for the next."""
         next_step = {step.source(direction): step for step in segment}
-        queue = deque(w for w in works if w.state in next_step and (direction == "reverse" or not w.quarantine_reason))
+        queue = deque(w for w in items if w.state in next_step and (direction == "reverse" or not w.quarantine_reason))
         if not queue:
             return
-        todo = sum(_steps_left(work, segment, direction) for work in queue)
+        todo = sum(_steps_left(item, segment, direction) for item in queue)
         self.reporter.phase(" + ".join(step.target(direction) for step in _in_order(segment, direction)), todo)
         running: dict[Future[Timed[Outcome]], Call] = {}
         while queue or running:
@@ -225,12 +225,12 @@ class Steps:
                 break
             finished, _ = wait(running, return_when=FIRST_COMPLETED)
             moved = self._finish([(running.pop(future), future) for future in finished], direction)
-            queue.extend(work for work in moved if work.state in next_step)
+            queue.extend(item for item in moved if item.state in next_step)
         self.obey()
 
     def _submit(
         self,
-        queue: deque[Work],
+        queue: deque[WorkItem],
         running: dict[Future[Timed[Outcome]], Call],
         next_step: dict[str, Step],
         direction: Direction,
@@ -239,16 +239,16 @@ class Steps:
             return
         calls: list[Call] = []
         while queue and len(running) + len(calls) < self.in_hand:
-            work = queue.popleft()
-            calls.append(Call(work, next_step[work.state]))
+            item = queue.popleft()
+            calls.append(Call(item, next_step[item.state]))
         for step in {call.step for call in calls}:
-            self.book.started([call.work for call in calls if call.step == step], step.verb(direction))
+            self.journal.started([call.item for call in calls if call.step == step], step.verb(direction))
         job = self.job()
         for call in calls:
             future = self.executor.submit(
                 timed,
                 self._function(call.step, direction),
-                job=replace(job, products=(call.work.product,)),
+                job=replace(job, products=(call.item.product,)),
                 params=self.stages[call.step.state].params,
             )
             running[future] = call
@@ -257,9 +257,9 @@ class Steps:
         """Take back the calls that have not begun."""
         cancelled = [running.pop(future) for future in list(running) if future.cancel()]
         for step in {call.step for call in cancelled}:
-            self.book.not_begun([call.work for call in cancelled if call.step == step], step.verb(direction))
+            self.journal.not_begun([call.item for call in cancelled if call.step == step], step.verb(direction))
 
-    def _finish(self, finished: Sequence[tuple[Call, Future[Timed[Outcome]]]], direction: Direction) -> list[Work]:
+    def _finish(self, finished: Sequence[tuple[Call, Future[Timed[Outcome]]]], direction: Direction) -> list[WorkItem]:
         """Let the outcomes of calls take effect; return the products that moved."""
         done: list[tuple[Call, Timed[Outcome]]] = []
         failures: list[tuple[Call, Exception]] = []
@@ -270,7 +270,7 @@ class Steps:
                 raise
             except Exception as exc:  # noqa: BLE001  one file's failure must not stop the others
                 failures.append((call, exc))
-        self.book.lease.confirm()
+        self.journal.lease.confirm()
         effective = []
         placed = durable.put_all_in_place([outcome.value for _, outcome in done], self.config.permissions.group)
         for (call, outcome), error in zip(done, placed, strict=True):
@@ -281,24 +281,24 @@ class Steps:
             self.is_torn |= isinstance(error, OSError)  # it may have taken effect in part: the next run settles it
         moves = [
             Move(
-                work=call.work,
+                item=call.item,
                 verb=call.step.verb(direction),
-                facts=outcome.value.facts.get(call.work.product.identity, {}),
+                facts=outcome.value.facts.get(call.item.product.identity, {}),
                 seconds=outcome.seconds,
-                size_bytes=sum(part.raw.size_bytes for part in call.work.product.parts),
+                size_bytes=sum(part.raw.size_bytes for part in call.item.product.parts),
                 remarks=outcome.value.remarks,
             )
             for call, outcome in effective
         ]
-        self.book.commit(moves)
+        self.journal.commit(moves)
         self._remove(
-            {call.work.product.frame_id or call.work.product.name: o.value.superseded for call, o in effective}
+            {call.item.product.frame_id or call.item.product.name: o.value.superseded for call, o in effective}
         )
         for _, outcome in effective:
             self.result.remarks.update(outcome.value.remarks)
         for step in {call.step for call, _ in failures}:
             failed = [
-                Failure(call.work, _reason(exc), is_final=isinstance(exc, base.BadInput))
+                Failure(call.item, _reason(exc), is_final=isinstance(exc, base.BadInput))
                 for call, exc in failures
                 if call.step == step
             ]
@@ -306,7 +306,7 @@ class Steps:
         for move in moves:
             self.result.moved[move.verb] += 1
         self.reporter.advance(len(moves))
-        return [move.work for move in moves]
+        return [move.item for move in moves]
 
     def _remove(self, superseded: Mapping[str, Iterable[Path]]) -> None:
         """Remove what is superseded, by product; what cannot be is told, and is a stray that the next run removes."""
@@ -329,20 +329,20 @@ class Steps:
 
     def _fail(self, failures: Sequence[Failure], step: Step, direction: Direction) -> None:
         policy = self.config.failures if direction == "forward" else None
-        self.book.failed(failures, step.verb(direction), policy)
+        self.journal.failed(failures, step.verb(direction), policy)
         for failure in failures:
-            work = failure.work
-            is_put_aside = policy is not None and work.quarantine_reason is not None
+            item = failure.item
+            is_put_aside = policy is not None and item.quarantine_reason is not None
             told = "; it is in quarantine now: see `ledger quarantine list`" if is_put_aside else ""
-            self.result.failed.append((work.product.frame_id or work.product.name, failure.error + told))
+            self.result.failed.append((item.product.frame_id or item.product.name, failure.error + told))
 
-    def _fail_all(self, works: Sequence[Work], exc: Exception, step: Step, direction: Direction) -> None:
+    def _fail_all(self, items: Sequence[WorkItem], exc: Exception, step: Step, direction: Direction) -> None:
         """Let a whole call of many products fail: what lies outside of the night is not one file's fault."""
-        self._fail([Failure(work, _reason(exc), counts=False) for work in works], step, direction)
+        self._fail([Failure(item, _reason(exc), counts=False) for item in items], step, direction)
 
     # many products at once
 
-    def together(self, step: Step, direction: Direction, works: Sequence[Work]) -> None:
+    def together(self, step: Step, direction: Direction, items: Sequence[WorkItem]) -> None:
         """Take products through a step of scope ``batch`` or ``night``.
 
         Parameters
@@ -351,20 +351,20 @@ class Steps:
             The step.
         direction : str
             Which way.
-        works : sequence of Work
+        items : sequence of WorkItem
             Products; those not in the step's source state are left out.
         """
         source = step.source(direction)
-        ready = [w for w in works if w.state == source]
+        ready = [w for w in items if w.state == source]
         if direction == "forward":
             ready = [w for w in ready if not w.quarantine_reason]
         if not ready:
             return
-        is_sending = direction == "forward" and step == self.book.flow.sending
+        is_sending = direction == "forward" and step == self.journal.pipeline.sending
         if direction == "forward" and step.needs_copy:
             self.keep_window()  # before it is said that anything begins
         self.reporter.phase(step.target(direction), len(ready), size_bytes=_size_of(ready) if is_sending else None)
-        placed = record.copied(self.book.store, self.book.night)
+        placed = record.copied(self.journal.store, self.journal.night)
         brings_night = True  # its own files are the same for all batches
         for batch in _batches(ready, step):
             self.obey()
@@ -372,11 +372,11 @@ class Steps:
                 self.keep_window()
             self._carried_bytes = 0
             self._batch(step, direction, batch, placed, brings_night=brings_night)
-            brings_night = brings_night and not any(work.state == step.state for work in batch)
+            brings_night = brings_night and not any(item.state == step.state for item in batch)
             if is_sending:  # what lay there already, less what is sent beside products, or came to nothing
-                arrived = [work for work in batch if work.state == step.state]
+                arrived = [item for item in batch if item.state == step.state]
                 self.reporter.carry(_size_of(arrived) - self._carried_bytes)
-        if any(work.state == source for work in ready):
+        if any(item.state == source for item in ready):
             self.obey()
 
     def keep_window(self) -> None:
@@ -387,14 +387,14 @@ class Steps:
         NotNow
             With the time of day that is open.
         """
-        if closed := self.config.transfer.why_closed(self.book.store.clock()):
+        if closed := self.config.transfer.why_closed(self.journal.store.clock()):
             raise NotNow(closed)
 
     def _batch(
-        self, step: Step, direction: Direction, batch: Sequence[Work], placed: frozenset[str], *, brings_night: bool
+        self, step: Step, direction: Direction, batch: Sequence[WorkItem], placed: frozenset[str], *, brings_night: bool
     ) -> None:
         verb, was_torn = step.verb(direction), self.is_torn
-        self.book.started(batch, verb)
+        self.journal.started(batch, verb)
         job = self.job(
             batch, placed=placed, brings_night=brings_night, carried=self._carry
         )  # called here, and not in a worker
@@ -404,16 +404,16 @@ class Steps:
             # The disk failed, perhaps after a part was taken back: the next run takes back the rest first.
             self.is_torn |= direction == "reverse" and isinstance(exc, NotReady | Interrupted)
             if isinstance(exc, Interrupted):
-                self.book.left(batch, verb)
+                self.journal.left(batch, verb)
                 raise
             self._fail_all(batch, exc, step, direction)
             return
         # From here on something may have changed outside of the night: an error leaves the step open.
         self.is_torn = True
-        if direction == "forward" and self.book.is_first(verb):
+        if direction == "forward" and self.journal.is_first(verb):
             for final, temporary in outcome.value.outputs.items():
                 self._refuse_other(final, temporary.read_bytes())
-        self.book.lease.confirm()
+        self.journal.lease.confirm()
         try:
             durable.put_in_place(outcome.value, self.config.permissions.group)
         except OSError as exc:
@@ -424,27 +424,27 @@ class Steps:
         failures, left = outcome.value.failures, set(outcome.value.left)
         moves = [
             Move(
-                work=work,
+                item=item,
                 verb=verb,
-                facts=outcome.value.facts.get(work.product.identity, {}),
-                evidence=evidence.get(work.product.identity),
-                is_withdrawn=work.product.identity in withdrawn,
+                facts=outcome.value.facts.get(item.product.identity, {}),
+                evidence=evidence.get(item.product.identity),
+                is_withdrawn=item.product.identity in withdrawn,
                 seconds=outcome.seconds / len(batch),
-                size_bytes=work.product.size_bytes,
+                size_bytes=item.product.size_bytes,
             )
-            for work in batch
-            if work.product.identity not in failures.keys() | left and work.state == step.source(direction)
+            for item in batch
+            if item.product.identity not in failures.keys() | left and item.state == step.source(direction)
         ]
-        self.book.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
+        self.journal.commit(moves, outcome.value.manifest, withdrawn_manifests=outcome.value.withdrawn_manifests)
         self.is_torn = was_torn
         self._note_unfinished(step, batch, outcome.value.unfinished)
         self._remove({self.folder.date: outcome.value.superseded})
-        self.book.left([work for work in batch if work.product.identity in left], verb)
-        failed = [work for work in batch if work.product.identity in failures]
-        can_look = step == self.book.flow.sending and hasattr(self.stages[step.state].stage, "verify_copies")
+        self.journal.left([item for item in batch if item.product.identity in left], verb)
+        failed = [item for item in batch if item.product.identity in failures]
+        can_look = step == self.journal.pipeline.sending and hasattr(self.stages[step.state].stage, "verify_copies")
         if failed and direction == "reverse" and can_look:
             self._look_at_left(step, failed, failures)
-        reasons = [Failure(work, failures[work.product.identity], counts=False) for work in failed]
+        reasons = [Failure(item, failures[item.product.identity], counts=False) for item in failed]
         self._fail(reasons, step, direction)
         self.result.moved[verb] += len(moves)
         self.result.remarks.update(outcome.value.remarks)
@@ -452,17 +452,17 @@ class Steps:
 
     # copies, where they lie
 
-    def ask(self, step: Step, name: str, works: Sequence[Work]) -> Any:
+    def ask(self, step: Step, name: str, items: Sequence[WorkItem]) -> Any:
         """Call a function of the stage that sends products, for some of them or (with none) for the night."""
-        job = self.job(works, placed=frozenset(work.product.identity for work in works))
-        if not works:
+        job = self.job(items, placed=frozenset(item.product.identity for item in items))
+        if not items:
             job = replace(job, manifests=self.manifests())
         loaded = self.stages[step.state]
         with self.translated():
             return getattr(loaded.stage, name)(job=job, params=loaded.params)
 
     def look_at_copies(
-        self, step: Step, works: Sequence[Work], detail: Mapping[str, Any], *, repairs: bool = False
+        self, step: Step, items: Sequence[WorkItem], detail: Mapping[str, Any], *, repairs: bool = False
     ) -> Look:
         """Read copies again and put on record what they are like: fresh proofs, or what is wrong with them.
 
@@ -470,7 +470,7 @@ class Steps:
         ----------
         step : Step
             The one that sends products.
-        works : sequence of Work
+        items : sequence of WorkItem
             Products that were sent.
         detail : mapping
             Of the look, for the night's entry.
@@ -482,21 +482,21 @@ class Steps:
         BadInput, NotReady
             If the destination cannot be read: then nothing is said of any copy.
         """
-        outcome = self.ask(step, "verify_copies", works)
+        outcome = self.ask(step, "verify_copies", items)
         found = outcome.failures
         proven = frozenset(evidence.identity for evidence in outcome.evidence)
-        self.book.verified(works, outcome.evidence, found, {"unproven": len(found), **detail})
+        self.journal.verified(items, outcome.evidence, found, {"unproven": len(found), **detail})
         if not (repairs and found):
-            return Look(proven, frozenset(), self._with_ways_on(works, found))
-        outcome = self.ask(step, "repair", [work for work in works if work.product.identity in found])
+            return Look(proven, frozenset(), self._with_ways_on(items, found))
+        outcome = self.ask(step, "repair", [item for item in items if item.product.identity in found])
         repaired = frozenset(evidence.identity for evidence in outcome.evidence)
-        self.book.verified(works, outcome.evidence, {}, {"repaired": len(repaired)}, how="repaired")
+        self.journal.verified(items, outcome.evidence, {}, {"repaired": len(repaired)}, how="repaired")
         left = {key: outcome.failures.get(key, fault) for key, fault in found.items() if key not in repaired}
-        return Look(proven | repaired, repaired, self._with_ways_on(works, left))
+        return Look(proven | repaired, repaired, self._with_ways_on(items, left))
 
-    def _with_ways_on(self, works: Sequence[Work], failures: Mapping[str, str]) -> Mapping[str, str]:
+    def _with_ways_on(self, items: Sequence[WorkItem], failures: Mapping[str, str]) -> Mapping[str, str]:
         """Return failures of copies, with what to do where there is nothing here to copy them from."""
-        pruned = {work.product.identity: work for work in works if work.is_pruned}
+        pruned = {item.product.identity: item for item in items if item.is_pruned}
         return {
             key: f"{pruned[key].fault}; {put_back(self.product_folder, pruned[key].product.files, self.folder.date)}"
             if key in pruned
@@ -504,19 +504,19 @@ class Steps:
             for key, reason in failures.items()
         }
 
-    def _look_at_left(self, step: Step, works: Sequence[Work], reasons: Mapping[str, str]) -> None:
+    def _look_at_left(self, step: Step, items: Sequence[WorkItem], reasons: Mapping[str, str]) -> None:
         """Look at copies that could not be taken back: what is not ours any more is no copy, and no step trusts it."""
         try:
-            self.look_at_copies(step, works, {"left": len(works)})
+            self.look_at_copies(step, items, {"left": len(items)})
         except LedgerError:  # nobody knows: they are not trusted until they can be read
-            self.book.verified(works, (), {key: reasons[key] for key in (w.product.identity for w in works)}, {})
+            self.journal.verified(items, (), {key: reasons[key] for key in (w.product.identity for w in items)}, {})
 
-    def _note_unfinished(self, step: Step, batch: Sequence[Work], unfinished: Mapping[str, str]) -> None:
+    def _note_unfinished(self, step: Step, batch: Sequence[WorkItem], unfinished: Mapping[str, str]) -> None:
         """Open the step again for products of which something is left outside: a rollback then removes it."""
-        works = [work for work in batch if work.product.identity in unfinished]
-        if works:
-            self.book.started(works, step.forward)
-            names = [(work.product.frame_id or work.product.name, work.product.identity) for work in works]
+        items = [item for item in batch if item.product.identity in unfinished]
+        if items:
+            self.journal.started(items, step.forward)
+            names = [(item.product.frame_id or item.product.name, item.product.identity) for item in items]
             self.result.failed += [(name, unfinished[identity]) for name, identity in names]
 
     def names_of(self, product: Product) -> set[str]:
@@ -525,7 +525,7 @@ class Steps:
         suffixes = [s for loaded in self.stages.values() for s in getattr(loaded.stage, "SUFFIXES", ())]
         return {stem + suffix for stem in stems for suffix in suffixes}
 
-    def drop(self, works: Sequence[Work]) -> None:
+    def drop(self, items: Sequence[WorkItem]) -> None:
         """Take products that cannot be taken back by their stages to where they were born, without their files.
 
         Nothing is lost: all of their frames are in the raw files, which must be there as registered.
@@ -535,18 +535,18 @@ class Steps:
         NotReady
             If a raw file is not.
         """
-        parts = [part for work in works for part in work.product.parts]
+        parts = [part for item in items for part in item.product.parts]
         gone = [part.raw.cube for part in parts if not part.raw.is_there]
         if gone:
             raise NotReady(f"{gone[0]}: gone or changed; expected the raw file that the product can be made of again")
-        names = {name for work in works for name in (*work.product.files, *self.names_of(work.product))}
-        flow = self.book.flow
-        for step in reversed(flow.steps[1:]):
-            here = [work for work in works if work.state == step.state]
+        names = {name for item in items for name in (*item.product.files, *self.names_of(item.product))}
+        pipeline = self.journal.pipeline
+        for step in reversed(pipeline.steps[1:]):
+            here = [item for item in items if item.state == step.state]
             empty: dict[str, base.Fact] = dict.fromkeys(("sha256", "size_bytes", "timing_sha256")) | {"files": []}
-            self.book.commit([Move(work, step.reverse, facts=empty, remarks={"dropped": 1}) for work in here])
+            self.journal.commit([Move(item, step.reverse, facts=empty, remarks={"dropped": 1}) for item in here])
         self._remove({self.folder.date: [self.product_folder / name for name in sorted(names)]})
-        self.result.remarks["products dropped, as they could not be taken back"] += len(works)
+        self.result.remarks["products dropped, as they could not be taken back"] += len(items)
 
     # the night as a whole
 
@@ -592,22 +592,22 @@ class Steps:
         """Make products of raw files; nothing is written yet."""
         return self.call(step, "forward", self.job(raws=tuple(raws), taken_names=taken_names))
 
-    def write_night_files(self, step: Step, works: Sequence[Work]) -> None:
-        """Write the night's own files of a state for the products `works`; remove them if there are none."""
+    def write_night_files(self, step: Step, items: Sequence[WorkItem]) -> None:
+        """Write the night's own files of a state for the products `items`; remove them if there are none."""
         make = getattr(self.stages[step.state].stage, "night_files", None)
         if make is None:
             return
         try:
             with self.translated():
-                files = make(job=self.job(works), params=self.stages[step.state].params)
+                files = make(job=self.job(items), params=self.stages[step.state].params)
         except BadInput as exc:
             raise NotReady(str(exc)) from exc
-        if works and self.book.is_first(step.forward, "started"):  # a step starts once they are written
+        if items and self.journal.is_first(step.forward, "started"):  # a step starts once they are written
             for name, data in files.items():
                 self._refuse_other(self.folder.path / name, data)
         try:
             for name, data in files.items():
-                self._write_night_file(self.folder.path / name, data if works else None)
+                self._write_night_file(self.folder.path / name, data if items else None)
         except OSError as exc:
             raise NotReady(
                 f"{self.folder.path}: {step.state} cannot write its files of the night ({exc}); expected a folder that"
@@ -651,30 +651,30 @@ def _reason(exc: BaseException) -> str:
     return str(exc) if expected else f"{type(exc).__name__}: {exc}"
 
 
-def _size_of(works: Sequence[Work]) -> int:
-    return sum(work.product.size_bytes or 0 for work in works)
+def _size_of(items: Sequence[WorkItem]) -> int:
+    return sum(item.product.size_bytes or 0 for item in items)
 
 
-def _steps_left(work: Work, segment: Sequence[Step], direction: Direction) -> int:
+def _steps_left(item: WorkItem, segment: Sequence[Step], direction: Direction) -> int:
     sources = [step.source(direction) for step in _in_order(segment, direction)]
-    return len(sources) - sources.index(work.state)
+    return len(sources) - sources.index(item.state)
 
 
 def _in_order(segment: Sequence[Step], direction: Direction) -> Sequence[Step]:
     return segment if direction == "forward" else segment[::-1]
 
 
-def _batches(works: Sequence[Work], step: Step) -> Iterator[Sequence[Work]]:
-    """Yield `works` in pieces for one call each: all of the night, or as many as make a batch."""
+def _batches(items: Sequence[WorkItem], step: Step) -> Iterator[Sequence[WorkItem]]:
+    """Yield `items` in pieces for one call each: all of the night, or as many as make a batch."""
     if step.scope != "batch":
-        yield works
+        yield items
         return
-    batch: list[Work] = []
+    batch: list[WorkItem] = []
     size_bytes = 0
-    for work in works:
-        size_bytes += work.product.size_bytes or 0
+    for item in items:
+        size_bytes += item.product.size_bytes or 0
         if batch and (len(batch) == BATCH or size_bytes > BATCH_BYTES):
             yield batch
-            batch, size_bytes = [], work.product.size_bytes or 0
-        batch.append(work)
+            batch, size_bytes = [], item.product.size_bytes or 0
+        batch.append(item)
     yield batch

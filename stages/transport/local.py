@@ -113,12 +113,12 @@ class Local:
                 self._job.carried(found[-1].size_bytes)
         return tuple(found)
 
-    def _each(self, arguments: Sequence[A], work: Callable[[A], T], *, gives_up: bool = True) -> list[T | StageError]:
+    def _each(self, arguments: Sequence[A], item: Callable[[A], T], *, gives_up: bool = True) -> list[T | StageError]:
         """Work on groups, some at once; what ails the destination as a whole is raised, unless it may not give up."""
         results: list[T | StageError] = []
         pool = ThreadPoolExecutor(self._in_flight)
         try:
-            for future in [pool.submit(partial(work, argument)) for argument in arguments]:
+            for future in [pool.submit(partial(item, argument)) for argument in arguments]:
                 try:
                     results.append(future.result())
                 except (BadInput, Irreversible, Retry) as exc:

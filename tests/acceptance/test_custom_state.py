@@ -15,7 +15,7 @@ from astropy.io import fits
 from sqlalchemy import text
 
 from ledger.errors import BadInput, ConfigError
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from tests.world import DATE, Tree, World
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add-a-state.md").read_text(encoding="utf-8")
@@ -50,7 +50,7 @@ def configure(world: World) -> None:
 
 def declare(world: World) -> None:
     """Do in this process what `ledger init` does."""
-    world.store().init(flows(world.config).values())
+    world.store().init(pipelines(world.config).values())
 
 
 @pytest.fixture

@@ -220,5 +220,5 @@ def test_a_run_that_was_suspended_cannot_write_over_its_successor(world):
         assert world.machine().advance(world.night(), to="synced").succeeded
         rows = world.query("SELECT id, state FROM file ORDER BY id")
         with pytest.raises(Busy, match="has taken over"):
-            steps.book.unmake_products(record.works(world.store(), steps.book.night))
+            steps.journal.unmake_products(record.products(world.store(), steps.journal.night))
         assert world.query("SELECT id, state FROM file ORDER BY id") == rows

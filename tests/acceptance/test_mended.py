@@ -48,9 +48,9 @@ def test_groups_of_appended_raw_do_not_collide(sqlite_world):
         shutil.move(there, path)
     assert world.advance().succeeded
     night = record.find_night(world.store(), "archive", DATE)
-    for work in record.works(world.store(), night):
-        for part in work.product.sibling_parts:  # the other camera's, at the same time
-            assert abs(part.raw.first_us - work.product.first_us) < 1_000_000, work.product.name
+    for item in record.products(world.store(), night):
+        for part in item.product.sibling_parts:  # the other camera's, at the same time
+            assert abs(part.raw.first_us - item.product.first_us) < 1_000_000, item.product.name
     assert violations(world) == []
 
 

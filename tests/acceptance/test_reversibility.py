@@ -15,7 +15,7 @@ def snapshot(world: World) -> tuple:
 def test_every_pair_of_states(world):
     world.simulate(scale=0.02, scenario=("pdi", "onecamera"))
     before = world.tree()
-    states = world.machine().flows["archive"].states
+    states = world.machine().pipelines["archive"].states
     machine, night = world.machine(), world.night()
     seen = {}
     machine.scan(night)

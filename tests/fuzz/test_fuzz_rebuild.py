@@ -59,7 +59,7 @@ def done(tmp_path_factory, sqlite_template):
     assert world.advance().succeeded
     night = record.find_night(world.store(), "archive", DATE)
     raws = {f"{row.folder}/{row.name}": to_raw(night, row) for row in record.raws(world.store(), night)}
-    products = tuple(work.product for work in record.works(world.store(), night))
+    products = tuple(item.product for item in record.products(world.store(), night))
     world.close()
     path = world.folder / "archive" / DATE
     lineage, manifest = path / "vgen2/lineage.tsv", path / f"manifest_VMP_{DATE}.csv"

@@ -18,7 +18,7 @@ from ledger.db.readonly import refused
 from ledger.db.store import Store
 from ledger.errors import BadInput, Damaged
 from ledger.ids import check
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.query.status import nights
 from tests.world import DATE, World
 
@@ -67,7 +67,7 @@ def is_whole(path: Path) -> bool:
 
 
 def status(world: World) -> Any:
-    return nights(world.config, flows(world.config))
+    return nights(world.config, pipelines(world.config))
 
 
 def ids_check(world: World) -> Any:

@@ -6,12 +6,12 @@ import pytest
 
 from ledger.config.read import packaged_config, read_config
 from ledger.errors import BadInput, StateError
-from ledger.night.pipeline import Flow, flows
+from ledger.night.pipeline import Pipeline, pipelines
 
 
 @pytest.fixture
-def archive() -> Flow:
-    return flows(read_config(packaged_config(), environment={}))["archive"]
+def archive() -> Pipeline:
+    return pipelines(read_config(packaged_config(), environment={}))["archive"]
 
 
 def test_every_edge_leads_to_its_state_and_back(archive):
@@ -55,6 +55,6 @@ def test_products_flow_between_barriers(archive):
 
 
 def test_engineering_needs_no_ids():
-    engineering = flows(read_config(packaged_config(), environment={}))["engineering"]
+    engineering = pipelines(read_config(packaged_config(), environment={}))["engineering"]
     assert engineering.numbering is None
     assert engineering.move("product", "fixed", "compress") == "compressed"

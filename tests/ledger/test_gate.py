@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.night.journal import Book
+from ledger.night.journal import Journal
 from tests.world import DATE, World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -299,12 +299,12 @@ def test_checksums_of_a_run_that_died_in_its_first_batch_are_the_ledgers_own(wor
     """More products came since: they are written anew, and are in nobody's way."""
     world.simulate(scale=0.02, scenario=("slow", "slow"))
     moved = shelve(world, DATE)
-    commit = Book.commit
+    commit = Journal.commit
 
-    def dying(book, moves, *arguments, **named):
+    def dying(journal, moves, *arguments, **named):
         if any(move.verb == "transfer" for move in moves):
             raise KeyboardInterrupt
-        commit(book, moves, *arguments, **named)
+        commit(journal, moves, *arguments, **named)
 
     sums = folder(world, DATE) / "SHA256SUMS"
     sums.write_text("somebody's own")
@@ -312,7 +312,7 @@ def test_checksums_of_a_run_that_died_in_its_first_batch_are_the_ledgers_own(wor
         assert "SHA256SUMS: found a file that this ledger did not write" in str(world.advance().stopped)
     sums.unlink()
     with monkeypatch.context() as patch:
-        patch.setattr(Book, "commit", dying)
+        patch.setattr(Journal, "commit", dying)
         with pytest.raises(KeyboardInterrupt):
             world.advance()
     bring(moved)

@@ -25,7 +25,7 @@ def find(world: World, name: str) -> history.Subject:
 
 def explain(world: World, name: str) -> history.Explanation:
     machine = world.machine()
-    return history.explain(machine.store, world.config, machine.flows, history.find(machine.store, name))
+    return history.explain(machine.store, world.config, machine.pipelines, history.find(machine.store, name))
 
 
 # by which name

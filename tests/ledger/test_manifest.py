@@ -14,7 +14,7 @@ from ledger.delivery import manifest
 from ledger.delivery.mail import NotSent, PartlySent, Unknown
 from ledger.delivery.receipt import receive
 from ledger.errors import BadInput, ConfigError, NotReady, StateError
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.query import status as night_status
 from tests.smtpd import PASSWORD, USER, running_smtpd
 from tests.world import DATE
@@ -180,7 +180,7 @@ def doubts(world):
 
 
 def next_commands(world):
-    return {night.next_command for night in night_status.nights(world.config, flows(world.config))}
+    return {night.next_command for night in night_status.nights(world.config, pipelines(world.config))}
 
 
 def test_what_nobody_knows_takes_again(listed, monkeypatch):

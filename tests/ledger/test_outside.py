@@ -14,7 +14,7 @@ from ledger.audit import doctor, laws
 from ledger.disk.outside import Outside, Rule, find_outside, sort_out
 from ledger.errors import BadInput, NotReady, Unreachable
 from ledger.night import decisions
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.query.status import nights
 from ledger.run.plan import plan_advance
 from tests.world import DATE, World
@@ -140,7 +140,7 @@ def test_a_txt_whose_cube_is_on_record_is_not_told_beside_it(night):
     result = night.advance(to="synced")
     assert [reason.split(":")[0] for _, reason in result.failed] == ["gone"]
     assert not any("timing file" in remark for remark in result.remarks)
-    (status,) = nights(night.config, flows(night.config))
+    (status,) = nights(night.config, pipelines(night.config))
     assert status.outside == 0
 
 
@@ -284,12 +284,12 @@ def test_a_night_of_nothing_else_holds_back_those_after_it(world):
     with pytest.raises(NotReady, match=f"{DATE} has files that may hold frames"):
         raise NotReady(str(world.advance(NEXT).stopped))
     assert "FITS" in world.advance(DATE).stopped
-    (first, second) = nights(world.config, flows(world.config))
+    (first, second) = nights(world.config, pipelines(world.config))
     assert (first.stands, first.next_command) == ("on disk", f"ledger outside list --date {DATE}")
     assert (first.outside > 0, second.outside) == (True, 0)
     decisions.ignore(world.store(), world.config, "*.FITS", "dome tests", None)
     assert world.advance(NEXT).succeeded
-    assert [night.stands for night in nights(world.config, flows(world.config))] == ["empty", "finished"]
+    assert [night.stands for night in nights(world.config, pipelines(world.config))] == ["empty", "finished"]
 
 
 def test_it_is_told_by_everybody(night):
@@ -331,13 +331,13 @@ def test_what_comes_to_a_numbered_night_is_told_and_holds_nothing_back(world):
     result = world.advance(DATE)
     assert result.succeeded  # there is nothing to wait with
     assert any("compressed cube" in remark for remark in result.remarks)
-    assert [night.stands for night in nights(world.config, flows(world.config), date=DATE)] == ["changed"]
+    assert [night.stands for night in nights(world.config, pipelines(world.config), date=DATE)] == ["changed"]
     assert world.advance(NEXT).succeeded
     assert any("late.fits.fz" in v.what for v in laws.check_files(world.store(), world.config, date=DATE))
     assert any("late.fits.fz" in f.text for f in doctor.examine(world.config, date=DATE))
     decisions.ignore(world.store(), world.config, "late.fits.fz", "a test", DATE)
     assert world.advance(DATE).succeeded
-    assert [night.stands for night in nights(world.config, flows(world.config), date=DATE)] == ["finished"]
+    assert [night.stands for night in nights(world.config, pipelines(world.config), date=DATE)] == ["finished"]
     assert list(laws.check_files(world.store(), world.config, date=DATE)) == []
 
 

@@ -14,7 +14,7 @@ from ledger.delivery.verify import verify
 from ledger.disk.nights import WORK
 from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.ids.reservation import start
-from ledger.night.journal import Book
+from ledger.night.journal import Journal
 from ledger.query.status import nights
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_rollback
@@ -124,7 +124,7 @@ def test_a_night_that_is_fetched_is_as_one_that_was_sent(pair):
     assert violations(pair.here) == []
     for world in (pair.here, pair.there):
         assert verify(world.machine(), world.night()).succeeded
-        (night,) = nights(world.config, world.machine().flows)
+        (night,) = nights(world.config, world.machine().pipelines)
         assert night.stands == "finished"
     assert pair.there.rollback(to="compressed").succeeded
     assert (pair.here.tree(), pair.copies()) == (made, {})
@@ -163,7 +163,7 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     assert list(catch_up(pair.there.machine())) == []
     ((_, made),) = catch_up(pair.here.machine())
     assert made.states.keys() == {"compressed"}
-    (night,) = nights(pair.here.config, pair.here.machine().flows)
+    (night,) = nights(pair.here.config, pair.here.machine().pipelines)
     assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
     assert list(catch_up(pair.here.machine())) == []
     host = pair.here.config.host_name("archive")
@@ -208,7 +208,7 @@ def test_damage_is_found_and_brought_again(fetched):
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
     assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
     for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.host_name('archive')})")):
-        (night,) = nights(world.config, world.machine().flows, date=DATE)
+        (night,) = nights(world.config, world.machine().pipelines, date=DATE)
         assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
     assert repaired.succeeded
@@ -281,7 +281,7 @@ def test_engineering_nights_are_fetched_too(pair):
     for world in (pair.here, pair.there):
         for _, result in catch_up(world.machine()):
             assert result.succeeded
-    assert {night.stands for night in nights(pair.there.config, pair.there.machine().flows)} == {"finished"}
+    assert {night.stands for night in nights(pair.there.config, pair.there.machine().pipelines)} == {"finished"}
     folder = pair.here.folder / "engineering/20260103"
     done = pair.there.run("verify", str(folder))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -407,17 +407,17 @@ def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair, co
 def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_repeated):
     assert pair.here.advance().succeeded
     made = pair.here.tree()
-    commit = Book.commit
+    commit = Journal.commit
 
-    def dying(book, moves, *arguments, **named):
+    def dying(journal, moves, *arguments, **named):
         if any(move.verb == verb for move in moves):
             raise KeyboardInterrupt
-        commit(book, moves, *arguments, **named)
+        commit(journal, moves, *arguments, **named)
 
     if verb in ("unlist", "withdraw"):
         assert pair.fetch().succeeded
     with monkeypatch.context() as patch:
-        patch.setattr(Book, "commit", dying)
+        patch.setattr(Journal, "commit", dying)
         with pytest.raises(KeyboardInterrupt):
             pair.fetch() if verb in ("transfer", "list") else pair.there.rollback(to="compressed")
     if verb == "withdraw":

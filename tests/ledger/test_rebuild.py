@@ -16,7 +16,7 @@ from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput, Interrupted, NotReady
 from ledger.night import record
 from ledger.night.journal import Failure
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.report import Silent, Stop
 from ledger.rescue.rebuild import Rebuilt, rebuild, way_on
 from tests.ledger.test_backup import fresh, other_url
@@ -79,7 +79,7 @@ def of_night(world: World) -> Tree:
 def undisturbed(world: World) -> World:
     """Return a world of the same nights that are advanced at once."""
     other = World(world.folder / "undisturbed", f"sqlite:///{world.folder / 'undisturbed.db'}")
-    other.store().init(flows(other.config).values())
+    other.store().init(pipelines(other.config).values())
     for name in ("archive", "engineering"):
         shutil.copytree(world.folder / name, other.folder / name, dirs_exist_ok=True)
     return other
@@ -179,7 +179,7 @@ def test_a_state_of_ones_own_comes_back(night, new_url, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     world.data["archive"]["states"].insert(-2, "noted")
     world.data["states"]["noted"] = {"stage": "noted", "forward": "note", "reverse": "unnote"}
-    world.store().init(flows(world.config).values())
+    world.store().init(pipelines(world.config).values())
     raw = world.tree()
     for state in ("noted", "manifested"):
         assert world.advance(to=state).succeeded
@@ -196,12 +196,12 @@ def test_half_a_night_comes_back_as_it_is(night, new_url):
     clean = undisturbed(world)
     assert clean.advance().succeeded
     assert world.advance(to="identified").succeeded
-    works = record.works(world.store(), record.find_night(world.store(), "archive", DATE))
+    items = record.products(world.store(), record.find_night(world.store(), "archive", DATE))
     folder = world.folder / "archive" / DATE / "vgen2"
-    for work in works[: len(works) // 2]:  # as they are after `compressed`, and between two names
-        name = work.product.files[0]
+    for item in items[: len(items) // 2]:  # as they are after `compressed`, and between two names
+        name = item.product.files[0]
         shutil.copy(clean.folder / "archive" / DATE / "vgen2" / f"{name}.fz", folder / f"{name}.fz")
-    torn = folder / works[-1].product.files[0]
+    torn = folder / items[-1].product.files[0]
     torn.write_bytes(b"\0" * 2880 + torn.read_bytes()[2880:])
     made = lose(world, new_url)
     assert made.succeeded
@@ -584,10 +584,10 @@ def discard(world: World, place: int) -> str:
     """Let a product fail before it has a file, and give it up; return its name."""
     assert world.advance(to="synced").succeeded
     with world.machine().holding(world.night(), "test", {}) as (steps, _):
-        works = record.works(steps.book.store, steps.book.night)
-        failed = [Failure(works[place], "bad", is_final=True)]
-        steps.book.failed(failed, steps.book.flow.steps[1].forward, world.config.failures)
-    name = works[place].product.name
+        items = record.products(steps.journal.store, steps.journal.night)
+        failed = [Failure(items[place], "bad", is_final=True)]
+        steps.journal.failed(failed, steps.journal.pipeline.steps[1].forward, world.config.failures)
+    name = items[place].product.name
     assert world.run("quarantine", "discard", name, "--reason", "bad").returncode == 0
     return name
 

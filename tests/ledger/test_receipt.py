@@ -10,7 +10,7 @@ from sqlalchemy import text
 from ledger.delivery import manifest
 from ledger.delivery.receipt import read_receipt, receive
 from ledger.errors import BadInput, StateError
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.query import status as night_status
 
 HASH = "0123456789abcdef" * 4
@@ -42,7 +42,7 @@ def take(world, *lines):
 
 
 def standing(world):
-    (night,) = night_status.nights(world.config, flows(world.config))
+    (night,) = night_status.nights(world.config, pipelines(world.config))
     return night
 
 

@@ -79,11 +79,11 @@ def test_a_night_that_needs_no_room_needs_none(sqlite_world, state):
 def test_what_is_needed_shrinks_as_the_night_goes_on(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    flow, needs = world.machine().flows["archive"], []
+    pipeline, needs = world.machine().pipelines["archive"], []
     for state in STATES[1:]:
         assert world.advance(to=state).succeeded
-        works = record.works(world.store(), record.find_night(world.store(), "archive", DATE))
-        needs.append(needed(flow, works, "manifested", record.compression_ratio(world.store())))
+        items = record.products(world.store(), record.find_night(world.store(), "archive", DATE))
+        needs.append(needed(pipeline, items, "manifested", record.compression_ratio(world.store())))
     for before, after in pairwise(needs):
         assert before.night_bytes >= after.night_bytes
     compressed = needs[STATES.index("compressed") - 1]
@@ -92,25 +92,25 @@ def test_what_is_needed_shrinks_as_the_night_goes_on(sqlite_world):
     assert compressed.night_bytes == 0
     assert compressed.destination_bytes == pytest.approx(sum(path.stat().st_size for path in copies), rel=0.01)
     assert needs[-1] == Need()
-    assert needed(flow, works, "synced", None) == Need()
+    assert needed(pipeline, items, "synced", None) == Need()
 
 
 def test_what_was_compressed_lately_tells_what_is_needed_at_the_destination(world):
     world.simulate_two("20260102", "20260103")
-    store, flow = world.store(), world.machine().flows["archive"]
+    store, pipeline = world.store(), world.machine().pipelines["archive"]
     assert record.compression_ratio(store) is None
     assert world.advance("20260102").succeeded
     assert world.advance("20260103", to="synced").succeeded
     ratio = record.compression_ratio(store)
     plain_bytes = size_of(
-        [work.product for work in record.works(store, record.find_night(store, "archive", "20260102"))]
+        [item.product for item in record.products(store, record.find_night(store, "archive", "20260102"))]
     )
     files = list((world.destination / "20260102").rglob("*.fits.fz"))
     assert ratio == pytest.approx(sum(path.stat().st_size for path in files) / plain_bytes)
-    works = record.works(store, record.find_night(store, "archive", "20260103"))
-    plain = needed(flow, works, "transferred", None)
-    told = needed(flow, works, "transferred", 0.25)
-    frames_bytes = size_of([work.product for work in works])
+    items = record.products(store, record.find_night(store, "archive", "20260103"))
+    plain = needed(pipeline, items, "transferred", None)
+    told = needed(pipeline, items, "transferred", 0.25)
+    frames_bytes = size_of([item.product for item in items])
     assert plain.destination_bytes - told.destination_bytes == pytest.approx(0.7 * frames_bytes, abs=1)
     assert told.night_bytes == plain.night_bytes
 

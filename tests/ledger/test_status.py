@@ -22,13 +22,13 @@ from ledger.db.store import Store
 from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError
 from ledger.night import given_out, record
-from ledger.night.pipeline import flows
+from ledger.night.pipeline import pipelines
 from ledger.query import status
 from tests.world import DATE, World
 
 
 def night_of(world: World, date: str = DATE) -> status.NightStatus:
-    (night,) = status.nights(world.config, world.machine().flows, date=date)
+    (night,) = status.nights(world.config, world.machine().pipelines, date=date)
     return night
 
 
@@ -71,12 +71,12 @@ def test_status_of_nights_that_are_not_in_the_flow(sqlite_world):
         "20260104": "empty",
     }
     machine = sqlite_world.machine()
-    nights = status.nights(sqlite_world.config, machine.flows)
+    nights = status.nights(sqlite_world.config, machine.pipelines)
     assert {night.date: night.stands for night in nights} == stands
     assert {night.date for night in nights if night.next_command} == {"20260103"}
     sqlite_world.data["archive"]["first_night"] = "20260103"
     machine = sqlite_world.machine()
-    nights = status.nights(sqlite_world.config, machine.flows)
+    nights = status.nights(sqlite_world.config, machine.pipelines)
     assert [night.date for night in nights] == ["20260103", "20260104"]
 
 
@@ -110,7 +110,7 @@ def test_of_many_nights_each_has_its_own_counts(world):
         world.simulate(date, scale=0.02, scenario=("bad",) if date == DATE else ("onecamera",))
     assert world.advance(date="20260101").succeeded
     assert world.advance(date=DATE, to="synced").succeeded
-    together = status.nights(world.config, world.machine().flows)
+    together = status.nights(world.config, world.machine().pipelines)
     assert together == [night_of(world, date) for date in dates]
     assert [night.stands for night in together] == ["finished", "synced", "on disk"]
     with world.store().read() as session:
@@ -143,12 +143,12 @@ def test_it_imports_nothing_that_takes_longer_than_the_answer(sqlite_world):
 
 def test_what_it_says_of_archive_and_mail_is_what_others_say(listed_world):
     world = listed_world
-    store, flows = world.store(), world.machine().flows
+    store, pipelines = world.store(), world.machine().pipelines
     with store.read() as session:
         night = session.get_one(Night, 1)
         confirmed = len(session.execute(given_out.confirmed(night.id)).all())
         in_doubt = given_out.in_doubt(session, night)
-    (found,) = status.nights(world.config, flows)
+    (found,) = status.nights(world.config, pipelines)
     assert found.confirmed == confirmed == 1
     assert in_doubt
     assert found.next_command == f"ledger doctor --date {DATE}"
@@ -278,7 +278,7 @@ def test_an_odd_path_is_the_same_file_for_everybody(sqlite_world, tmp_path, fold
     source.write_text(yaml.safe_dump(world.data))
     config = read_config(source, environment={})
     store = Store(config.database.url)
-    store.init(flows(config).values())
+    store.init(pipelines(config).values())
     record.ensure_night(store, "archive", tmp_path, DATE)
     store.close()
     (path,) = base.glob("*.db")

@@ -62,12 +62,14 @@ def events(world, frame_id):
 
 
 def status(world):
-    (found,) = night_status.nights(world.config, world.machine().flows, date=DATE)
+    (found,) = night_status.nights(world.config, world.machine().pipelines, date=DATE)
     return found
 
 
 def explained(world, frame_id):
-    return history.explain(world.store(), world.config, world.machine().flows, history.find(world.store(), frame_id))
+    return history.explain(
+        world.store(), world.config, world.machine().pipelines, history.find(world.store(), frame_id)
+    )
 
 
 def problems(world):
