@@ -183,9 +183,10 @@ def measure(cell: Cell) -> Score:
 def unavoidable(blocks: Blocks) -> int:
     """Return how many frames nothing could label.
 
-    Those in no whole cycle of A and the following B (DESIGN section 5), those that repeat the time of the one
-    before, and those of blocks of which fewer than three triggers were seen: one gap alone is neither short nor long.
-    Where no trigger was seen by both cameras their offset is unknown, and each camera has to be read by itself.
+    Those in no whole cycle of A and the following B (docs/design.md, FLC states and cycles), those that repeat the time
+    of the one before, and those of blocks of which fewer than three triggers were seen: one gap alone is neither short
+    nor long. Where no trigger was seen by both cameras their offset is unknown, and each camera has to be read by
+    itself.
     """
     n = len(blocks.flc) + 1
     counts = [np.bincount(trigger, minlength=n) for trigger in blocks.triggers]

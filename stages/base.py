@@ -58,7 +58,7 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """Keywords that rules read; the defaults are those of VAMPIRES (DESIGN section 3)."""
+    """Keywords that rules read; the defaults are those of VAMPIRES (docs/design.md, Configuration as data)."""
 
     exposure_s: str = "EXPTIME"
     external_trigger: str = "EXTTRIG"
@@ -333,7 +333,7 @@ class Product:
 
     @property
     def start_us(self) -> int:
-        """Return when the group's first exposure began; IDs are ordered by it (DESIGN section 8)."""
+        """Return when the group's first exposure began; IDs are ordered by it (docs/design.md, Frame IDs)."""
         return self.first_us - self.exposure_us
 
 

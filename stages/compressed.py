@@ -1,4 +1,6 @@
-"""State `compressed`: a plain cube becomes a Rice-compressed ``.fits.fz``, and back (DESIGN section 9).
+"""State `compressed`: a plain cube becomes a Rice-compressed ``.fits.fz``, and back.
+
+See docs/design.md, Compressed files.
 
 The file is written directly, a frame at a time: an empty primary HDU, then a binary table with one row per
 tile and the streams of the tiles as its heap (FITS 4.0 sec. 10.1).  What ``funpack -C`` could not give back

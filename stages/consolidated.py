@@ -1,4 +1,7 @@
-"""consolidated: a product's frames, from all its raw files, in one cube with one timing txt (DESIGN section 6)."""
+"""consolidated: a product's frames, from all its raw files, in one cube with one timing txt.
+
+See docs/design.md, Headers and cubes.
+"""
 
 import hashlib
 import os

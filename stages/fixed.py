@@ -1,4 +1,6 @@
-"""fixed: the product's header obeys the instrument's dictionary (DESIGN section 7).
+"""fixed: the product's header obeys the instrument's dictionary.
+
+See docs/design.md, Dictionary.
 
 A header is a pure function of the raw file's header and the product, so it is written whole, and never
 read from the product's own cube: a torn write leaves nothing to read there.

@@ -1,4 +1,6 @@
-"""identified: the product carries its frame ID in its header and in the names of its files (DESIGN section 8).
+"""identified: the product carries its frame ID in its header and in the names of its files.
+
+See docs/design.md, Frame IDs.
 
 An interrupted call leaves each file under its old or its new name and the header in any condition, so both
 names are candidates, and the header is made anew from the raw file's.

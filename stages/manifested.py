@@ -1,7 +1,7 @@
 """manifested: the products are listed in the night's manifest, here and at the destination.
 
 A manifest has no header line, ends its lines with CRLF, and separates fields by ``|``: frame ID,
-absolute path of the compressed cube, size in bytes (DESIGN section 11).
+absolute path of the compressed cube, size in bytes (docs/design.md, Manifest, mail, receipt).
 """
 
 import hashlib

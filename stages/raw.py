@@ -1,4 +1,7 @@
-"""raw: what the ledger registers of a raw cube, and the faults that put one in quarantine (DESIGN section 5)."""
+"""raw: what the ledger registers of a raw cube, and the faults that put one in quarantine.
+
+See docs/design.md, A raw night.
+"""
 
 import hashlib
 import os
@@ -66,7 +69,7 @@ class RawFacts:
     header_sha256, timing_sha256 : str
         Of the header blocks and of the txt, hex.
     has_acquisition : bool
-        False for files without acquisition times, whose frame times are logging times (DESIGN section 3).
+        False for files without acquisition times, whose frame times are logging times (docs/design.md, A raw night).
     lost_frames : int
         Of a salvaged file: the last frames, which have no pixels or no time.
     salvaged : str or None

@@ -1,4 +1,6 @@
-"""State ``synced``: which frames make which products (DESIGN section 5).  Works on times; reads no pixels.
+"""State ``synced``: which frames make which products.
+
+Works on times; reads no pixels. See docs/design.md, Groups and products.
 
 Frames of all raw files of a camera are a *train* (:mod:`stages.pairing.trains`).  Frames of both trains become
 *exposures*: a pair of frames of both cameras, or one frame alone (:mod:`stages.pairing.exposures`).  Exposures get an
@@ -38,7 +40,7 @@ _LEAST_GROUP_S, _MOST = 1e-6, 1e9
 
 @dataclass(frozen=True)
 class Parameters:
-    """What the configuration can set; rules and numbers are DESIGN section 5.
+    """What the configuration can set; rules and numbers are docs/design.md, Groups and products.
 
     Attributes
     ----------

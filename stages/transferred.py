@@ -1,4 +1,6 @@
-"""transferred: the same bytes are proven at the destination (DESIGN section 10).
+"""transferred: the same bytes are proven at the destination.
+
+See docs/design.md, Transfer and proof.
 
 The layout there is that of the night: ``<destination>/<date>/<product folder>/…``.  A copy counts
 only when its SHA-256, computed from the destination's bytes, is the product's.  The way back removes
@@ -15,10 +17,10 @@ from stages.transport import proof
 from stages.transport.base import Copy, Transport
 from stages.transport.choice import hashes, transport_of
 
-#: Checksums of the night, in the night's folder (DESIGN section 3).
+#: Checksums of the night, in the night's folder (docs/design.md, Transfer and proof).
 SUMS = "SHA256SUMS"
 
-#: Lineage of the night, in the product folder (DESIGN section 6).
+#: Lineage of the night, in the product folder (docs/design.md, Headers and cubes).
 LINEAGE = "lineage.tsv"
 
 

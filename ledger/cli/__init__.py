@@ -50,7 +50,7 @@ _REFUSED = (
 #: look at each 700, which is the default, takes a fifth of its time.
 OBJECTS = 50_000
 
-#: Exit status of a bug (DESIGN section 13).
+#: Exit status of a bug (docs/design.md, Commands and exit statuses).
 BUG = 3
 
 __all__ = [

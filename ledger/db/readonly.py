@@ -34,7 +34,7 @@ PROOF = "PRAGMA integrity_check(1)"
 #: `data_corrupted`, `index_corrupted` and `io_error`.
 _DAMAGE_CODES, _DAMAGE_STATES = frozenset({11, 26}), frozenset({"XX001", "XX002", "58030"})
 
-#: How long a connection waits for another one's write, in milliseconds (DESIGN section 13).
+#: How long a connection waits for another one's write, in milliseconds (docs/design.md, Database).
 BUSY_TIMEOUT_MS = 30_000
 
 

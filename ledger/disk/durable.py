@@ -1,8 +1,8 @@
 """The one place that gives files their final names, or removes them; durable before it returns.
 
-Order (DESIGN section 13): temporaries are complete and synced already; here headers are rewritten and
-synced, files replaced and renamed, folders synced. The caller then commits, and only then removes
-what is superseded.
+Order (docs/design.md, Journal, runs, leases, settling): temporaries are complete and synced already; here headers are
+rewritten and synced, files replaced and renamed, folders synced. The caller then commits, and only then removes what is
+superseded.
 """
 
 import os

@@ -1,4 +1,6 @@
-"""Frame IDs: which product gets which number, in order of time, whatever happens (DESIGN section 8).
+"""Frame IDs: which product gets which number, in order of time, whatever happens.
+
+See docs/design.md, Frame IDs.
 
 An ID belongs to a product's identity, not to its row: rolled back and made again, the same product has
 the same ID. What is to be done to a night is decided by `decide`, which only reads, and done by

@@ -1,7 +1,7 @@
 """Frame IDs proven: order, gaps and duplicates against the database, the names of files, and their headers.
 
-DESIGN section 8. The database is looked at as a whole (:mod:`ledger.ids.check_rows`), names and headers night by night
-(:mod:`ledger.ids._check_files`). Raw files carry no ID.
+docs/design.md, Frame IDs. The database is looked at as a whole (:mod:`ledger.ids.check_rows`), names and headers night
+by night (:mod:`ledger.ids._check_files`). Raw files carry no ID.
 """
 
 from dataclasses import dataclass, replace

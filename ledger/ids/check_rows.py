@@ -1,4 +1,6 @@
-"""The sequence of frame IDs proven within the database: order, gaps, duplicates (DESIGN section 8).
+"""The sequence of frame IDs proven within the database: order, gaps, duplicates.
+
+See docs/design.md, Frame IDs.
 
 Every query is over all IDs at once, and its rows are disorders. Both databases understand them.
 """

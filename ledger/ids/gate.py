@@ -1,4 +1,6 @@
-"""The gate: which night may take frame IDs now (DESIGN section 8).
+"""The gate: which night may take frame IDs now.
+
+See docs/design.md, Frame IDs.
 
 Called inside the transaction that gives them, once the counter is locked: first the lock, then the
 look. So two runs on two nights cannot pass it together.

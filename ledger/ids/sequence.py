@@ -1,4 +1,6 @@
-"""The sequence of a prefix: a counter, and the blocks of numbers that it may yield (DESIGN section 8).
+"""The sequence of a prefix: a counter, and the blocks of numbers that it may yield.
+
+See docs/design.md, Frame IDs.
 
 Whoever changes anything here locks the counter's row first; an aborted transaction gives its numbers
 back. A number comes from a block or not at all, so what lies between blocks is an explained gap.

@@ -18,7 +18,8 @@ from ledger.db.models import Night, Run
 from ledger.db.store import Store, boot_id, insert_if_new
 from ledger.errors import Busy
 
-#: Seconds between heartbeats, and how old the last may be before others take over (DESIGN section 13).
+#: Seconds between heartbeats, and how old the last may be before others take over (docs/design.md, Journal, runs,
+#: leases, settling).
 HEARTBEAT_S = 5.0
 EXPIRY_S = 30.0
 

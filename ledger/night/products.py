@@ -158,7 +158,7 @@ def put_back(folder: Path, files: Sequence[str], date: str) -> str:
 
 
 def order_key(product: Product) -> tuple[int, int, str, str]:
-    """Return the key that frame IDs are ordered by (DESIGN section 8); names break ties."""
+    """Return the key that frame IDs are ordered by (docs/design.md, Frame IDs); names break ties."""
     return (product.start_us, product.camera, product.flc or "", product.name)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 #: instrument scientist's choice, and no product depends on it.
 DUBIOUS_LIMIT = UNPAIRED_LIMIT = 0.01
 
-#: Hawaiian standard time is UT - 10 h, all the year (DESIGN section 3).
+#: Hawaiian standard time is UT - 10 h, all the year (docs/design.md, A raw night).
 HST = timedelta(hours=-10)
 
 MINUTE_US = 60_000_000

@@ -44,7 +44,7 @@ from stages.check.witnesses import Observed, unexpected
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """The first law of a night: where the frames of its raw files are (DESIGN section 4).
+    """The first law of a night: where the frames of its raw files are (docs/design.md, The laws).
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
 """Steps of a night: the one place that calls a stage, and the order in which its outcome takes effect.
 
-For every step (DESIGN section 13): the entry ``started`` is committed; the stage writes temporaries;
-the lease is confirmed; headers are rewritten, files replaced, folders synced; state, facts and the
-entry ``done`` are committed at once; and only then is what is superseded removed.
+For every step (docs/design.md, Journal, runs, leases, settling): the entry ``started`` is committed; the stage writes
+temporaries; the lease is confirmed; headers are rewritten, files replaced, folders synced; state, facts and the entry
+``done`` are committed at once; and only then is what is superseded removed.
 """
 
 import os

@@ -9,7 +9,7 @@ from ledger.simulation._trains import Sight, Walk
 CAMERAS = (1, 2)
 
 #: Faults that quarantine a raw file when it is scanned, all of them but the last on one cube of camera 1
-#: (DESIGN section 5).
+#: (docs/design.md, Groups and products).
 SPOILT = (
     "no txt",
     "txt rows",
@@ -51,7 +51,7 @@ class Acquisition:
     dither_us : int
         Half-width J of the dither; 0 where the FLC is not switching.
     flc_card : str
-        ``U_FLC``: empty and ``NA`` say the same (DESIGN section 3).
+        ``U_FLC``: empty and ``NA`` say the same (docs/design.md, A raw night).
     mode : str
         ``U_DETMOD``.
     walk : Walk
@@ -60,7 +60,7 @@ class Acquisition:
         How each camera sees the train, or its own if it runs freely.
     pause_s : float
         Seconds between the end of the acquisition before and the first trigger: 1.5 while the HWP moves, which
-        does not cut a group by itself (DESIGN section 5: 3 s).
+        does not cut a group by itself (docs/design.md, Groups and products: 3 s).
     cube_frames : tuple of int
         Frames that each camera puts into a cube.
     spoilt : mapping of int to str
@@ -68,7 +68,7 @@ class Acquisition:
     copied : tuple of int
         Numbers of camera 1's cubes that lie there twice.
     named_in_hst : bool
-        Whether file names carry HST, as happens (DESIGN section 3).
+        Whether file names carry HST, as happens (docs/design.md, A raw night).
     with_checksums : bool
         Whether cubes carry ``CHECKSUM`` and ``DATASUM``.
     """
@@ -193,7 +193,8 @@ def _bad(scale: float) -> tuple[Acquisition, ...]:
 def _trains(scale: float) -> tuple[Acquisition, ...]:
     """Return short trains that are hard to pair and to read FLC states from, each under a target's name of its own.
 
-    Rates of 1 Hz to 1 kHz, dithers of 20 to 500 us, offsets of up to 0.45 of the period (DESIGN sections 3 and 5).
+    Rates of 1 Hz to 1 kHz, dithers of 20 to 500 us, offsets of up to 0.45 of the period (docs/design.md, A raw night
+    and Groups and products).
     """
     fast = Acquisition(
         n_triggers=_scaled(200, scale),

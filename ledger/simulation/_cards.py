@@ -1,6 +1,6 @@
 """Headers as the cameras' logger writes them: what a simulated night puts into its raw cubes.
 
-A raw header is not tidy, and this one keeps what makes real ones hard (DESIGN sections 3 and 7):
+A raw header is not tidy, and this one keeps what makes real ones hard (docs/design.md, A raw night and Dictionary):
 fifteen digits where the dictionary has three, ``CD1_2 = -2.2401E-09`` under ``%20.8f``, quotes and
 slashes within strings, empty strings of no width, text in a number's place, text wider than its
 format, values that would print as zero, and keywords that no dictionary knows.
@@ -18,7 +18,7 @@ Value = str | int | float | bool
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-#: Hawaii standard time against UT (DESIGN section 3).
+#: Hawaii standard time against UT (docs/design.md, A raw night).
 HST = timedelta(hours=-10)
 
 _DAY_US = 86_400_000_000
@@ -168,7 +168,7 @@ _COMMENTS = {
 }
 
 #: The dictionary's keywords that raw cubes lack: the first two lie with the pixels and are written
-#: with them, the third is the ledger's own (DESIGN section 6).
+#: with them, the third is the ledger's own (docs/design.md, Headers and cubes).
 _NOT_IN_RAW = ("BSCALE", "BZERO", "U_SYNC")
 
 #: Further coordinate systems, alike but for this letter (FITS 4.0 sec. 8.2.1), one for each field of an image.

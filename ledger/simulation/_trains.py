@@ -1,7 +1,7 @@
 """Trigger trains of known truth: when triggers come, and which of them each camera makes a frame of.
 
 Each trigger waits for the slower camera, so the period is no strict clock: it jitters, walks, drifts, and
-steps where the mode changes (DESIGN section 3).  A dither makes gaps alternate, so that the FLC state can
+steps where the mode changes (docs/design.md, A raw night).  A dither makes gaps alternate, so that the FLC state can
 be read back from frame times.
 """
 
@@ -54,7 +54,7 @@ class Sight:
     clock_ppm : float
         By how much that grows, microseconds per second; quartz keeps time to some parts in a million.
     noise_us : float
-        Standard deviation of its times: 7 in FAST mode, up to 173 in SLOW (DESIGN section 3).
+        Standard deviation of its times: 7 in FAST mode, up to 173 in SLOW (docs/design.md, A raw night).
     skipped, stopped : int
         Triggers that pass before it starts, and after it stopped.
     drop : float
@@ -93,7 +93,8 @@ def trigger_times(
     Parameters
     ----------
     flc : ndarray of int8, shape (n,)
-        State at each trigger: the gap after +1 is short by the dither, that after -1 long (DESIGN section 5).
+        State at each trigger: the gap after +1 is short by the dither, that after -1 long (docs/design.md, FLC states
+        and cycles).
     period_us : float
         Mean period, microseconds.
     dither_us : float

@@ -39,7 +39,7 @@ _FIRST_INDEX = 7_196_847
 
 _NIGHT_BEGINS_US = 6 * 3_600_000_000
 
-#: Pause between blocks, long enough to cut a group by itself (DESIGN section 5: 3 s).
+#: Pause between blocks, long enough to cut a group by itself (docs/design.md, Groups and products: 3 s).
 _PAUSE_US = 20_000_000
 
 #: Acquisition to logging, as measured on telemetry of 2025-11-06: 323 us, of which 270 us at least.

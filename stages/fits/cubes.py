@@ -14,7 +14,7 @@ from stages.base import BadInput, Run
 from stages.files import AHEAD_BYTES, begin_writing, opened, retry_on_os_error
 from stages.fits.cards import BLOCK, follows_end, padded, read_header, values
 
-#: What Rice compression gives back bit by bit (DESIGN section 5).
+#: What Rice compression gives back bit by bit (docs/design.md, A raw night).
 _INTEGER_BITPIX = (8, 16, 32)
 
 _AXES = ("NAXIS1", "NAXIS2", "NAXIS3")

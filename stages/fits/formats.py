@@ -1,4 +1,7 @@
-"""Formats: the dictionary of an instrument's keywords, and values printed as it says (DESIGN section 7)."""
+"""Formats: the dictionary of an instrument's keywords, and values printed as it says.
+
+See docs/design.md, Dictionary.
+"""
 
 import math
 import os
@@ -31,7 +34,7 @@ _SIGNED = re.compile(rb"BZERO   = *-0*128 *(/|$)")
 #: Cards that are remembered.
 _MOST_KNOWN = 20_000
 
-#: By how much of itself a format may change the value of a keyword under ``keep_digits`` (DESIGN section 7).
+#: By how much of itself a format may change the value of a keyword under ``keep_digits`` (docs/design.md, Dictionary).
 _KEEP_DIGITS_CHANGE = 1e-4
 
 
@@ -81,7 +84,7 @@ def read_dictionary(name: str) -> Mapping[str, str]:
 def fix_cards(
     cards: Sequence[bytes], dictionary: str, keep_digits: tuple[str, ...]
 ) -> tuple[list[bytes], Counter[str]]:
-    """Return the cards with their values as the dictionary's formats print them (DESIGN section 7).
+    """Return the cards with their values as the dictionary's formats print them (docs/design.md, Dictionary).
 
     Parameters
     ----------

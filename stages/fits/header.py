@@ -1,4 +1,6 @@
-"""The header of a product: a pure function of its first raw file's header and the product (DESIGN section 6).
+"""The header of a product: a pure function of its first raw file's header and the product.
+
+See docs/design.md, Headers and cubes.
 
 Only the value fields of cards that change are written anew; all other bytes stay.
 """
@@ -33,10 +35,10 @@ from stages.fits.structure import without_leftovers
 #: How much of its header a product shows: one level for each of the states that write headers.
 Level = Literal["consolidated", "fixed", "identified"]
 
-#: No longer true of a product (DESIGN section 6).
+#: No longer true of a product (docs/design.md, Headers and cubes).
 _DROPPED = frozenset({b"CHECKSUM", b"DATASUM "})
 
-#: Where a frame ID becomes an exposure ID (DESIGN section 8).
+#: Where a frame ID becomes an exposure ID (docs/design.md, Frame IDs).
 _EXPOSURE_LETTER = 3
 _FRAME_ID_LENGTH = 12
 
@@ -75,7 +77,7 @@ class HeaderRules:
         Subtract the exposure time from the time cards; frame times mark the ends of exposures.
     keep_digits : tuple of str
         Patterns of keywords that keep their own digits where their format would change them by more
-        than 1e-4 of themselves (DESIGN section 7).
+        than 1e-4 of themselves (docs/design.md, Dictionary).
     """
 
     time_cards_from_exposure_start: bool = False
@@ -83,7 +85,7 @@ class HeaderRules:
 
 
 def exposure_id_of(frame_id: str) -> str:
-    """Return the exposure ID of a frame ID (DESIGN section 8)."""
+    """Return the exposure ID of a frame ID (docs/design.md, Frame IDs)."""
     return f"{frame_id[:_EXPOSURE_LETTER]}E{frame_id[_EXPOSURE_LETTER + 1 :]}"
 
 
@@ -157,7 +159,7 @@ def product_header(job: Job, level: Level, rules: HeaderRules) -> tuple[bytes, d
 def build_header(
     raw_header: bytes, product: Product, instrument: Instrument, level: Level, rules: HeaderRules
 ) -> tuple[bytes, dict[str, int]]:
-    """Return the header of a product: a pure function of its arguments (DESIGN section 6).
+    """Return the header of a product: a pure function of its arguments (docs/design.md, Headers and cubes).
 
     All levels have the same cards in the same order, so they take the same number of blocks.
 
@@ -180,8 +182,8 @@ def build_header(
     header : bytes
         A whole number of 2880-byte blocks.
     remarks : dict of str to int
-        What is left out of the raw header, and what the dictionary's formats could not do (DESIGN section 7), one
-        each; empty at level ``consolidated``.
+        What is left out of the raw header, and what the dictionary's formats could not do (docs/design.md, Dictionary),
+        one each; empty at level ``consolidated``.
 
     Raises
     ------

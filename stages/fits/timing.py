@@ -1,4 +1,6 @@
-"""Timing files: the txt that the cameras' logger writes beside a cube, one row a frame (DESIGN section 3).
+"""Timing files: the txt that the cameras' logger writes beside a cube, one row a frame.
+
+See docs/design.md, A raw night.
 
 Times are UNIX seconds written as decimal text.  They are read and written as integers, nanoseconds or
 microseconds as many as the text has digits for, so no rounding happens on the way in or out.
@@ -113,7 +115,7 @@ class Timing:
 
 
 def paired_time_us(first_us: Int64Array, second_us: Int64Array) -> Int64Array:
-    """Return the time of paired frames: the mean of the two cameras' times, rounded down (DESIGN section 5).
+    """Return the time of paired frames: the mean of the two cameras' times, rounded down (docs/design.md, Pairing).
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""Cycles: the FLC's state at each exposure, and which exposures make a whole cycle of A and B (DESIGN section 5)."""
+"""Cycles: the FLC's state at each exposure, and which exposures make a whole cycle of A and B.
+
+See docs/design.md, FLC states and cycles.
+"""
 
 from collections.abc import Sequence
 from typing import Literal

@@ -1,4 +1,7 @@
-"""Exposures: what the cameras took at once; a pair of frames, or one frame alone (DESIGN section 5)."""
+"""Exposures: what the cameras took at once; a pair of frames, or one frame alone.
+
+See docs/design.md, Pairing.
+"""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,6 @@
-"""Which state the FLC had at each trigger: trigger times in, states out (DESIGN section 5).
+"""Which state the FLC had at each trigger: trigger times in, states out.
+
+See docs/design.md, FLC states and cycles.
 
 The dither makes gaps alternate between ``P - J`` and ``P + J``.  The period P walks, so it is only used to count how
 many triggers each gap spans; the alternation itself is read from how far each trigger is off the line between its

@@ -1,4 +1,7 @@
-"""Groups: stretches of exposures that become sibling products (DESIGN section 5)."""
+"""Groups: stretches of exposures that become sibling products.
+
+See docs/design.md, Groups and products.
+"""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise

@@ -1,4 +1,6 @@
-"""The offset between two cameras that are triggered together, from the times of their frames alone (DESIGN section 5).
+"""The offset between two cameras that are triggered together, from the times of their frames alone.
+
+See docs/design.md, Pairing.
 
 One trigger makes one frame in each camera, at most 0.45 of a period apart.  Of the distances between neighbours of
 different cameras, those to the partner are all alike.  Those to the wrong neighbour are longer than 0.55 of a
@@ -29,8 +31,8 @@ BoolArray = npt.NDArray[np.bool_]
 #: how many of them it is made: enough that neither noise nor a fifth of the frames being dropped disturbs it.
 _WINDOW, _SLOW_WINDOW, _SLOW_US, _SAMPLE = 256, 64, 10_000.0, 32
 
-#: The offset is below 0.45 of the period (DESIGN section 5); frames further apart than half are no candidates, give or
-#: take the noise of the period's own estimate where there are many.
+#: The offset is below 0.45 of the period (docs/design.md, Pairing); frames further apart than half are no candidates,
+#: give or take the noise of the period's own estimate where there are many.
 _HALF = 0.5
 
 #: Clocks of cameras drift apart by less: quartz keeps time to some parts in a million.

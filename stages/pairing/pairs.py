@@ -1,4 +1,6 @@
-"""Which frames of two cameras are one exposure: arrays of times in, pairs of indices out (DESIGN section 5).
+"""Which frames of two cameras are one exposure: arrays of times in, pairs of indices out.
+
+See docs/design.md, Pairing.
 
 The frames of both cameras are merged in order of time.  One trigger makes one frame in each camera, at most 0.45
 of a period apart, so a pair lies side by side there once the cameras' offset is removed.

@@ -1,4 +1,7 @@
-"""Trains: all frames of one camera in order of time, and what the headers of their raw files say (DESIGN section 5)."""
+"""Trains: all frames of one camera in order of time, and what the headers of their raw files say.
+
+See docs/design.md, Pairing.
+"""
 
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace

@@ -29,7 +29,7 @@ BLOCK_BYTES = 512 * 1024
 #: What to do about a copy that is not right.
 AGAIN = "copy it again (`ledger verify --repair`)"
 
-#: A mismatch is copied again with force, then failed (DESIGN section 10).
+#: A mismatch is copied again with force, then failed (docs/design.md, Transfer and proof).
 ATTEMPTS = 2
 
 
@@ -222,7 +222,7 @@ def copy_proven(source: Path, final: Path, *, sha256: str | None = None, may_rep
     A file of the same size at `final` is proven as it lies and not copied again if its bytes are
     right.  Otherwise the copy is written to a temporary beside it, proven, and then takes the name.
     The caller syncs the folder.  The copy keeps the time of modification, as ``rsync -a`` does
-    (DESIGN section 10).
+    (docs/design.md, Transfer and proof).
 
     Parameters
     ----------

@@ -1,4 +1,6 @@
-"""What frame IDs must be, said once more and shortly (DESIGN section 8): the model that the ledger is compared with.
+"""What frame IDs must be, said once more and shortly.
+
+: the model that the ledger is compared with. See docs/design.md, Frame IDs.
 
 The model is told which products there are; which of them get IDs, and which, it says by itself.
 """

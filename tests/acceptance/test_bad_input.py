@@ -16,7 +16,7 @@ from tests.world import DATE, World
 
 Ledger = Callable[..., tuple[int, str, str]]
 
-#: What the reason says of each fault of DESIGN section 5.
+#: What the reason says of each fault of docs/design.md, A raw night.
 REASONS = {
     "no txt": "does not exist",
     "txt rows": "rows, expected",
