@@ -14,7 +14,7 @@ from ledger.rescue.rebuild import rebuild
 from ledger.run import registration
 from ledger.run.plan import plan_advance
 from stages.fits.cubes import read_cube_layout
-from tests.ledger.test_backup import fresh
+from tests.ledger.db.test_backup import fresh
 from tests.world import DATE, World
 
 

@@ -19,7 +19,7 @@ from ledger.night.journal import Failure
 from ledger.night.pipeline import pipelines
 from ledger.report import Silent, Stop
 from ledger.rescue.rebuild import Rebuilt, rebuild, way_on
-from tests.ledger.test_backup import fresh, other_url
+from tests.ledger.db.test_backup import fresh, other_url
 from tests.world import DATE, Tree, World
 
 __all__ = ["other_url"]

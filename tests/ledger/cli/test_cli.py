@@ -23,7 +23,7 @@ from ledger.report import Result
 from ledger.text import counted
 from tests.world import DATE, World
 
-README = Path(__file__).parents[2] / "README.md"
+README = Path(__file__).parents[3] / "README.md"
 COMMANDS = sorted(typer.main.get_command(app).commands)
 RESULT = {
     "pipeline",

@@ -14,8 +14,8 @@ from stages.transferred import Parameters
 from stages.transport import pull
 from stages.transport.pull import Pull
 from stages.transport.remote import INCOMING, RECALLED, Remote
-from tests.stages.test_remote import host, replace_bytes
 from tests.stages.test_transferred import DATE, base, forward, job, reverse, tree
+from tests.stages.transport.test_remote import host, replace_bytes
 
 __all__ = ["base", "host", "job"]  # fixtures
 

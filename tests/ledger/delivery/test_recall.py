@@ -8,9 +8,9 @@ import pytest
 from ledger.delivery.recall import recall
 from ledger.errors import BadInput, NotReady
 from stages.transport.remote import RECALLED
-from tests.ledger.test_audit import violations
-from tests.ledger.test_verify import cubes, everywhere, sent
-from tests.stages.test_remote import DAMAGES, replace_bytes
+from tests.ledger.audit.test_laws_by_sql import violations
+from tests.ledger.delivery.test_verify import cubes, everywhere, sent
+from tests.stages.transport.test_remote import DAMAGES, replace_bytes
 from tests.world import DATE
 
 __all__ = ["sent"]  # a fixture

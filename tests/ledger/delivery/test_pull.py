@@ -23,9 +23,9 @@ from stages.transport import ssh
 from stages.transport.local import Local
 from stages.transport.remote import INCOMING, Remote
 from tests.conftest import make_database
-from tests.ledger.test_another_host import stop_at_second
-from tests.ledger.test_audit import violations
-from tests.ledger.test_scan import forbid
+from tests.ledger.audit.test_laws_by_sql import violations
+from tests.ledger.delivery.test_another_host import stop_at_second
+from tests.ledger.disk.test_raws_and_nights import forbid
 from tests.world import DATE, World
 
 ROWS = (

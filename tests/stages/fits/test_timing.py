@@ -12,7 +12,7 @@ from stages.fits import timing
 from stages.fits.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
 from tests.tools import missing
 
-TELEMETRY = Path(__file__).parents[2].parent / "shared" / "telemetry"
+TELEMETRY = Path(__file__).parents[3].parent / "shared" / "telemetry"
 HEAD = b"# Telemetry stream timing data \n# col1 : datacube frame index\n# \n"
 
 

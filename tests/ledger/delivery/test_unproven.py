@@ -14,8 +14,8 @@ from ledger.query import history
 from ledger.query import status as night_status
 from ledger.run import plan
 from ledger.run.catch_up import catch_up
-from tests.ledger.test_audit import violations
-from tests.stages.test_remote import DAMAGES
+from tests.ledger.audit.test_laws_by_sql import violations
+from tests.stages.transport.test_remote import DAMAGES
 from tests.world import DATE
 
 REPAIR = f"ledger verify --date {DATE} --repair"

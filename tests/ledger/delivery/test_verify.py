@@ -8,8 +8,8 @@ import pytest
 
 from ledger.delivery.verify import verify
 from ledger.errors import BadInput, NotReady
-from tests.ledger.test_audit import violations
-from tests.stages.test_remote import DAMAGES
+from tests.ledger.audit.test_laws_by_sql import violations
+from tests.stages.transport.test_remote import DAMAGES
 from tests.world import DATE
 
 everywhere = pytest.mark.parametrize("sent", ["here", "afar"], indirect=True)

@@ -14,7 +14,7 @@ from ledger.delivery.prune import prune
 from ledger.delivery.recall import recall
 from ledger.delivery.verify import verify
 from ledger.errors import Irreversible, NotReady
-from tests.ledger.test_audit import violations
+from tests.ledger.audit.test_laws_by_sql import violations
 from tests.world import DATE
 
 DAY_US = 86_400_000_000

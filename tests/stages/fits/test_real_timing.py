@@ -13,7 +13,7 @@ import pytest
 from stages.fits.timing import format_timing, read_timing
 from tests.stages.blocks import Block, errors, find
 
-TELEMETRY = Path(__file__).parents[2].parent / "shared" / "telemetry"
+TELEMETRY = Path(__file__).parents[3].parent / "shared" / "telemetry"
 FILES = sorted(TELEMETRY.rglob("*.txt"))
 #: Period, microseconds, and frames in a file.
 STREAMS = {"apapane": (400, 5000), "ocam2d": (500, 3000)}
