@@ -16,10 +16,13 @@ Errors, named by what the caller does about them::
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 #: Temporaries are recognised by this prefix; nothing else in a product folder may start with it.
 TEMPORARY_PREFIX = ".ledger-"
+
+#: How much of its header a product shows: one level for each of the states that write headers.
+Level = Literal["consolidated", "fixed", "identified"]
 
 #: Facts are what a database column can hold.
 Fact = str | int | float | bool | None | list[str]
@@ -589,35 +592,10 @@ class Outcome:
 class Stage(Protocol):
     """What a stage module offers; a module is a Stage if it has these two functions.
 
-    A module may further offer
-
-    ``Parameters``
-        a frozen dataclass; the state's ``parameters`` in the configuration are checked against it
-        and an instance is passed as `params` (None without it);
-    ``night_files(*, job, params) -> dict[str, bytes]``
-        files of the night as a whole, by path relative to the night's folder, that exist while any
-        product is at or beyond the state, or on its way there;
-    ``SUFFIXES``
-        endings of the files that it adds beside a product's stem (``(".png",)``), so that strays of
-        a run that died are known for what they are;
-    ``HEADER_ONLY = True``
-        if all it does is :class:`Rewrite` and :class:`Rename`: it is then repeated to repair a header
-        that a kill may have torn;
-    ``LEVEL``
-        of the header that its products have (:data:`stages.fits.header.Level`): so a product's state is known by its
-        cube, should the database be lost;
-    ``manifest_lines(*, job, params) -> tuple[ManifestLine, ...]``
-        the job's products as a manifest lists them;
-    ``read_manifests(*, job, params) -> tuple[Manifest, ...]``
-        the manifests of the job's products that stand in the night's folder, for the same case;
-    ``verify_copies(*, job, params) -> Outcome``
-        fresh evidence of the products' copies at the destination, and the failures; nothing is written;
-    ``verify_night(*, job, params)`` and ``repair(*, job, params) -> Outcome``
-        the same for what a night has there beside its products, and copying again what is not proven
-        (:mod:`stages.transferred`);
-    ``recall(*, job, params) -> Outcome``
-        the files of the job's products, brought back from the destination.
+    What it may offer beside them is declared in :mod:`stages.optional`.
     """
+
+    __name__: str
 
     def forward(self, *, job: Job, params: Any) -> Outcome:
         """Bring the job's products into this state from the one before."""

@@ -8,11 +8,12 @@ copies that are still provably ours and leaves everything else alone.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError, Stopped
+from stages.optional import NightCheck
 from stages.transport import proof
 from stages.transport.base import Copy, Transport
 from stages.transport.choice import hashes, transport_of
@@ -52,22 +53,6 @@ class Parameters:
             parts = PurePath(pattern).parts
             if not parts or ".." in parts or PurePath(pattern).is_absolute():
                 raise ValueError(f"also: found {pattern!r}, expected a pattern within the night's folder")
-
-
-@dataclass(frozen=True, slots=True)
-class NightCheck:
-    """What a look at a night at the destination found.
-
-    Attributes
-    ----------
-    damaged : mapping of str to str
-        Files of the night beside its products that are not as they are here, by path from its folder: why.
-    extra : tuple of str
-        Paths of what is there and was not sent.
-    """
-
-    damaged: Mapping[str, str]
-    extra: tuple[str, ...]
 
 
 def forward(*, job: Job, params: Parameters) -> Outcome:
@@ -271,7 +256,7 @@ def recall(*, job: Job, params: Parameters) -> Outcome:
 
 def _night_names(job: Job, params: Parameters) -> list[PurePath]:
     """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
-    names = (*own_files(job), *_also(job, params), *map(PurePath, job.manifests))
+    names = (*own_files(job=job), *_also(job, params), *map(PurePath, job.manifests))
     return [name for name in dict.fromkeys(names) if proof.is_there(job.night / name)]
 
 
@@ -386,13 +371,13 @@ def _tidy(there: Transport, job: Job, params: Parameters) -> int:
     if any(_is_product(Path(name)) for name in names):
         return 0
     there.remove([folder / name for name in names if name.startswith(TEMPORARY_PREFIX)])
-    there.remove([destination / name for name in own_files(job)])
+    there.remove([destination / name for name in own_files(job=job)])
     also = _also(job, params)
     results = there.withdraw([[Copy(job.night / name, destination / name)] for name in also])
     for result in results:
         if isinstance(result, Retry):
             raise result
-    parents = {parent for name in (*own_files(job), *also) for parent in name.parents}
+    parents = {parent for name in (*own_files(job=job), *also) for parent in name.parents}
     there.remove_if_empty(
         [destination / parent for parent in sorted(parents, key=lambda parent: len(parent.parts), reverse=True)]
     )
@@ -404,7 +389,7 @@ def _is_product(path: Path) -> bool:
     return path.suffix == ".fz" and not path.name.startswith(TEMPORARY_PREFIX)
 
 
-def own_files(job: Job) -> tuple[PurePath, PurePath]:
+def own_files(*, job: Job) -> tuple[PurePath, PurePath]:
     """Return the files that the ledger writes for a night as a whole, relative to its folder."""
     return PurePath(job.folder.name, LINEAGE), PurePath(SUMS)
 

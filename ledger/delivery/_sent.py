@@ -16,7 +16,7 @@ from ledger.run.steps import Steps
 
 @contextmanager
 def holding_sent(
-    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any], *, needs: str
+    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any]
 ) -> Iterator[tuple[Steps, Result, Step, Sequence[WorkItem]]]:
     """Hold a night, as `Machine.holding` does, and look up what of it was sent.
 
@@ -24,8 +24,6 @@ def holding_sent(
     ----------
     machine, folder, command, arguments
         See `Machine.holding`.
-    needs : str
-        Function that the stage must have which sends products.
 
     Yields
     ------
@@ -44,7 +42,7 @@ def holding_sent(
         If another run holds it.
     """
     pipeline = machine.pipelines[folder.pipeline]
-    step = next((s for s in pipeline.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
+    step = next((s for s in pipeline.steps[1:] if s.needs_copy and machine.stages[s.state].sender), None)
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
         raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):

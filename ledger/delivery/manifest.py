@@ -233,8 +233,8 @@ def _listing(machine: Machine, parts: Sequence[_Part], n_before: int = 0) -> Lis
 def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list[Line], str]:
     """Return the lines of a night, and what is missing."""
     pipeline, store = steps.journal.pipeline, machine.store
-    step = next((s for s in pipeline.steps[1:] if hasattr(steps.stages[s.state].stage, "manifest_lines")), None)
-    if step is None:
+    loaded = next((loaded for s in pipeline.steps[1:] if (loaded := steps.stages[s.state]).lister), None)
+    if loaded is None or loaded.lister is None:
         raise BadInput(f"night {steps.folder.date}: {pipeline.name} has no state that lists products; expected one")
     sending = min(pipeline.position(s.state) for s in pipeline.steps if s.needs_copy)
     every = [item for item in record.products(store, steps.journal.night) if not item.is_discarded]
@@ -246,10 +246,7 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
         ready = [item for item in unlisted if pipeline.position(item.state) >= sending]
         if ready:
             with translated():
-                loaded = steps.stages[step.state]
-                lines += loaded.stage.manifest_lines(  # type: ignore[attr-defined]
-                    job=steps.job(ready), params=loaded.params
-                )
+                lines += loaded.lister.manifest_lines(job=steps.job(ready), params=loaded.params)
         unlisted = [item for item in unlisted if pipeline.position(item.state) < sending]
     raws = [
         row

@@ -69,7 +69,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
         Before the next batch.
     """
     found = Recalled(folder.pipeline, folder.date)
-    with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
+    with holding_sent(machine, folder, "recall", {}) as (steps, result, step, sent):
         steps.make_folder()
         for batch in steps.portions("recall", sent):
             n_failed = len(found.failed)
@@ -97,9 +97,9 @@ def _is_whole(steps: Steps, item: WorkItem) -> bool:
 def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Recalled) -> None:
     if not items:
         return
-    loaded = steps.stages[step.state]
+    sender = steps.sender(step)
     with steps.translated():
-        outcome = loaded.stage.recall(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
+        outcome = sender.recall(job=steps.job(items), params=steps.stages[step.state].params)
     steps.journal.lease.confirm()
     try:
         durable.put_in_place(outcome, steps.config.permissions.group)

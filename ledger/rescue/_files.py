@@ -189,8 +189,7 @@ def _marks(steps: Steps) -> tuple[Mark, ...]:
         if step.scope != "file":
             break
         loaded = steps.stages[step.state]
-        level, suffixes = getattr(loaded.stage, "LEVEL", None), getattr(loaded.stage, "SUFFIXES", ())
-        marks.append(Mark(step.state, level, tuple(suffixes), loaded.params))
+        marks.append(Mark(step.state, loaded.level, loaded.suffixes, loaded.params))
     return tuple(marks)
 
 

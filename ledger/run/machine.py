@@ -286,7 +286,7 @@ class Machine:
     def _unlists(self, folder: NightFolder, target: str) -> bool:
         """Whether a way back to `target` takes products out of their manifest."""
         pipeline = self.pipelines[folder.pipeline]
-        listing = [s for s in pipeline.steps[1:] if hasattr(self.stages[s.state].stage, "manifest_lines")]
+        listing = [s for s in pipeline.steps[1:] if self.stages[s.state].lister is not None]
         return any(pipeline.position(target) < pipeline.position(step.state) for step in listing)
 
     # a run's hold
@@ -537,7 +537,7 @@ class Machine:
             or not record.copy_faults(self.store, steps.journal.night)
         ):
             return None
-        if not hasattr(self.stages[sending.state].stage, "repair"):
+        if self.stages[sending.state].sender is None:
             return None
         items = [w for w in record.products(self.store, steps.journal.night) if w.fault and w.state == sending.state]
         try:

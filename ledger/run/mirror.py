@@ -68,7 +68,7 @@ def _names(steps: Steps) -> list[PurePath]:
     Withdrawn manifests too: a run that died may have left them, and then they are removed.
     """
     job = steps.job()
-    stages = [loaded.stage for loaded in steps.stages.values() if hasattr(loaded.stage, "own_files")]
-    own = [name for stage in stages for name in stage.own_files(job)]
+    senders = [loaded.sender for loaded in steps.stages.values() if loaded.sender is not None]
+    own = [name for sender in senders for name in sender.own_files(job=job)]
     manifests = {PurePath(manifest.name) for manifest in record.all_manifests(steps.journal.store, steps.journal.night)}
     return [*own, *sorted(manifests)]

@@ -121,7 +121,7 @@ def _open_steps(
 
 
 def _remedy(steps: Steps, step: Step, direction: Direction, *, rolls_back: bool) -> Remedy:
-    if getattr(steps.stages[step.state].stage, "HEADER_ONLY", False):
+    if steps.stages[step.state].is_header_only:
         return Remedy.HEADER
     if step.scope == "file":
         return Remedy.REMOVE

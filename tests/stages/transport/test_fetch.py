@@ -64,7 +64,7 @@ def lose():
 
 def brought(here, night):
     """Write the night's checksums as the machine does, and let a run begin."""
-    pull.bring(here, here.source, transferred.own_files(here))
+    pull.bring(here, here.source, transferred.own_files(job=here))
     for name, content in transferred.night_files(job=here, params=Parameters()).items():
         (here.night / name).write_bytes(content)
 
@@ -108,7 +108,7 @@ def test_own_files_are_brought_as_they_are_at_the_source(here, night):
     """Whatever a dead run left in the folder to work in."""
     (here.folder / "lineage.tsv").write_text("of a dead run\n")
     (here.night / "SHA256SUMS").write_text("of a dead run\n")
-    pull.bring(here, here.source, transferred.own_files(here))
+    pull.bring(here, here.source, transferred.own_files(job=here))
     assert (here.folder / "lineage.tsv").read_text() == "lineage\n"
     assert not (here.night / "SHA256SUMS").exists()
 
