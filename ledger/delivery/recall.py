@@ -61,7 +61,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or the destination is not there.
     NotReady
         If the destination cannot be read, or the night not be written.

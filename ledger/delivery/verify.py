@@ -65,7 +65,7 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or the destination is not there.
     NotReady
         If the destination cannot be read: then nothing is said of any copy.

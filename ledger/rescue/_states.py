@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
@@ -101,7 +101,7 @@ def _restore_manifests(steps: Steps, step: Step, lister: Lister, items: Sequence
     try:
         with translated():
             manifests = lister.read_manifests(job=steps.job(items), params=steps.stages[step.state].params)
-    except BadInput as exc:
+    except UsageError as exc:
         steps.result.failed.append((steps.folder.date, f"no manifest is in the ledger: {exc}"))
         return
     by_identity = {item.product.identity: item for item in items}

@@ -29,7 +29,7 @@ def mirrored(steps: Steps) -> Iterator[None]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the night is not there, or the destination is not here.
     NotReady
         If the other host cannot be reached, or the folder to work in not be written.

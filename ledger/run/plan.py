@@ -99,7 +99,7 @@ def plan_advance(
 
     Raises
     ------
-    BadInput, NotReady
+    UsageError, NotReady
         What `Machine.advance` would refuse.
     """
     pipeline = machine.pipelines[folder.pipeline]
@@ -208,7 +208,7 @@ def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: 
 
     Raises
     ------
-    BadInput, NotReady, Irreversible
+    UsageError, NotReady, CannotUndo
         What `Machine.rollback` would refuse.
     """
     pipeline = machine.pipelines[folder.pipeline]

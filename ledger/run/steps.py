@@ -19,7 +19,7 @@ from ledger.config.model import Config
 from ledger.config.stages import LoadedStage
 from ledger.disk import durable
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady, StateError
+from ledger.errors import CannotUndo, Interrupted, LedgerError, NotNow, NotReady, StateError, UsageError
 from ledger.night import record
 from ledger.night.journal import Failure, Journal, Move
 from ledger.night.pipeline import Direction, Step
@@ -168,7 +168,7 @@ class Steps:
 
         Raises
         ------
-        BadInput, NotReady, Irreversible
+        UsageError, NotReady, CannotUndo
             As the stage's own.
         """
         with self.translated():
@@ -324,7 +324,7 @@ class Steps:
             return durable.remove_all(groups)
         try:
             self.remove([path for paths in groups for path in paths])
-        except (OSError, BadInput, NotReady) as exc:
+        except (OSError, UsageError, NotReady) as exc:
             return [exc for _ in groups]
         return [None for _ in groups]
 
@@ -491,7 +491,7 @@ class Steps:
 
         Raises
         ------
-        BadInput, NotReady
+        UsageError, NotReady
             If the destination cannot be read: then nothing is said of any copy.
         """
         sender = self.sender(step)
@@ -613,7 +613,7 @@ class Steps:
         try:
             with self.translated():
                 files = writer.night_files(job=self.job(items), params=self.stages[step.state].params)
-        except BadInput as exc:
+        except UsageError as exc:
             raise NotReady(str(exc)) from exc
         if items and self.journal.is_first(step.forward, "started"):  # a step starts once they are written
             for name, data in files.items():
@@ -649,9 +649,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except base.Irreversible as exc:
-        raise Irreversible(str(exc)) from exc
+        raise CannotUndo(str(exc)) from exc
     except base.BadInput as exc:
-        raise BadInput(str(exc)) from exc
+        raise UsageError(str(exc)) from exc
     except base.Retry as exc:
         raise NotReady(str(exc)) from exc
 
