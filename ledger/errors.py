@@ -11,15 +11,19 @@
     ├── NotReady                   1   it will be possible later: the message says when
     │   ├── NotNow                 1   nothing is wrong: it is not the time of day
     │   └── Unreachable            1   a disk or host is not there: see to it
-    ├── CannotUndo                 1   it cannot be undone without harm
-    ├── Interrupted        128 + n   stopped by signal n, in order; the same command goes on
+    ├── CannotUndo                 1   it cannot be undone without harm: leave it
+    ├── Interrupted          128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
 
+Those of stages are another tree (:mod:`stages.base`); :func:`translated` alone leads from one to the other.
 A message says what, where, what was found, what was expected, and what to do next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from stages import base
 
 
 class LedgerError(Exception):
@@ -143,3 +147,26 @@ class Interrupted(LedgerError):
     ) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Translate the errors of a stage into the ledger's own.
+
+    Raises
+    ------
+    UsageError
+        For `stages.base.BadInput`: somebody has to correct what the stage was given.
+    NotReady
+        For `stages.base.Retry`.
+    CannotUndo
+        For `stages.base.Irreversible`.
+    """
+    try:
+        yield
+    except base.BadInput as exc:
+        raise UsageError(str(exc)) from exc
+    except base.Retry as exc:
+        raise NotReady(str(exc)) from exc
+    except base.Irreversible as exc:
+        raise CannotUndo(str(exc)) from exc

@@ -35,8 +35,8 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise Retry(
-            f"{exc.filename or path}: the system refused to read or write it ({exc.strerror or exc}); "
-            "check permissions, free space and the disk, then run again"
+            f"{str(exc.filename or path)!r}: cannot be read or written ({exc.strerror or exc}); "
+            "expected permission, room and a mounted disk; see to that, and it is tried again"
         ) from exc
 
 

@@ -22,7 +22,7 @@ from stages.base import (
     Retry,
     StageError,
 )
-from stages.files import read_small
+from stages.files import read_small, retry_on_os_error
 from stages.transport import proof
 from stages.transport.base import Copy
 from stages.transport.choice import transport_of
@@ -207,7 +207,7 @@ def _write(job: Job, name: str, lines: tuple[ManifestLine, ...]) -> tuple[Path, 
     """Write the manifest to its temporary, synced; return that and the SHA-256 (hex)."""
     content = encode(lines)
     temporary = job.night / f"{TEMPORARY_PREFIX}{name}"
-    with proof.or_retry(temporary), temporary.open("wb") as file:
+    with retry_on_os_error(temporary), temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -12,8 +12,7 @@ from ledger.config._translate import did_you_mean, to_fault
 from ledger.config.faults import mapping
 from ledger.config.model import Config
 from ledger.errors import ConfigError, Fault
-from stages.base import BadInput as BadDictionary
-from stages.base import Stage
+from stages.base import BadInput, Stage
 from stages.optional import HeaderOnly, Levelled, Lister, NightWriter, Parametrised, Sender, Suffixed
 
 
@@ -67,7 +66,7 @@ def load_stages(config: Config) -> dict[str, LoadedStage]:
     loaded, faults = {}, []
     try:
         read_dictionary(config.instrument.dictionary)
-    except BadDictionary as exc:
+    except BadInput as exc:
         faults.append(Fault("instrument.dictionary", str(exc)))
     for name, state in config.states.items():
         if state.stage:

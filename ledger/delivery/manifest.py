@@ -16,12 +16,13 @@ from ledger.db.models import Entry, Mail, MailLine, Manifest, ManifestLine, Nigh
 from ledger.db.store import Store, insert_many
 from ledger.delivery import mail
 from ledger.disk import durable
+from ledger.disk.access import writing
 from ledger.disk.nights import NightFolder
-from ledger.errors import NotReady, UsageError
+from ledger.errors import NotReady, UsageError, translated
 from ledger.night import record
 from ledger.night.given_out import mailed, taken_for
 from ledger.run.machine import Machine, unproven
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from ledger.text import counted
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -108,11 +109,9 @@ def write(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool 
         listing = _listing(machine, _parts(machine, nights, is_partial=is_partial))
     folder = machine.config.mail.folder
     path = folder / listing.name
-    try:
+    with writing(path, "set mail.folder"):
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, listing.content, folder / f"{TEMPORARY_PREFIX}{listing.name}")
-    except OSError as exc:
-        raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
     return listing, path
 
 

@@ -6,9 +6,8 @@ from typing import Any
 
 from ledger.delivery._sent import holding_sent
 from ledger.disk import durable
-from ledger.disk.access import reading
+from ledger.disk.access import reading, writing
 from ledger.disk.nights import NightFolder
-from ledger.errors import NotReady
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
 from ledger.run.machine import Machine
@@ -101,10 +100,8 @@ def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Reca
     with steps.translated():
         outcome = sender.recall(job=steps.job(items), params=steps.stages[step.state].params)
     steps.journal.lease.confirm()
-    try:
+    with writing(steps.product_folder, "free or mount the disk"):
         durable.put_in_place(outcome, steps.config.permissions.group)
-    except OSError as exc:
-        raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
     items = [item for item in items if item.product.identity not in outcome.left]
     steps.journal.recalled(items, outcome.failures)
     if failed := [item for item in items if item.product.identity in outcome.failures]:

@@ -13,7 +13,8 @@ from ledger.config.model import Config
 from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.db.store import Store
 from ledger.disk import durable
-from ledger.errors import NotReady, UsageError
+from ledger.disk.access import writing
+from ledger.errors import UsageError
 from ledger.night.lease import Lease
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -133,11 +134,9 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     lines = {line.frame_id: Line(line.identity, line.frame_id, line.path, line.size_bytes) for _, line in found}
     folder = config.mail.folder
     path = folder / f"{WITHDRAWN}{night.date}_{at_us // 10**6}.csv"
-    try:
+    with writing(path, "set mail.folder"):
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, encode(tuple(lines.values())), folder / f"{TEMPORARY_PREFIX}{path.name}")
-    except OSError as exc:
-        raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
     recipients = tuple(dict.fromkeys(address for mail, _ in found for address in taken_for(mail)))
     detail = {"file": str(path), "recipients": list(recipients), "lines": len(lines)}
     with store.write(lease.check) as session:

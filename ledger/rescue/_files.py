@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ledger.config.model import Config
 from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder, is_date
-from ledger.errors import NotReady, UsageError
+from ledger.errors import NotReady, UsageError, translated
 from ledger.ids.numbers import DIGITS
 from ledger.ids.sequence import frame_id_of
 from ledger.night import record
@@ -19,7 +19,7 @@ from ledger.night.products import to_raw
 from ledger.report import Result
 from ledger.run import registration
 from ledger.run.machine import Machine
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from ledger.text import counted
 from stages import base
 from stages.base import Product
@@ -174,12 +174,11 @@ def _each(steps: Steps, what: str, calls: Sequence[tuple[Callable[..., T], dict[
 
 
 def _result(future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except base.BadInput as exc:
-        return exc
-    except base.Retry as exc:
-        raise NotReady(str(exc)) from exc
+    with translated():
+        try:
+            return future.result()
+        except base.BadInput as exc:
+            return exc
 
 
 def _marks(steps: Steps) -> tuple[Mark, ...]:

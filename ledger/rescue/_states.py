@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.errors import UsageError
+from ledger.errors import UsageError, translated
 from ledger.night import record
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
@@ -10,7 +10,7 @@ from ledger.night.products import WorkItem
 from ledger.report import Result
 from ledger.rescue._files import Found, NightFiles, names_at, names_in
 from ledger.run.machine import Machine
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from stages import base
 from stages.optional import Lister, Sender
 

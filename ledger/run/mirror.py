@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from ledger.disk.nights import WORK
-from ledger.errors import Busy, LedgerError
+from ledger.errors import Busy, LedgerError, translated
 from ledger.night import record
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from stages.transport import proof, pull
 
 

@@ -19,7 +19,7 @@ from ledger.config.model import Config
 from ledger.config.stages import LoadedStage
 from ledger.disk import durable
 from ledger.disk.nights import NightFolder
-from ledger.errors import CannotUndo, Interrupted, LedgerError, NotNow, NotReady, StateError, UsageError
+from ledger.errors import Interrupted, LedgerError, NotNow, NotReady, StateError, UsageError, translated
 from ledger.night import record
 from ledger.night.journal import Failure, Journal, Move
 from ledger.night.pipeline import Direction, Step
@@ -641,19 +641,6 @@ class Steps:
             source = self._source()
             place = path if source is None else f"{source.host.name}:{source.night / path.name}"
             raise NotReady(f"{place}: found a file that this ledger did not write, expected none; move it away")
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Translate the errors of a stage into the ledger's own."""
-    try:
-        yield
-    except base.Irreversible as exc:
-        raise CannotUndo(str(exc)) from exc
-    except base.BadInput as exc:
-        raise UsageError(str(exc)) from exc
-    except base.Retry as exc:
-        raise NotReady(str(exc)) from exc
 
 
 def _reason(exc: BaseException) -> str:

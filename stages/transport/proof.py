@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry
-from stages.files import AHEAD_BYTES, begin_writing, read_from_disk
+from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job
+from stages.files import AHEAD_BYTES, begin_writing, read_from_disk, retry_on_os_error
 
 #: What computes the hashes; goes into the evidence.
 TOOL = "hashlib"
@@ -39,24 +39,6 @@ class Digest:
 
     sha256: str
     size_bytes: int
-
-
-@contextmanager
-def or_retry(path: Path) -> Iterator[None]:
-    """Translate what fails where something is written, or at the destination: it may recover.
-
-    Raises
-    ------
-    Retry
-        For any OSError inside; the message names `path`.
-    """
-    try:
-        yield
-    except OSError as exc:
-        raise Retry(
-            f"{str(path)!r}: {exc.strerror or exc}; expected a folder that can be read and written; "
-            "free or mount the disk, or give permission, and it is tried again"
-        ) from exc
 
 
 @contextmanager
@@ -85,7 +67,7 @@ def is_there(path: Path) -> bool:
     Retry
         If that cannot be told.
     """
-    with or_retry(path):
+    with retry_on_os_error(path):
         return path.exists()
 
 
@@ -151,7 +133,7 @@ def sync_folder(folder: Path) -> None:
     Retry
         If the folder cannot be synced.
     """
-    with or_retry(folder):
+    with retry_on_os_error(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -177,7 +159,7 @@ def destination_of(job: Job) -> Path:
             "set transfer.destination in the configuration"
         )
     base = job.destination.parent
-    with or_retry(base):
+    with retry_on_os_error(base):
         try:
             is_folder = stat.S_ISDIR(base.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -206,7 +188,7 @@ def make_folder(folder: Path) -> None:
     Retry
         If it cannot be created.
     """
-    with or_retry(folder):
+    with retry_on_os_error(folder):
         try:
             folder.mkdir(exist_ok=True)
         except FileExistsError as exc:
@@ -246,7 +228,7 @@ def copy_proven(source: Path, final: Path, *, sha256: str | None = None, may_rep
     Retry
         If the destination cannot be written or read.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         if _looks_copied(source, final):
             present = digest(final, from_disk=True)
             if present.sha256 == (sha256 or source_digest(source).sha256):
@@ -292,7 +274,7 @@ def prove(final: Path, *, sha256: str) -> Digest:
     Retry
         If the destination cannot be read.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         if not final.is_file():
             raise BadInput(f"{str(final)!r}: found no file, expected a copy; {AGAIN}")
         found = digest(final, from_disk=True)
@@ -319,7 +301,7 @@ def is_ours(source: Path, final: Path, *, sha256: str | None = None) -> bool:
     Retry
         If the destination cannot be read.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         if not os.path.lexists(final):
             return False
         if not stat.S_ISREG(final.lstat().st_mode):
@@ -351,7 +333,7 @@ def remove(final: Path) -> None:
     Retry
         If it cannot be removed.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         final.unlink(missing_ok=True)
         temporary_beside(final).unlink(missing_ok=True)
 
@@ -364,7 +346,7 @@ def remove_if_empty(folder: Path) -> None:
     Retry
         If it is empty and cannot be removed.
     """
-    with or_retry(folder):
+    with retry_on_os_error(folder):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 

@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError, Stopped
+from stages.files import retry_on_os_error
 from stages.transport import proof
 from stages.transport.base import Copy, Group, Proven
 from stages.transport.proof import Digest
@@ -228,7 +229,7 @@ class Remote:
                 continue
             final = [folder / f"{TEMPORARY_PREFIX}{copy.source.name}" for copy in group]
             for copy, temporary in zip(group, final, strict=True):
-                with proof.or_retry(temporary):
+                with retry_on_os_error(temporary):
                     at[copy].replace(temporary)
             fetched.append(final)
         if is_whole:  # else the next call goes on with what is in it
@@ -237,7 +238,7 @@ class Remote:
 
     def _look_at_fetched(self, results: "_Results", copy: Copy, path: Path) -> None:
         """Hash what was brought here; what is not right yet is brought again."""
-        with proof.or_retry(path):
+        with retry_on_os_error(path):
             if not path.is_file():
                 expected = "a product; copy it back" if self._key == "transfer.source" else "a copy"
                 results.fail(copy, BadInput(f"'{self._at(copy.final)}': found no file, expected {expected}"))
@@ -348,7 +349,7 @@ class Remote:
 
         Numbers of devices and inodes say nothing across hosts; a new name that is seen on both sides does.
         """
-        with proof.or_retry(here):
+        with retry_on_os_error(here):
             if not here.is_dir():
                 return
             for left in here.glob(f"{HERE}*"):
@@ -561,7 +562,7 @@ class Remote:
 
 def _new_folder(folder: Path) -> Path:
     """Make a folder; what calls that broke off had brought is in it, to be hashed like the rest."""
-    with proof.or_retry(folder):
+    with retry_on_os_error(folder):
         if folder.is_symlink():
             raise BadInput(f"{str(folder)!r}: a link, expected a folder of the ledger's; remove it")
         folder.mkdir(exist_ok=True)
@@ -576,7 +577,7 @@ def remove_recalled(folder: Path) -> None:
     Retry
         If it cannot be removed.
     """
-    with proof.or_retry(folder):
+    with retry_on_os_error(folder):
         shutil.rmtree(folder)
 
 
