@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError, Stopped
+from stages.lineage import LINEAGE
 from stages.optional import NightCheck
 from stages.transport import proof
 from stages.transport.base import Copy, Transport
@@ -20,9 +21,6 @@ from stages.transport.choice import hashes, transport_of
 
 #: Checksums of the night, in the night's folder (docs/design.md, Transfer and proof).
 SUMS = "SHA256SUMS"
-
-#: Lineage of the night, in the product folder (docs/design.md, Headers and cubes).
-LINEAGE = "lineage.tsv"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,10 @@ from ledger.text import counted
 from stages import base
 from stages.base import Product
 from stages.check.recognition import Mark, Recognised, is_numbered, recognise
-from stages.consolidated import read_lineage, timing_sha256
+from stages.consolidated import timing_sha256
 from stages.files import read_small
-from stages.synced import identity_of
-from stages.transferred import LINEAGE, SUMS
+from stages.lineage import LINEAGE, identity_of, read_lineage
+from stages.transferred import SUMS
 from stages.transport import proof, remote
 
 T = TypeVar("T")
