@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from stages import base
-from stages.base import BadInput, Irreversible, Job, Level, Outcome, Part, Product, Raw
+from stages.base import BadInput, Irreversible, Job, Level, Outcome
 from stages.files import check_unchanged, retry_on_os_error
 from stages.fits.cards import values
 from stages.fits.cubes import CubeLayout, copy_frames, read_cube_layout
 from stages.fits.header import HeaderRules, product_header
 from stages.fits.timing import Timing, concatenate, format_timing, paired_time_us, read_used_rows, select
 from stages.lineage import LINEAGE, format_lineage
+from stages.product import Part, Product, Raw
 
 Parameters = HeaderRules
 

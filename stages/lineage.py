@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Part, Product, Raw, Run
+from stages.base import BadInput
 from stages.files import read_small
+from stages.product import Part, Product, Raw, Run
 
 #: The file, in a night's product folder (docs/design.md, Headers and cubes).
 LINEAGE = "lineage.tsv"
@@ -221,7 +222,7 @@ def pack_runs(indices: npt.NDArray[np.int64]) -> tuple[Run, ...]:
     Returns
     -------
     tuple of (first, step, n)
-        :func:`stages.base.frames_of` gives the indices back.
+        :func:`stages.product.frames_of` gives the indices back.
     """
     steps = np.diff(indices)
     ends = [*(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]

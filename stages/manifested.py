@@ -11,18 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.base import (
-    TEMPORARY_PREFIX,
-    BadInput,
-    Job,
-    Manifest,
-    ManifestLine,
-    Outcome,
-    Product,
-    Retry,
-    StageError,
-)
+from stages.base import TEMPORARY_PREFIX, BadInput, Job, Manifest, ManifestLine, Outcome, Retry, StageError
 from stages.files import read_small, retry_on_os_error
+from stages.product import Product
 from stages.transport import proof
 from stages.transport.base import Copy
 from stages.transport.choice import transport_of

@@ -20,14 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import base
-from stages.base import BadInput, Cards, Instrument, Job, Outcome, Part, Product, Raw
+from stages.base import BadInput, Job, Outcome
 from stages.check.witnesses import Observed, unexpected
 from stages.fits.formats import read_dictionary
+from stages.instrument import Cards, Instrument
 from stages.lineage import identity_of, pack_runs
 from stages.pairing.cycles import LETTERS, find_cycles
 from stages.pairing.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_tolerance_us
 from stages.pairing.groups import comparable, cut_groups, find_segments
 from stages.pairing.trains import Train, read_train
+from stages.product import Part, Product, Raw
 
 Int64Array = npt.NDArray[np.int64]
 

@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError, Stopped
+from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Retry, StageError, Stopped
 from stages.lineage import LINEAGE
 from stages.optional import NightCheck
+from stages.product import Product
 from stages.transport import proof
 from stages.transport.base import Copy, Transport
 from stages.transport.choice import hashes, transport_of

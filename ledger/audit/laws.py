@@ -21,7 +21,8 @@ from ledger.ids import gate
 from ledger.ids.check_rows import Explained, find_explained
 from ledger.night import decisions
 from ledger.night.pipeline import pipelines
-from stages.base import TEMPORARY_PREFIX, Stream
+from stages.base import TEMPORARY_PREFIX
+from stages.instrument import Stream
 
 AUDITS = Path(__file__).parent / "queries"
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from ledger.config.model import Config
 from ledger.disk.access import entries_of, is_folder, reading
 from ledger.errors import UsageError
-from stages.base import TEMPORARY_PREFIX, Instrument
+from stages.base import TEMPORARY_PREFIX
+from stages.instrument import Instrument
 
 #: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
 WORK = f"{TEMPORARY_PREFIX}nights"

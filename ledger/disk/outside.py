@@ -19,7 +19,8 @@ from typing import Literal
 from ledger.disk.access import entries_of, reading
 from ledger.disk.nights import NightFolder
 from ledger.text import printable
-from stages.base import TEMPORARY_PREFIX, Instrument
+from stages.base import TEMPORARY_PREFIX
+from stages.instrument import Instrument
 
 Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]
 

@@ -14,9 +14,9 @@ from ledger.disk.access import entries_of, reading, stat_file
 from ledger.disk.nights import NightFolder, refuse_lost
 from ledger.errors import UsageError
 from ledger.text import counted, printable
-from stages.base import Instrument, Stream
 from stages.files import mtime_ns_of
 from stages.fits.cards import padded
+from stages.instrument import Instrument, Stream
 
 #: What to do about files of the future.
 SET_THE_CLOCK = "set the clock of the machine that writes them, or of this one"

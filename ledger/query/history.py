@@ -20,7 +20,7 @@ from ledger.night import given_out, record
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import put_back
 from ledger.query.status import where_on
-from stages.base import frames_of
+from stages.product import frames_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,11 +22,11 @@ from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from ledger.text import counted
 from stages import base
-from stages.base import Product
 from stages.check.recognition import Mark, Recognised, is_numbered, recognise
 from stages.consolidated import timing_sha256
 from stages.files import read_small
 from stages.lineage import LINEAGE, identity_of, read_lineage
+from stages.product import Product
 from stages.transferred import SUMS
 from stages.transport import proof, remote
 

@@ -14,7 +14,7 @@ from ledger.ids.sequence import frame_id_of
 from ledger.rescue._files import NightFiles
 from ledger.rescue.restore import next_number
 from ledger.run.machine import Machine
-from stages.base import Product
+from stages.product import Product
 
 #: Why an ID is late, where nobody knows any more.
 LATE = "`ledger rebuild` found it out of order; the reason was lost with the database"

@@ -16,7 +16,8 @@ from ledger.run import engine, space
 from ledger.run.machine import Machine, gives_numbers, unproven
 from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
 from ledger.text import alike, counted
-from stages.base import Job, Outcome, Product, Raw
+from stages.base import Job, Outcome
+from stages.product import Product, Raw
 from stages.raw import RawFacts
 
 

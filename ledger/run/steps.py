@@ -27,8 +27,9 @@ from ledger.night.products import WorkItem, put_back
 from ledger.report import Reporter, Result, Stop
 from ledger.run.engine import Timed, timed
 from stages import base
-from stages.base import Job, Outcome, Product, Raw
+from stages.base import Job, Outcome
 from stages.optional import Sender
+from stages.product import Product, Raw
 from stages.transport import pull
 
 T = TypeVar("T")

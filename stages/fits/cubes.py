@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.base import BadInput, Run
+from stages.base import BadInput
 from stages.files import AHEAD_BYTES, begin_writing, opened, retry_on_os_error
 from stages.fits.cards import BLOCK, follows_end, padded, read_header, values
+from stages.product import Run
 
 #: What Rice compression gives back bit by bit (docs/design.md, A raw night).
 _INTEGER_BITPIX = (8, 16, 32)

@@ -18,9 +18,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Raw, Retry
+from stages.base import BadInput, Retry
 from stages.files import check_unchanged, opened
 from stages.fits import native
+from stages.product import Raw
 
 Int64Array = npt.NDArray[np.int64]
 

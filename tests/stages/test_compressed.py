@@ -13,10 +13,12 @@ import pytest
 from astropy.io import fits
 
 from stages import compressed
-from stages.base import BadInput, Instrument, Job, Outcome, Product, Retry
+from stages.base import BadInput, Job, Outcome, Retry
 from stages.compressed import Parameters
 from stages.fits import rice, tiled
 from stages.fits.cubes import CubeLayout, read_cube_layout
+from stages.instrument import Instrument
+from stages.product import Product
 from tests.stages.samples import make_pixels
 from tests.tools import need
 

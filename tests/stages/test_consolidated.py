@@ -9,9 +9,10 @@ import pytest
 from astropy.io import fits
 
 from stages import lineage
-from stages.base import BadInput, Irreversible, Part, Retry
+from stages.base import BadInput, Irreversible, Retry
 from stages.consolidated import Parameters, forward, night_files, reverse
 from stages.fits.timing import format_timing, read_timing, select
+from stages.product import Part
 from tests.stages.samples import (
     CARDS,
     PERIOD_US,

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from stages import transferred
-from stages.base import TEMPORARY_PREFIX, BadInput, Instrument, Job, Product, Retry, Stream
+from stages.base import TEMPORARY_PREFIX, BadInput, Job, Retry
+from stages.instrument import Instrument, Stream
+from stages.product import Product
 from stages.transferred import Parameters
 
 DATE = "20260102"
