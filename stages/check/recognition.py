@@ -14,7 +14,8 @@ from stages.check.reread import reread
 from stages.files import opened, retry_on_os_error
 from stages.fits.cubes import read_cube_layout
 from stages.fits.header import product_header
-from stages.fits.tiled import SUFFIX, plain_pieces
+from stages.fits.tiled import SUFFIX
+from stages.fits.untiled import plain_pieces
 from stages.product import Product
 from stages.transport import proof
 

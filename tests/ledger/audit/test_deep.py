@@ -30,7 +30,8 @@ from stages.check import reread
 from stages.check.reread import Found
 from stages.fits.cards import BLOCK, CARD
 from stages.fits.cubes import read_cube_layout
-from stages.fits.tiled import compress, plain_pieces
+from stages.fits.tiled import compress
+from stages.fits.untiled import plain_pieces
 from tests.conftest import make_database
 from tests.world import DATE, World
 
