@@ -80,7 +80,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         evidence = _evidence(there, groups, results, failures)
         there.sync_folder(folder)
         if evidence:
-            there.see_through()
+            there.ignore_stop()
             if job.brings_night:
                 _send_night_files(there, job, params)
         else:

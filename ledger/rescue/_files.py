@@ -28,7 +28,7 @@ from stages.files import read_small
 from stages.lineage import LINEAGE, identity_of, read_lineage
 from stages.product import Product
 from stages.transferred import SUMS
-from stages.transport import proof, remote
+from stages.transport import proof, remote_folder
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def names_at(config: Config, folder: NightFolder) -> set[str]:
     if host is None:
         return names_in(there)
     with translated():
-        return {name for name in remote.names_at(host, there) if not name.startswith(".")}
+        return {name for name in remote_folder.names_at(host, there) if not name.startswith(".")}
 
 
 def dates_at(config: Config, pipeline: str) -> set[str]:
@@ -81,7 +81,7 @@ def dates_at(config: Config, pipeline: str) -> set[str]:
         names = names_in(there)
     else:
         with translated():
-            names = remote.names_at(host, there)
+            names = remote_folder.names_at(host, there)
     return {name for name in names if len(name) == 8 and is_date(name)}
 
 

@@ -22,7 +22,7 @@ from ledger.night.pipeline import Direction, Step
 from ledger.night.products import WorkItem
 from ledger.run.steps import Steps
 from stages import base
-from stages.transport.remote import INCOMING, RECALLED
+from stages.transport.remote_folder import INCOMING, RECALLED
 
 
 class Remedy(StrEnum):

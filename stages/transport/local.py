@@ -52,7 +52,7 @@ class Local:
         """Bring files there and prove them."""
         return self._each(list(zip(groups, replaceable, strict=True)), self._put)
 
-    def see_through(self) -> None:
+    def ignore_stop(self) -> None:
         """Go on as ever: what is in hand is finished anyway."""
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:

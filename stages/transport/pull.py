@@ -20,7 +20,8 @@ from stages.files import retry_on_os_error
 from stages.transport import proof
 from stages.transport.base import Copy, Group, Proven
 from stages.transport.local import Local
-from stages.transport.remote import RECALLED, Remote, remove_recalled
+from stages.transport.remote import Remote, remove_recalled
+from stages.transport.remote_folder import RECALLED
 
 KEY = "transfer.source"
 
@@ -78,9 +79,9 @@ class Pull(Local):
         results |= dict(zip(fetched, self._fetch(known, [replaceable[n] for n in fetched]), strict=True))
         return [results[n] for n in range(len(groups))]
 
-    def see_through(self) -> None:
-        """Let nobody who asks to stop end what is brought from now on."""
-        self._source.see_through()
+    def ignore_stop(self) -> None:
+        """Go on with what is asked for from now on, whoever asks to stop."""
+        self._source.ignore_stop()
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source."""

@@ -21,7 +21,8 @@ from ledger.run.plan import plan_rollback
 from ledger.run.steps import Steps
 from stages.transport import ssh
 from stages.transport.local import Local
-from stages.transport.remote import INCOMING, Remote
+from stages.transport.remote import Remote
+from stages.transport.remote_folder import INCOMING
 from tests.conftest import make_database
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.ledger.delivery.test_another_host import stop_at_second

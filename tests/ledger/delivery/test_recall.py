@@ -7,7 +7,7 @@ import pytest
 
 from ledger.delivery.recall import recall
 from ledger.errors import NotReady, UsageError
-from stages.transport.remote import RECALLED
+from stages.transport.remote_folder import RECALLED
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.ledger.delivery.test_verify import cubes, everywhere, sent
 from tests.stages.transport.test_remote import DAMAGES, replace_bytes

@@ -13,7 +13,8 @@ from stages.base import BadInput, Retry, Source
 from stages.transferred import Parameters
 from stages.transport import pull
 from stages.transport.pull import Pull
-from stages.transport.remote import INCOMING, RECALLED, Remote
+from stages.transport.remote_folder import INCOMING, RECALLED
+from stages.transport.rsync import Rsync
 from tests.stages.test_transferred import DATE, base, forward, job, reverse, tree
 from tests.stages.transport.test_remote import host, replace_bytes
 
@@ -136,15 +137,15 @@ def test_a_copy_without_its_twin_at_the_source_stays(here, night, base, change):
 def test_what_appears_while_products_are_brought_is_left(here, night, base, monkeypatch):
     brought(here, night)
     strange = base / DATE / "vgen2" / here.products[0].files[0]
-    rsync = Remote._rsync
+    bring = Rsync.bring
 
     def late(self, names, *arguments, **named):
-        is_whole = rsync(self, names, *arguments, **named)
+        is_whole = bring(self, names, *arguments, **named)
         if strange.parent.exists():
             strange.write_bytes(b"an archived one")
         return is_whole
 
-    monkeypatch.setattr(Remote, "_rsync", late)
+    monkeypatch.setattr(Rsync, "bring", late)
     outcome = forward(dataclasses.replace(here, placed=frozenset()))
     assert "find out whose" in outcome.failures[here.products[0].identity]
     assert len(outcome.evidence) == 2

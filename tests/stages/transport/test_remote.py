@@ -13,7 +13,7 @@ import pytest
 from stages import manifested, transferred
 from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Job, Retry
 from stages.transferred import Parameters
-from stages.transport import remote
+from stages.transport import remote_folder, rsync
 from stages.transport.ssh import Shell
 from tests.stages.test_transferred import DATE, INSTRUMENT, base, job, make_product, only, tree, write_sums
 
@@ -117,7 +117,7 @@ def test_sums_satisfy_coreutils_there(there, base):
 def test_repeating_brings_nothing(there, base, monkeypatch):
     first = forward(there)
     status = {path: path.stat().st_ino for path in base.rglob("VMPA*")}
-    monkeypatch.setattr(remote, "RSYNC", ("false",))
+    monkeypatch.setattr(rsync, "RSYNC", ("false",))
     again = forward(there)
     assert again.evidence == first.evidence
     assert {path: path.stat().st_ino for path in base.rglob("VMPA*")} == status
@@ -221,7 +221,7 @@ def test_missing_source_fails_alone(there):
 
 
 def test_what_an_earlier_run_brought_is_taken_over(there, base, monkeypatch):
-    left = base / DATE / f"{remote.INCOMING}0123"
+    left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
     name = there.products[0].files[0]
     shutil.copy2(there.folder / name, left / "vgen2" / name)
@@ -232,7 +232,7 @@ def test_what_an_earlier_run_brought_is_taken_over(there, base, monkeypatch):
 
 
 def test_half_of_a_file_is_not_taken_for_it(there, base):
-    left = base / DATE / f"{remote.INCOMING}0123"
+    left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
     name = there.products[0].files[0]
     content = (there.folder / name).read_bytes()
@@ -242,7 +242,7 @@ def test_half_of_a_file_is_not_taken_for_it(there, base):
 
 
 def test_bytes_that_rsync_takes_for_the_same_are_copied_with_force(there, base):
-    left = base / DATE / f"{remote.INCOMING}0123"
+    left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
     name = there.products[0].files[0]
     shutil.copy2(there.folder / name, left / "vgen2" / name)
@@ -369,14 +369,14 @@ def test_connection_that_breaks_is_told(host):
 
 
 def test_rsync_that_fails_leaves_no_name(there, base, monkeypatch):
-    monkeypatch.setattr(remote, "RSYNC", (*remote.RSYNC, "--rsync-path=/nowhere/rsync"))
+    monkeypatch.setattr(rsync, "RSYNC", (*rsync.RSYNC, "--rsync-path=/nowhere/rsync"))
     with pytest.raises(Retry, match="rsync ended with"):
         forward(there)
     assert not [path for path in base.rglob("*") if path.is_file()]
 
 
 def test_rsync_that_brings_nothing_proves_nothing(there, base, monkeypatch):
-    monkeypatch.setattr(remote, "RSYNC", ("true",))
+    monkeypatch.setattr(rsync, "RSYNC", ("true",))
     outcome = forward(there)
     assert not outcome.evidence
     assert len(outcome.failures) == 3
@@ -389,7 +389,7 @@ def test_host_without_a_tool_proves_nothing(there, base, tmp_path, monkeypatch):
     monkeypatch.setattr(ssh, "FUNCTIONS", ssh.FUNCTIONS.replace("in $empty*)", "in never)"))
     with pytest.raises(Retry, match="no openssl, sha256sum or shasum"):
         forward(there)
-    assert not [path for path in base.rglob("VMPA*") if not path.parent.parent.name.startswith(remote.INCOMING)]
+    assert not [path for path in base.rglob("VMPA*") if not path.parent.parent.name.startswith(remote_folder.INCOMING)]
 
 
 def test_too_little_room_is_told(there):
