@@ -41,6 +41,24 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
 
 
 @contextmanager
+def bad_input_on_os_error(path: Path) -> Iterator[None]:
+    """Translate what fails while a file of ours is read.
+
+    Raises
+    ------
+    BadInput
+        For any OSError inside; the message names `path`.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise BadInput(
+            f"cannot read {str(path)!r}: {exc.strerror or exc}; expected a readable file; "
+            "copy it back from the destination, or roll the night back to raw and advance it again"
+        ) from exc
+
+
+@contextmanager
 def opened(path: Path) -> Iterator[FileIO]:
     """Open a file of somebody else's to read it, unbuffered; whatever has its name, this does not wait.
 

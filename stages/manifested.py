@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Literal
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Job, Manifest, ManifestLine, Outcome, Retry, StageError
-from stages.files import read_small, retry_on_os_error
+from stages.files import bad_input_on_os_error, read_small, retry_on_os_error
 from stages.product import Product
-from stages.transport import proof
 from stages.transport.base import Copy
 from stages.transport.choice import transport_of
 
@@ -235,7 +234,7 @@ def _line(job: Job, product: Product, folder: Path) -> ManifestLine:
         )
     name = product.files[0]
     local = (job.folder if job.source is None else _destination(job) / job.folder.name) / name
-    with proof.or_bad_input(local):
+    with bad_input_on_os_error(local):
         size_bytes = local.stat().st_size
     if size_bytes != product.size_bytes:
         raise BadInput(

@@ -27,8 +27,8 @@ from stages.consolidated import timing_sha256
 from stages.files import read_small
 from stages.lineage import LINEAGE, identity_of, read_lineage
 from stages.product import Product
-from stages.transferred import SUMS
 from stages.transport import proof, remote_folder
+from stages.transport.beside import SUMS
 
 T = TypeVar("T")
 

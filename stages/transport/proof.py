@@ -13,12 +13,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job
-from stages.files import AHEAD_BYTES, begin_writing, read_from_disk, retry_on_os_error
+from stages.files import AHEAD_BYTES, bad_input_on_os_error, begin_writing, read_from_disk, retry_on_os_error
 
 #: What computes the hashes; goes into the evidence.
 TOOL = "hashlib"
@@ -39,24 +38,6 @@ class Digest:
 
     sha256: str
     size_bytes: int
-
-
-@contextmanager
-def or_bad_input(path: Path) -> Iterator[None]:
-    """Translate what fails while a file of ours is read.
-
-    Raises
-    ------
-    BadInput
-        For any OSError inside; the message names `path`.
-    """
-    try:
-        yield
-    except OSError as exc:
-        raise BadInput(
-            f"cannot read {str(path)!r}: {exc.strerror or exc}; expected a readable file; "
-            "copy it back from the destination, or roll the night back to raw and advance it again"
-        ) from exc
 
 
 def is_there(path: Path) -> bool:
@@ -106,7 +87,7 @@ def source_digest(path: Path) -> Digest:
     BadInput
         If it cannot be read.
     """
-    with or_bad_input(path):
+    with bad_input_on_os_error(path):
         return digest(path)
 
 
@@ -120,7 +101,7 @@ def sizes(paths: Sequence[Path]) -> list[int | None]:
     """
     found: list[int | None] = []
     for path in paths:
-        with or_bad_input(path):
+        with bad_input_on_os_error(path):
             found.append(path.stat().st_size if path.exists() else None)
     return found
 
@@ -361,7 +342,7 @@ def _looks_copied(source: Path, final: Path) -> bool:
     there = final.lstat()
     if stat.S_ISDIR(there.st_mode):
         raise BadInput(f"destination {str(final)!r}: found a folder, expected a file or nothing; move it away")
-    with or_bad_input(source):
+    with bad_input_on_os_error(source):
         here = source.stat()
     return stat.S_ISREG(there.st_mode) and there.st_size == here.st_size and not os.path.samestat(there, here)
 
@@ -378,7 +359,7 @@ def _copy(source: Path, temporary: Path) -> Digest:
     """
     # What a killed copy left goes first: a link there would be written through.
     temporary.unlink(missing_ok=True)
-    with or_bad_input(source):
+    with bad_input_on_os_error(source):
         mtime_ns = source.stat().st_mtime_ns
     sha256 = hashlib.sha256()
     size_bytes = begun = 0
@@ -400,6 +381,6 @@ def _copy(source: Path, temporary: Path) -> Digest:
 def _blocks(source: Path) -> Iterator[memoryview]:
     """Yield the file's bytes through one buffer; only what fails here is the source's fault."""
     buffer = memoryview(bytearray(BLOCK_BYTES))
-    with or_bad_input(source), source.open("rb", buffering=0) as file:
+    with bad_input_on_os_error(source), source.open("rb", buffering=0) as file:
         while n := file.readinto(buffer):
             yield buffer[:n]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Retry, StageError
-from stages.files import retry_on_os_error
+from stages.files import bad_input_on_os_error, retry_on_os_error
 from stages.transport import proof
 from stages.transport.base import Copy, Group, Proven
 from stages.transport.proof import Digest
@@ -289,7 +289,7 @@ def remove_recalled(folder: Path) -> None:
 
 
 def _looks_copied(copy: Copy, there: Answer) -> bool:
-    with proof.or_bad_input(copy.source):
+    with bad_input_on_os_error(copy.source):
         return there.word == "file" and proof.is_there(copy.source) and int(there.text) == copy.source.stat().st_size
 
 
