@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
-from stages.base import Cards, Raw
+from stages.instrument import Cards
 from stages.pairing.exposures import PAIRED
 from stages.pairing.trains import Train
+from stages.product import Raw
 from stages.synced import Parameters, classify
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -41,7 +41,7 @@ from ledger.night.lease import Lease
 from ledger.night.pipeline import pipelines
 from ledger.night.products import to_raw
 from ledger.run.machine import Machine
-from stages.base import Part, Product
+from stages.product import Part, Product
 
 DATE = "20260102"
 START_US = 1_767_333_600_000_000

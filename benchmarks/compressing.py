@@ -21,9 +21,11 @@ import numpy as np
 from common import CUBES, Figure
 
 from stages import compressed
-from stages.base import Instrument, Job, Product, Stream
+from stages.base import Job
 from stages.compressed import Parameters
 from stages.fits import rice
+from stages.instrument import Instrument, Stream
+from stages.product import Product
 
 NAME = "cube.fits"
 

@@ -22,9 +22,11 @@ from common import Figure
 from ledger.disk import durable
 from ledger.simulation.night import simulate_night
 from stages import fixed
-from stages.base import Instrument, Job, Part, Product, Raw, Stream
+from stages.base import Job
 from stages.fits.cards import read_header, values
 from stages.fits.header import HeaderRules, build_header
+from stages.instrument import Instrument, Stream
+from stages.product import Part, Product, Raw
 
 N_UPDATED = 250
 N_COLUMNS = 60

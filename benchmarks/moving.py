@@ -26,8 +26,8 @@ import numpy as np
 from astropy.io import fits
 from common import CUBES, Figure
 
-from stages.base import Run
 from stages.fits import cubes
+from stages.product import Run
 from stages.transport import proof
 
 N_SOURCES = 3

@@ -5,7 +5,8 @@ Which state it is for follows from what the product has already.
 
 import hashlib
 
-from stages.base import Evidence, Fact, Job, Outcome, Product
+from stages.base import Evidence, Fact, Job, Outcome
+from stages.product import Product
 
 #: What the files have in them that the benchmark puts where compression would.
 CONTENT = b"no cube"

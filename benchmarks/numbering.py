@@ -35,7 +35,7 @@ from ledger.night.journal import Journal
 from ledger.night.lease import Lease
 from ledger.night.pipeline import Pipeline, pipelines
 from ledger.night.products import WorkItem, product_columns
-from stages.base import Product
+from stages.product import Product
 
 FIRST_DATE = date(2020, 1, 1)
 DAY_US = 86_400_000_000

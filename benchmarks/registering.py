@@ -30,8 +30,8 @@ from ledger.db.store import chunks, insert_many
 from ledger.disk.nights import find_night
 from ledger.night import record
 from ledger.run.machine import Machine
-from stages.base import Stream
 from stages.fits.cards import BLOCK
+from stages.instrument import Stream
 
 FIRST_DATE = date(2026, 1, 2)
 FIRST_US = 1_767_333_600_000_000  # 06:00 UT of it

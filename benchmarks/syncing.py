@@ -24,10 +24,12 @@ from common import Figure
 
 from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
 from stages import synced
-from stages.base import Instrument, Job, Raw, Stream
+from stages.base import Job
 from stages.fits.timing import Timing, format_timing, read_timing
+from stages.instrument import Instrument, Stream
 from stages.pairing.flc import read_states
 from stages.pairing.pairs import Seen, pair_frames
+from stages.product import Raw
 from stages.synced import Parameters
 
 START_US = 1_767_333_600_000_000

@@ -3,7 +3,7 @@
 ::
 
     LedgerError                    1   something failed
-    ├── BadInput                   2   the command or what it names is wrong: correct it
+    ├── UsageError                 2   the command or what it names is wrong: correct it
     │   ├── ConfigError            2   the configuration is wrong: all faults at once
     │   └── Unconfirmed            2   it cannot be taken back: say that it is meant
     ├── StateError                 1   no declared edge allows it
@@ -11,15 +11,19 @@
     ├── NotReady                   1   it will be possible later: the message says when
     │   ├── NotNow                 1   nothing is wrong: it is not the time of day
     │   └── Unreachable            1   a disk or host is not there: see to it
-    ├── Irreversible               1   it cannot be undone without harm
-    ├── Interrupted        128 + n   stopped by signal n, in order; the same command goes on
+    ├── CannotUndo                 1   it cannot be undone without harm: leave it
+    ├── Interrupted          128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
 
+Those of stages are another tree (:mod:`stages.base`); :func:`translated` alone leads from one to the other.
 A message says what, where, what was found, what was expected, and what to do next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from stages import base
 
 
 class LedgerError(Exception):
@@ -28,7 +32,7 @@ class LedgerError(Exception):
     exit_status = 1
 
 
-class BadInput(LedgerError):
+class UsageError(LedgerError):
     """The command, or a thing that it names, is wrong."""
 
     exit_status = 2
@@ -58,7 +62,7 @@ class Fault:
         return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-class ConfigError(BadInput):
+class ConfigError(UsageError):
     """The configuration has faults.
 
     Parameters
@@ -76,7 +80,7 @@ class ConfigError(BadInput):
         super().__init__(f"configuration {source}: {count}{lines}")
 
 
-class Unconfirmed(BadInput):
+class Unconfirmed(UsageError):
     """What is asked for cannot be taken back, and nobody has said that it is meant."""
 
 
@@ -117,7 +121,7 @@ class Unreachable(NotReady):
     """A disk or host that is needed is not there, or cannot be read."""
 
 
-class Irreversible(LedgerError):
+class CannotUndo(LedgerError):
     """Undoing would destroy what is not ours or cannot be made again."""
 
 
@@ -143,3 +147,26 @@ class Interrupted(LedgerError):
     ) -> None:
         super().__init__(message)
         self.exit_status = 128 + signal_number
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Translate the errors of a stage into the ledger's own.
+
+    Raises
+    ------
+    UsageError
+        For `stages.base.BadInput`: somebody has to correct what the stage was given.
+    NotReady
+        For `stages.base.Retry`.
+    CannotUndo
+        For `stages.base.Irreversible`.
+    """
+    try:
+        yield
+    except base.BadInput as exc:
+        raise UsageError(str(exc)) from exc
+    except base.Retry as exc:
+        raise NotReady(str(exc)) from exc
+    except base.Irreversible as exc:
+        raise CannotUndo(str(exc)) from exc

@@ -13,13 +13,54 @@ Errors, named by what the caller does about them::
     └── Irreversible  it cannot be undone without harm: stop and say so
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+from stages.instrument import Cards, Forms, Instrument, Stream, Times
+from stages.product import Part, Product, Raw, Run, frames_of
+
+#: What a state of one's own may import from here, wherever it is defined (docs/add-a-state.md).
+__all__ = [
+    "TEMPORARY_PREFIX",
+    "BadInput",
+    "Cards",
+    "Evidence",
+    "Fact",
+    "Forms",
+    "Host",
+    "Instrument",
+    "Irreversible",
+    "Job",
+    "Level",
+    "Manifest",
+    "ManifestLine",
+    "Outcome",
+    "Part",
+    "Product",
+    "Raw",
+    "Rename",
+    "Retry",
+    "Rewrite",
+    "Run",
+    "Source",
+    "Stage",
+    "StageError",
+    "StageFunction",
+    "Stopped",
+    "Stream",
+    "Times",
+    "frames_of",
+    "nothing",
+    "remove_outputs",
+]
 
 #: Temporaries are recognised by this prefix; nothing else in a product folder may start with it.
 TEMPORARY_PREFIX = ".ledger-"
+
+#: How much of its header a product shows: one level for each of the states that write headers.
+Level = Literal["consolidated", "fixed", "identified"]
 
 #: Facts are what a database column can hold.
 Fact = str | int | float | bool | None | list[str]
@@ -46,295 +87,6 @@ class Stopped(Retry):
 
 class Irreversible(StageError):
     """Undoing would destroy something that is not ours or not recoverable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A sub-folder of raw cubes and the camera that fills it."""
-
-    name: str
-    camera: int
-
-
-@dataclass(frozen=True, slots=True)
-class Cards:
-    """Keywords that rules read; the defaults are those of VAMPIRES (docs/design.md, Configuration as data)."""
-
-    exposure_s: str = "EXPTIME"
-    external_trigger: str = "EXTTRIG"
-    flc_enabled: str = "U_FLCEN"
-    flc_stage: str = "U_FLCST"
-    flc_state: str = "U_FLC"
-    dither_us: str = "U_TRIGJT"
-    mode: str = "U_DETMOD"
-    rows: str = "PRD-RNG2"
-    target: str = "OBJECT"
-    synchronised: str = "U_SYNC"
-    frame_id: str = "FRAMEID"
-    exposure_id: str = "EXP-ID"
-
-
-@dataclass(frozen=True, slots=True)
-class Forms:
-    """Forms in which cards that rules read say what they say, beside T and F; capitals and outer blanks do not count.
-
-    Attributes
-    ----------
-    means_true, means_false : tuple of str
-        Of trigger and FLC: what header writers have put for T and F (scxkw 702bf03: ``#TRUE#``; a388cb2: ``ON``).
-    flc_in, flc_out : tuple of str
-        Of the FLC's stage.
-    flc_free, flc_fixed : tuple of str
-        Of the FLC's state: free to switch, as without a value, or held in one state.
-    modes : tuple of str
-        Of the readout mode.
-    """
-
-    means_true: tuple[str, ...] = ("T", "TRUE", "#TRUE#", "ON", "YES", "1")
-    means_false: tuple[str, ...] = ("F", "FALSE", "#FALSE#", "OFF", "NO", "0")
-    flc_in: tuple[str, ...] = ("IN",)
-    flc_out: tuple[str, ...] = ("OUT",)
-    flc_free: tuple[str, ...] = ("NA", "N/A")
-    flc_fixed: tuple[str, ...] = ("A", "B")
-    modes: tuple[str, ...] = ("FAST", "SLOW")
-
-
-@dataclass(frozen=True, slots=True)
-class Times:
-    """How far apart the witnesses of a raw file's times may be; None: they are not compared.
-
-    Attributes
-    ----------
-    clocks_s : float or None
-        Acquisition and logging time of a row, seconds.
-    date_h : float or None
-        How long before and after the UT day of its folder a frame may be, hours: a logger that is left on over
-        midnight, 14:00 in Hawaii, goes on in the old folder; from dusk on a clock that is a day off is found out.
-    exposures : float or None
-        How many times as long as the time between a file's frames its exposure time may be; None: nor is the dither
-        compared with it.
-    name_s : float or None
-        First time and the clock in the file's name, UT or HST, seconds; a name may have the seconds of TAI.
-    """
-
-    clocks_s: float | None = 10.0
-    date_h: float | None = 3.0
-    name_s: float | None = 300.0
-    exposures: float | None = 2.0
-
-    def __post_init__(self) -> None:
-        """Refuse what is no length of time, NaN among them."""
-        for name in ("clocks_s", "date_h", "name_s", "exposures"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"{name}: found {value!r}, expected a number from 0 on, or null")
-
-
-@dataclass(frozen=True, slots=True)
-class Instrument:
-    """One instrument as data.
-
-    Attributes
-    ----------
-    name : str
-        For people.
-    streams : tuple of Stream
-        Raw sub-folders of a night.
-    product_folder : str
-        Sub-folder of a night that the ledger writes its products to.
-    synchronised_name : str
-        First word of the names of products of paired groups.
-    prefix : str
-        Four letters that frame IDs start with.
-    manifest : str
-        Name of the manifest, with ``{date}``.
-    dictionary : str
-        Path of the keyword dictionary, or the name of one shipped in ``stages/fits/dictionary``.
-    cards : Cards
-        Keywords that rules read.
-    rule_keywords : tuple of str
-        Further keywords of which each raw row keeps the value; groups are cut by some of them.
-    forms : Forms
-        In which those cards say what they say.
-    times : Times
-        How far apart the witnesses of a raw file's times may be.
-    """
-
-    name: str
-    streams: tuple[Stream, ...]
-    product_folder: str = "vgen2"
-    synchronised_name: str = "vsync"
-    prefix: str = "VMPA"
-    manifest: str = "manifest_VMP_{date}.csv"
-    dictionary: str = "vampires"
-    cards: Cards = field(default_factory=Cards)
-    rule_keywords: tuple[str, ...] = ()
-    forms: Forms = field(default_factory=Forms)
-    times: Times = field(default_factory=Times)
-
-    def keywords_kept(self) -> tuple[str, ...]:
-        """Return every keyword whose value a raw row keeps, once each."""
-        return tuple(
-            dict.fromkeys(
-                (
-                    self.cards.exposure_s,
-                    self.cards.external_trigger,
-                    self.cards.flc_enabled,
-                    self.cards.flc_stage,
-                    self.cards.flc_state,
-                    self.cards.dither_us,
-                    self.cards.mode,
-                    self.cards.rows,
-                    self.cards.target,
-                    *self.rule_keywords,
-                )
-            )
-        )
-
-
-#: Frames ``first, first + step, …``: ``n`` of them, indices from 0 within one raw file.
-Run = tuple[int, int, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """One raw file as registered.
-
-    Attributes
-    ----------
-    cube, timing : Path
-        Absolute paths of the FITS cube and of the txt beside it.
-    identity : str
-        Hash of its name, size, header and timing (hex).
-    camera : int
-        From the stream.
-    n_frames : int
-        Frames that are used, the first ones: all of them, but for a salvaged file.
-    size_bytes, mtime_ns : int
-        Of the cube, when registered; a file that differs now has changed underneath.
-    first_us, last_us : int
-        First and last acquisition time, UNIX, microseconds.
-    exposure_us : int
-        Exposure time, microseconds.
-    cards : mapping
-        Values of ``Instrument.keywords_kept()`` that its header has.
-    lost_frames : int
-        Frames that the header declares beyond those: a salvaged file has no pixels or no time for them.
-    timing_size_bytes : int
-        Of the txt, when registered.
-    timing_mtime_ns : int or None
-        The same; None if the txt is not to be compared with what it was.
-    supplement : int
-        Which pairing of its night made products of it, from 0.
-    is_pruned : bool
-        Whether it was removed on purpose: its frames are in the archive.
-    """
-
-    cube: Path
-    timing: Path
-    identity: str
-    camera: int
-    n_frames: int
-    size_bytes: int
-    mtime_ns: int
-    first_us: int
-    last_us: int
-    exposure_us: int
-    cards: Mapping[str, Any]
-    lost_frames: int = 0
-    timing_size_bytes: int = 0
-    timing_mtime_ns: int | None = None
-    supplement: int = 0
-    is_pruned: bool = False
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the cube is there, of its size: what was made of it can be made again."""
-        return self.cube.is_file() and self.cube.stat().st_size == self.size_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """Frames of one raw file, in order."""
-
-    raw: Raw
-    runs: tuple[Run, ...]
-
-    @property
-    def n_frames(self) -> int:
-        """Return how many frames the runs name."""
-        return sum(n for _, _, n in self.runs)
-
-
-@dataclass(frozen=True, slots=True)
-class Product:
-    """One product: what it is made of, and what later stages found out about it.
-
-    Attributes
-    ----------
-    identity : str
-        Hash of lineage, camera and state (hex).
-    name : str
-        Stem until it is identified, such as ``vsync_06:00:00.123456.cam1.A``.
-    camera : int
-        1 or 2.
-    flc : str or None
-        ``A``, ``B``, ``D`` (dubious), or None where the FLC was not switching.
-    synchronised : bool
-        Whether it has a sibling of the other camera, frame by frame.
-    group : int
-        Number of its group in the night, from 1, in order of time.
-    parts : tuple of Part
-        Its lineage, in order.
-    sibling_parts : tuple of Part
-        Lineage of the same frames in the other camera; empty if not synchronised.
-    first_us, last_us : int
-        First and last frame time of the whole group, UNIX, microseconds.
-    exposure_us : int
-        Exposure time, microseconds.
-    files : tuple of str
-        Names on disk now, within the product folder: the cube, its timing txt, and whatever further
-        stages added.  Empty until it is consolidated.
-    frame_id : str or None
-        Its frame ID once one is assigned.
-    sha256 : str or None
-        Of the compressed file, hex.
-    size_bytes : int or None
-        Of the compressed file.
-    timing_sha256 : str or None
-        Of its timing txt, from when it was written, hex.
-    solo : bool
-        Whether its camera was on its own: not triggered, or the other one was not running.  Frames that are
-        neither synchronised nor solo lack a partner that they should have.
-    """
-
-    identity: str
-    name: str
-    camera: int
-    flc: str | None
-    synchronised: bool
-    group: int
-    parts: tuple[Part, ...]
-    sibling_parts: tuple[Part, ...]
-    first_us: int
-    last_us: int
-    exposure_us: int
-    files: tuple[str, ...] = ()
-    frame_id: str | None = None
-    sha256: str | None = None
-    size_bytes: int | None = None
-    timing_sha256: str | None = None
-    solo: bool = False
-
-    @property
-    def n_frames(self) -> int:
-        """Return the number of frames."""
-        return sum(part.n_frames for part in self.parts)
-
-    @property
-    def start_us(self) -> int:
-        """Return when the group's first exposure began; IDs are ordered by it (docs/design.md, Frame IDs)."""
-        return self.first_us - self.exposure_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -589,35 +341,10 @@ class Outcome:
 class Stage(Protocol):
     """What a stage module offers; a module is a Stage if it has these two functions.
 
-    A module may further offer
-
-    ``Parameters``
-        a frozen dataclass; the state's ``parameters`` in the configuration are checked against it
-        and an instance is passed as `params` (None without it);
-    ``night_files(*, job, params) -> dict[str, bytes]``
-        files of the night as a whole, by path relative to the night's folder, that exist while any
-        product is at or beyond the state, or on its way there;
-    ``SUFFIXES``
-        endings of the files that it adds beside a product's stem (``(".png",)``), so that strays of
-        a run that died are known for what they are;
-    ``HEADER_ONLY = True``
-        if all it does is :class:`Rewrite` and :class:`Rename`: it is then repeated to repair a header
-        that a kill may have torn;
-    ``LEVEL``
-        of the header that its products have (:data:`stages.fits.header.Level`): so a product's state is known by its
-        cube, should the database be lost;
-    ``manifest_lines(*, job, params) -> tuple[ManifestLine, ...]``
-        the job's products as a manifest lists them;
-    ``read_manifests(*, job, params) -> tuple[Manifest, ...]``
-        the manifests of the job's products that stand in the night's folder, for the same case;
-    ``verify_copies(*, job, params) -> Outcome``
-        fresh evidence of the products' copies at the destination, and the failures; nothing is written;
-    ``verify_night(*, job, params)`` and ``repair(*, job, params) -> Outcome``
-        the same for what a night has there beside its products, and copying again what is not proven
-        (:mod:`stages.transferred`);
-    ``recall(*, job, params) -> Outcome``
-        the files of the job's products, brought back from the destination.
+    What it may offer beside them is declared in :mod:`stages.optional`.
     """
+
+    __name__: str
 
     def forward(self, *, job: Job, params: Any) -> Outcome:
         """Bring the job's products into this state from the one before."""
@@ -640,9 +367,3 @@ def remove_outputs(*, job: Job, params: object) -> Outcome:
 def nothing(*, job: Job, params: object) -> Outcome:
     """Reverse of a stage that left nothing behind but the state."""
     return Outcome()
-
-
-def frames_of(runs: tuple[Run, ...]) -> Iterator[int]:
-    """Yield the frame indices that `runs` name, in order."""
-    for first, step, n in runs:
-        yield from range(first, first + step * n, step)

@@ -8,28 +8,28 @@ byte for byte is refused before anything is written; but for one thing: where a 
 before END, funpack may put END elsewhere among them, which is reported.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from pathlib import Path
+from typing import BinaryIO, Literal
 
-from stages.base import BadInput, Fact, Job, Outcome
+from stages.base import BadInput, Fact, Job, Outcome, Retry
+from stages.files import retry_on_os_error
 from stages.fits.cubes import read_cube_layout
 from stages.fits.tiled import (
-    BRING_BACK,
     END_MOVES,
     LARGEST_NARROW_HEAP,
     SUFFIX,
     check_comes_back,
     compress,
-    discarded_on_error,
     end_moves,
     largest_heap,
-    opened,
-    plain_pieces,
-    proven_digest,
     read_back,
-    sync,
 )
+from stages.fits.untiled import BRING_BACK, plain_pieces, proven_digest
 
 #: What it adds beside a product's stem.
 SUFFIXES = (".fits" + SUFFIX,)
@@ -77,14 +77,14 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
     name, *others = job.product.files
     plain, final = job.folder / name, job.folder / (name + SUFFIX)
     stamp = f"{datetime.fromtimestamp(job.product.first_us // 1_000_000, UTC):%Y-%m-%dT%H:%M:%S}"
-    with opened(plain) as source, discarded_on_error(job.temporary(final.name)) as temporary:
+    with _opened(plain) as source, _discarded_on_error(job.temporary(final.name)) as temporary:
         cube = read_cube_layout(plain)
         check_comes_back(cube)
         source.seek(cube.data_offset)
         with temporary.open("wb") as target:
             wide = largest_heap(cube) > LARGEST_NARROW_HEAP
             written = compress(source, target, cube, tile=params.tile, stamp=stamp, wide=wide, prove=params.prove)
-            sync(target)
+            _sync(target)
         sha256 = read_back(temporary, written)
     remarks = {END_MOVES: 1} if end_moves(cube) else {}
     facts: dict[str, Fact] = {"files": [final.name, *others], "sha256": sha256, "size_bytes": written.size_bytes}
@@ -122,7 +122,7 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
     if not name.endswith(SUFFIX):
         raise BadInput(f"{job.folder / name}: expected a name that ends in {SUFFIX!r}; audit the night")
     packed, final = job.folder / name, job.folder / name.removesuffix(SUFFIX)
-    with opened(packed) as source, discarded_on_error(job.temporary(final.name)) as temporary:
+    with _opened(packed) as source, _discarded_on_error(job.temporary(final.name)) as temporary:
         sha256 = proven_digest(source, packed)
         if job.product.sha256 not in (None, sha256):
             raise BadInput(
@@ -130,6 +130,37 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
             )
         with temporary.open("wb") as target:
             target.writelines(plain_pieces(source, packed))
-            sync(target)
+            _sync(target)
     facts: dict[str, Fact] = {"files": [final.name, *others], "sha256": None, "size_bytes": None}
     return Outcome(outputs={final: temporary}, superseded=(packed,), facts={job.product.identity: facts})
+
+
+def _sync(file: BinaryIO) -> None:
+    """Put what was written to a file on its disk."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open an input file; what the system refuses during the block is worth another attempt.
+
+    Raises
+    ------
+    Retry
+        If the file is missing, and in place of any ``OSError`` of the block.
+    """
+    if not path.is_file():
+        raise Retry(f"{path}: missing, expected the product's file; {BRING_BACK}")
+    with retry_on_os_error(path), path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _discarded_on_error(temporary: Path) -> Iterator[Path]:
+    """Give the path of a temporary, and remove it if the block fails."""
+    try:
+        yield temporary
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -35,8 +35,26 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
         yield
     except OSError as exc:
         raise Retry(
-            f"{exc.filename or path}: the system refused to read or write it ({exc.strerror or exc}); "
-            "check permissions, free space and the disk, then run again"
+            f"{str(exc.filename or path)!r}: cannot be read or written ({exc.strerror or exc}); "
+            "expected permission, room and a mounted disk; see to that, and it is tried again"
+        ) from exc
+
+
+@contextmanager
+def bad_input_on_os_error(path: Path) -> Iterator[None]:
+    """Translate what fails while a file of ours is read.
+
+    Raises
+    ------
+    BadInput
+        For any OSError inside; the message names `path`.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise BadInput(
+            f"cannot read {str(path)!r}: {exc.strerror or exc}; expected a readable file; "
+            "copy it back from the destination, or roll the night back to raw and advance it again"
         ) from exc
 
 

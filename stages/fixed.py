@@ -6,8 +6,8 @@ A header is a pure function of the raw file's header and the product, so it is w
 read from the product's own cube: a torn write leaves nothing to read there.
 """
 
-from stages.base import BadInput, Job, Outcome, Rewrite
-from stages.fits.header import HeaderRules, Level, check_room, product_header
+from stages.base import BadInput, Job, Level, Outcome, Rewrite
+from stages.fits.header import HeaderRules, check_room, product_header
 
 Parameters = HeaderRules
 

@@ -6,8 +6,9 @@ An interrupted call leaves each file under its old or its new name and the heade
 names are candidates, and the header is made anew from the raw file's.
 """
 
-from stages.base import BadInput, Job, Outcome, Product, Rename, Rewrite
-from stages.fits.header import HeaderRules, Level, check_room, product_header
+from stages.base import BadInput, Job, Level, Outcome, Rename, Rewrite
+from stages.fits.header import HeaderRules, check_room, product_header
+from stages.product import Product
 
 Parameters = HeaderRules
 

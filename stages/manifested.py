@@ -11,19 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from stages.base import (
-    TEMPORARY_PREFIX,
-    BadInput,
-    Job,
-    Manifest,
-    ManifestLine,
-    Outcome,
-    Product,
-    Retry,
-    StageError,
-)
-from stages.files import read_small
-from stages.transport import proof
+from stages.base import TEMPORARY_PREFIX, BadInput, Job, Manifest, ManifestLine, Outcome, Retry, StageError
+from stages.files import bad_input_on_os_error, read_small, retry_on_os_error
+from stages.product import Product
 from stages.transport.base import Copy
 from stages.transport.choice import transport_of
 
@@ -207,7 +197,7 @@ def _write(job: Job, name: str, lines: tuple[ManifestLine, ...]) -> tuple[Path, 
     """Write the manifest to its temporary, synced; return that and the SHA-256 (hex)."""
     content = encode(lines)
     temporary = job.night / f"{TEMPORARY_PREFIX}{name}"
-    with proof.or_retry(temporary), temporary.open("wb") as file:
+    with retry_on_os_error(temporary), temporary.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
@@ -244,7 +234,7 @@ def _line(job: Job, product: Product, folder: Path) -> ManifestLine:
         )
     name = product.files[0]
     local = (job.folder if job.source is None else _destination(job) / job.folder.name) / name
-    with proof.or_bad_input(local):
+    with bad_input_on_os_error(local):
         size_bytes = local.stat().st_size
     if size_bytes != product.size_bytes:
         raise BadInput(

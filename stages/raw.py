@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Cards, Instrument, Retry, Stream, Times
+from stages.base import BadInput, Retry
 from stages.check.witnesses import check_rows, contradiction_of_date, contradiction_of_stream, count_timed
 from stages.files import mtime_ns_of, opened, retry_on_os_error
 from stages.fits.cards import carried_frame_id, split_cards, values
@@ -22,6 +22,7 @@ from stages.fits.header import own_keywords
 from stages.fits.meaning import refuse_two_values, understood
 from stages.fits.structure import check_header
 from stages.fits.timing import Timing, read_timing
+from stages.instrument import Cards, Instrument, Stream, Times
 from stages.pairing.groups import STRUCTURE
 
 Int64Array = npt.NDArray[np.int64]

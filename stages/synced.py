@@ -9,7 +9,6 @@ gives one product per camera and state.  Every frame is in one exposure and ever
 is in exactly one product.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from stages import base
-from stages.base import BadInput, Cards, Instrument, Job, Outcome, Part, Product, Raw, Run
+from stages.base import BadInput, Job, Outcome
 from stages.check.witnesses import Observed, unexpected
 from stages.fits.formats import read_dictionary
+from stages.instrument import Cards, Instrument
+from stages.lineage import identity_of, pack_runs
 from stages.pairing.cycles import LETTERS, find_cycles
 from stages.pairing.exposures import PAIRED, SOLO, UNPAIRED, Exposures, expose, pairing_tolerance_us
 from stages.pairing.groups import comparable, cut_groups, find_segments
 from stages.pairing.trains import Train, read_train
+from stages.product import Part, Product, Raw
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -204,51 +206,6 @@ def classify(
     )
     group = cut_groups(exposures, segments, ends_cycle, longest_us=round(params.group_s * 1e6))
     return exposures, state, group
-
-
-def pack_runs(indices: Int64Array) -> tuple[Run, ...]:
-    """Write indices as runs, each as long as it can be, from the first on.
-
-    Parameters
-    ----------
-    indices : ndarray of int64, shape (n,)
-        No two neighbours are equal.
-
-    Returns
-    -------
-    tuple of (first, step, n)
-        :func:`stages.base.frames_of` gives the indices back.
-    """
-    steps = np.diff(indices)
-    ends = [*(np.flatnonzero(np.diff(steps)) + 1).tolist(), len(steps)]
-    runs = []
-    start = 0
-    for end in ends:
-        if end > start:
-            runs.append((int(indices[start]), int(steps[end - 1]), end - start + 1))
-            start = end + 1
-    if start < len(indices):
-        runs.append((int(indices[start]), 1, 1))
-    return tuple(runs)
-
-
-def identity_of(parts: Sequence[Part], camera: int, flc: str | None) -> str:
-    """Return the identity of a product: the SHA-256, hex, of its lineage, camera and state.
-
-    Parameters
-    ----------
-    parts : sequence of Part
-        Its lineage, in order.
-    camera : int
-        1 or 2.
-    flc : str or None
-        ``A``, ``B``, ``D`` or None.
-    """
-    lines = [f"camera {camera}", f"flc {flc or '-'}"]
-    for part in parts:
-        runs = ";".join(f"{first},{step},{n}" for first, step, n in part.runs)
-        lines.append(f"{part.raw.identity} {runs}")
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _batches(raws: Sequence[Raw], *, dead_time_us: float) -> Iterator[list[Raw]]:

@@ -8,20 +8,17 @@ copies that are still provably ours and leaves everything else alone.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-from stages.base import TEMPORARY_PREFIX, BadInput, Evidence, Job, Outcome, Product, Retry, StageError, Stopped
-from stages.transport import proof
+from stages.base import BadInput, Evidence, Job, Outcome, Retry, StageError, Stopped
+from stages.lineage import LINEAGE
+from stages.optional import NightCheck
+from stages.product import Product
+from stages.transport import beside, proof
 from stages.transport.base import Copy, Transport
 from stages.transport.choice import hashes, transport_of
-
-#: Checksums of the night, in the night's folder (docs/design.md, Transfer and proof).
-SUMS = "SHA256SUMS"
-
-#: Lineage of the night, in the product folder (docs/design.md, Headers and cubes).
-LINEAGE = "lineage.tsv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,22 +51,6 @@ class Parameters:
                 raise ValueError(f"also: found {pattern!r}, expected a pattern within the night's folder")
 
 
-@dataclass(frozen=True, slots=True)
-class NightCheck:
-    """What a look at a night at the destination found.
-
-    Attributes
-    ----------
-    damaged : mapping of str to str
-        Files of the night beside its products that are not as they are here, by path from its folder: why.
-    extra : tuple of str
-        Paths of what is there and was not sent.
-    """
-
-    damaged: Mapping[str, str]
-    extra: tuple[str, ...]
-
-
 def forward(*, job: Job, params: Parameters) -> Outcome:
     """Copy and prove every file of the products, then (if the job brings them) the night's own files.
 
@@ -96,9 +77,9 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         evidence = _evidence(there, groups, results, failures)
         there.sync_folder(folder)
         if evidence:
-            there.see_through()
+            there.ignore_stop()
             if job.brings_night:
-                _send_night_files(there, job, params)
+                beside.send(there, job, destination, params.also)
         else:
             there.remove_if_empty([folder, destination])
     return Outcome(evidence=evidence, failures=failures, left=_left(groups, results))
@@ -131,13 +112,15 @@ def reverse(*, job: Job, params: Parameters) -> Outcome:
                 left[product.identity] = result
         remarks = {}
         try:
-            kept = _tidy(there, job, params)
+            kept = beside.tidy(there, job, _destination(job), params.also)
             remarks = {"changed copies left at the destination": kept} if kept else {}
         except Retry as exc:
-            left |= {
-                identity: str(exc) for identity in withdrawn[-1:]
-            }  # through one product the rest is taken up again
+            left |= {identity: str(exc) for identity in withdrawn[-1:]}  # the rest is taken up again with one product
     return Outcome(withdrawn=tuple(withdrawn), failures=failures, unfinished=left, remarks=remarks)
+
+
+#: What the ledger writes for the night as a whole (`stages.optional.Sender`).
+own_files = beside.own_files
 
 
 def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
@@ -160,7 +143,7 @@ def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
     if proof.is_there(job.folder / LINEAGE):
         sums[LINEAGE] = proof.source_digest(job.folder / LINEAGE).sha256
     lines = [f"{sums[name]}  {job.folder.name}/{name}\n" for name in sorted(sums)]
-    return {SUMS: "".join(lines).encode()}
+    return {beside.SUMS: "".join(lines).encode()}
 
 
 def verify_copies(*, job: Job, params: Parameters) -> Outcome:
@@ -209,7 +192,7 @@ def verify_night(*, job: Job, params: Parameters) -> NightCheck:
         If it cannot be read.
     """
     destination = _destination(job)
-    names = _night_names(job, params)
+    names = beside.names_of(job, params.also)
     with transport_of(job, in_flight=params.in_flight) as there:
         results = there.prove([[Copy(job.night / name, destination / name)] for name in names])
         top, inner = there.names(destination), there.names(destination / job.folder.name)
@@ -233,7 +216,7 @@ def repair(*, job: Job, params: Parameters) -> Outcome:
     if job.products:
         return forward(job=job, params=params)
     with transport_of(job, in_flight=params.in_flight) as there:
-        _send_night_files(there, job, params)
+        beside.send(there, job, _destination(job), params.also)
     return Outcome()
 
 
@@ -267,12 +250,6 @@ def recall(*, job: Job, params: Parameters) -> Outcome:
         else:
             outputs.update((copy.source, temporary) for copy, temporary in zip(group, result, strict=True))
     return Outcome(outputs=outputs, failures=failures, left=_left(whole, results))
-
-
-def _night_names(job: Job, params: Parameters) -> list[PurePath]:
-    """Return lineage, checksums, further files and manifests of the night, as far as they exist, relative to it."""
-    names = (*own_files(job), *_also(job, params), *map(PurePath, job.manifests))
-    return [name for name in dict.fromkeys(names) if proof.is_there(job.night / name)]
 
 
 def _destination(job: Job) -> Path:
@@ -344,20 +321,6 @@ def _recorded(product: Product) -> dict[str, str | None]:
     return dict(itertools.zip_longest(product.files, known[: len(product.files)]))
 
 
-def _send_night_files(there: Transport, job: Job, params: Parameters) -> None:
-    """Copy and prove what a night has beside its products."""
-    destination = _destination(job)
-    names = _night_names(job, params)
-    folders = {parent: None for name in names for parent in reversed(name.parents[:-1])}
-    there.make_folders([destination / folder for folder in folders])
-    groups = [[Copy(job.night / name, destination / name)] for name in names]
-    for result in there.put(groups, [True for _ in groups]):
-        if isinstance(result, StageError):
-            raise result
-    for folder in dict.fromkeys((destination / name).parent for name in names):
-        there.sync_folder(folder)
-
-
 def _require_space(there: Transport, job: Job, copies: Sequence[Copy]) -> None:
     """Raise Retry unless the destination has room for what has to be copied."""
     lying = there.sizes([copy.final for copy in copies])
@@ -367,55 +330,3 @@ def _require_space(there: Transport, job: Job, copies: Sequence[Copy]) -> None:
     if needed > free:
         base = str(_destination(job).parent)
         raise Retry(f"destination {base!r}: {needed} bytes needed, {free} free; make room and it is tried again")
-
-
-def _tidy(there: Transport, job: Job, params: Parameters) -> int:
-    """Remove the night's own files and emptied folders if no product is left at the destination.
-
-    Lineage, checksums and what killed copies left are derived, and named by the ledger: they go as
-    they are.
-
-    Returns
-    -------
-    int
-        How many further files were left because their bytes are not the night's.
-    """
-    destination = _destination(job)
-    folder = destination / job.folder.name
-    names = there.names(folder)
-    if any(_is_product(Path(name)) for name in names):
-        return 0
-    there.remove([folder / name for name in names if name.startswith(TEMPORARY_PREFIX)])
-    there.remove([destination / name for name in own_files(job)])
-    also = _also(job, params)
-    results = there.withdraw([[Copy(job.night / name, destination / name)] for name in also])
-    for result in results:
-        if isinstance(result, Retry):
-            raise result
-    parents = {parent for name in (*own_files(job), *also) for parent in name.parents}
-    there.remove_if_empty(
-        [destination / parent for parent in sorted(parents, key=lambda parent: len(parent.parts), reverse=True)]
-    )
-    return sum(result is not None for result in results)
-
-
-def _is_product(path: Path) -> bool:
-    """Tell a compressed cube from its timing, the lineage and temporaries, by its name."""
-    return path.suffix == ".fz" and not path.name.startswith(TEMPORARY_PREFIX)
-
-
-def own_files(job: Job) -> tuple[PurePath, PurePath]:
-    """Return the files that the ledger writes for a night as a whole, relative to its folder."""
-    return PurePath(job.folder.name, LINEAGE), PurePath(SUMS)
-
-
-def _also(job: Job, params: Parameters) -> list[PurePath]:
-    """Return further files that the patterns name, relative to the night's folder and sorted."""
-    never = {job.folder.name, *(stream.name for stream in job.instrument.streams)}
-    found = {path for pattern in params.also for path in job.night.glob(pattern) if path.is_file()}
-    names = sorted(path.relative_to(job.night) for path in found)
-    return [
-        name
-        for name in names
-        if name.parts[0] not in never and name.name != SUMS and not name.name.startswith(TEMPORARY_PREFIX)
-    ]

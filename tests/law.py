@@ -7,11 +7,13 @@ import subprocess
 import numpy as np
 
 from stages import compressed, consolidated, fixed, identified, synced
-from stages.base import Instrument, Job, Raw, Stream
+from stages.base import Job
 from stages.fits.cards import read_header, split_cards
 from stages.fits.header import HeaderRules, own_keywords
 from stages.fits.structure import without_leftovers
 from stages.fits.timing import format_timing
+from stages.instrument import Instrument, Stream
+from stages.product import Raw
 from stages.raw import inspect
 from tests.readers import header_by_astropy, read_by_astropy, read_by_cfitsio
 from tests.stages.samples import apply, contents, make_timing

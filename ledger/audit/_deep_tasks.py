@@ -19,8 +19,8 @@ from ledger.db.store import Store
 from ledger.ids.check_rows import Explained
 from ledger.night import record
 from ledger.night.products import WorkItem
-from stages.base import Product
 from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
+from stages.product import Product
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,7 @@ def audit_deeply(
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no night of this date in the ledger.
     Interrupted
         As soon as `stop` is set.

@@ -9,8 +9,9 @@ from typing import Any
 
 from ledger.errors import Fault
 from ledger.text import is_utf8
-from stages.base import TEMPORARY_PREFIX, Instrument
+from stages.base import TEMPORARY_PREFIX
 from stages.fits.meaning import form_of
+from stages.instrument import Instrument
 
 #: More values than this, those that aliases repeat counted again, or deeper ones are no configuration.
 MOST_VALUES, MOST_DEPTH = 10_000, 20

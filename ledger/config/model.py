@@ -26,7 +26,8 @@ from ledger.config.blocks import (
     Transfer,
     read_place,
 )
-from stages.base import Host, Instrument, Source
+from stages.base import Host, Source
+from stages.instrument import Instrument
 
 PIPELINES = ("archive", "engineering")
 

@@ -1,25 +1,56 @@
 """The stages that a configuration names, loaded with their parameters."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 import stages
+from ledger.config._offers import faults_of_offers
 from ledger.config._translate import did_you_mean, to_fault
 from ledger.config.faults import mapping
 from ledger.config.model import Config
 from ledger.errors import ConfigError, Fault
-from stages.base import BadInput as BadDictionary
-from stages.base import Stage
+from stages.base import BadInput, Stage
+from stages.optional import HeaderOnly, Levelled, Lister, NightWriter, Parametrised, Sender, Suffixed
 
 
 class LoadedStage:
-    """A stage's module with its checked parameters."""
+    """A stage's module with its checked parameters, and what it offers beside `forward` and `reverse`.
+
+    Parameters
+    ----------
+    stage : Stage
+        The module; what it offers has the shapes of :mod:`stages.optional`.
+    params : object
+        Parameters to call its functions with.
+
+    Attributes
+    ----------
+    night_writer : NightWriter or None
+        The module, if it writes files of the night as a whole.
+    sender : Sender or None
+        The module, if it sends products.
+    lister : Lister or None
+        The module, if it lists products in a manifest.
+    suffixes : tuple of str
+        Endings of the files that it adds to a product's stem.
+    level : {"consolidated", "fixed", "identified"} or None
+        Of the headers that it writes; None if it leaves them as they are.
+    is_header_only : bool
+        Whether all that it does is to rewrite headers, and rename.
+    """
 
     def __init__(self, stage: Stage, params: object) -> None:
         self.stage = stage
         self.params = params
+        self.night_writer = stage if isinstance(stage, NightWriter) else None
+        self.sender = stage if isinstance(stage, Sender) else None
+        self.lister = stage if isinstance(stage, Lister) else None
+        self.suffixes = tuple(stage.SUFFIXES) if isinstance(stage, Suffixed) else ()
+        self.level = stage.LEVEL if isinstance(stage, Levelled) else None
+        self.is_header_only = isinstance(stage, HeaderOnly) and stage.HEADER_ONLY
 
 
 def load_stages(config: Config) -> dict[str, LoadedStage]:
@@ -35,7 +66,7 @@ def load_stages(config: Config) -> dict[str, LoadedStage]:
     loaded, faults = {}, []
     try:
         read_dictionary(config.instrument.dictionary)
-    except BadDictionary as exc:
+    except BadInput as exc:
         faults.append(Fault("instrument.dictionary", str(exc)))
     for name, state in config.states.items():
         if state.stage:
@@ -70,18 +101,20 @@ def check_stage(state: str, module: str, given: Mapping[str, Any]) -> tuple[Load
     except Exception as exc:  # noqa: BLE001  a module of the user's may raise anything while it is imported
         hint = did_you_mean(module, stages.STAGES) or "a module of the ledger's own, or one that Python can import"
         return None, [Fault(f"states.{state}.stage", f"{module!r}: {exc}", hint)]
-    kind = getattr(stage, "Parameters", None)
-    if kind is None:
+    if faults := [Fault(f"states.{state}.stage", f"{module!r}: {e}", hint) for e, hint in faults_of_offers(stage)]:
+        return None, faults
+    if not isinstance(stage, Parametrised):
         faults = [Fault(f"states.{state}.parameters.{key}", "this stage takes no parameters") for key in given]
         return LoadedStage(stage, None), faults
-    names = set(kind.__dataclass_fields__)
+    names = {field.name for field in fields(stage.Parameters)}
     faults = [
         Fault(f"states.{state}.parameters.{key}", "unknown key", did_you_mean(key, sorted(names)))
         for key in given
         if key not in names
     ]
     try:
-        params = TypeAdapter(kind).validate_python({key: value for key, value in given.items() if key in names})
+        known = {key: value for key, value in given.items() if key in names}
+        params: object = TypeAdapter(stage.Parameters).validate_python(known)
     except ValidationError as exc:
         for error in exc.errors():
             inner = to_fault(error)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
@@ -16,7 +16,7 @@ from ledger.run.steps import Steps
 
 @contextmanager
 def holding_sent(
-    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any], *, needs: str
+    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any]
 ) -> Iterator[tuple[Steps, Result, Step, Sequence[WorkItem]]]:
     """Hold a night, as `Machine.holding` does, and look up what of it was sent.
 
@@ -24,8 +24,6 @@ def holding_sent(
     ----------
     machine, folder, command, arguments
         See `Machine.holding`.
-    needs : str
-        Function that the stage must have which sends products.
 
     Yields
     ------
@@ -38,19 +36,19 @@ def holding_sent(
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or its copies are elsewhere than the configuration says.
     Busy
         If another run holds it.
     """
     pipeline = machine.pipelines[folder.pipeline]
-    step = next((s for s in pipeline.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
+    step = next((s for s in pipeline.steps[1:] if s.needs_copy and machine.stages[s.state].sender), None)
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
-        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
+        raise UsageError(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
         machine.check_copies(steps)
         items = record.products(machine.store, steps.journal.night)
         sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
         if not sent:
-            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+            raise UsageError(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
         yield steps, result, step, sent

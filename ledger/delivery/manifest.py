@@ -16,12 +16,13 @@ from ledger.db.models import Entry, Mail, MailLine, Manifest, ManifestLine, Nigh
 from ledger.db.store import Store, insert_many
 from ledger.delivery import mail
 from ledger.disk import durable
+from ledger.disk.access import writing
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError, translated
 from ledger.night import record
 from ledger.night.given_out import mailed, taken_for
 from ledger.run.machine import Machine, unproven
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from ledger.text import counted
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -108,11 +109,9 @@ def write(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool 
         listing = _listing(machine, _parts(machine, nights, is_partial=is_partial))
     folder = machine.config.mail.folder
     path = folder / listing.name
-    try:
+    with writing(path, "set mail.folder"):
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, listing.content, folder / f"{TEMPORARY_PREFIX}{listing.name}")
-    except OSError as exc:
-        raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
     return listing, path
 
 
@@ -123,7 +122,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
 
     Raises
     ------
-    BadInput
+    UsageError
         If all of it was mailed before, or the configuration lacks what the mail needs.
     NotReady
         If a product is not listed yet and `is_partial` is false, or the mail was not sent; then it may be tried again.
@@ -139,7 +138,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
         content = listing.content
         message = mail.compose(config, _values(machine, listing, parts), listing.name, content)
         if listing.missing and "{missing" not in config.mail.text + config.mail.subject:
-            raise BadInput(
+            raise UsageError(
                 f"the manifest is partial ({listing.missing}), and no template of the mail says so: expected"
                 " {missing} in mail.subject or mail.text"
             )
@@ -233,9 +232,9 @@ def _listing(machine: Machine, parts: Sequence[_Part], n_before: int = 0) -> Lis
 def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list[Line], str]:
     """Return the lines of a night, and what is missing."""
     pipeline, store = steps.journal.pipeline, machine.store
-    step = next((s for s in pipeline.steps[1:] if hasattr(steps.stages[s.state].stage, "manifest_lines")), None)
-    if step is None:
-        raise BadInput(f"night {steps.folder.date}: {pipeline.name} has no state that lists products; expected one")
+    loaded = next((loaded for s in pipeline.steps[1:] if (loaded := steps.stages[s.state]).lister), None)
+    if loaded is None or loaded.lister is None:
+        raise UsageError(f"night {steps.folder.date}: {pipeline.name} has no state that lists products; expected one")
     sending = min(pipeline.position(s.state) for s in pipeline.steps if s.needs_copy)
     every = [item for item in record.products(store, steps.journal.night) if not item.is_discarded]
     items = [item for item in every if not item.fault]  # what is not as it was sent is not there to be given out
@@ -246,10 +245,7 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
         ready = [item for item in unlisted if pipeline.position(item.state) >= sending]
         if ready:
             with translated():
-                loaded = steps.stages[step.state]
-                lines += loaded.stage.manifest_lines(  # type: ignore[attr-defined]
-                    job=steps.job(ready), params=loaded.params
-                )
+                lines += loaded.lister.manifest_lines(job=steps.job(ready), params=loaded.params)
         unlisted = [item for item in unlisted if pipeline.position(item.state) < sending]
     raws = [
         row
@@ -283,7 +279,7 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
 
     Raises
     ------
-    BadInput
+    UsageError
         If all of it was mailed.
     """
     new: list[_Part] = []
@@ -301,7 +297,9 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
     if any(part.lines for part in new):
         return new, len(mails)
     last = max((found for of_night in before.values() for found in of_night), key=lambda found: found.begun_us)
-    raise BadInput(f"the manifest of {', '.join(before)} {_how(last)} ({last.message_id}); --again {_once_more(last)}")
+    raise UsageError(
+        f"the manifest of {', '.join(before)} {_how(last)} ({last.message_id}); --again {_once_more(last)}"
+    )
 
 
 def _how(mail: Mail) -> str:

@@ -6,9 +6,8 @@ from typing import Any
 
 from ledger.delivery._sent import holding_sent
 from ledger.disk import durable
-from ledger.disk.access import reading
+from ledger.disk.access import reading, writing
 from ledger.disk.nights import NightFolder
-from ledger.errors import NotReady
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
 from ledger.run.machine import Machine
@@ -61,7 +60,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or the destination is not there.
     NotReady
         If the destination cannot be read, or the night not be written.
@@ -69,7 +68,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
         Before the next batch.
     """
     found = Recalled(folder.pipeline, folder.date)
-    with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
+    with holding_sent(machine, folder, "recall", {}) as (steps, result, step, sent):
         steps.make_folder()
         for batch in steps.portions("recall", sent):
             n_failed = len(found.failed)
@@ -97,14 +96,12 @@ def _is_whole(steps: Steps, item: WorkItem) -> bool:
 def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Recalled) -> None:
     if not items:
         return
-    loaded = steps.stages[step.state]
+    sender = steps.sender(step)
     with steps.translated():
-        outcome = loaded.stage.recall(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
+        outcome = sender.recall(job=steps.job(items), params=steps.stages[step.state].params)
     steps.journal.lease.confirm()
-    try:
+    with writing(steps.product_folder, "free or mount the disk"):
         durable.put_in_place(outcome, steps.config.permissions.group)
-    except OSError as exc:
-        raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
     items = [item for item in items if item.product.identity not in outcome.left]
     steps.journal.recalled(items, outcome.failures)
     if failed := [item for item in items if item.product.identity in outcome.failures]:

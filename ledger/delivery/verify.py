@@ -65,7 +65,7 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or the destination is not there.
     NotReady
         If the destination cannot be read: then nothing is said of any copy.
@@ -74,8 +74,9 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     """
     found = Verified(folder.pipeline, folder.date)
     arguments = {"repair": repairs}
-    with holding_sent(machine, folder, "verify", arguments, needs="verify_night") as (steps, result, step, sent):
-        before = steps.ask(step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
+    with holding_sent(machine, folder, "verify", arguments) as (steps, result, step, sent):
+        sender = steps.sender(step)
+        before = steps.ask(step, sender.verify_night, sent).damaged if repairs else {}  # repaired products mend it
         for batch in steps.portions("verify", sent):
             look = steps.look_at_copies(step, batch, {}, repairs=repairs)
             names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
@@ -84,15 +85,15 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
             found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
             steps.reporter.advance(len(look.proven))
         steps.obey()
-        check = steps.ask(step, "verify_night", sent)
+        check = steps.ask(step, sender.verify_night, sent)
         if repairs and check.damaged:
             try:
-                steps.ask(step, "repair", ())
+                steps.ask(step, sender.repair, ())
             except Interrupted:
                 raise
             except LedgerError as exc:
                 found.bad.append((found.date, str(exc)))
-            check = steps.ask(step, "verify_night", sent)
+            check = steps.ask(step, sender.verify_night, sent)
         found.repaired += sorted(before.keys() - check.damaged.keys())
         found.bad += sorted(check.damaged.items())
         found.extra += check.extra

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ledger.errors import Unreachable
+from ledger.errors import NotReady, Unreachable
 
 #: What the system says where there is no such file: not even the folder, or links that lead nowhere.
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -39,6 +39,28 @@ def reading(path: Path) -> Iterator[None]:
             " ledger may list the folder and read its files; correct owner, mode or mount, and run the same command"
             " again"
         ) from exc
+
+
+@contextmanager
+def writing(path: Path, remedy: str) -> Iterator[None]:
+    """Translate what the disk refuses while a file is written.
+
+    Parameters
+    ----------
+    path : Path
+        What is written.
+    remedy : str
+        What to do.
+
+    Raises
+    ------
+    NotReady
+        Naming `path`.
+    """
+    try:
+        yield
+    except OSError as exc:
+        raise NotReady(f"{path}: cannot be written ({exc.strerror or exc}); {remedy}") from exc
 
 
 def is_folder(path: Path) -> bool:

@@ -19,7 +19,9 @@ from typing import Literal
 from ledger.disk.access import entries_of, reading
 from ledger.disk.nights import NightFolder
 from ledger.text import printable
-from stages.base import TEMPORARY_PREFIX, Instrument
+from stages.base import TEMPORARY_PREFIX
+from stages.fits.packed import packed_by
+from stages.instrument import Instrument
 
 Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]
 
@@ -53,13 +55,12 @@ _TIMING_HEAD = b"# Telemetry stream timing data"
 #: How much of a file is looked at.
 _HEAD_BYTES = 4096
 
-#: First bytes of what can be looked into, and of what cannot.
-_OPENERS: dict[bytes, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
-    b"\x1f\x8b": gzip.GzipFile,
-    b"BZh": bz2.BZ2File,
-    b"\xfd7zXZ\x00": lzma.LZMAFile,
+#: What can be looked into, of what :mod:`stages.fits.packed` knows.
+_OPENERS: dict[str, type[gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile]] = {
+    "gzip": gzip.GzipFile,
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
 }
-_CLOSED = (b"\x1f\x9d", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18", b"PK\x03\x04", b"7z\xbc\xaf\x27\x1c")
 
 #: Bytes that text has: no control characters but tabs and ends of lines.
 _TEXT = bytes({*range(0x20, 0x7F), *range(0x80, 0x100), *b"\t\n\r"})
@@ -320,7 +321,7 @@ def _is_fits(head: bytes) -> bool:
 
 def _inside(path: Path, head: bytes) -> bytes | None:
     """Return what a compressed file begins with when it is unpacked; None if it is none that can be, or damaged."""
-    opener = next((opener for magic, opener in _OPENERS.items() if head.startswith(magic)), None)
+    opener = _OPENERS.get(packed_by(head) or "")
     if opener is None:
         return None
     try:
@@ -332,7 +333,7 @@ def _inside(path: Path, head: bytes) -> bytes | None:
 
 def _is_packed(path: Path, head: bytes) -> bool:
     """Whether a file is compressed or an archive, and may have FITS files in it."""
-    if not head.startswith((*_OPENERS, *_CLOSED)):
+    if packed_by(head) is None:
         return head[_TAR] == b"ustar"
     inside = _inside(path, head)  # of what is damaged, or cannot be looked into, it is not known
     return inside is None or _is_fits(inside) or inside[_TAR] == b"ustar"

@@ -24,7 +24,7 @@ from ledger.ids.sequence import Standing, frame_id_of, give_back, is_manifested,
 from ledger.night.journal import Journal
 from ledger.night.products import WorkItem, order_key
 from ledger.text import counted
-from stages.base import Product
+from stages.product import Product
 
 #: The key that IDs are ordered by.
 Key = tuple[int, int, str]

@@ -23,7 +23,7 @@ from ledger.disk.access import reading
 from ledger.errors import Unreachable
 from ledger.text import is_utf8
 from stages.base import StageError
-from stages.transport import remote
+from stages.transport import remote_folder
 
 #: Of a frame ID's number, however small it is.
 DIGITS = 8
@@ -215,7 +215,7 @@ def _numbers_afar(config: Config, *, is_routine: bool) -> Iterator[tuple[int, in
         if host is None or (is_routine and config.is_fetched_from):
             continue
         try:
-            found = remote.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")
+            found = remote_folder.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")
         except StageError as exc:
             raise Unreachable(f"frame numbers in use at the destination could not be seen: {exc}") from exc
         for first, last in runs_of(found):

@@ -13,7 +13,8 @@ from ledger.config.model import Config
 from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.db.store import Store
 from ledger.disk import durable
-from ledger.errors import BadInput, NotReady
+from ledger.disk.access import writing
+from ledger.errors import UsageError
 from ledger.night.lease import Lease
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -98,12 +99,12 @@ def refuse_mailed(store: Store, night: Night) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         With when it was mailed, and to whom.
     """
     if found := mailed(store, night):
         last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
-        raise BadInput(
+        raise UsageError(
             f"night {night.date}: its manifest was mailed on {show_us(last.begun_us)} UT to"
             f" {named(taken_for(last))}; --withdraw takes it back all the same, and writes a manifest of what they"
             " have to forget"
@@ -133,11 +134,9 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     lines = {line.frame_id: Line(line.identity, line.frame_id, line.path, line.size_bytes) for _, line in found}
     folder = config.mail.folder
     path = folder / f"{WITHDRAWN}{night.date}_{at_us // 10**6}.csv"
-    try:
+    with writing(path, "set mail.folder"):
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_file(path, encode(tuple(lines.values())), folder / f"{TEMPORARY_PREFIX}{path.name}")
-    except OSError as exc:
-        raise NotReady(f"{path}: cannot be written ({exc.strerror}); set mail.folder") from exc
     recipients = tuple(dict.fromkeys(address for mail, _ in found for address in taken_for(mail)))
     detail = {"file": str(path), "recipients": list(recipients), "lines": len(lines)}
     with store.write(lease.check) as session:

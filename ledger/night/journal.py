@@ -21,8 +21,9 @@ from ledger.disk.outside import Found
 from ledger.night.lease import Lease
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem, product_columns
-from stages.base import Evidence, Fact, Product
+from stages.base import Evidence, Fact
 from stages.base import Manifest as ManifestOutcome
+from stages.product import Product
 
 #: Exit status on record for runs that ended without saying so.
 DIED = -1

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from sqlalchemy import Row
 
 from ledger.db.models import File, Night
-from stages.base import Outcome, Part, Product, Raw
+from stages.base import Outcome
+from stages.product import Part, Product, Raw
 
 T = TypeVar("T")
 

@@ -198,7 +198,7 @@ def find(store: Store, config: Config, *, date: str | None = None, folder: Path 
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such night, on disk or in the ledger.
     """
     if date is not None and folder is None:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ledger.config.model import Config
 from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder, is_date
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError, translated
 from ledger.ids.numbers import DIGITS
 from ledger.ids.sequence import frame_id_of
 from ledger.night import record
@@ -19,16 +19,16 @@ from ledger.night.products import to_raw
 from ledger.report import Result
 from ledger.run import registration
 from ledger.run.machine import Machine
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from ledger.text import counted
 from stages import base
-from stages.base import Product
 from stages.check.recognition import Mark, Recognised, is_numbered, recognise
-from stages.consolidated import read_lineage, timing_sha256
+from stages.consolidated import timing_sha256
 from stages.files import read_small
-from stages.synced import identity_of
-from stages.transferred import LINEAGE, SUMS
-from stages.transport import proof, remote
+from stages.lineage import LINEAGE, identity_of, read_lineage
+from stages.product import Product
+from stages.transport import proof, remote_folder
+from stages.transport.beside import SUMS
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ def names_at(config: Config, folder: NightFolder) -> set[str]:
     if host is None:
         return names_in(there)
     with translated():
-        return {name for name in remote.names_at(host, there) if not name.startswith(".")}
+        return {name for name in remote_folder.names_at(host, there) if not name.startswith(".")}
 
 
 def dates_at(config: Config, pipeline: str) -> set[str]:
@@ -81,7 +81,7 @@ def dates_at(config: Config, pipeline: str) -> set[str]:
         names = names_in(there)
     else:
         with translated():
-            names = remote.names_at(host, there)
+            names = remote_folder.names_at(host, there)
     return {name for name in names if len(name) == 8 and is_date(name)}
 
 
@@ -174,12 +174,11 @@ def _each(steps: Steps, what: str, calls: Sequence[tuple[Callable[..., T], dict[
 
 
 def _result(future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except base.BadInput as exc:
-        return exc
-    except base.Retry as exc:
-        raise NotReady(str(exc)) from exc
+    with translated():
+        try:
+            return future.result()
+        except base.BadInput as exc:
+            return exc
 
 
 def _marks(steps: Steps) -> tuple[Mark, ...]:
@@ -189,8 +188,7 @@ def _marks(steps: Steps) -> tuple[Mark, ...]:
         if step.scope != "file":
             break
         loaded = steps.stages[step.state]
-        level, suffixes = getattr(loaded.stage, "LEVEL", None), getattr(loaded.stage, "SUFFIXES", ())
-        marks.append(Mark(step.state, level, tuple(suffixes), loaded.params))
+        marks.append(Mark(step.state, loaded.level, loaded.suffixes, loaded.params))
     return tuple(marks)
 
 
@@ -223,7 +221,7 @@ def _numbers(
 
     Raises
     ------
-    BadInput
+    UsageError
         If a number belongs to no product for sure: another one could get its frames.
     """
     if steps.journal.pipeline.numbering is None:
@@ -252,7 +250,7 @@ def _numbers(
                 break
     if unclaimed := on_disk - set(found.values()):
         first = frame_id_of(prefix, min(unclaimed))
-        raise BadInput(
+        raise UsageError(
             f"night {steps.folder.date}: {counted(len(unclaimed), 'frame ID')} ({first} is one) in"
             f" {str(steps.product_folder)!r} expected to belong to one product each, by txt or by header; bring their"
             " files back from the destination, or move them away, and rebuild"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.errors import BadInput
+from ledger.errors import UsageError, translated
 from ledger.night import record
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
@@ -10,8 +10,9 @@ from ledger.night.products import WorkItem
 from ledger.report import Result
 from ledger.rescue._files import Found, NightFiles, names_at, names_in
 from ledger.run.machine import Machine
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from stages import base
+from stages.optional import Lister, Sender
 
 #: Why a product is put into quarantine that has no frame ID, though others of its night have theirs.
 UNDECIDED = (
@@ -45,7 +46,7 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
 def _restore_state(steps: Steps, step: Step, items: Sequence[WorkItem], found: Mapping[str, Found]) -> bool:
     """Take products into one state; return whether any went on."""
     here = [item for item in items if item.state == step.before]
-    stage = steps.stages[step.state].stage
+    loaded = steps.stages[step.state]
     pipeline = steps.journal.pipeline
     if not here:
         return False
@@ -57,10 +58,10 @@ def _restore_state(steps: Steps, step: Step, items: Sequence[WorkItem], found: M
                 facts = recognised.facts if recognised.state == step.state else {}
                 moves.append(Move(item, step.forward, facts, remarks={"restored": 1}))
         _commit(steps, step, moves)
-    elif step.needs_copy and hasattr(stage, "verify_copies"):
-        _restore_copies(steps, step, here)
-    elif hasattr(stage, "read_manifests"):
-        _restore_manifests(steps, step, here)
+    elif step.needs_copy and loaded.sender is not None:
+        _restore_copies(steps, step, loaded.sender, here)
+    elif loaded.lister is not None:
+        _restore_manifests(steps, step, loaded.lister, here)
     return any(item.state == step.state for item in here)
 
 
@@ -70,14 +71,14 @@ def _commit(steps: Steps, step: Step, moves: Sequence[Move], manifest: base.Mani
         steps.result.moved[step.forward] += len(moves)
 
 
-def _restore_copies(steps: Steps, step: Step, items: Sequence[WorkItem]) -> None:
+def _restore_copies(steps: Steps, step: Step, sender: Sender, items: Sequence[WorkItem]) -> None:
     """Read the copies at the destination, which is the only proof of them."""
-    loaded = steps.stages[step.state]
+    params = steps.stages[step.state].params
     there = names_at(steps.config, steps.folder)
     sent = [item for item in items if item.product.files[0] in there]
     for batch in steps.portions(f"rebuild {steps.folder.date}: copies", sent):
         with translated():
-            outcome = loaded.stage.verify_copies(job=steps.job(batch), params=loaded.params)  # type: ignore[attr-defined]
+            outcome = sender.verify_copies(job=steps.job(batch), params=params)
         evidence = {e.identity: e for e in outcome.evidence}
         moves = [
             Move(item, step.forward, evidence=evidence[item.product.identity], remarks={"restored": 1})
@@ -90,26 +91,17 @@ def _restore_copies(steps: Steps, step: Step, items: Sequence[WorkItem]) -> None
             if reason := outcome.failures.get(item.product.identity):
                 steps.result.failed.append((item.product.frame_id or item.product.name, reason))
     if any(item.state == step.state for item in sent):
-        _check_night(steps, step, sent)
+        with translated():
+            check = sender.verify_night(job=steps.job(sent), params=params)
+        cure = f"`ledger verify --date {steps.folder.date} --repair` copies it again"
+        steps.result.failed += [(name, f"{reason}; {cure}") for name, reason in check.damaged.items()]
 
 
-def _check_night(steps: Steps, step: Step, sent: Sequence[WorkItem]) -> None:
-    """Tell what the night has at the destination beside its products, and is not right."""
-    loaded = steps.stages[step.state]
-    if not hasattr(loaded.stage, "verify_night"):
-        return
-    with translated():
-        check = loaded.stage.verify_night(job=steps.job(sent), params=loaded.params)
-    cure = f"`ledger verify --date {steps.folder.date} --repair` copies it again"
-    steps.result.failed += [(name, f"{reason}; {cure}") for name, reason in check.damaged.items()]
-
-
-def _restore_manifests(steps: Steps, step: Step, items: Sequence[WorkItem]) -> None:
-    loaded = steps.stages[step.state]
+def _restore_manifests(steps: Steps, step: Step, lister: Lister, items: Sequence[WorkItem]) -> None:
     try:
         with translated():
-            manifests = loaded.stage.read_manifests(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
-    except BadInput as exc:
+            manifests = lister.read_manifests(job=steps.job(items), params=steps.stages[step.state].params)
+    except UsageError as exc:
         steps.result.failed.append((steps.folder.date, f"no manifest is in the ledger: {exc}"))
         return
     by_identity = {item.product.identity: item for item in items}

@@ -12,9 +12,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from ledger.disk.nights import WORK
-from ledger.errors import Busy, LedgerError
+from ledger.errors import Busy, LedgerError, translated
 from ledger.night import record
-from ledger.run.steps import Steps, translated
+from ledger.run.steps import Steps
 from stages.transport import proof, pull
 
 
@@ -29,7 +29,7 @@ def mirrored(steps: Steps) -> Iterator[None]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the night is not there, or the destination is not here.
     NotReady
         If the other host cannot be reached, or the folder to work in not be written.
@@ -68,7 +68,7 @@ def _names(steps: Steps) -> list[PurePath]:
     Withdrawn manifests too: a run that died may have left them, and then they are removed.
     """
     job = steps.job()
-    stages = [loaded.stage for loaded in steps.stages.values() if hasattr(loaded.stage, "own_files")]
-    own = [name for stage in stages for name in stage.own_files(job)]
+    senders = [loaded.sender for loaded in steps.stages.values() if loaded.sender is not None]
+    own = [name for sender in senders for name in sender.own_files(job=job)]
     manifests = {PurePath(manifest.name) for manifest in record.all_manifests(steps.journal.store, steps.journal.night)}
     return [*own, *sorted(manifests)]

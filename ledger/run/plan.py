@@ -8,16 +8,16 @@ from ledger.db.models import File, Night
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found, grouped
 from ledger.disk.raws import RawOnDisk, raws_on_disk
-from ledger.errors import NotReady, StateError
+from ledger.errors import NotReady, StateError, translated
 from ledger.night import decisions, record
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem, pair_parts, parts_of, to_raw
 from ledger.run import engine, space
 from ledger.run.machine import Machine, gives_numbers, unproven
 from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
-from ledger.run.steps import translated
 from ledger.text import alike, counted
-from stages.base import Job, Outcome, Product, Raw
+from stages.base import Job, Outcome
+from stages.product import Product, Raw
 from stages.raw import RawFacts
 
 
@@ -99,7 +99,7 @@ def plan_advance(
 
     Raises
     ------
-    BadInput, NotReady
+    UsageError, NotReady
         What `Machine.advance` would refuse.
     """
     pipeline = machine.pipelines[folder.pipeline]
@@ -208,7 +208,7 @@ def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: 
 
     Raises
     ------
-    BadInput, NotReady, Irreversible
+    UsageError, NotReady, CannotUndo
         What `Machine.rollback` would refuse.
     """
     pipeline = machine.pipelines[folder.pipeline]

@@ -15,14 +15,14 @@ from pathlib import Path
 
 from ledger.disk import durable
 from ledger.disk.access import reading
-from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import WorkItem
 from ledger.run.steps import Steps
 from stages import base
-from stages.transport.remote import INCOMING, RECALLED
+from stages.transport.remote_folder import INCOMING, RECALLED
 
 
 class Remedy(StrEnum):
@@ -121,7 +121,7 @@ def _open_steps(
 
 
 def _remedy(steps: Steps, step: Step, direction: Direction, *, rolls_back: bool) -> Remedy:
-    if getattr(steps.stages[step.state].stage, "HEADER_ONLY", False):
+    if steps.stages[step.state].is_header_only:
         return Remedy.HEADER
     if step.scope == "file":
         return Remedy.REMOVE
@@ -175,7 +175,7 @@ def _settle_together(steps: Steps, step: Step, direction: Direction, items: Sequ
         outcome = steps.call(step, "reverse", steps.job(begun, one_more=True))
         if outcome.failures:
             name, reason = next(iter(outcome.failures.items()))
-            raise BadInput(f"{name}: {reason}")
+            raise UsageError(f"{name}: {reason}")
         if outcome.unfinished:
             raise NotReady(next(iter(outcome.unfinished.values())))
         with _removing(steps):

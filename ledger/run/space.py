@@ -12,8 +12,10 @@ from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
-from stages.base import Product, StageError
-from stages.transport.remote import RECALLED, Remote
+from stages.base import StageError
+from stages.product import Product
+from stages.transport.remote import Remote
+from stages.transport.remote_folder import RECALLED
 
 #: How much larger than lately compressed cubes may turn out: noise differs from target to target.
 MARGIN = 1.2

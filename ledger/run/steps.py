@@ -8,7 +8,7 @@ temporaries; the lease is confirmed; headers are rewritten, files replaced, fold
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from ledger.config.model import Config
 from ledger.config.stages import LoadedStage
 from ledger.disk import durable
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, Interrupted, Irreversible, LedgerError, NotNow, NotReady
+from ledger.errors import Interrupted, LedgerError, NotNow, NotReady, StateError, UsageError, translated
 from ledger.night import record
 from ledger.night.journal import Failure, Journal, Move
 from ledger.night.pipeline import Direction, Step
@@ -27,7 +27,9 @@ from ledger.night.products import WorkItem, put_back
 from ledger.report import Reporter, Result, Stop
 from ledger.run.engine import Timed, timed
 from stages import base
-from stages.base import Job, Outcome, Product, Raw
+from stages.base import Job, Outcome
+from stages.optional import Sender
+from stages.product import Product, Raw
 from stages.transport import pull
 
 T = TypeVar("T")
@@ -167,7 +169,7 @@ class Steps:
 
         Raises
         ------
-        BadInput, NotReady, Irreversible
+        UsageError, NotReady, CannotUndo
             As the stage's own.
         """
         with self.translated():
@@ -323,7 +325,7 @@ class Steps:
             return durable.remove_all(groups)
         try:
             self.remove([path for paths in groups for path in paths])
-        except (OSError, BadInput, NotReady) as exc:
+        except (OSError, UsageError, NotReady) as exc:
             return [exc for _ in groups]
         return [None for _ in groups]
 
@@ -441,7 +443,7 @@ class Steps:
         self._remove({self.folder.date: outcome.value.superseded})
         self.journal.left([item for item in batch if item.product.identity in left], verb)
         failed = [item for item in batch if item.product.identity in failures]
-        can_look = step == self.journal.pipeline.sending and hasattr(self.stages[step.state].stage, "verify_copies")
+        can_look = step == self.journal.pipeline.sending and self.stages[step.state].sender is not None
         if failed and direction == "reverse" and can_look:
             self._look_at_left(step, failed, failures)
         reasons = [Failure(item, failures[item.product.identity], counts=False) for item in failed]
@@ -452,14 +454,25 @@ class Steps:
 
     # copies, where they lie
 
-    def ask(self, step: Step, name: str, items: Sequence[WorkItem]) -> Any:
+    def sender(self, step: Step) -> Sender:
+        """Return the stage of the step that sends products.
+
+        Raises
+        ------
+        StateError
+            If it offers nothing to prove its copies by.
+        """
+        if (sender := self.stages[step.state].sender) is None:
+            raise StateError(f"state {step.state!r}: its stage proves no copies; expected `verify_copies`")
+        return sender
+
+    def ask(self, step: Step, function: Callable[..., T], items: Sequence[WorkItem]) -> T:
         """Call a function of the stage that sends products, for some of them or (with none) for the night."""
         job = self.job(items, placed=frozenset(item.product.identity for item in items))
         if not items:
             job = replace(job, manifests=self.manifests())
-        loaded = self.stages[step.state]
         with self.translated():
-            return getattr(loaded.stage, name)(job=job, params=loaded.params)
+            return function(job=job, params=self.stages[step.state].params)
 
     def look_at_copies(
         self, step: Step, items: Sequence[WorkItem], detail: Mapping[str, Any], *, repairs: bool = False
@@ -479,16 +492,17 @@ class Steps:
 
         Raises
         ------
-        BadInput, NotReady
+        UsageError, NotReady
             If the destination cannot be read: then nothing is said of any copy.
         """
-        outcome = self.ask(step, "verify_copies", items)
+        sender = self.sender(step)
+        outcome = self.ask(step, sender.verify_copies, items)
         found = outcome.failures
         proven = frozenset(evidence.identity for evidence in outcome.evidence)
         self.journal.verified(items, outcome.evidence, found, {"unproven": len(found), **detail})
         if not (repairs and found):
             return Look(proven, frozenset(), self._with_ways_on(items, found))
-        outcome = self.ask(step, "repair", [item for item in items if item.product.identity in found])
+        outcome = self.ask(step, sender.repair, [item for item in items if item.product.identity in found])
         repaired = frozenset(evidence.identity for evidence in outcome.evidence)
         self.journal.verified(items, outcome.evidence, {}, {"repaired": len(repaired)}, how="repaired")
         left = {key: outcome.failures.get(key, fault) for key, fault in found.items() if key not in repaired}
@@ -522,7 +536,7 @@ class Steps:
     def names_of(self, product: Product) -> set[str]:
         """Return every name that a file of `product` can have in the product folder."""
         stems = [stem for stem in (product.name, product.frame_id) if stem]
-        suffixes = [s for loaded in self.stages.values() for s in getattr(loaded.stage, "SUFFIXES", ())]
+        suffixes = [s for loaded in self.stages.values() for s in loaded.suffixes]
         return {stem + suffix for stem in stems for suffix in suffixes}
 
     def drop(self, items: Sequence[WorkItem]) -> None:
@@ -594,13 +608,13 @@ class Steps:
 
     def write_night_files(self, step: Step, items: Sequence[WorkItem]) -> None:
         """Write the night's own files of a state for the products `items`; remove them if there are none."""
-        make = getattr(self.stages[step.state].stage, "night_files", None)
-        if make is None:
+        writer = self.stages[step.state].night_writer
+        if writer is None:
             return
         try:
             with self.translated():
-                files = make(job=self.job(items), params=self.stages[step.state].params)
-        except BadInput as exc:
+                files = writer.night_files(job=self.job(items), params=self.stages[step.state].params)
+        except UsageError as exc:
             raise NotReady(str(exc)) from exc
         if items and self.journal.is_first(step.forward, "started"):  # a step starts once they are written
             for name, data in files.items():
@@ -628,19 +642,6 @@ class Steps:
             source = self._source()
             place = path if source is None else f"{source.host.name}:{source.night / path.name}"
             raise NotReady(f"{place}: found a file that this ledger did not write, expected none; move it away")
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Translate the errors of a stage into the ledger's own."""
-    try:
-        yield
-    except base.Irreversible as exc:
-        raise Irreversible(str(exc)) from exc
-    except base.BadInput as exc:
-        raise BadInput(str(exc)) from exc
-    except base.Retry as exc:
-        raise NotReady(str(exc)) from exc
 
 
 def _reason(exc: BaseException) -> str:

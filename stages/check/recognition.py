@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stages.base import BadInput, Fact, Job, Product
+from stages.base import BadInput, Fact, Job, Level
 from stages.check.reread import reread
 from stages.files import opened, retry_on_os_error
 from stages.fits.cubes import read_cube_layout
-from stages.fits.header import Level, product_header
-from stages.fits.tiled import SUFFIX, plain_pieces
+from stages.fits.header import product_header
+from stages.fits.tiled import SUFFIX
+from stages.fits.untiled import plain_pieces
+from stages.product import Product
 from stages.transport import proof
 
 CUBE, TIMING = ".fits", ".txt"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from astropy.io import fits
 
-from stages.base import Part
+from stages.product import Part
 from stages.transport import proof
 
 #: Bytes of frames that are compared at once, of each side.

@@ -1,7 +1,8 @@
 """Witnesses of a raw file's times: both clocks of its rows, the clock in its name, its folder's date, its neighbours.
 
-What they contradict by more than :class:`stages.base.Times` allows is never used without a word: a contradiction within
-the txt puts the file in quarantine, as does one with the folder's date; one with a name, or between files, is told.
+What they contradict by more than :class:`stages.instrument.Times` allows is never used without a word: a contradiction
+within the txt puts the file in quarantine, as does one with the folder's date; one with a name, or between files, is
+told.
 """
 
 import re
@@ -16,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from stages.base import BadInput, Cards, Instrument, Raw, Stream, Times
+from stages.base import BadInput
 from stages.fits.meaning import form_of, missing_cards, unknown_forms
 from stages.fits.timing import Timing
+from stages.instrument import Cards, Instrument, Stream, Times
+from stages.product import Raw
 
 #: Frame times are from 2000 on and before 2100, UNIX, microseconds: others are of a clock that was not set, or of none.
 BEGIN_OF_TIMES_US, END_OF_TIMES_US = 946_684_800_000_000, 4_102_444_800_000_000

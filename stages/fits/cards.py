@@ -5,7 +5,6 @@ the others (``CONTINUE``, ``HIERARCH``, complex numbers) by astropy's ``Card``.
 """
 
 import re
-import shlex
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from stages.base import BadInput
 from stages.files import opened
+from stages.fits.packed import how_to_unpack
 
 #: Bytes of a card and of a header or data block (FITS 4.0 sec. 3.1, 3.3.1).
 CARD = 80
@@ -43,16 +43,6 @@ _STRING_WIDTH = 8
 #: What readers take for the end of a header though it is none by the standard (astropy's header.py; cfitsio's getkey.c
 #: looks at the keyword alone).
 _LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
-
-#: What files begin with that whole FITS files were packed in, what that is called, and the command that unpacks them.
-_PACKED = {
-    b"\x1f\x8b": ("gzip", "gzip -dc"),
-    b"\x1f\x9d": ("compress", "gzip -dc"),
-    b"BZh": ("bzip2", "bzip2 -dc"),
-    b"\xfd7zXZ": ("xz", "xz -dc"),
-    b"\x28\xb5\x2f\xfd": ("zstd", "zstd -dc"),
-    b"PK\x03\x04": ("zip", "unzip -p"),
-}
 
 #: Headers of nights have 12 to 40 blocks; a file without END is not read to its end.
 _MOST_BLOCKS = 2000
@@ -96,7 +86,9 @@ def read_header(path: Path, *, at: int = 0, is_new: bool = False) -> bytes:
         while (end := _place(content, END)) < 0:
             more = file.read(_READ_BLOCKS * BLOCK)
             if not content and not more.startswith(begin):
-                raise BadInput(f"{path}: {what}: it starts with {more[:9]!r}, expected {begin!r}{_unpack(path, more)}")
+                raise BadInput(
+                    f"{path}: {what}: it starts with {more[:9]!r}, expected {begin!r}{how_to_unpack(path, more)}"
+                )
             content += more
             if not more or len(content) > _MOST_BLOCKS * BLOCK:
                 raise BadInput(f"{path}: no END card in its first {len(content)} bytes: truncated or not FITS")
@@ -335,18 +327,6 @@ def _repeated_places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[st
         places.setdefault(starts[card::n], []).append(card * CARD)
     found = ((keyword, places.get(keyword.encode("ascii").ljust(8) + b"= ", [])) for keyword in keywords)
     return tuple((keyword, at) for keyword, at in found if len(at) > 1)
-
-
-def _unpack(path: Path, content: bytes) -> str:
-    """Return how a file is unpacked that starts with `content`; empty if it is not known to be packed."""
-    for magic, (name, command) in _PACKED.items():
-        if content.startswith(magic):
-            packed, plain = shlex.quote(path.name), shlex.quote(f"{path.name}.plain")
-            return (
-                f"; it is compressed by {name}: unpack it in place, under the same name: "
-                f"{command} {packed} > {plain} && mv {plain} {packed}"
-            )
-    return ""
 
 
 def _check_end(path: Path, header: bytes, end: int) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.base import BadInput, Run
+from stages.base import BadInput
 from stages.files import AHEAD_BYTES, begin_writing, opened, retry_on_os_error
 from stages.fits.cards import BLOCK, follows_end, padded, read_header, values
+from stages.product import Run
 
 #: What Rice compression gives back bit by bit (docs/design.md, A raw night).
 _INTEGER_BITPIX = (8, 16, 32)
@@ -59,6 +60,11 @@ class CubeLayout:
         return self.shape[1] * self.shape[2] * self.bitpix // 8
 
     @property
+    def data_bytes(self) -> int:
+        """Return the size of all declared frames, bytes, without fill."""
+        return self.shape[0] * self.frame_bytes
+
+    @property
     def data_offset(self) -> int:
         """Return where the first frame starts in the file, bytes."""
         return len(self.header)
@@ -79,7 +85,7 @@ class CubeLayout:
     @property
     def expected_bytes(self) -> int:
         """Return the size of a file that is whole: header and declared frames, padded."""
-        return padded(self.data_offset + self.shape[0] * self.frame_bytes)
+        return padded(self.data_offset + self.data_bytes)
 
 
 def read_cube_layout(path: Path, *, may_be_short: bool = False, is_new: bool = False) -> CubeLayout:
@@ -195,7 +201,7 @@ def _check_place(layout: CubeLayout) -> None:
     A header that ends in NUL may have no fill at all: then as many of the last bytes would be fill of the data.
     """
     after = follows_end(layout.header)
-    data_end = layout.data_offset + layout.shape[0] * layout.frame_bytes
+    data_end = layout.data_offset + layout.data_bytes
     with opened(layout.path) as file, retry_on_os_error(layout.path):
         file.seek(layout.data_offset)
         first = file.read(min(BLOCK, data_end - layout.data_offset))

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from stages.base import BadInput, Instrument, Job, Product
+from stages.base import BadInput, Job, Level
 from stages.files import check_unchanged, retry_on_os_error
 from stages.fits.cards import (
     CARD,
@@ -31,9 +31,8 @@ from stages.fits.cards import (
 )
 from stages.fits.formats import fix_cards
 from stages.fits.structure import without_leftovers
-
-#: How much of its header a product shows: one level for each of the states that write headers.
-Level = Literal["consolidated", "fixed", "identified"]
+from stages.instrument import Instrument
+from stages.product import Product
 
 #: No longer true of a product (docs/design.md, Headers and cubes).
 _DROPPED = frozenset({b"CHECKSUM", b"DATASUM "})

@@ -5,8 +5,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from stages.base import BadInput, Cards, Forms, Instrument
+from stages.base import BadInput
 from stages.fits.cards import repeated
+from stages.instrument import Cards, Forms, Instrument
 
 _ADVICE = "have the writer of the header correct it, or leave the file in quarantine"
 

@@ -10,9 +10,10 @@ import re
 from collections.abc import Collection, Sequence
 from functools import lru_cache
 
-from stages.base import BadInput, Instrument
+from stages.base import BadInput
 from stages.fits.cards import CARD, FIELD, to_float, to_text
 from stages.fits.formats import read_dictionary
+from stages.instrument import Instrument
 
 Value = str | int | float | bool | None
 

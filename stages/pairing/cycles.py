@@ -9,10 +9,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import Cards, Raw
+from stages.instrument import Cards
 from stages.pairing.exposures import PAIRED, Exposures
 from stages.pairing.flc import read_states
 from stages.pairing.trains import Train, is_true, size_of, text_of
+from stages.product import Raw
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import BadInput, Cards, Raw
+from stages.base import BadInput
 from stages.fits.timing import paired_time_us
+from stages.instrument import Cards
 from stages.pairing.pairs import Pairing, Seen, pair_frames
 from stages.pairing.trains import Train, is_true, numbers_alike, size_of, text_of
+from stages.product import Raw
 
 FloatArray = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import Raw
 from stages.pairing.exposures import SOLO, Exposures
 from stages.pairing.trains import Train, numbers_alike
+from stages.product import Raw
 
 Int64Array = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from stages.base import Raw
 from stages.fits.timing import read_used_rows
 from stages.pairing.windows import after_dead_time
+from stages.product import Raw
 
 Int64Array = npt.NDArray[np.int64]
 

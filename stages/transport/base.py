@@ -55,8 +55,8 @@ class Transport(AbstractContextManager["Transport"], Protocol):
     def put(self, groups: Sequence[Group], replaceable: Sequence[bool]) -> list[Proven | StageError]:
         """Bring files there and prove them; `replaceable`: whether what lies there of a group may be replaced."""
 
-    def see_through(self) -> None:
-        """Let nobody who asks to stop end what is brought from now on: it is little, and belongs to what is there."""
+    def ignore_stop(self) -> None:
+        """Go on with what is asked for from now on, whoever asks to stop: it is little, and what is there needs it."""
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source, if that is there."""

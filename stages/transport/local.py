@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry, StageError
+from stages.files import retry_on_os_error
 from stages.transport import proof
 from stages.transport.base import Copy, Group, Proven
 
@@ -51,7 +52,7 @@ class Local:
         """Bring files there and prove them."""
         return self._each(list(zip(groups, replaceable, strict=True)), self._put)
 
-    def see_through(self) -> None:
+    def ignore_stop(self) -> None:
         """Go on as ever: what is in hand is finished anyway."""
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
@@ -68,7 +69,7 @@ class Local:
 
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
         """Return the sizes of files there, in bytes."""
-        with proof.or_retry(self._base):
+        with retry_on_os_error(self._base):
             return [path.stat().st_size if path.exists() else None for path in paths]
 
     def source_sizes(self, paths: Sequence[Path]) -> list[int | None]:
@@ -77,7 +78,7 @@ class Local:
 
     def names(self, folder: Path) -> set[str]:
         """Return the names in a folder there."""
-        with proof.or_retry(folder):
+        with retry_on_os_error(folder):
             return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
 
     def remove(self, paths: Sequence[Path]) -> None:
@@ -101,7 +102,7 @@ class Local:
 
     def free_bytes(self) -> int:
         """Return how much room there is."""
-        with proof.or_retry(self._base):
+        with retry_on_os_error(self._base):
             return shutil.disk_usage(self._base).free
 
     def _put(self, argument: tuple[Group, bool]) -> Proven:
@@ -146,7 +147,7 @@ def _prove(group: Group) -> Proven:
 def _fetch(folder: Path, group: Group) -> list[Path]:
     temporaries = []
     for copy in group:
-        with proof.or_retry(copy.final):
+        with retry_on_os_error(copy.final):
             if not copy.final.is_file():
                 raise BadInput(f"{str(copy.final)!r}: found no file, expected a copy; it cannot be brought back")
         temporary = folder / f"{TEMPORARY_PREFIX}{copy.source.name}"

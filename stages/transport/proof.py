@@ -13,12 +13,11 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry
-from stages.files import AHEAD_BYTES, begin_writing, read_from_disk
+from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job
+from stages.files import AHEAD_BYTES, bad_input_on_os_error, begin_writing, read_from_disk, retry_on_os_error
 
 #: What computes the hashes; goes into the evidence.
 TOOL = "hashlib"
@@ -41,42 +40,6 @@ class Digest:
     size_bytes: int
 
 
-@contextmanager
-def or_retry(path: Path) -> Iterator[None]:
-    """Translate what fails where something is written, or at the destination: it may recover.
-
-    Raises
-    ------
-    Retry
-        For any OSError inside; the message names `path`.
-    """
-    try:
-        yield
-    except OSError as exc:
-        raise Retry(
-            f"{str(path)!r}: {exc.strerror or exc}; expected a folder that can be read and written; "
-            "free or mount the disk, or give permission, and it is tried again"
-        ) from exc
-
-
-@contextmanager
-def or_bad_input(path: Path) -> Iterator[None]:
-    """Translate what fails while a file of ours is read.
-
-    Raises
-    ------
-    BadInput
-        For any OSError inside; the message names `path`.
-    """
-    try:
-        yield
-    except OSError as exc:
-        raise BadInput(
-            f"cannot read {str(path)!r}: {exc.strerror or exc}; expected a readable file; "
-            "copy it back from the destination, or roll the night back to raw and advance it again"
-        ) from exc
-
-
 def is_there(path: Path) -> bool:
     """Tell whether there is anything of this name.
 
@@ -85,7 +48,7 @@ def is_there(path: Path) -> bool:
     Retry
         If that cannot be told.
     """
-    with or_retry(path):
+    with retry_on_os_error(path):
         return path.exists()
 
 
@@ -124,7 +87,7 @@ def source_digest(path: Path) -> Digest:
     BadInput
         If it cannot be read.
     """
-    with or_bad_input(path):
+    with bad_input_on_os_error(path):
         return digest(path)
 
 
@@ -138,7 +101,7 @@ def sizes(paths: Sequence[Path]) -> list[int | None]:
     """
     found: list[int | None] = []
     for path in paths:
-        with or_bad_input(path):
+        with bad_input_on_os_error(path):
             found.append(path.stat().st_size if path.exists() else None)
     return found
 
@@ -151,7 +114,7 @@ def sync_folder(folder: Path) -> None:
     Retry
         If the folder cannot be synced.
     """
-    with or_retry(folder):
+    with retry_on_os_error(folder):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -177,7 +140,7 @@ def destination_of(job: Job) -> Path:
             "set transfer.destination in the configuration"
         )
     base = job.destination.parent
-    with or_retry(base):
+    with retry_on_os_error(base):
         try:
             is_folder = stat.S_ISDIR(base.stat().st_mode)
         except (FileNotFoundError, NotADirectoryError):
@@ -206,7 +169,7 @@ def make_folder(folder: Path) -> None:
     Retry
         If it cannot be created.
     """
-    with or_retry(folder):
+    with retry_on_os_error(folder):
         try:
             folder.mkdir(exist_ok=True)
         except FileExistsError as exc:
@@ -246,7 +209,7 @@ def copy_proven(source: Path, final: Path, *, sha256: str | None = None, may_rep
     Retry
         If the destination cannot be written or read.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         if _looks_copied(source, final):
             present = digest(final, from_disk=True)
             if present.sha256 == (sha256 or source_digest(source).sha256):
@@ -292,7 +255,7 @@ def prove(final: Path, *, sha256: str) -> Digest:
     Retry
         If the destination cannot be read.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         if not final.is_file():
             raise BadInput(f"{str(final)!r}: found no file, expected a copy; {AGAIN}")
         found = digest(final, from_disk=True)
@@ -319,7 +282,7 @@ def is_ours(source: Path, final: Path, *, sha256: str | None = None) -> bool:
     Retry
         If the destination cannot be read.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         if not os.path.lexists(final):
             return False
         if not stat.S_ISREG(final.lstat().st_mode):
@@ -351,7 +314,7 @@ def remove(final: Path) -> None:
     Retry
         If it cannot be removed.
     """
-    with or_retry(final):
+    with retry_on_os_error(final):
         final.unlink(missing_ok=True)
         temporary_beside(final).unlink(missing_ok=True)
 
@@ -364,7 +327,7 @@ def remove_if_empty(folder: Path) -> None:
     Retry
         If it is empty and cannot be removed.
     """
-    with or_retry(folder):
+    with retry_on_os_error(folder):
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
 
@@ -379,7 +342,7 @@ def _looks_copied(source: Path, final: Path) -> bool:
     there = final.lstat()
     if stat.S_ISDIR(there.st_mode):
         raise BadInput(f"destination {str(final)!r}: found a folder, expected a file or nothing; move it away")
-    with or_bad_input(source):
+    with bad_input_on_os_error(source):
         here = source.stat()
     return stat.S_ISREG(there.st_mode) and there.st_size == here.st_size and not os.path.samestat(there, here)
 
@@ -396,7 +359,7 @@ def _copy(source: Path, temporary: Path) -> Digest:
     """
     # What a killed copy left goes first: a link there would be written through.
     temporary.unlink(missing_ok=True)
-    with or_bad_input(source):
+    with bad_input_on_os_error(source):
         mtime_ns = source.stat().st_mtime_ns
     sha256 = hashlib.sha256()
     size_bytes = begun = 0
@@ -418,6 +381,6 @@ def _copy(source: Path, temporary: Path) -> Digest:
 def _blocks(source: Path) -> Iterator[memoryview]:
     """Yield the file's bytes through one buffer; only what fails here is the source's fault."""
     buffer = memoryview(bytearray(BLOCK_BYTES))
-    with or_bad_input(source), source.open("rb", buffering=0) as file:
+    with bad_input_on_os_error(source), source.open("rb", buffering=0) as file:
         while n := file.readinto(buffer):
             yield buffer[:n]

@@ -16,10 +16,12 @@ from types import TracebackType
 from typing import Self
 
 from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Source, StageError
+from stages.files import retry_on_os_error
 from stages.transport import proof
 from stages.transport.base import Copy, Group, Proven
 from stages.transport.local import Local
-from stages.transport.remote import RECALLED, Remote, remove_recalled
+from stages.transport.remote import Remote, remove_recalled
+from stages.transport.remote_folder import RECALLED
 
 KEY = "transfer.source"
 
@@ -77,9 +79,9 @@ class Pull(Local):
         results |= dict(zip(fetched, self._fetch(known, [replaceable[n] for n in fetched]), strict=True))
         return [results[n] for n in range(len(groups))]
 
-    def see_through(self) -> None:
-        """Let nobody who asks to stop end what is brought from now on."""
-        self._source.see_through()
+    def ignore_stop(self) -> None:
+        """Go on with what is asked for from now on, whoever asks to stop."""
+        self._source.ignore_stop()
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source."""
@@ -195,10 +197,10 @@ class Pull(Local):
                 results[n] = exc
                 continue
             finally:
-                with proof.or_retry(self._destination):
+                with retry_on_os_error(self._destination):
                     for temporary in result:
                         temporary.unlink(missing_ok=True)
-            with proof.or_retry(self._destination):
+            with retry_on_os_error(self._destination):
                 results[n] = tuple(proof.Digest(str(copy.sha256), copy.final.stat().st_size) for copy in groups[n])
         return [results[n] for n in range(len(groups))]
 
@@ -245,7 +247,7 @@ def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
         wanted = []
         for name, sha256 in found.items():
             here = job.night / name
-            with proof.or_retry(here):
+            with retry_on_os_error(here):
                 if sha256 is None:
                     here.unlink(missing_ok=True)
                 elif not here.is_file() or proof.digest(here).sha256 != sha256:
@@ -254,7 +256,7 @@ def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
             (result,) = there.fetch([[copy]], copy.source.parent)
             if isinstance(result, StageError):
                 raise result
-            with proof.or_retry(copy.source):
+            with retry_on_os_error(copy.source):
                 result[0].replace(copy.source)
 
 
@@ -298,7 +300,7 @@ def drop(job: Job, source: Source, paths: Iterable[Path]) -> None:
     """
     ours = {}
     for path in paths:
-        with proof.or_retry(path):
+        with retry_on_os_error(path):
             if path.parent == job.night and not path.name.startswith(TEMPORARY_PREFIX) and path.is_file():
                 ours[source.night / path.name] = proof.digest(path).sha256
     if not ours:
@@ -325,7 +327,7 @@ def _is_taken(copy: Copy) -> bool:
 
 def _is_right(copy: Copy) -> bool:
     """Whether a file of its own with the right bytes lies at the destination."""
-    with proof.or_retry(copy.final):
+    with retry_on_os_error(copy.final):
         is_file = copy.final.is_file() and not copy.final.is_symlink()
         return is_file and copy.sha256 is not None and proof.digest(copy.final, from_disk=True).sha256 == copy.sha256
 
@@ -340,7 +342,7 @@ def _place(temporary: Path, copy: Copy, *, may_replace: bool) -> None:
     Retry
         If the disk refuses.
     """
-    with proof.or_retry(copy.final):
+    with retry_on_os_error(copy.final):
         if may_replace:
             temporary.replace(copy.final)
             return

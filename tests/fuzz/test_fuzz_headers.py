@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from ledger.config.read import packaged_config, read_config
 from ledger.ids._check_headers import HeaderCheck, LiveId
-from stages.base import BadInput, Part, Raw
+from stages.base import BadInput
 from stages.check.reread import Recorded, reread, reread_raw
+from stages.product import Part, Raw
 from tests import law
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.cubes import GOOD, PIXELS, SHAPE, VALUES, Content, contents, headers, image_of, scaled_cubes

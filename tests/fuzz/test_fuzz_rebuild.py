@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from ledger.night import record
 from ledger.night.products import to_raw
-from stages.base import BadInput, Job, frames_of
-from stages.consolidated import read_lineage
+from stages.base import BadInput, Job
+from stages.lineage import read_lineage
 from stages.manifested import Parameters, read_manifests
+from stages.product import frames_of
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.profiles import fuzz
 from tests.world import DATE, World

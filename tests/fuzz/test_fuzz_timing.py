@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from stages.base import BadInput, Instrument, Stream
+from stages.base import BadInput
 from stages.check.witnesses import Observed, unexpected
 from stages.fits.timing import format_timing, read_timing
+from stages.instrument import Instrument, Stream
 from stages.raw import inspect
 from tests.fuzz.complaints import is_one_clear_line, little_memory
 from tests.fuzz.cubes import Content

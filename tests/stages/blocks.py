@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from ledger.simulation._trains import Sight, Walk, flc_states, frames_seen, trigger_times
-from stages.base import Cards, Raw
+from stages.instrument import Cards
 from stages.pairing.trains import Train
+from stages.product import Raw
 from stages.synced import Parameters, classify
 from tests.stages.nights import CARDS, START_US
 

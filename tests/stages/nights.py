@@ -5,8 +5,10 @@ from collections import Counter
 import numpy as np
 
 from stages import synced
-from stages.base import Instrument, Job, Raw, Stream, frames_of
+from stages.base import Job
 from stages.fits.timing import Timing, format_timing
+from stages.instrument import Instrument, Stream
+from stages.product import Raw, frames_of
 from stages.synced import Parameters
 
 START_US = 1_767_333_600_000_000  # 2026-01-02 06:00:00 UT

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from stages.base import Instrument, Job, Product, Raw, Stream
+from stages.base import Job
 from stages.fits.timing import Timing, format_timing
+from stages.instrument import Instrument, Stream
+from stages.product import Product, Raw
 
 START_US = 1_767_333_600_123_456  # 2026-01-02T06:00:00.123456
 PERIOD_US = 2000

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from stages import consolidated
-from stages.base import BadInput, Irreversible, Part, Retry
+from stages import lineage
+from stages.base import BadInput, Irreversible, Retry
 from stages.consolidated import Parameters, forward, night_files, reverse
 from stages.fits.timing import format_timing, read_timing, select
+from stages.product import Part
 from tests.stages.samples import (
     CARDS,
     PERIOD_US,
@@ -261,4 +262,4 @@ def test_lineage_names_every_part_in_order_of_time(night, raws):
 
 def test_a_night_without_products_has_an_empty_lineage(night):
     files = night_files(job=make_job(night), params=Parameters())
-    assert files["vgen2/lineage.tsv"].decode().split() == list(consolidated._LINEAGE)
+    assert files["vgen2/lineage.tsv"].decode().split() == list(lineage._COLUMNS)

@@ -6,8 +6,9 @@ import pytest
 from astropy.io import fits
 
 from stages import consolidated, fixed, identified
-from stages.base import BadInput, Outcome, Part
+from stages.base import BadInput, Outcome
 from stages.identified import Parameters
+from stages.product import Part
 from tests.stages.samples import apply, contents, make_job, make_product, make_raw
 
 PARAMS = Parameters()

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from ledger.simulation._trains import Sight, Walk
 from stages import synced
-from stages.base import frames_of
-from stages.synced import Parameters, pack_runs
+from stages.lineage import pack_runs
+from stages.product import frames_of
+from stages.synced import Parameters
 from tests.stages.blocks import DEAD_TIME_US, Block, errors, find, make_block, one_after_the_other, same
 from tests.stages.nights import START_US, Night, frames_in
 

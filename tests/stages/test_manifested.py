@@ -6,8 +6,10 @@ import os
 import pytest
 
 from stages import manifested
-from stages.base import TEMPORARY_PREFIX, BadInput, Instrument, Irreversible, Job, Product, Retry
+from stages.base import TEMPORARY_PREFIX, BadInput, Irreversible, Job, Retry
+from stages.instrument import Instrument
 from stages.manifested import Parameters
+from stages.product import Product
 
 DATE = "20260102"
 NAME = f"manifest_VMP_{DATE}.csv"

@@ -8,8 +8,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from stages.base import BadInput, Instrument, Retry, Stream
+from stages.base import BadInput, Retry
 from stages.fits.timing import format_timing, select
+from stages.instrument import Instrument, Stream
 from stages.raw import inspect, same_bytes
 from tests.stages.samples import (
     CARDS,

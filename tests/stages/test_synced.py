@@ -11,9 +11,11 @@ import pytest
 from astropy.io import fits
 
 from stages import synced
-from stages.base import BadInput, Raw, frames_of
+from stages.base import BadInput
 from stages.fits.timing import read_timing
-from stages.synced import Parameters, identity_of, pack_runs
+from stages.lineage import identity_of, pack_runs
+from stages.product import Raw, frames_of
+from stages.synced import Parameters
 from tests.stages.nights import START_US, Night, frames_in, names
 
 GENERATOR = Path(__file__).parents[2].parent / "shared" / "raw_night.py"

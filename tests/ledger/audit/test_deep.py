@@ -22,7 +22,7 @@ from ledger.audit.deep import Report, audit_deeply
 from ledger.audit.laws import Violation
 from ledger.delivery import manifest
 from ledger.delivery.verify import verify
-from ledger.errors import BadInput, Interrupted
+from ledger.errors import Interrupted, UsageError
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.report import Silent, Stop
@@ -30,7 +30,8 @@ from stages.check import reread
 from stages.check.reread import Found
 from stages.fits.cards import BLOCK, CARD
 from stages.fits.cubes import read_cube_layout
-from stages.fits.tiled import compress, plain_pieces
+from stages.fits.tiled import compress
+from stages.fits.untiled import plain_pieces
 from tests.conftest import make_database
 from tests.world import DATE, World
 
@@ -244,7 +245,7 @@ def test_the_other_pipeline_and_one_night_alone(sqlite_world):
     assert found(world, date="20260103") == []
     (violation,) = found(world, date=DATE)
     assert str(path) in violation.what
-    with pytest.raises(BadInput, match="no night 20260104"):
+    with pytest.raises(UsageError, match="no night 20260104"):
         audit(world, date="20260104")
 
 

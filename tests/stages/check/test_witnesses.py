@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stages.base import BadInput, Forms, Instrument, Stream, Times
+from stages.base import BadInput
 from stages.check.witnesses import (
     BEGIN_OF_TIMES_US,
     END_OF_TIMES_US,
@@ -16,6 +16,7 @@ from stages.check.witnesses import (
     name_contradicts,
     unexpected,
 )
+from stages.instrument import Forms, Instrument, Stream, Times
 from tests.stages.nights import CARDS
 from tests.stages.samples import START_US, make_timing
 

@@ -5,10 +5,12 @@ from dataclasses import replace
 import pytest
 from astropy.time import Time
 
-from stages.base import BadInput, Instrument, Part, Stream
+from stages.base import BadInput
 from stages.fits.cards import split_cards, values
 from stages.fits.header import START_CARDS, HeaderRules, build_header, exposure_id_of, first_exposure_us
 from stages.fits.structure import without_leftovers
+from stages.instrument import Instrument, Stream
+from stages.product import Part
 from tests.stages.sample_headers import HEADERS, astropy_header
 from tests.stages.samples import CARDS, INSTRUMENT, START_US, make_header, make_product, make_raw
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.base import BadInput, Forms, Instrument, Stream
+from stages.base import BadInput
 from stages.fits.meaning import refuse_two_values, understood
+from stages.instrument import Forms, Instrument, Stream
 from tests.stages.nights import CARDS as VALUES
 from tests.stages.samples import CARDS, make_header
 

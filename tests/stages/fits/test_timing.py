@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from stages.base import BadInput
-from stages.fits import timing
+from stages.fits import timing_rows
 from stages.fits.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
 from tests.tools import missing
 
@@ -20,8 +20,8 @@ HEAD = b"# Telemetry stream timing data \n# col1 : datacube frame index\n# \n"
 def decoder(request, monkeypatch):
     """Each way to decode rows gives the same, or refuses the same."""
     if request.param == "by numpy":
-        monkeypatch.setattr(timing, "_compiled", None)
-    elif timing._compiled is None:
+        monkeypatch.setattr(timing_rows, "_compiled", None)
+    elif timing_rows._compiled is None:
         missing("stages/fits/_native.so (a C compiler)")
 
 
@@ -44,7 +44,7 @@ def make_timing(n, *, start_ns=1_767_333_600_123_456_789, main_index=999_998, se
 
 def equal(one, other):
     return one.head == other.head and all(
-        np.array_equal(getattr(one, name), getattr(other, name)) for name in timing._COLUMNS
+        np.array_equal(getattr(one, name), getattr(other, name)) for name in timing_rows.COLUMNS
     )
 
 
@@ -75,8 +75,8 @@ def test_what_is_written_is_read(tmp_path, n):
 
 def test_the_fast_path_takes_rows_of_one_width_and_agrees_with_the_slow_one(tmp_path):
     content = format_timing(make_timing(3000))
-    fast = timing._decode_fixed_width(content, len(HEAD))
-    slow = timing._decode_words(content[len(HEAD) :], tmp_path)
+    fast = timing_rows.decode_fixed_width(content, len(HEAD))
+    slow = timing_rows.decode_words(content[len(HEAD) :], tmp_path)
     assert fast is not None
     assert fast.keys() == slow.keys()
     assert all(np.array_equal(fast[name], slow[name]) for name in slow)
@@ -85,7 +85,7 @@ def test_the_fast_path_takes_rows_of_one_width_and_agrees_with_the_slow_one(tmp_
 def test_rows_of_varying_width_are_read_by_the_slow_path(tmp_path):
     made = make_timing(20, main_index=9_999_999_990)
     content = format_timing(made)
-    assert timing._decode_fixed_width(content, len(HEAD)) is None
+    assert timing_rows.decode_fixed_width(content, len(HEAD)) is None
     path = tmp_path / "cube.txt"
     path.write_bytes(content)
     assert equal(read_timing(path), made)
@@ -93,7 +93,7 @@ def test_rows_of_varying_width_are_read_by_the_slow_path(tmp_path):
 
 def test_wide_counters_of_one_width_are_fast(tmp_path):
     content = format_timing(make_timing(20, main_index=9_868_462_595))
-    assert timing._decode_fixed_width(content, len(HEAD)) is not None
+    assert timing_rows.decode_fixed_width(content, len(HEAD)) is not None
 
 
 def test_negative_times_are_kept(tmp_path):
@@ -203,9 +203,9 @@ def test_one_byte_changed_anywhere_never_changes_a_number_unnoticed(tmp_path):
     for place in range(row, content.index(b"\n", row) + 1):
         for byte in b" .-x/:\n":
             changed = content[:place] + bytes([byte]) + content[place + 1 :]
-            fast = timing._decode_fixed_width(changed, len(HEAD))
+            fast = timing_rows.decode_fixed_width(changed, len(HEAD))
             if fast is not None:
-                slow = timing._decode_words(changed[len(HEAD) :], path)
+                slow = timing_rows.decode_words(changed[len(HEAD) :], path)
                 assert all(np.array_equal(fast[name], slow[name]) for name in slow), (place, byte)
 
 

@@ -13,7 +13,8 @@ from stages.base import BadInput, Retry, Source
 from stages.transferred import Parameters
 from stages.transport import pull
 from stages.transport.pull import Pull
-from stages.transport.remote import INCOMING, RECALLED, Remote
+from stages.transport.remote_folder import INCOMING, RECALLED
+from stages.transport.rsync import Rsync
 from tests.stages.test_transferred import DATE, base, forward, job, reverse, tree
 from tests.stages.transport.test_remote import host, replace_bytes
 
@@ -64,7 +65,7 @@ def lose():
 
 def brought(here, night):
     """Write the night's checksums as the machine does, and let a run begin."""
-    pull.bring(here, here.source, transferred.own_files(here))
+    pull.bring(here, here.source, transferred.own_files(job=here))
     for name, content in transferred.night_files(job=here, params=Parameters()).items():
         (here.night / name).write_bytes(content)
 
@@ -108,7 +109,7 @@ def test_own_files_are_brought_as_they_are_at_the_source(here, night):
     """Whatever a dead run left in the folder to work in."""
     (here.folder / "lineage.tsv").write_text("of a dead run\n")
     (here.night / "SHA256SUMS").write_text("of a dead run\n")
-    pull.bring(here, here.source, transferred.own_files(here))
+    pull.bring(here, here.source, transferred.own_files(job=here))
     assert (here.folder / "lineage.tsv").read_text() == "lineage\n"
     assert not (here.night / "SHA256SUMS").exists()
 
@@ -136,15 +137,15 @@ def test_a_copy_without_its_twin_at_the_source_stays(here, night, base, change):
 def test_what_appears_while_products_are_brought_is_left(here, night, base, monkeypatch):
     brought(here, night)
     strange = base / DATE / "vgen2" / here.products[0].files[0]
-    rsync = Remote._rsync
+    bring = Rsync.bring
 
     def late(self, names, *arguments, **named):
-        is_whole = rsync(self, names, *arguments, **named)
+        is_whole = bring(self, names, *arguments, **named)
         if strange.parent.exists():
             strange.write_bytes(b"an archived one")
         return is_whole
 
-    monkeypatch.setattr(Remote, "_rsync", late)
+    monkeypatch.setattr(Rsync, "bring", late)
     outcome = forward(dataclasses.replace(here, placed=frozenset()))
     assert "find out whose" in outcome.failures[here.products[0].identity]
     assert len(outcome.evidence) == 2

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.base import BadInput, Instrument, Irreversible, Job, Retry
+from stages.base import BadInput, Irreversible, Job, Retry
+from stages.instrument import Instrument
 from stages.transport import proof
 
 CONTENT = random.Random(1).randbytes(proof.BLOCK_BYTES * 2 + 12345)

@@ -5,37 +5,14 @@ import getpass
 import os
 import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
 from stages import manifested, transferred
-from stages.base import TEMPORARY_PREFIX, BadInput, Host, Irreversible, Job, Retry
+from stages.base import TEMPORARY_PREFIX, Host, Irreversible, Job
 from stages.transferred import Parameters
-from stages.transport import remote
-from stages.transport.ssh import Shell
-from tests.stages.test_transferred import DATE, INSTRUMENT, base, job, make_product, only, tree, write_sums
-
-#: What has to be on a host beside rsync.
-TOOLS = (
-    "sh",
-    "setpriv",
-    "openssl",
-    "sync",
-    "dd",
-    "wc",
-    "tr",
-    "cut",
-    "ls",
-    "mkdir",
-    "mv",
-    "rm",
-    "rmdir",
-    "df",
-    "find",
-    "od",
-)
+from stages.transport import remote_folder, rsync
+from tests.stages.test_transferred import DATE, INSTRUMENT, base, job, make_product, tree, write_sums
 
 DAMAGES = {
     "corrupt": lambda path: path.write_bytes(path.read_bytes()[:-1] + b"\xff"),
@@ -117,7 +94,7 @@ def test_sums_satisfy_coreutils_there(there, base):
 def test_repeating_brings_nothing(there, base, monkeypatch):
     first = forward(there)
     status = {path: path.stat().st_ino for path in base.rglob("VMPA*")}
-    monkeypatch.setattr(remote, "RSYNC", ("false",))
+    monkeypatch.setattr(rsync, "RSYNC", ("false",))
     again = forward(there)
     assert again.evidence == first.evidence
     assert {path: path.stat().st_ino for path in base.rglob("VMPA*")} == status
@@ -221,7 +198,7 @@ def test_missing_source_fails_alone(there):
 
 
 def test_what_an_earlier_run_brought_is_taken_over(there, base, monkeypatch):
-    left = base / DATE / f"{remote.INCOMING}0123"
+    left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
     name = there.products[0].files[0]
     shutil.copy2(there.folder / name, left / "vgen2" / name)
@@ -232,7 +209,7 @@ def test_what_an_earlier_run_brought_is_taken_over(there, base, monkeypatch):
 
 
 def test_half_of_a_file_is_not_taken_for_it(there, base):
-    left = base / DATE / f"{remote.INCOMING}0123"
+    left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
     name = there.products[0].files[0]
     content = (there.folder / name).read_bytes()
@@ -242,162 +219,13 @@ def test_half_of_a_file_is_not_taken_for_it(there, base):
 
 
 def test_bytes_that_rsync_takes_for_the_same_are_copied_with_force(there, base):
-    left = base / DATE / f"{remote.INCOMING}0123"
+    left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
     name = there.products[0].files[0]
     shutil.copy2(there.folder / name, left / "vgen2" / name)
     replace_bytes(left / "vgen2" / name)
     assert not forward(there).failures
     assert (base / DATE / "vgen2" / name).read_bytes() == (there.folder / name).read_bytes()
-
-
-# who may not do everything
-
-
-@pytest.fixture
-def plain(there, sshd):
-    """The job, at a place that others than root may get to and write into, and a host that is theirs."""
-    with tempfile.TemporaryDirectory(prefix="ledger-open-") as name:
-        folder = Path(name)
-        folder.chmod(0o777)
-        yield dataclasses.replace(
-            there, destination=folder / DATE, host=dataclasses.replace(there.host, identity_file=sshd.plain_file)
-        )
-
-
-@pytest.mark.parametrize("n", [0, 1])
-def test_a_file_that_may_not_be_read_fails_alone(plain, n):
-    assert not forward(plain).failures
-    path = plain.destination / "vgen2" / plain.products[1].files[n]
-    path.chmod(0)
-    (plain.destination / "vgen2" / plain.products[2].files[0]).unlink()
-    outcome = verify(plain)
-    assert list(outcome.failures) == [product.identity for product in plain.products[1:]]
-    assert "Permission denied" in outcome.failures[plain.products[1].identity]
-    outcome = forward(plain)
-    assert list(outcome.failures) == [plain.products[1].identity]
-    assert list(reverse(plain).failures) == [plain.products[1].identity]
-    path.chmod(0o600)
-    assert not forward(plain).failures
-
-
-def test_folder_that_may_not_be_written_is_tried_again(plain):
-    plain.destination.parent.chmod(0o555)
-    with pytest.raises(Retry, match=r"[Pp]ermission denied"):
-        forward(plain)
-
-
-@pytest.mark.parametrize(
-    ("login", "told"),
-    [
-        ("PATH=$(pwd)/none", "no rsync on this host's PATH"),
-        ("echo Welcome to the archive", "a login prints 'Welcome to the archive'"),
-    ],
-)
-def test_a_host_that_is_not_fit_is_told_so(plain, sshd, login, told):
-    only_sh = plain.destination.parent / "bin"
-    only_sh.mkdir()
-    for name in TOOLS:
-        (only_sh / name).symlink_to(shutil.which(name))
-    sshd.login.write_text(login.replace("$(pwd)/none", str(only_sh)) + "\n")
-    try:
-        with pytest.raises(Retry, match=told):
-            forward(plain)
-    finally:
-        sshd.login.write_text("")
-    assert not list(plain.destination.rglob("*.fz"))
-    assert not forward(plain).failures
-
-
-# trouble
-
-
-def test_missing_base_is_refused_and_not_made(there, base):
-    base.rmdir()
-    with pytest.raises(BadInput, match="expected an existing one"):
-        forward(there)
-    assert not base.exists()
-
-
-def test_host_of_another_key_is_not_spoken_to(there, base, tmp_path):
-    other = tmp_path / "known_hosts"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "other"], check=True)
-    key = " ".join((tmp_path / "other.pub").read_text().split()[:2])
-    other.write_text(f"[127.0.0.1]:{there.host.port} {key}\n")
-    careless = ("-o", "StrictHostKeyChecking=no", *there.host.options)
-    with pytest.raises(Retry, match="no connection"):
-        forward(dataclasses.replace(there, host=dataclasses.replace(there.host, known_hosts=other, options=careless)))
-    assert tree(base) == {}
-
-
-def test_unknown_host_is_not_spoken_to(there, base, tmp_path):
-    unknown = dataclasses.replace(there.host, known_hosts=tmp_path / "none")
-    with pytest.raises(Retry, match=r"[Hh]ost key verification failed"):
-        forward(dataclasses.replace(there, host=unknown))
-    assert tree(base) == {}
-
-
-@pytest.mark.parametrize("name", ["identity_file", "known_hosts"])
-def test_a_file_of_ssh_that_is_not_there_is_told(there, tmp_path, name):
-    host = dataclasses.replace(there.host, **{name: tmp_path / "none"})
-    with pytest.raises(Retry) as caught:
-        forward(dataclasses.replace(there, host=host))
-    assert f"transfer.ssh.{name} '{tmp_path / 'none'}' does not exist; expected a file" in str(caught.value)
-
-
-def test_the_command_to_try_by_hand_is_told_whole(there, tmp_path):
-    with pytest.raises(Retry) as caught:
-        forward(dataclasses.replace(there, host=dataclasses.replace(there.host, known_hosts=tmp_path / "none")))
-    by_hand = str(caught.value).split("`")[1]
-    done = subprocess.run(["sh", "-c", by_hand], capture_output=True, text=True, check=False)
-    assert (done.returncode, "verification failed" in done.stderr) == (255, True), done
-    right = by_hand.replace(str(tmp_path / "none"), str(there.host.known_hosts))
-    assert subprocess.run(["sh", "-c", right], check=False, timeout=30).returncode == 0
-
-
-def test_host_that_does_not_answer_is_tried_again(there):
-    nobody = dataclasses.replace(there.host, port=1)
-    with pytest.raises(Retry, match=r"[Cc]onnection refused"):
-        forward(dataclasses.replace(there, host=nobody))
-
-
-def test_connection_that_breaks_is_told(host):
-    with Shell(host) as shell:
-        shell._write("kill -9 $$\n")
-        with pytest.raises(Retry, match="no connection"):
-            shell.ask([("look", "/")])
-
-
-def test_rsync_that_fails_leaves_no_name(there, base, monkeypatch):
-    monkeypatch.setattr(remote, "RSYNC", (*remote.RSYNC, "--rsync-path=/nowhere/rsync"))
-    with pytest.raises(Retry, match="rsync ended with"):
-        forward(there)
-    assert not [path for path in base.rglob("*") if path.is_file()]
-
-
-def test_rsync_that_brings_nothing_proves_nothing(there, base, monkeypatch):
-    monkeypatch.setattr(remote, "RSYNC", ("true",))
-    outcome = forward(there)
-    assert not outcome.evidence
-    assert len(outcome.failures) == 3
-    assert tree(base) == {}
-
-
-def test_host_without_a_tool_proves_nothing(there, base, tmp_path, monkeypatch):
-    from stages.transport import ssh  # noqa: PLC0415
-
-    monkeypatch.setattr(ssh, "FUNCTIONS", ssh.FUNCTIONS.replace("in $empty*)", "in never)"))
-    with pytest.raises(Retry, match="no openssl, sha256sum or shasum"):
-        forward(there)
-    assert not [path for path in base.rglob("VMPA*") if not path.parent.parent.name.startswith(remote.INCOMING)]
-
-
-def test_too_little_room_is_told(there):
-    product = there.products[0]
-    with (there.folder / product.files[0]).open("r+b") as file:
-        file.truncate(1 << 43)  # sparse
-    with pytest.raises(Retry, match="bytes needed"):
-        forward(only(there, 0))
 
 
 # manifests
