@@ -35,7 +35,9 @@ from ledger.night import record
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
-from ledger.run.machine import Machine, unproven
+from ledger.run.advance import unproven
+from ledger.run.hold import leftovers
+from ledger.run.machine import Machine
 from ledger.text import counted
 from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
@@ -279,7 +281,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     try:
         ours = NightFolder(night.pipeline, Path(night.root), night.date)
         folder = night_of(machine.config, night.pipeline, night.date) if machine.config.fetches else ours
-        left = machine.leftovers(folder, night)
+        left = leftovers(machine, folder, night)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return

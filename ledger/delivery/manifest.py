@@ -20,7 +20,8 @@ from ledger.disk.nights import NightFolder
 from ledger.errors import BadInput, NotReady
 from ledger.night import record
 from ledger.night.given_out import mailed, taken_for
-from ledger.run.machine import Machine, unproven
+from ledger.run.advance import unproven
+from ledger.run.machine import Machine
 from ledger.run.steps import Steps, translated
 from ledger.text import counted
 from stages.base import TEMPORARY_PREFIX

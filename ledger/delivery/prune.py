@@ -25,6 +25,8 @@ from ledger.night.given_out import confirmed, contradictions, standing
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
+from ledger.run.copies import reverify
+from ledger.run.hold import refuse_moved_copies
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages.check.reread import reread
@@ -254,7 +256,7 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
     found.kept.clear()  # it is looked at again
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     with machine.holding(folder, "prune", {}) as (steps, result):
-        machine.check_copies(steps)
+        refuse_moved_copies(steps)
         products, raws = _candidates(machine, steps.journal.night, found)  # as they are now that the night is held
         products, left_bytes = _up_to(products, left_bytes, found)
         raws, left_bytes = _up_to(raws, left_bytes, found)
@@ -295,7 +297,7 @@ def _proven(steps: Steps, step: Step, items: Sequence[WorkItem], found: Pruned) 
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
     sound: set[str] = set()
     for batch in steps.portions(f"prune {steps.folder.date}: prove", items):
-        look = steps.look_at_copies(step, batch, {"prune": 1})
+        look = reverify(steps, step, batch, {"prune": 1})
         differing = _compared([item for item in batch if item.product.identity in look.proven], steps)
         sound |= look.proven - differing.keys()
         steps.reporter.advance(len(look.proven - differing.keys()))

@@ -11,7 +11,9 @@ from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
+from ledger.run.copies import reverify
 from ledger.run.machine import Machine
+from ledger.run.night_files import make_folder
 from ledger.run.steps import Steps
 from stages.transport import proof
 
@@ -70,7 +72,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
     """
     found = Recalled(folder.pipeline, folder.date)
     with holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
-        steps.make_folder()
+        make_folder(steps)
         for batch in steps.portions("recall", sent):
             n_failed = len(found.failed)
             whole = {item.product.identity: item for item in batch if _is_whole(steps, item)}
@@ -108,7 +110,7 @@ def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Reca
     items = [item for item in items if item.product.identity not in outcome.left]
     steps.journal.recalled(items, outcome.failures)
     if failed := [item for item in items if item.product.identity in outcome.failures]:
-        look = steps.look_at_copies(step, failed, {"recall": len(failed)})
+        look = reverify(steps, step, failed, {"recall": len(failed)})
         outcome = replace(outcome, failures={**outcome.failures, **look.failures})
     for item in items:
         name = item.product.frame_id or item.product.name

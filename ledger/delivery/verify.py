@@ -6,6 +6,7 @@ from typing import Any
 from ledger.delivery._sent import holding_sent
 from ledger.disk.nights import NightFolder
 from ledger.errors import Interrupted, LedgerError
+from ledger.run.copies import ask, reverify
 from ledger.run.machine import Machine
 
 
@@ -75,24 +76,24 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     found = Verified(folder.pipeline, folder.date)
     arguments = {"repair": repairs}
     with holding_sent(machine, folder, "verify", arguments, needs="verify_night") as (steps, result, step, sent):
-        before = steps.ask(step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
+        before = ask(steps, step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
         for batch in steps.portions("verify", sent):
-            look = steps.look_at_copies(step, batch, {}, repairs=repairs)
+            look = reverify(steps, step, batch, {}, repairs=repairs)
             names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
             found.proven += len(look.proven)
             found.repaired += [names[identity] for identity in names if identity in look.repaired]
             found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
             steps.reporter.advance(len(look.proven))
         steps.obey()
-        check = steps.ask(step, "verify_night", sent)
+        check = ask(steps, step, "verify_night", sent)
         if repairs and check.damaged:
             try:
-                steps.ask(step, "repair", ())
+                ask(steps, step, "repair", ())
             except Interrupted:
                 raise
             except LedgerError as exc:
                 found.bad.append((found.date, str(exc)))
-            check = steps.ask(step, "verify_night", sent)
+            check = ask(steps, step, "verify_night", sent)
         found.repaired += sorted(before.keys() - check.damaged.keys())
         found.bad += sorted(check.damaged.items())
         found.extra += check.extra

@@ -9,12 +9,16 @@ from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found, grouped
 from ledger.disk.raws import RawOnDisk, raws_on_disk
 from ledger.errors import NotReady, StateError
-from ledger.night import decisions, record
+from ledger.ids.numbering import refuse_numbering
+from ledger.night import decisions, record, space
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem, pair_parts, parts_of, to_raw
-from ledger.run import engine, space
-from ledger.run.machine import Machine, gives_numbers, unproven
+from ledger.run import engine
+from ledger.run.advance import check_advance, held_up, need, own_segments, target_of, unproven
+from ledger.run.context import Context
+from ledger.run.pairing import refuse_products
 from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
+from ledger.run.rollback import check_rollback
 from ledger.run.steps import translated
 from ledger.text import alike, counted
 from stages.base import Job, Outcome, Product, Raw
@@ -87,7 +91,7 @@ class Plan:
 
 
 def plan_advance(
-    machine: Machine,
+    context: Context,
     folder: NightFolder,
     to: str | None,
     *,
@@ -102,22 +106,22 @@ def plan_advance(
     BadInput, NotReady
         What `Machine.advance` would refuse.
     """
-    pipeline = machine.pipelines[folder.pipeline]
-    target = machine.target(folder, to)
-    machine.check_advance(folder, target)
+    pipeline = context.pipelines[folder.pipeline]
+    target = target_of(context, folder, to)
+    check_advance(context, folder, target)
     if anew:
-        machine.refuse_products(folder)
-    night = record.find_night(machine.store, folder.pipeline, folder.date)
-    is_here = not machine.config.fetches
-    raws, new, quarantined = _raws(machine, pipeline, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
-    items = record.products(machine.store, night) if night is not None else []
+        refuse_products(context, folder)
+    night = record.find_night(context.store, folder.pipeline, folder.date)
+    is_here = not context.config.fetches
+    raws, new, quarantined = _raws(context, pipeline, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
+    items = record.products(context.store, night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None and not anew
     unsynced = [(raw, row) for raw, row in raws if row is None or row.state == pipeline.states[0]]
     fresh = sum(raw.size_bytes for raw, row in raws if row is None)
     steps = [PlanStep("register", pipeline.states[0], new, fresh, None)] if is_here else []
     if unsynced and pipeline.position(target) >= pipeline.position(pipeline.born):
         if items and not is_numbered:  # all of it is paired anew
-            steps += _steps_back(machine, pipeline, items, pipeline.states[0])
+            steps += _steps_back(context, pipeline, items, pipeline.states[0])
             unsynced, items = raws, []
         known = [row.supplement for _, row in raws if row is not None and row.supplement is not None]
         parts = parts_of(
@@ -130,54 +134,60 @@ def plan_advance(
         made, _ = pair_parts(
             [[raw for raw, _ in part] for part in parts.values()],
             items,
-            lambda part, taken: _pair(machine, pipeline, folder, part, taken),
+            lambda part, taken: _pair(context, pipeline, folder, part, taken),
         )
         items += [WorkItem(0, pipeline.born, product) for product in made]
-        pair = _step(machine, pipeline.step(pipeline.born).forward, pipeline.born, made)
+        pair = _step(context, pipeline.step(pipeline.born).forward, pipeline.born, made)
         steps.append(replace(pair, files=len(unsynced)))
     inside = [w for w in items if w.quarantine_reason is None]
-    outside = _outside(machine, folder) if is_here else None
-    stopped = _refusal(machine, pipeline, folder, items, target, final=final, late_reason=late_reason)
-    need = machine.need(pipeline, items, pipeline.born if stopped else target)
-    stopped = stopped or space.shortfall(machine.config, folder, need)
+    outside = _outside(context, folder) if is_here else None
+    stopped = _refusal(context, pipeline, folder, items, target, final=final, late_reason=late_reason)
+    room = need(context, pipeline, items, pipeline.born if stopped else target)
+    stopped = stopped or space.shortfall(context.config, folder, room)
     reached = pipeline.position(pipeline.born if stopped else target)
-    mine = [step for segment in machine.segments(pipeline, target) for step in segment]
-    closed = machine.config.transfer.why_closed(machine.store.clock())
+    mine = [step for segment in own_segments(context, pipeline, target) for step in segment]
+    closed = context.config.transfer.why_closed(context.store.clock())
     for step in mine:
         is_sent = any(pipeline.position(w.state) < pipeline.position(step.state) for w in inside) and step.needs_copy
         if stopped is None and (
-            stopped := machine.held_up(pipeline, step, folder, items) or (closed if is_sent else None)
+            stopped := held_up(context, pipeline, step, folder, items) or (closed if is_sent else None)
         ):
             reached = pipeline.position(step.before)
     for step in (step for step in mine if pipeline.position(step.state) <= reached):
         waiting = (w for w in inside if is_here or not pipeline.position(w.state) < pipeline.position(mine[0].before))
         moving = [w.product for w in waiting if pipeline.position(w.state) < pipeline.position(step.state)]
-        steps.append(_step(machine, step.forward, step.state, moving))
+        steps.append(_step(context, step.forward, step.state, moving))
     if (
         stopped is None and pipeline.sending and reached >= pipeline.position(pipeline.sending.state)
     ):  # others are copied again
         stopped = unproven(folder.date, [w for w in items if w.fault and w.state != pipeline.sending.state])
-    if stopped is None and outside and outside.blocks and gives_numbers(pipeline, target) and not is_numbered:
+    if (
+        stopped is None
+        and outside
+        and outside.blocks
+        and pipeline.includes(pipeline.numbering, target)
+        and not is_numbered
+    ):
         stopped = outside.refusal(folder.date)
     return Plan(
         folder.pipeline,
         folder.date,
         tuple(step for step in steps if step.files),
         quarantined,
-        space_bytes=need.night_bytes,
-        destination_bytes=need.destination_bytes,
+        space_bytes=room.night_bytes,
+        destination_bytes=room.destination_bytes,
         outside=grouped(outside.undecided) if outside else "",
         stopped=stopped,
     )
 
 
-def _outside(machine: Machine, folder: NightFolder) -> Found:
-    with machine.store.read() as session:
-        return decisions.look(session, machine.config, folder)
+def _outside(context: Context, folder: NightFolder) -> Found:
+    with context.store.read() as session:
+        return decisions.look(session, context.config, folder)
 
 
 def _refusal(
-    machine: Machine,
+    context: Context,
     pipeline: Pipeline,
     folder: NightFolder,
     items: Sequence[WorkItem],
@@ -188,22 +198,32 @@ def _refusal(
 ) -> str | None:
     """Return why the night would stop before it is written, or None."""
     if (
-        machine.config.fetches
+        context.config.fetches
         or pipeline.numbering is None
         or pipeline.position(target) <= pipeline.position(pipeline.born)
         or not items
     ):
         return None
-    row = record.find_night(machine.store, folder.pipeline, folder.date)
+    row = record.find_night(context.store, folder.pipeline, folder.date)
     night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
     try:
-        machine.look(folder, night, items, final=final, late_reason=late_reason, remembers=False)
+        refuse_numbering(
+            context.store,
+            context.config,
+            pipeline,
+            folder,
+            night,
+            items,
+            final=final,
+            late_reason=late_reason,
+            remembers=False,
+        )
     except (NotReady, StateError) as exc:
         return str(exc)
     return None
 
 
-def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
+def plan_rollback(context: Context, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
     """Return what `Machine.rollback` would do now.
 
     Raises
@@ -211,39 +231,39 @@ def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: 
     BadInput, NotReady, Irreversible
         What `Machine.rollback` would refuse.
     """
-    pipeline = machine.pipelines[folder.pipeline]
-    target = machine.check_rollback(folder, to, withdraws=withdraws)
-    night = record.find_night(machine.store, folder.pipeline, folder.date)
-    items = record.products(machine.store, night) if night is not None else []
-    steps = _steps_back(machine, pipeline, items, target)
+    pipeline = context.pipelines[folder.pipeline]
+    target = check_rollback(context, folder, to, withdraws=withdraws)
+    night = record.find_night(context.store, folder.pipeline, folder.date)
+    items = record.products(context.store, night) if night is not None else []
+    steps = _steps_back(context, pipeline, items, target)
     return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
 
 
-def _steps_back(machine: Machine, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:
+def _steps_back(context: Context, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:
     steps = []
     for step in reversed(pipeline.steps[pipeline.position(target) :]):
         moving = [w.product for w in items if pipeline.position(w.state) >= pipeline.position(step.state)]
-        steps.append(_step(machine, step.reverse, step.before, moving))
+        steps.append(_step(context, step.reverse, step.before, moving))
     return steps
 
 
-def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
+def _step(context: Context, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
     size = space.size_of(products)
-    rate = record.seconds_per_byte(machine.store, verb)
-    seconds = None if rate is None else rate * size / engine.workers_of(machine.config, machine.jobs)
+    rate = record.seconds_per_byte(context.store, verb)
+    seconds = None if rate is None else rate * size / engine.workers_of(context.config, context.jobs)
     return PlanStep(verb, state, len(products), size, seconds)
 
 
 def _raws(
-    machine: Machine, pipeline: Pipeline, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
+    context: Context, pipeline: Pipeline, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
 ) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
     """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
-    rows = {(r.folder, r.name): r for r in record.raws(machine.store, night)} if night is not None else {}
-    waiting = record.unstructured(machine.store, night, anew=anew) if night is not None else frozenset()
+    rows = {(r.folder, r.name): r for r in record.raws(context.store, night)} if night is not None else {}
+    waiting = record.unstructured(context.store, night, anew=anew) if night is not None else frozenset()
     unchecked = waiting if pipeline.numbering is not None else frozenset()  # and taken back
     found: list[tuple[Raw, File | None]] = []
     todo = []
-    for raw in raws_on_disk(folder, machine.config.instrument):
+    for raw in raws_on_disk(folder, context.config.instrument):
         row = rows.get((raw.stream.name, raw.name))
         is_same = row is not None and raw.is_as_registered(row)
         is_made = row is not None and row.state != pipeline.states[0] and row.id not in unchecked
@@ -251,7 +271,7 @@ def _raws(
             row is not None
             and night is not None
             and is_same
-            and (is_made or not is_due(raw, row, machine.config, waiting))
+            and (is_made or not is_due(raw, row, context.config, waiting))
         ):
             if not row.quarantine_reason:
                 found.append((to_raw(night, row), row))
@@ -259,13 +279,13 @@ def _raws(
             todo.append((raw, row))
     quarantined = []
     fresh = 0
-    with engine.executor(machine.config, machine.jobs) as executor:
-        files = list(whole_first(inspected(executor, machine.config, todo, machine.stop)))
-    twins = Twins(machine.store, pipeline, files)
+    with engine.executor(context.config, context.jobs) as executor:
+        files = list(whole_first(inspected(executor, context.config, todo, context.stop)))
+    twins = Twins(context.store, pipeline, files)
     for file in files:
         raw, row, facts = file.raw, file.row, file.found
         with translated():
-            reason = fault_of(file, machine.config, machine.store.clock(), twins, final=final)
+            reason = fault_of(file, context.config, context.store.clock(), twins, final=final)
         if reason is None and isinstance(facts, RawFacts):
             fresh += 1
             twins.add(raw.cube, facts)
@@ -296,17 +316,17 @@ def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
 
 
 def _pair(
-    machine: Machine, pipeline: Pipeline, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
+    context: Context, pipeline: Pipeline, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
 ) -> Outcome:
     job = Job(
         night=folder.path,
         date=folder.date,
-        folder=folder.path / machine.config.instrument.product_folder,
-        instrument=machine.config.instrument,
+        folder=folder.path / context.config.instrument.product_folder,
+        instrument=context.config.instrument,
         raws=tuple(raws),
         taken_names=taken_names,
     )
-    loaded = machine.stages[pipeline.born]
+    loaded = context.stages[pipeline.born]
     with translated():
         return loaded.stage.forward(job=job, params=loaded.params)
 

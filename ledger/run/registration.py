@@ -14,6 +14,7 @@ from sqlalchemy import Row
 from ledger.config.model import Config
 from ledger.db.models import File
 from ledger.db.store import Store, chunks
+from ledger.disk.outside import Found
 from ledger.disk.raws import (
     SET_THE_CLOCK,
     RawOnDisk,
@@ -26,7 +27,7 @@ from ledger.disk.raws import (
     ways_on,
 )
 from ledger.errors import Interrupted
-from ledger.night import record
+from ledger.night import decisions, record
 from ledger.night.pipeline import Pipeline
 from ledger.night.record import STATS
 from ledger.report import Stop
@@ -132,6 +133,15 @@ def register(
     if is_all:
         steps.journal.looked_at(seen_ns)
     return None
+
+
+def look_outside(steps: Steps) -> Found:
+    """Return which files may hold frames and are no raw files, and report those of which nobody has decided."""
+    with steps.journal.store.read() as session:
+        found = decisions.look(session, steps.config, steps.folder)
+    for file in found.undecided:
+        steps.result.remarks[f"files that may hold frames, not used: {file.folder} ({file.words})"] += 1
+    return found
 
 
 def _tell_of_the_future(steps: Steps, raws: Iterable[RawOnDisk]) -> None:

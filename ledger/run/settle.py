@@ -20,6 +20,7 @@ from ledger.night import record
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import WorkItem
+from ledger.run import batches
 from ledger.run.steps import Steps
 from stages import base
 from stages.transport.remote import INCOMING, RECALLED
@@ -135,7 +136,7 @@ def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list
 
     Returns
     -------
-    list of Work
+    list of WorkItem
         Products of which this cannot be done, and that keep no other from going on: files that are gone fail
         in the next step too, and a rollback takes back or drops what it can. Their steps stay open.
 
@@ -165,7 +166,7 @@ def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list
 def _settle_together(steps: Steps, step: Step, direction: Direction, items: Sequence[WorkItem]) -> None:
     """Undo what a forward step did outside of the night's folder; finish a reverse one."""
     if direction == "reverse":
-        steps.together(step, "reverse", [w for w in items if w.state == step.state])
+        batches.run_step(steps, step, "reverse", [w for w in items if w.state == step.state])
         if steps.is_torn:  # it stays open
             name, reason = steps.result.failed[-1]
             raise NotReady(f"{name}: {reason}")

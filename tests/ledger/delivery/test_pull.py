@@ -16,6 +16,7 @@ from ledger.errors import BadInput, Busy, ConfigError, NotReady
 from ledger.ids.reservation import start
 from ledger.night.journal import Journal
 from ledger.query.status import nights
+from ledger.run import batches
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_rollback
 from ledger.run.steps import Steps
@@ -306,15 +307,15 @@ def test_what_a_broken_connection_left_is_taken_over_and_proven(pair):
 
 def test_a_work_folder_that_somebody_empties_costs_the_source_nothing(pair, monkeypatch):
     assert pair.here.advance().succeeded
-    together = Steps.together
+    run_step = batches.run_step
 
     def emptied(steps, *arguments):
-        together(steps, *arguments)
+        run_step(steps, *arguments)
         shutil.rmtree(steps.folder.path)
         steps.folder.path.mkdir()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Steps, "together", emptied)
+        patch.setattr(batches, "run_step", emptied)
         assert pair.fetch(to="transferred").succeeded
     assert (pair.here.folder / "archive" / DATE / "vgen2/lineage.tsv").is_file()
     assert pair.fetch().succeeded

@@ -4,10 +4,10 @@ import re
 from itertools import pairwise
 
 import pytest
+from ledger.run.space import Need, needed, shortfall, size_of
 
 from ledger.night import record
 from ledger.run.plan import plan_advance
-from ledger.run.space import Need, needed, shortfall, size_of
 from tests.world import DATE
 
 #: More than any disk has.
