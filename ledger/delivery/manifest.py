@@ -323,7 +323,7 @@ def _once_more(mail: Mail) -> str:
 def _values(machine: Machine, listing: Listing, parts: Sequence[_Part]) -> Mapping[str, object]:
     """Return the fields of the templates."""
     config = machine.config
-    host = config.host_name(parts[0].steps.folder.pipeline)
+    host = config.site(parts[0].steps.folder.pipeline).destination_name
     return {
         "instrument": config.instrument.name,
         "date": listing.dates[0],

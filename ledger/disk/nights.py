@@ -81,7 +81,7 @@ def find_night(config: Config, *, date: str | None = None, folder: Path | None =
 
 def also_in(config: Config, night: NightFolder) -> list[str]:
     """Return the other pipelines whose root has a night of the same date; on a host that fetches nobody looks."""
-    if config.fetches:
+    if not config.site().has_nights:
         return []
     others = [(name, p) for name, p in config.pipelines.items() if name != night.pipeline]
     return [name for name, p in others if is_folder(p.root / night.date)]
@@ -89,12 +89,12 @@ def also_in(config: Config, night: NightFolder) -> list[str]:
 
 def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
     """Return the night of a date, whether it is there or not."""
-    working_folder = config.destination(pipeline) / WORK if config.fetches else None
-    return NightFolder(pipeline, config.pipelines[pipeline].root, date, working_folder)
+    site = config.site(pipeline)
+    return NightFolder(pipeline, site.root, date, None if site.has_nights else site.destination / WORK)
 
 
 def _night_of_date(config: Config, date: str) -> NightFolder:
-    if config.fetches:  # whether there is one is for the database to say
+    if not config.site().has_nights:  # whether there is one is for the database to say
         return night_of(config, "archive", date)
     for name, pipeline in config.pipelines.items():
         if is_folder(pipeline.root / date):
@@ -106,7 +106,7 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
 def _night_of_folder(config: Config, folder: Path) -> NightFolder:
     named = Path(os.path.normpath(folder.absolute()))
     path = named.parent.resolve() / named.name  # a night may be a link
-    if not config.fetches and not is_folder(path):
+    if config.site().has_nights and not is_folder(path):
         raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
     for name, pipeline in config.pipelines.items():
         if path.parent == pipeline.root.resolve():
@@ -128,7 +128,7 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
         If the root is not there.
     """
     settings = config.pipelines[pipeline]
-    if config.fetches:
+    if not config.site(pipeline).has_nights:
         return []
     if not is_folder(settings.root):
         raise BadInput(

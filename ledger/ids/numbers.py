@@ -188,8 +188,9 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
         SKIPPED | {stream.name for stream in instrument.streams},
         known,
     )
-    places = [] if config.fetches else [pipeline.root for pipeline in config.pipelines.values()]
-    places += [config.destination(name) for name in config.pipelines if config.host(name) is None]
+    sites = [config.site(name) for name in config.pipelines]
+    places = [site.root for site in sites if site.has_nights]
+    places += [site.destination for site in sites if site.has_copies]
     for place in places:
         with reading(place):
             is_there = place.is_dir()
@@ -211,8 +212,9 @@ def _numbers_afar(config: Config, *, is_routine: bool) -> Iterator[tuple[int, in
     prefix, manifests = config.instrument.prefix, config.instrument.manifest.replace("{date}", "*")
     stem, dot, suffix = manifests.rpartition(".")
     for name in config.pipelines:
-        host, folder = config.host(name), config.destination(name)
-        if host is None or (is_routine and config.is_fetched_from):
+        site = config.site(name)
+        host, folder = site.destination_host, site.destination
+        if host is None or (is_routine and not site.sends):
             continue
         try:
             found = remote.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")

@@ -106,9 +106,10 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
 
 def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[str, int, int]]:
     """Yield each disk that a night needs, by a place on it, with what it needs there and what is free, in bytes."""
-    destination, host = config.destination(folder.pipeline), config.host(folder.pipeline)
+    site = config.site(folder.pipeline)
+    destination, host = site.destination, site.destination_host
     there_bytes = need.destination_bytes if host is None else 0
-    if there_bytes and config.fetches:
+    if there_bytes and not site.has_nights:
         there_bytes = max(there_bytes - _brought_bytes(config, folder), 0)
     here = [(folder.path, need.night_bytes), (destination, there_bytes)]
     wanted, places = Counter[int](), dict[int, Path]()
@@ -128,6 +129,6 @@ def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[st
 
 def _brought_bytes(config: Config, folder: NightFolder) -> int:
     """Return how many bytes connections that broke off have brought of a night that is fetched."""
-    product_folder = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
+    product_folder = config.site(folder.pipeline).destination / folder.date / config.instrument.product_folder
     with reading(product_folder):
         return sum(path.stat().st_size for path in (product_folder / RECALLED).rglob("*") if path.is_file())

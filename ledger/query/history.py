@@ -19,7 +19,6 @@ from ledger.ids.sequence import LENGTH
 from ledger.night import given_out, record
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import put_back
-from ledger.query.status import where_on
 from stages.base import frames_of
 
 
@@ -366,7 +365,7 @@ def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subjec
     known = {key: value for key, value in facts.items() if value is not None}
     state, command = row.state, f"ledger advance --date {date}"
     if not row.quarantine_reason:
-        command += where_on(config, pipeline, row.state)
+        command += config.site(pipeline.name).goes_on_at(row.state)
     if row.quarantine_reason:
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"

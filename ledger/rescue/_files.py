@@ -66,8 +66,8 @@ def names_in(folder: Path) -> set[str]:
 
 def names_at(config: Config, folder: NightFolder) -> set[str]:
     """Return the names in a night's product folder at the destination, without temporaries."""
-    there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
-    host = config.host(folder.pipeline)
+    site = config.site(folder.pipeline)
+    there, host = site.destination / folder.date / config.instrument.product_folder, site.destination_host
     if host is None:
         return names_in(there)
     with translated():
@@ -76,7 +76,8 @@ def names_at(config: Config, folder: NightFolder) -> set[str]:
 
 def dates_at(config: Config, pipeline: str) -> set[str]:
     """Return the dates that a destination has folders of."""
-    there, host = config.destination(pipeline), config.host(pipeline)
+    site = config.site(pipeline)
+    there, host = site.destination, site.destination_host
     if host is None:
         names = names_in(there)
     else:

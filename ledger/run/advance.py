@@ -52,24 +52,21 @@ def target_of(context: Context, folder: NightFolder, to: str | None) -> str:
     BadInput
         If there is no such state, or to take products there is another host's part.
     """
-    config, pipeline = context.config, context.pipelines[folder.pipeline]
+    pipeline, site = context.pipelines[folder.pipeline], context.config.site(folder.pipeline)
     target, sending = pipeline.resolve(to) if to else pipeline.last, pipeline.sending
-    if sending is None or not (config.fetches or config.is_fetched_from):
+    if sending is None or site.reaches(target):
         return target
-    is_sent = pipeline.position(target) >= pipeline.position(sending.state)
-    if config.fetches and not is_sent:
+    if not site.has_nights:
         raise BadInput(
-            f"{target} is reached on {config.transfer.source} (transfer.source): this host fetches what is"
+            f"{target} is reached on {site.other} (transfer.source): this host fetches what is"
             f" {sending.before}; expected {sending.state} or later"
         )
-    if config.is_fetched_from and is_sent:
-        if to:
-            raise BadInput(
-                f"{target} is reached on {config.host_name(folder.pipeline)}, which fetches products from here"
-                f" (transfer.direction: pull); expected {sending.before} or earlier"
-            )
-        return sending.before
-    return target
+    if to:
+        raise BadInput(
+            f"{target} is reached on {site.other}, which fetches products from here"
+            f" (transfer.direction: pull); expected {sending.before} or earlier"
+        )
+    return sending.before
 
 
 def check_advance(context: Context, folder: NightFolder, target: str) -> None:
@@ -85,13 +82,14 @@ def check_advance(context: Context, folder: NightFolder, target: str) -> None:
     config, store, pipeline = context.config, context.store, context.pipelines[folder.pipeline]
     if outdated := backup.why_outdated(store, config):
         raise NotReady(outdated)
-    if config.fetches and record.find_night(store, folder.pipeline, folder.date) is None:
+    site = config.site(folder.pipeline)
+    if not site.has_nights and record.find_night(store, folder.pipeline, folder.date) is None:
         raise BadInput(
             f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that was advanced on"
-            f" {config.transfer.source} (transfer.source); one of another pipeline is named by its folder"
+            f" {site.other} (transfer.source); one of another pipeline is named by its folder"
         )
     with store.read() as session:
-        if config.fetches:
+        if not site.has_nights:
             gate.refuse_excluded(session, folder)
         gate.refuse_before_first(session, config, pipeline, folder)
     _check_destination(context, folder, pipeline, target)
@@ -105,22 +103,22 @@ def check_advance(context: Context, folder: NightFolder, target: str) -> None:
 
 
 def _check_destination(context: Context, folder: NightFolder, pipeline: Pipeline, target: str) -> None:
-    config = context.config
-    destination = config.destination(folder.pipeline)
-    is_needed = pipeline.includes(pipeline.sending, target) and config.host(folder.pipeline) is None
-    if is_needed and not is_folder(destination):
-        own = config.pipelines[folder.pipeline].destination
+    site, sending = context.config.site(folder.pipeline), pipeline.sending
+    if sending is None or not pipeline.includes(sending, target) or not site.has_copies:
+        return
+    if not is_folder(site.destination):
+        own = context.config.pipelines[folder.pipeline].destination
         key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
         raise BadInput(
-            f"destination {str(destination)!r}: no such folder; expected it to exist (is the disk mounted?); create"
-            f" it, set {key}, or stop before with --to compressed"
+            f"destination {str(site.destination)!r}: no such folder; expected it to exist (is the disk mounted?);"
+            f" create it, set {key}, or stop before with --to {sending.before}"
         )
 
 
 def own_segments(context: Context, pipeline: Pipeline, target: str) -> list[tuple[Step, ...]]:
     """Return the segments up to `target` that are this host's part."""
-    segments = pipeline.segments(target)
-    return [s for s in segments if s[0].needs_copy] if context.config.fetches else segments
+    site = context.config.site(pipeline.name)
+    return [segment for segment in pipeline.segments(target) if site.reaches(segment[0].state)]
 
 
 def advance_night(steps: Steps, goal: Goal) -> None:
@@ -145,7 +143,7 @@ def advance_night(steps: Steps, goal: Goal) -> None:
     hold.refuse_moved_copies(steps)
     hold.settle_night(steps, rolls_back=False)
     outside = None
-    if not steps.config.fetches:
+    if steps.site.has_nights:
         outside = registration.look_outside(steps)
         pairing.take_back_unchecked(steps)
         if result.stopped is None:
@@ -235,11 +233,11 @@ def _advance_segment(steps: Steps, segment: Sequence[Step], goal: Goal) -> str |
 def _unmade(steps: Steps, items: Sequence[WorkItem]) -> str | None:
     """Return what of products is still to be done on the host that this one fetches from, or None."""
     sending = steps.journal.pipeline.sending
-    if not (steps.config.fetches and sending):
+    if steps.site.has_nights or sending is None:
         return None
     position = steps.journal.pipeline.position
     n = sum(position(item.state) < position(sending.before) for item in items)
-    return f"{counted(n, 'product')} still to be {sending.before} on {steps.config.transfer.source}" if n else None
+    return f"{counted(n, 'product')} still to be {sending.before} on {steps.site.other}" if n else None
 
 
 def _next_try(steps: Steps, items: Sequence[WorkItem]) -> str | None:
@@ -257,7 +255,7 @@ def _next_try(steps: Steps, items: Sequence[WorkItem]) -> str | None:
 
 def need(context: Context, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> space.Need:
     """Return how much room products need to reach `target` by what this host does."""
-    if context.config.fetches and pipeline.sending:
+    if not context.config.site(pipeline.name).has_nights and pipeline.sending:
         first = pipeline.position(pipeline.sending.before)
         items = [item for item in items if pipeline.position(item.state) >= first]
     return space.needed(pipeline, items, target, record.compression_ratio(context.store))

@@ -63,7 +63,7 @@ def hold_night(
             journal = Journal(store, pipeline, night, lease, context.config.instrument.prefix)
             in_order = False
             steps = Steps(context, journal, folder, executor=pool, result=result)
-            if context.config.fetches:
+            if not steps.site.has_nights:
                 _refuse_unsettled(steps)
             with mirrored(steps):
                 yield steps, result
@@ -86,7 +86,7 @@ def _refuse_unsettled(steps: Steps) -> None:
     if others:
         raise NotReady(
             f"night {night.date}: a run died on the way to or from {others[0].state}; expected it to be put in order"
-            f" first: `ledger advance --date {night.date}` on {steps.config.transfer.source}"
+            f" first: `ledger advance --date {night.date}` on {steps.site.other}"
         )
 
 
@@ -110,9 +110,9 @@ def settle_night(steps: Steps, *, rolls_back: bool) -> None:
     except NotReady as exc:
         left = steps.journal.unsettled_edges()
         others = [s for s in steps.journal.pipeline.steps if s.needs_copy and {s.forward, s.reverse} & left]
-        if not (steps.config.is_fetched_from and others):
+        if steps.site.sends or not others:
             raise
-        date, host = steps.folder.date, steps.config.host_name(steps.folder.pipeline)
+        date, host = steps.folder.date, steps.site.other
         raise NotReady(
             f"{exc}; a run died on the way to or from {others[0].state}, and {host} puts that in order without a"
             f" connection from here: `ledger advance --date {date}` there, or `ledger rollback --date {date} --to"
@@ -137,8 +137,7 @@ def refuse_moved_copies(steps: Steps) -> None:
     BadInput
         With both places.
     """
-    expected = steps.config.destination(steps.folder.pipeline) / steps.folder.date
-    name = steps.config.host_name(steps.folder.pipeline)
+    expected, name = steps.site.destination / steps.folder.date, steps.site.destination_name
     if elsewhere := record.copy_elsewhere(steps.journal.store, steps.journal.night, name, expected):
         raise BadInput(
             f"night {steps.folder.date}: its copies are at {_place(*elsewhere)!r}, and"

@@ -24,7 +24,7 @@ def remove_superseded(steps: Steps, superseded: Mapping[str, Iterable[Path]]) ->
 
 
 def _remove_all(steps: Steps, groups: Sequence[Sequence[Path]]) -> Sequence[Exception | None]:
-    if not steps.config.fetches:
+    if steps.site.has_nights:
         return durable.remove_all(groups)
     try:
         steps.remove([path for paths in groups for path in paths])

@@ -112,7 +112,7 @@ def plan_advance(
     if anew:
         refuse_products(context, folder)
     night = record.find_night(context.store, folder.pipeline, folder.date)
-    is_here = not context.config.fetches
+    is_here = context.config.site(folder.pipeline).has_nights
     raws, new, quarantined = _raws(context, pipeline, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
     items = record.products(context.store, night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None and not anew
@@ -198,7 +198,7 @@ def _refusal(
 ) -> str | None:
     """Return why the night would stop before it is written, or None."""
     if (
-        context.config.fetches
+        not context.config.site(pipeline.name).has_nights
         or pipeline.numbering is None
         or pipeline.position(target) <= pipeline.position(pipeline.born)
         or not items

@@ -45,10 +45,10 @@ def check_rollback(context: Context, folder: NightFolder, to: str, *, withdraws:
     night = record.find_night(context.store, folder.pipeline, folder.date)
     if night is None:
         raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
-    sending = pipeline.sending
-    if context.config.fetches and sending and pipeline.position(target) < pipeline.position(sending.before):
+    site, sending = context.config.site(folder.pipeline), pipeline.sending
+    if not site.has_nights and sending and pipeline.position(target) < pipeline.position(sending.before):
         raise BadInput(
-            f"{target} is reached on {context.config.transfer.source} (transfer.source), once products are"
+            f"{target} is reached on {site.other} (transfer.source), once products are"
             f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
             " rest there"
         )

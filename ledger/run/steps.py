@@ -57,6 +57,7 @@ class Steps:
     ) -> None:
         self.context = context
         self.config = context.config
+        self.site = context.config.site(folder.pipeline)
         self.stages = context.stages
         self.reporter = context.reporter
         self.stop = context.stop
@@ -78,8 +79,8 @@ class Steps:
             folder=self.product_folder,
             instrument=self.config.instrument,
             products=tuple(item.product for item in items),
-            destination=self.config.destination(self.folder.pipeline) / self.folder.date,
-            host=self.config.host(self.folder.pipeline),
+            destination=self.site.destination / self.folder.date,
+            host=self.site.destination_host,
             source=self.source(),
             manifests=manifests,
             serial=len(manifests) + one_more,
@@ -89,7 +90,7 @@ class Steps:
 
     def source(self) -> base.Source | None:
         """Return where the night is if that is another host; None: here."""
-        source = self.config.source_of(self.folder.root / self.folder.date, self.folder.pipeline)
+        source = self.site.source_of(self.folder.date)
         return source and replace(source, confirm=self.journal.lease.confirm)
 
     def remove(self, paths: Sequence[Path]) -> None:

@@ -167,7 +167,7 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     (night,) = nights(pair.here.config, pair.here.machine().pipelines)
     assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
     assert list(catch_up(pair.here.machine())) == []
-    host = pair.here.config.host_name("archive")
+    host = pair.here.config.site().destination_name
     assert f"ledger advance --date {DATE} (on {host})" in pair.here.run("explain", "VMPA00000001").stdout
     assert f"ledger advance --date {DATE}\n" in pair.there.run("explain", "VMPA00000001").stdout
     planned = pair.there.run("advance", "--date", DATE, "--dry-run")
@@ -208,7 +208,7 @@ def test_damage_is_found_and_brought_again(fetched):
     found = verify(fetched.there.machine(), fetched.there.night())
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
     assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
-    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.host_name('archive')})")):
+    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.site().destination_name})")):
         (night,) = nights(world.config, world.machine().pipelines, date=DATE)
         assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
