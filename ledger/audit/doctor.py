@@ -36,7 +36,7 @@ from ledger.night import record
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
-from ledger.run.advance import unproven
+from ledger.night.progress import unproven
 from ledger.run.hold import leftovers
 from ledger.run.machine import Machine
 from ledger.text import counted
@@ -375,8 +375,8 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
 def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
     """Tell of copies that were not right when last read."""
     faults = record.copy_faults(machine.store, night)
-    if told := unproven(night.date, faults):
-        yield Finding(subject, "problem", *told.split(": ", 1))
+    if faults:
+        yield Finding(subject, "problem", *unproven(night.date, faults).split(": ", 1))
     items = record.products(machine.store, night) if faults else []
     for item in (item for item in items if item.fault and item.is_pruned):
         product = item.product

@@ -9,9 +9,11 @@ from ledger.db.models import Night
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found
+from ledger.errors import NotReady, StateError
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import standing
+from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
@@ -60,6 +62,41 @@ def refuse_numbering(
         numbers = numbers_on_disk(store, config, remembers=remembers, is_routine=True)
         with store.read() as session:
             decision.check(standing(session, config), night.date, numbers, late_reason)
+
+
+def foresee_numbering(
+    store: Store,
+    config: Config,
+    pipeline: Pipeline,
+    folder: NightFolder,
+    items: Sequence[WorkItem],
+    *,
+    final: bool = False,
+    late_reason: str | None = None,
+) -> None:
+    """Refuse what :func:`refuse_numbering` would refuse of a run; nothing is kept, and the night need not be on record.
+
+    Raises
+    ------
+    NotReady
+        With the reason, and the command to run.
+    """
+    row = record.find_night(store, folder.pipeline, folder.date)
+    night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
+    try:
+        refuse_numbering(
+            store,
+            config,
+            pipeline,
+            folder,
+            night,
+            items,
+            final=final,
+            late_reason=late_reason,
+            remembers=False,
+        )
+    except StateError as exc:
+        raise NotReady(str(exc)) from exc
 
 
 def number_night(

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.config.model import Config
+from ledger.config.site import Site
+from ledger.db.store import Store
 from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder
+from ledger.night import record
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
 from stages.base import Product, StageError
@@ -45,6 +48,14 @@ def _size_of_timing(products: Sequence[Product]) -> int:
     return sum(part.raw.timing_size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
 
 
+def needed_here(store: Store, site: Site, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> Need:
+    """Return what products need to reach a state by what this host does; see :func:`needed`."""
+    if not site.has_nights and pipeline.sending is not None:
+        first = pipeline.position(pipeline.sending.before)
+        items = [item for item in items if pipeline.position(item.state) >= first]
+    return needed(pipeline, items, target, record.compression_ratio(store))
+
+
 def needed(pipeline: Pipeline, items: Sequence[WorkItem], target: str, ratio: float | None) -> Need:
     """Return what products need to reach a state.
 
@@ -78,22 +89,24 @@ def needed(pipeline: Pipeline, items: Sequence[WorkItem], target: str, ratio: fl
     return Need(_size_of_files(unwritten) + packing, known + guessed)
 
 
-def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
-    """Return what is missing on which disk, or None if there is room, or nobody wants to know.
+def shortfall(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool = True) -> str | None:
+    """Return what is missing on which disk, or None if there is room, or ``space.keep_free_mb`` is null.
 
     Parameters
     ----------
     config : Config
-        How much stays free, and where products go.
+        Says how much stays free, and where products go.
     folder : NightFolder
         The night.
     need : Need
-        Its.
+        What it needs.
+    looks_afar : bool
+        Whether a destination on another host is looked at too.
     """
     if config.space.keep_free_mb is None:
         return None
     kept_bytes = int(config.space.keep_free_mb * 1e6)
-    for place, size_bytes, there_bytes in _rooms(config, folder, need):
+    for place, size_bytes, there_bytes in _rooms(config, folder, need, looks_afar=looks_afar):
         free_bytes = max(there_bytes - kept_bytes, 0)
         if size_bytes > free_bytes:
             return (
@@ -104,7 +117,7 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
     return None
 
 
-def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[str, int, int]]:
+def _rooms(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool) -> Iterator[tuple[str, int, int]]:
     """Yield each disk that a night needs, by a place on it, with what it needs there and what is free, in bytes."""
     site = config.site(folder.pipeline)
     destination, host = site.destination, site.destination_host
@@ -121,7 +134,7 @@ def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[st
             places.setdefault(device, place)
     for device, size_bytes in wanted.items():
         yield str(places[device]), size_bytes, shutil.disk_usage(places[device]).free
-    if host is not None and need.destination_bytes:
+    if host is not None and need.destination_bytes and looks_afar:
         # one that cannot be reached now may be there when products are sent, and says then what is wrong
         with suppress(StageError), Remote(host, destination, destination / "any") as there:
             yield f"{host.name}:{destination}", need.destination_bytes, there.free_bytes()

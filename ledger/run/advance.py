@@ -1,9 +1,8 @@
 """A night taken forward: registered, paired, and through its segments as far as it goes."""
 
-from collections.abc import Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ledger.clock import show_us
 from ledger.db import backup
 from ledger.disk.access import is_folder
 from ledger.disk.nights import NightFolder
@@ -13,10 +12,10 @@ from ledger.ids.numbering import number_night, refuse_numbering
 from ledger.night import record, space
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
+from ledger.night.progress import Outlook, Wait, at_the_end, last_state, next_segment, segments_ahead
 from ledger.run import batches, copies, hold, night_files, pairing, registration, workers
 from ledger.run.context import Context
 from ledger.run.steps import Steps
-from ledger.text import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def target_of(context: Context, folder: NightFolder, to: str | None) -> str:
         If there is no such state, or to take products there is another host's part.
     """
     pipeline, site = context.pipelines[folder.pipeline], context.config.site(folder.pipeline)
-    target, sending = pipeline.resolve(to) if to else pipeline.last, pipeline.sending
+    target, sending = pipeline.resolve(to) if to else last_state(pipeline, site), pipeline.sending
     if sending is None or site.reaches(target):
         return target
     if not site.has_nights:
@@ -61,12 +60,10 @@ def target_of(context: Context, folder: NightFolder, to: str | None) -> str:
             f"{target} is reached on {site.other} (transfer.source): this host fetches what is"
             f" {sending.before}; expected {sending.state} or later"
         )
-    if to:
-        raise BadInput(
-            f"{target} is reached on {site.other}, which fetches products from here"
-            f" (transfer.direction: pull); expected {sending.before} or earlier"
-        )
-    return sending.before
+    raise BadInput(
+        f"{target} is reached on {site.other}, which fetches products from here"
+        f" (transfer.direction: pull); expected {sending.before} or earlier"
+    )
 
 
 def check_advance(context: Context, folder: NightFolder, target: str) -> None:
@@ -115,12 +112,6 @@ def _check_destination(context: Context, folder: NightFolder, pipeline: Pipeline
         )
 
 
-def own_segments(context: Context, pipeline: Pipeline, target: str) -> list[tuple[Step, ...]]:
-    """Return the segments up to `target` that are this host's part."""
-    site = context.config.site(pipeline.name)
-    return [segment for segment in pipeline.segments(target) if site.reaches(segment[0].state)]
-
-
 def advance_night(steps: Steps, goal: Goal) -> None:
     """Take a night that is held forward; ``steps.result`` says what was done, and why it stopped if it did.
 
@@ -153,17 +144,15 @@ def advance_night(steps: Steps, goal: Goal) -> None:
             pairing.pair_night(steps, anew=goal.anew)
     if result.stopped is None:
         result.stopped = _mend_copies(steps, goal.target)
-    slowest = min(map(pipeline.position, record.states(store, night)), default=0)
-    for segment in own_segments(steps.context, pipeline, goal.target):
-        # the first looks for all of them
-        end = goal.target if segment[0] is pipeline.steps[1] else segment[-1].state
-        if result.stopped is None and slowest < pipeline.position(end):
+    states = record.states(store, night)
+    for segment in segments_ahead(pipeline, steps.site, goal.target, states):
+        if result.stopped is None:
             result.stopped = _advance_segment(steps, segment, goal)
-    waits = outside is not None and outside.blocks and pipeline.includes(pipeline.numbering, goal.target)
-    if result.stopped is None and outside and waits and not record.is_numbered(store, night):
-        result.stopped = outside.refusal(steps.folder.date)
-    if result.stopped is None and pipeline.includes(pipeline.sending, goal.target):
-        result.stopped = unproven(steps.folder.date, record.copy_faults(store, night))
+    if result.stopped is None:
+        is_numbered, faults = record.is_numbered(store, night), record.copy_faults(store, night)
+        outlook = _outlook(steps, goal, ())
+        wait = at_the_end(outlook, goal.target, outside=outside, is_numbered=is_numbered, faults=faults)
+        result.stopped = wait.reason if wait else None
 
 
 def _mend_copies(steps: Steps, target: str) -> str | None:
@@ -192,94 +181,50 @@ def _mend_copies(steps: Steps, target: str) -> str | None:
 
 def _advance_segment(steps: Steps, segment: Sequence[Step], goal: Goal) -> str | None:
     """Take products through one segment on the way to the goal; return why that is not possible yet, or None."""
-    config, store, night = steps.config, steps.journal.store, steps.journal.night
-    first, pipeline = segment[0], steps.journal.pipeline
-    items = record.products(store, night)
+    pipeline, store, result = steps.journal.pipeline, steps.journal.store, steps.result
+    items = record.products(store, steps.journal.night)
     if not items:
         return None
-    inside = [w for w in items if w.quarantine_reason is None]
-    behind = [w for w in inside if pipeline.position(w.state) < pipeline.position(first.before)]
-    if behind and first.is_barrier:
-        if unmade := _unmade(steps, behind):
-            return unmade + f": `ledger advance --date {steps.folder.date}` there, and then here again"
-        left = f"{counted(len(behind), 'product')} still to be {first.before}"
-        next_ = _next_try(steps, behind) if goal.is_patient else None
-        next_ = next_ or "see what failed, and run the same command again"
-        return f"{left}, and {first.state} takes the whole night: {next_}"
-    bad = {w.product.frame_id or w.product.name for w in inside if w.fault and w.state == first.before}
-    if bad and first.is_barrier:
-        return unproven(steps.folder.date, bad)
-    if held := held_up(steps.context, pipeline, first, steps.folder, items):
-        return held
-    final, late_reason = goal.final, goal.late_reason
+    decision = next_segment(_outlook(steps, goal, items), segment, items)
+    if isinstance(decision, Wait):
+        result.is_hindered = decision.is_hindered
+        result.is_short = decision.cause == "room" and not decision.is_hindered
+        return decision.reason
     try:
-        if first is pipeline.steps[1] and pipeline.numbering is not None:
-            refuse_numbering(store, config, pipeline, steps.folder, night, items, final=final, late_reason=late_reason)
-        if short := space.shortfall(config, steps.folder, need(steps.context, pipeline, items, goal.target)):
-            steps.result.is_short = True
-            return short
-        if first is pipeline.numbering:
-            remarks = number_night(steps.journal, config, steps.folder, items, final=final, late_reason=late_reason)
-            steps.result.remarks.update(remarks)
-            items = record.products(store, night)
+        if segment[0] is pipeline.numbering:
+            remarks = number_night(
+                steps.journal, steps.config, steps.folder, items, final=goal.final, late_reason=goal.late_reason
+            )
+            result.remarks.update(remarks)
+            items = record.products(store, steps.journal.night)
         _move(steps, segment, items, store.clock() if goal.is_patient else None)
     except NotReady as exc:
-        steps.result.is_waiting = isinstance(exc, NotNow)
-        steps.result.is_hindered = isinstance(exc, Unreachable)
+        result.is_waiting = isinstance(exc, NotNow)
+        result.is_hindered = isinstance(exc, Unreachable)
         return str(exc)
     return None
 
 
-def _unmade(steps: Steps, items: Sequence[WorkItem]) -> str | None:
-    """Return what of products is still to be done on the host that this one fetches from, or None."""
-    sending = steps.journal.pipeline.sending
-    if steps.site.has_nights or sending is None:
-        return None
-    position = steps.journal.pipeline.position
-    n = sum(position(item.state) < position(sending.before) for item in items)
-    return f"{counted(n, 'product')} still to be {sending.before} on {steps.site.other}" if n else None
+def _outlook(steps: Steps, goal: Goal, items: Sequence[WorkItem]) -> Outlook:
+    config, folder, pipeline = steps.config, steps.folder, steps.journal.pipeline
+    store, night = steps.journal.store, steps.journal.night
 
+    def check_numbering() -> None:
+        final, late_reason = goal.final, goal.late_reason
+        refuse_numbering(store, config, pipeline, folder, night, items, final=final, late_reason=late_reason)
 
-def _next_try(steps: Steps, items: Sequence[WorkItem]) -> str | None:
-    """Return when products that failed are tried again; None if one of them need not wait."""
-    now_us, failures, date = steps.journal.store.clock(), steps.config.failures, steps.folder.date
-    times_us = [w.next_retry_us for w in items if not failures.is_due(w.next_retry_us, now_us)]
-    if len(times_us) < len(items):
-        return None
-    first_us = min(time_us for time_us in times_us if time_us is not None)
-    return (
-        f"tried again from {show_us(first_us)} UT on, or at once by `ledger advance --date {date}`; `ledger"
-        f" quarantine list --date {date}` says why"
-    )
+    def shortfall(items: Sequence[WorkItem]) -> str | None:
+        return space.shortfall(config, folder, space.needed_here(store, steps.site, pipeline, items, goal.target))
 
-
-def need(context: Context, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> space.Need:
-    """Return how much room products need to reach `target` by what this host does."""
-    if not context.config.site(pipeline.name).has_nights and pipeline.sending:
-        first = pipeline.position(pipeline.sending.before)
-        items = [item for item in items if pipeline.position(item.state) >= first]
-    return space.needed(pipeline, items, target, record.compression_ratio(context.store))
-
-
-def held_up(
-    context: Context, pipeline: Pipeline, step: Step, folder: NightFolder, items: Sequence[WorkItem]
-) -> str | None:
-    """Return why products in quarantine keep the whole night from a step, or None."""
-    if not step.is_barrier or context.config.failures.barrier == "skip":
-        return None
-    held = [
-        item
-        for item in items
-        if item.quarantine_reason
-        and not item.is_discarded
-        and pipeline.position(item.state) < pipeline.position(step.state)
-    ]
-    if not held:
-        return None
-    return (
-        f"{counted(len(held), 'product')} in quarantine before {step.state}, which takes the whole night:"
-        f" `ledger quarantine list --date {folder.date}` names them; release or discard them (or set"
-        " failures.barrier: skip)"
+    return Outlook(
+        folder.date,
+        pipeline,
+        steps.site,
+        config.failures,
+        store.clock(),
+        check_numbering,
+        shortfall,
+        is_patient=goal.is_patient,
     )
 
 
@@ -298,13 +243,3 @@ def _move(steps: Steps, segment: Sequence[Step], items: Sequence[WorkItem], now_
         workers.run_segment(steps, segment, "forward", moving)
     else:
         batches.run_step(steps, first, "forward", moving)
-
-
-def unproven(date: str, products: Sized) -> str | None:
-    """Return what to do about products of a night whose copies were not right when last read; None if there is none."""
-    if not products:
-        return None
-    return (
-        f"the copies of {counted(len(products), 'product')} were not right when last read at the destination:"
-        f" `ledger verify --date {date} --repair` proves them again, or copies them"
-    )

@@ -2,18 +2,17 @@
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
 
 from ledger.config.model import Config
 from ledger.db.models import File
-from ledger.db.store import Store, chunks
+from ledger.db.store import chunks
 from ledger.disk.outside import Found
 from ledger.disk.raws import (
     SET_THE_CLOCK,
@@ -28,14 +27,13 @@ from ledger.disk.raws import (
 )
 from ledger.errors import Interrupted
 from ledger.night import decisions, record
-from ledger.night.pipeline import Pipeline
+from ledger.night.progress import unpaired
 from ledger.night.record import STATS
 from ledger.report import Stop
 from ledger.run.steps import Steps
-from ledger.text import counted
+from ledger.run.twins import Inspected, Twins, is_salvaged
 from stages import base
-from stages.fits.cards import padded
-from stages.raw import RawFacts, inspect_all, same_bytes
+from stages.raw import RawFacts, inspect_all
 
 #: In reasons that name keys of the configuration: another value may let the file be used.
 OF_INSTRUMENT = "(instrument."
@@ -44,25 +42,6 @@ OF_INSTRUMENT = "(instrument."
 BATCH = 500
 #: Files inspected in one call, so that sending it costs little; calls in hand, so that workers go on meanwhile.
 CALL, IN_HAND = 50, 20
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """A raw file that was looked into.
-
-    Attributes
-    ----------
-    raw : RawOnDisk
-        The file.
-    row : File or None
-        Its row, if it has one.
-    found : RawFacts, BadInput or Retry
-        What is to be registered of it, or why that cannot be.
-    """
-
-    raw: RawOnDisk
-    row: File | None
-    found: RawFacts | base.BadInput | base.Retry
 
 
 def register(
@@ -101,35 +80,28 @@ def register(
         if seen.state != first_state and seen.pruned_us is None:
             settled[seen.folder][seen.name] = seen[STATS]
     raws, unchanged = compare_with_disk(steps.folder, steps.config.instrument, settled)
-    _tell_of_the_future(steps, raws)
+    _note_future_times(steps, raws)
     for key in unchanged:
         del rows[key]
-    due = []
-    returned = []
-    for raw in raws:
-        row = rows.pop((raw.stream.name, raw.name), None)
-        if row is None or (row.state == first_state and is_due(raw, row, steps.config, unstructured)):
-            due.append((raw, row.id if row else None))
-        elif raw.is_as_registered(row):
-            returned += [row] if row.pruned_us is not None else []
-        else:
-            reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
-            steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    steps.journal.returned([(row.id, row.identity, f"{row.folder}/{row.name}") for row in returned])
-    gone = [row for row in rows.values() if not row.quarantine_reason and row.pruned_us is None]
-    for row in gone:
+    found = decide(raws, rows, steps.config, first_state, unstructured)
+    for row, raw in found.changed:
+        reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
+        steps.result.failed.append((_name(row), reason))
+    returned = [row for _, row in found.kept if row.pruned_us is not None]
+    steps.journal.returned([(row.id, row.identity, _name(row)) for row in returned])
+    for row in found.gone:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
-        steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    missing = sum(row.state == first_state for row in gone)
-    known = record.raw_files(store, [row_id for _, row_id in due if row_id is not None])
-    todo = [(raw, None if row_id is None else known[row_id]) for raw, row_id in due]
+        steps.result.failed.append((_name(row), reason))
+    missing = [_name(row) for row in found.missing]
+    known = record.raw_files(store, [row.id for _, row in found.due if row is not None])
+    todo = [(raw, None if row is None else known[row.id]) for raw, row in found.due]
     steps.reporter.phase(first_state, len(todo))
     files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop, is_new=is_new))
     while batch := list(islice(files, BATCH)):
         _stop_if_asked(steps.stop)
         missing += _register(steps, batch, final=final)
-    if missing:
-        return f"{counted(missing, 'raw file')} cannot be had, and pairing takes the whole night: see what failed"
+    if wait := unpaired(missing):
+        return wait.reason
     if is_all:
         steps.journal.looked_at(seen_ns)
     return None
@@ -144,11 +116,78 @@ def look_outside(steps: Steps) -> Found:
     return found
 
 
-def _tell_of_the_future(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
+def _note_future_times(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
     soonest_ns = soonest_future_ns(steps.config, steps.journal.store.clock())
     newest_ns = {f"{raw.stream.name}/{raw.name}": max(raw.mtime_ns, raw.timing_mtime_ns or 0) for raw in raws}
     if ahead := {name: time_ns for name, time_ns in newest_ns.items() if time_ns > soonest_ns}:
         steps.result.notes.append(f"{of_the_future(ahead)}; {SET_THE_CLOCK}")
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What becomes of the raw files of a night. Rows are those of `File`, or what :func:`record.seen` returns of them.
+
+    Attributes
+    ----------
+    due : list of (RawOnDisk, row or None)
+        To be looked into: new, or of use in another way than on record.
+    kept : list of (RawOnDisk, row)
+        As they are on record.
+    changed : list of (row, RawOnDisk)
+        Not as they are on record, and products were made of them.
+    gone : list of rows
+        Not there, although nobody removed them on purpose.
+    missing : list of rows
+        Those of `gone` that are in no product yet.
+    """
+
+    due: list[tuple[RawOnDisk, Any]]
+    kept: list[tuple[RawOnDisk, Any]]
+    changed: list[tuple[Any, RawOnDisk]]
+    gone: list[Any]
+    missing: list[Any]
+
+
+def decide(
+    raws: Iterable[RawOnDisk],
+    rows: Mapping[tuple[str, str], Any],
+    config: Config,
+    first_state: str,
+    unstructured: frozenset[int],
+    *,
+    is_taken_back: bool = False,
+) -> Decided:
+    """Decide what becomes of the raw files of a night. Pure.
+
+    Parameters
+    ----------
+    raws : iterable of RawOnDisk
+        What is on disk.
+    rows : mapping
+        What is on record, by stream and name.
+    config : Config
+        Says whether files that were cut off are used.
+    first_state : str
+        In which raw files are of which nothing was made.
+    unstructured : frozenset of int
+        See :func:`ledger.night.record.unstructured`.
+    is_taken_back : bool
+        Whether products of the night are going to be taken back first, all of them.
+    """
+    found = Decided([], [], [], [], [])
+    left = dict(rows)
+    for raw in raws:
+        row = left.pop((raw.stream.name, raw.name), None)
+        is_unused = row is not None and (is_taken_back or row.state == first_state)
+        if row is None or (is_unused and is_due(raw, row, config, unstructured)):
+            found.due.append((raw, row))
+        elif raw.is_as_registered(row):
+            found.kept.append((raw, row))
+        else:
+            found.changed.append((row, raw))
+    found.gone.extend(row for row in left.values() if not row.quarantine_reason and row.pruned_us is None)
+    found.missing.extend(row for row in found.gone if is_taken_back or row.state == first_state)
+    return found
 
 
 def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: frozenset[int]) -> bool:
@@ -163,6 +202,10 @@ def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: f
     if config.salvage:
         return row.quarantine_reason is not None
     return row.quarantine_reason is None and is_salvaged(row)
+
+
+def _name(row: Any) -> str:
+    return f"{row.folder}/{row.name}"
 
 
 def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str | None:
@@ -230,7 +273,7 @@ def _stop_if_asked(stop: Stop) -> None:
         raise Interrupted(stop.signal_number)
 
 
-def fault_of(file: Inspected, config: Config, now_us: int, twins: "Twins", *, final: bool) -> str | None:
+def fault_of(file: Inspected, config: Config, now_us: int, twins: Twins, *, final: bool) -> str | None:
     """Return why a raw file is to be put aside, or None.
 
     Raises
@@ -249,11 +292,11 @@ def fault_of(file: Inspected, config: Config, now_us: int, twins: "Twins", *, fi
     )
 
 
-def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
-    """Register files in one transaction; return how many could not be read."""
+def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> list[str]:
+    """Register files in one transaction; return which could not be read."""
     rows: list[dict[str, Any]] = []
     details: dict[str, dict[str, Any]] = {}
-    unreadable = 0
+    unreadable: list[str] = []
     twins = Twins(steps.journal.store, steps.journal.pipeline, files)
     for file in files:
         raw, facts = file.raw, file.found
@@ -263,7 +306,7 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
             reason = fault_of(file, steps.config, steps.journal.store.clock(), twins, final=final)
         except base.Retry as exc:
             steps.result.failed.append((name, str(exc)))
-            unreadable += 1
+            unreadable.append(name)
             continue
         columns = _columns(raw, facts if reason is None else reason)
         if file.row is not None and all(getattr(file.row, column) == value for column, value in columns.items()):
@@ -299,81 +342,3 @@ def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
     text = f"quarantined\n{raw.stream.name}/{raw.name}\n{raw.folder.parent.name}\n"
     identity = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
     return {"identity": identity, "quarantine_reason": reason, "n_frames": 0, "lost_frames": 0}
-
-
-def is_salvaged(facts: RawFacts | File | Row[Any]) -> bool:
-    """Whether the end of a file is missing, be it padding alone: a whole one ends with a whole block."""
-    size_bytes = int(facts.size_bytes or 0)
-    return facts.lost_frames > 0 or size_bytes != padded(size_bytes)
-
-
-class Twins:
-    """Raw files in use that others may be duplicates of: those of equal header and first time.
-
-    A duplicate has both in common with the other file: its header, and a txt that is the same or begins alike.
-
-    Parameters
-    ----------
-    store : Store
-        Of the registered ones.
-    pipeline : Pipeline
-        The pipeline whose nights are looked at.
-    files : sequence of Inspected
-        That may be duplicates.
-    """
-
-    def __init__(self, store: Store, pipeline: Pipeline, files: Iterable[Inspected]) -> None:
-        found = (file.found for file in files)
-        keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
-        self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
-        self._made_of: set[Path] = set()  # files that products are made of
-        for row in record.twins(store, pipeline.name, list(keys)):
-            path = Path(row.root) / row.date / row.folder / row.name
-            if row.state != pipeline.states[0]:
-                self._made_of.add(path)
-            self._known[row.header_sha256, row.first_us].append((path, row))
-
-    def add(self, cube: Path, facts: RawFacts) -> None:
-        """Let a file count that is to be registered."""
-        self._known[facts.header_sha256, facts.first_us].append((cube, facts))
-
-    def why_duplicate(self, cube: Path, facts: RawFacts) -> str | None:
-        """Return why a file is a duplicate, or None.
-
-        It is one if its bytes are the same. So is a copy that was cut off, by header and first time: its
-        frames would be used twice.
-
-        Raises
-        ------
-        Retry
-            If one of the two could not be read.
-        """
-        for path, other in (known for key in _keys(facts) for known in self._known.get(key, ())):
-            if path == cube:
-                continue
-            if not path.is_file():
-                if path in self._made_of and _is_alike(facts, other):
-                    return (
-                        f"duplicate: header, txt and size of {path}, of which products are made, and which is gone: put"
-                        " it back there"
-                    )
-                continue
-            if _is_alike(facts, other) and same_bytes(path, cube):
-                return f"duplicate: the same bytes as {path}, which is registered"
-            if is_salvaged(facts) or is_salvaged(other):
-                return (
-                    f"duplicate: the same frames as {path}, which is registered, and one of the two was cut off; keep"
-                    " one"
-                )
-        return None
-
-
-def _keys(facts: RawFacts) -> list[tuple[str, int]]:
-    """Return what files are found by: without acquisition times, one may have been registered by times of 0."""
-    first_us = (facts.first_us,) if facts.has_acquisition else (facts.first_us, 0)
-    return [(facts.header_sha256, time_us) for time_us in first_us]
-
-
-def _is_alike(facts: RawFacts, other: RawFacts | Row[Any]) -> bool:
-    """Whether it is worth comparing their bytes."""
-    return (facts.size_bytes, facts.timing_sha256) == (other.size_bytes, other.timing_sha256)

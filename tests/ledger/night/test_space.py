@@ -4,9 +4,9 @@ import re
 from itertools import pairwise
 
 import pytest
-from ledger.run.space import Need, needed, shortfall, size_of
 
 from ledger.night import record
+from ledger.night.space import Need, needed, shortfall, size_of
 from ledger.run.plan import plan_advance
 from tests.world import DATE
 

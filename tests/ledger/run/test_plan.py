@@ -4,9 +4,9 @@ import json
 from typing import Any
 
 import pytest
-from ledger.run.space import HEADER_BYTES
 
 from ledger.delivery import manifest
+from ledger.night.space import HEADER_BYTES
 from ledger.run.plan import Plan, in_words, plan_advance, plan_rollback
 from tests.world import DATE, World
 
