@@ -24,7 +24,7 @@ from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.db.tables import copy_rows
 from ledger.disk import durable
-from ledger.disk.access import is_folder, reading
+from ledger.disk.access import is_folder, translate_read_errors
 from ledger.errors import LedgerError, NotReady
 from stages.base import TEMPORARY_PREFIX, Host, StageError
 from stages.transport import proof
@@ -78,7 +78,7 @@ def found(config: Config) -> list[Backup]:
 
 def _in_folder(folder: Path) -> list[Backup]:
     """Return the backups in a folder, newest last."""
-    with reading(folder):
+    with translate_read_errors(folder):
         paths = list(folder.iterdir()) if folder.is_dir() else []
     return sorted(backup for path in paths if (backup := _read_name(path)) is not None)
 

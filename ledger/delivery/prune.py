@@ -16,7 +16,7 @@ from sqlmodel import col
 
 from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.disk import durable
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
@@ -217,7 +217,7 @@ def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     """Return a row's files with how large they are here; links are nobody's to remove."""
     size_bytes = 0
     for path in paths:
-        with reading(path):
+        with translate_read_errors(path):
             size_bytes += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
     return Candidate(row, tuple(paths), size_bytes)
 
@@ -324,7 +324,7 @@ def _compared(items: Sequence[WorkItem], steps: Steps) -> dict[str, str]:
 def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) -> None:
     """Remove files that are as they are on record, one product or raw file after the other."""
     instrument = steps.config.instrument
-    with reading(steps.folder.path):
+    with translate_read_errors(steps.folder.path):
         was_seen = steps.journal.night.streams_ns == streams_ns(steps.folder, instrument)
     for (candidate,) in steps.portions(f"prune {steps.folder.date}: remove", candidates, 1):
         row = candidate.row
@@ -354,14 +354,14 @@ def _hashes(candidate: Candidate) -> dict[str, str]:
     cube, timing = candidate.paths
     found = {}
     for path in (path for path in candidate.paths if path.is_file() and not path.is_symlink()):
-        with reading(path):
+        with translate_read_errors(path):
             found[path.name] = proof.digest(path).sha256
     expected: dict[str, str | None] = {timing.name: row.timing_sha256}
     is_same = True
     if row.kind == "product":
         expected[cube.name] = row.sha256
     elif cube.name in found:
-        with reading(cube):
+        with translate_read_errors(cube):
             info = cube.stat()
         is_same = (info.st_size, mtime_ns_of(info)) == (row.size_bytes, row.mtime_ns)
     if not is_same or any(found.get(name, sha256) != sha256 for name, sha256 in expected.items()):

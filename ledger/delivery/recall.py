@@ -6,7 +6,7 @@ from typing import Any
 
 from ledger.delivery._sent import holding_sent
 from ledger.disk import durable
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady
 from ledger.night.pipeline import Step
@@ -90,7 +90,7 @@ def _is_whole(steps: Steps, item: WorkItem) -> bool:
     product = item.product
     for name, sha256 in zip(product.files, (product.sha256, product.timing_sha256), strict=False):
         path = steps.product_folder / name
-        with reading(path):
+        with translate_read_errors(path):
             if not path.is_file() or path.is_symlink() or proof.digest(path).sha256 != sha256:
                 return False
     return True

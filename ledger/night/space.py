@@ -10,7 +10,7 @@ from pathlib import Path
 from ledger.config.model import Config
 from ledger.config.site import Site
 from ledger.db.store import Store
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.night import record
 from ledger.night.pipeline import Pipeline
@@ -128,7 +128,7 @@ def _rooms(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool)
     wanted, places = Counter[int](), dict[int, Path]()
     for place, size_bytes in here:
         if size_bytes:
-            with reading(place):
+            with translate_read_errors(place):
                 device = place.stat().st_dev  # both may be on one disk
             wanted[device] += size_bytes
             places.setdefault(device, place)
@@ -143,5 +143,5 @@ def _rooms(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool)
 def _brought_bytes(config: Config, folder: NightFolder) -> int:
     """Return how many bytes connections that broke off have brought of a night that is fetched."""
     product_folder = config.site(folder.pipeline).destination / folder.date / config.instrument.product_folder
-    with reading(product_folder):
+    with translate_read_errors(product_folder):
         return sum(path.stat().st_size for path in (product_folder / RECALLED).rglob("*") if path.is_file())

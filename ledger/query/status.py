@@ -13,10 +13,10 @@ from typing import Any, NamedTuple
 from ledger.config.model import Config
 from ledger.config.site import Site
 from ledger.db.readonly import Reader, newest_revision
-from ledger.disk.access import is_folder, reading
+from ledger.disk.access import is_folder, translate_read_errors
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
-from ledger.disk.raws import has_raws, look_at, streams_ns
+from ledger.disk.raws import has_raws, stat_raw, streams_ns
 from ledger.errors import BadInput, Busy, LedgerError
 from ledger.night import record
 from ledger.night.pipeline import Pipeline
@@ -422,9 +422,9 @@ class _Look:
         streams = {stream.name: stream for stream in self.config.instrument.streams}
         for stream_name, name, *stats in self.reader.rows(_PUT_ASIDE, night=row.id):
             cube, stream = folder.path / stream_name / name, streams.get(stream_name)
-            with reading(cube):
+            with translate_read_errors(cube):
                 is_there = cube.exists()
-            if stream is not None and is_there and look_at(cube, stream).stats != tuple(stats):
+            if stream is not None and is_there and stat_raw(cube, stream).stats != tuple(stats):
                 return True
         return False
 

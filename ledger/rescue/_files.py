@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger.config.model import Config
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder, is_date
 from ledger.errors import BadInput, NotReady
 from ledger.ids.numbers import DIGITS
@@ -57,7 +57,7 @@ class NightFiles:
 
 def names_in(folder: Path) -> set[str]:
     """Return the names of a folder, without temporaries; none if it is not there."""
-    with reading(folder):
+    with translate_read_errors(folder):
         if folder.is_symlink():
             folder.stat()  # a link to nothing is a disk that is not there, not a night without products
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -235,7 +235,7 @@ def _numbers(
     for number in sorted(on_disk):
         path = steps.product_folder / f"{frame_id_of(prefix, number)}.txt"
         if path.is_file():
-            with reading(path):
+            with translate_read_errors(path):
                 of_hash[proof.digest(path).sha256].append(number)
     n_products = Counter(sha256 for sha256 in hashes if isinstance(sha256, str))
     found: dict[str, int] = {}

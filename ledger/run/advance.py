@@ -135,7 +135,7 @@ def advance_night(steps: Steps, goal: Goal) -> None:
     hold.settle_night(steps, rolls_back=False)
     outside = None
     if steps.site.has_nights:
-        outside = registration.look_outside(steps)
+        outside = registration.report_outside(steps)
         pairing.take_back_unchecked(steps)
         if result.stopped is None:
             is_all = not outside.blocks

@@ -29,7 +29,7 @@ class Machine(Context):
         with self.store.read() as session:
             gate.refuse_before_first(session, self.config, self.pipelines[folder.pipeline], folder)
         with self.holding(folder, "scan", {}) as (steps, result):
-            registration.register(steps, is_all=not registration.look_outside(steps).blocks)
+            registration.register(steps, is_all=not registration.report_outside(steps).blocks)
         return result
 
     def advance(

@@ -56,7 +56,7 @@ def pair_night(steps: Steps, *, anew: bool) -> None:
     raws = [row for row in record.raws(store, night) if not row.quarantine_reason]
     new = [row for row in raws if row.state == pipeline.states[0]]
     items = record.products(store, night)
-    if items and not _is_known_outside(steps, items):  # products that nobody knows are made anew
+    if items and not _is_known_outside(steps, items):  # products that nobody outside knows are made anew
         revert(steps, pipeline.states[0])
         if steps.result.stopped:
             return
@@ -64,7 +64,7 @@ def pair_night(steps: Steps, *, anew: bool) -> None:
     is_numbered = record.is_numbered(store, night) and not anew
     step = pipeline.step(pipeline.born)
     steps.reporter.phase(step.state, len(new))
-    current = {row.identity: row for row in record.raws(store, night)}  # as they are after what was reverted
+    current = {row.identity: row for row in record.raws(store, night)}  # read again: the revert has changed them
     parts = parts_of(
         [current[row.identity] for row in new],
         lambda row: row.supplement,

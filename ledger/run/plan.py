@@ -1,4 +1,4 @@
-"""What a command would do: the same steps, counted and not taken. Nothing is written."""
+"""The dry run: the steps that a command would take, counted and not taken. Nothing is written."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -61,7 +61,7 @@ class Plan:
     steps : tuple of PlanStep
         In order.
     quarantined : tuple of (str, str)
-        New raw files that would be put aside, and why.
+        New raw files that would be put in quarantine, and why.
     space_bytes : int
         Needed in the night's folder, at most.
     destination_bytes : int
@@ -69,7 +69,7 @@ class Plan:
     outside : str
         Files that may hold frames and would not be used, in words.
     stopped : str or None
-        Why it would end before its goal.
+        Why it would stop before its goal.
     """
 
     pipeline: str
@@ -101,7 +101,7 @@ def plan_advance(
     late_reason: str | None = None,
     anew: bool = False,
 ) -> Plan:
-    """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing.
+    """Return what `Machine.advance` would do now if every step succeeds. Reads raw files, writes nothing.
 
     Raises
     ------
@@ -186,7 +186,7 @@ def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[
         final, late_reason = goal.final, goal.late_reason
         foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason)
 
-    short = cache(lambda: space.shortfall(config, folder, room))  # once, for all that is to come
+    short = cache(lambda: space.shortfall(config, folder, room))  # once: later steps need no more
     now_us = store.clock()
     return Outlook(
         folder.date,

@@ -1,4 +1,4 @@
-"""Raw files become rows: inspected once, put aside with a reason if they cannot be used."""
+"""Registration: raw files become rows, inspected once, and in quarantine with a reason if they cannot be used."""
 
 import hashlib
 from collections import defaultdict, deque
@@ -18,12 +18,12 @@ from ledger.disk.raws import (
     SET_THE_CLOCK,
     RawOnDisk,
     Stats,
+    advice_on_changed_raw,
     compare_with_disk,
     is_young,
     of_the_future,
     soonest_future_ns,
     streams_ns,
-    ways_on,
 )
 from ledger.errors import Interrupted
 from ledger.night import decisions, record
@@ -47,9 +47,9 @@ CALL, IN_HAND = 50, 20
 def register(
     steps: Steps, *, final: bool = False, is_all: bool = True, is_new: bool = True, anew: bool = False
 ) -> str | None:
-    """Inspect what is new on disk, or has changed since it was registered and is not in a product yet.
+    """Inspect raw files that are new, or have changed since they were registered and are in no product yet.
 
-    A file that changed, is gone, or cannot be read now is a failure of this run; the others go on.
+    A file that changed under a product, is gone, or cannot be read now is a failure of this run; the others go on.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def register(
     final : bool
         Whether nobody writes to the night any more, so that a young file may be salvaged.
     is_all : bool
-        Whether the night has no other files that have to be looked at again.
+        Whether no other files of the night have to be checked again.
     is_new : bool
         Whether no products were made of the files, which the ledger has forgotten; see :func:`stages.raw.inspect`.
     anew : bool
@@ -67,14 +67,15 @@ def register(
     Returns
     -------
     str or None
-        Why the night cannot be paired now: a raw file whose frames have no product yet is not to be had.
+        Why the night cannot be paired now: a raw file that is in no product yet is gone or cannot be read.
     """
     first_state = steps.journal.pipeline.states[0]
-    seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
+    # before the folders are read: what comes later is seen by the next run
+    seen_ns = streams_ns(steps.folder, steps.config.instrument)
     store = steps.journal.store
     rows: dict[tuple[str, str], Row[Any]] = {}
     unstructured = record.unstructured(store, steps.journal.night, anew=anew)
-    settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
+    settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # nothing to do about these unless they changed
     for seen in record.seen(store, steps.journal.night):
         rows[seen.folder, seen.name] = seen
         if seen.state != first_state and seen.pruned_us is None:
@@ -85,7 +86,7 @@ def register(
         del rows[key]
     found = decide(raws, rows, steps.config, first_state, unstructured)
     for row, raw in found.changed:
-        reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
+        reason = f"changed underneath: {raw.differences(row)}; {advice_on_changed_raw(steps.folder.path, row, raw)}"
         steps.result.failed.append((_name(row), reason))
     returned = [row for _, row in found.kept if row.pruned_us is not None]
     steps.journal.returned([(row.id, row.identity, _name(row)) for row in returned])
@@ -107,8 +108,8 @@ def register(
     return None
 
 
-def look_outside(steps: Steps) -> Found:
-    """Return which files may hold frames and are no raw files, and report those of which nobody has decided."""
+def report_outside(steps: Steps) -> Found:
+    """Return the files outside of a night, and add those of which nobody has decided to the remarks."""
     with steps.journal.store.read() as session:
         found = decisions.look(session, steps.config, steps.folder)
     for file in found.undecided:
@@ -130,13 +131,13 @@ class Decided:
     Attributes
     ----------
     due : list of (RawOnDisk, row or None)
-        To be looked into: new, or of use in another way than on record.
+        To be inspected: new, changed, or perhaps to be used otherwise than before.
     kept : list of (RawOnDisk, row)
         As they are on record.
     changed : list of (row, RawOnDisk)
-        Not as they are on record, and products were made of them.
+        Other than on record although products were made of them.
     gone : list of rows
-        Not there, although nobody removed them on purpose.
+        Not on disk, and not removed by `ledger prune`.
     missing : list of rows
         Those of `gone` that are in no product yet.
     """
@@ -166,13 +167,13 @@ def decide(
     rows : mapping
         What is on record, by stream and name.
     config : Config
-        Says whether files that were cut off are used.
+        Says whether cut-off files are salvaged.
     first_state : str
-        In which raw files are of which nothing was made.
+        State of raw files that are in no product.
     unstructured : frozenset of int
         See :func:`ledger.night.record.unstructured`.
     is_taken_back : bool
-        Whether products of the night are going to be taken back first, all of them.
+        Whether all products of the night are taken back first.
     """
     found = Decided([], [], [], [], [])
     left = dict(rows)
@@ -191,11 +192,10 @@ def decide(
 
 
 def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: frozenset[int]) -> bool:
-    """Whether a raw file of which nothing was made yet is to be inspected again.
+    """Whether a raw file of which nothing was made yet is inspected again.
 
-    That is if it changed, if it is one of the `unstructured`, or if `salvage` was switched since: what is in
-    quarantine may be of use now, and what was salvaged is not any more. And if it is in quarantine for what the
-    configuration says of the instrument.
+    It is if it changed, if it is one of the `unstructured`, if its reason for quarantine names a key of `instrument`,
+    or if `salvage` was switched since: a file in quarantine may be of use now, a salvaged one no longer is.
     """
     if not raw.is_as_registered(row) or row.id in unstructured or OF_INSTRUMENT in (row.quarantine_reason or ""):
         return True
@@ -209,7 +209,7 @@ def _name(row: Any) -> str:
 
 
 def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str | None:
-    """Return why a file that could be salvaged is not to be yet, or None."""
+    """Return why a file that could be salvaged is not salvaged yet, or None."""
     if facts.salvaged and not final and is_young(config, now_us, facts.mtime_ns, facts.timing_mtime_ns):
         return (
             f"{facts.salvaged}; it may still be written: its first {facts.used_frames} frames are used by the first run"
@@ -219,10 +219,7 @@ def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str |
 
 
 def whole_first(files: Iterable[Inspected]) -> Iterator[Inspected]:
-    """Yield the files, those that were cut off after all others of the night.
-
-    So of a file and its torn copy the file is used, whatever their names are.
-    """
+    """Yield the files, cut-off ones last: of a file and its torn copy the file is used, whatever their names."""
     cut_off = []
     for file in files:
         if isinstance(file.found, RawFacts) and file.found.salvaged:
@@ -240,12 +237,12 @@ def inspected(
     *,
     is_new: bool = True,
 ) -> Iterator[Inspected]:
-    """Yield raw files, each with its row if there is one, and what was found in it by many workers.
+    """Yield raw files with their rows and what workers found in them.
 
     Raises
     ------
     Interrupted
-        Between two files, if somebody asks to stop.
+        Between two files, if a signal asked to stop.
     """
     in_hand: deque[tuple[Sequence[tuple[RawOnDisk, File | None]], Future[list[Any]]]] = deque()
     for call in chunks(todo, CALL):
@@ -274,7 +271,7 @@ def _stop_if_asked(stop: Stop) -> None:
 
 
 def fault_of(file: Inspected, config: Config, now_us: int, twins: Twins, *, final: bool) -> str | None:
-    """Return why a raw file is to be put aside, or None.
+    """Return why a raw file is put in quarantine, or None.
 
     Raises
     ------
@@ -288,7 +285,7 @@ def fault_of(file: Inspected, config: Config, now_us: int, twins: Twins, *, fina
     return (
         waits(file.found, config, now_us, final=final)
         or twins.why_duplicate(file.raw.cube, file.found)
-        or file.found.contradiction  # a copy in another night's folder is told as the copy that it is
+        or file.found.contradiction  # last: a copy in another night's folder is called a copy
     )
 
 

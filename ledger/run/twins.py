@@ -1,4 +1,4 @@
-"""Raw files that were looked into, and which of them are duplicates of others."""
+"""Inspected raw files, and which of them are duplicates of others."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,7 +20,7 @@ from stages.raw import RawFacts, same_bytes
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """A raw file that was looked into.
+    """A raw file that was inspected.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class Inspected:
     row : File or None
         Its row, if it has one.
     found : RawFacts, BadInput or Retry
-        What is to be registered of it, or why that cannot be.
+        What to register of it, or why it cannot be used or read.
     """
 
     raw: RawOnDisk
@@ -38,24 +38,22 @@ class Inspected:
 
 
 def is_salvaged(facts: RawFacts | File | Row[Any]) -> bool:
-    """Whether the end of a file is missing, be it padding alone: a whole one ends with a whole block."""
+    """Whether the end of a file is missing, even if only padding: a whole file ends with a whole block."""
     size_bytes = int(facts.size_bytes or 0)
     return facts.lost_frames > 0 or size_bytes != padded(size_bytes)
 
 
 class Twins:
-    """Raw files in use that others may be duplicates of: those of equal header and first time.
-
-    A duplicate has both in common with the other file: its header, and a txt that is the same or begins alike.
+    """Raw files in use that others may duplicate: those of equal header and first time.
 
     Parameters
     ----------
     store : Store
-        Of the registered ones.
+        Knows the registered ones.
     pipeline : Pipeline
-        The pipeline whose nights are looked at.
-    files : sequence of Inspected
-        That may be duplicates.
+        The pipeline whose nights are searched.
+    files : iterable of Inspected
+        Files that may be duplicates.
     """
 
     def __init__(self, store: Store, pipeline: Pipeline, files: Iterable[Inspected]) -> None:
@@ -70,19 +68,19 @@ class Twins:
             self._known[row.header_sha256, row.first_us].append((path, row))
 
     def add(self, cube: Path, facts: RawFacts) -> None:
-        """Let a file count that is to be registered."""
+        """Add a file that is going to be registered."""
         self._known[facts.header_sha256, facts.first_us].append((cube, facts))
 
     def why_duplicate(self, cube: Path, facts: RawFacts) -> str | None:
         """Return why a file is a duplicate, or None.
 
-        It is one if its bytes are the same. So is a copy that was cut off, by header and first time: its
+        It is a duplicate if its bytes are the same. So is a copy that was cut off, by header and first time: its
         frames would be used twice.
 
         Raises
         ------
         Retry
-            If one of the two could not be read.
+            If one of the two cannot be read.
         """
         for path, other in (known for key in _keys(facts) for known in self._known.get(key, ())):
             if path == cube:
@@ -105,11 +103,11 @@ class Twins:
 
 
 def _keys(facts: RawFacts) -> list[tuple[str, int]]:
-    """Return what files are found by: without acquisition times, one may have been registered by times of 0."""
+    """Return header and first time to search by; a file without acquisition times may be registered with time 0."""
     first_us = (facts.first_us,) if facts.has_acquisition else (facts.first_us, 0)
     return [(facts.header_sha256, time_us) for time_us in first_us]
 
 
 def _is_alike(facts: RawFacts, other: RawFacts | Row[Any]) -> bool:
-    """Whether it is worth comparing their bytes."""
+    """Whether the bytes of two files have to be compared."""
     return (facts.size_bytes, facts.timing_sha256) == (other.size_bytes, other.timing_sha256)
