@@ -11,7 +11,7 @@ from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found
 from ledger.errors import NotReady, StateError
 from ledger.ids import allocate, gate
-from ledger.ids.numbers import numbers_on_disk
+from ledger.ids.numbers import Numbers, numbers_on_disk
 from ledger.ids.sequence import standing
 from ledger.night import record
 from ledger.night.journal import Journal
@@ -30,6 +30,7 @@ def refuse_numbering(
     final: bool,
     late_reason: str | None,
     remembers: bool = True,
+    looks_afar: bool = True,
 ) -> None:
     """Refuse to spend disk on a night that could not be numbered.
 
@@ -47,6 +48,9 @@ def refuse_numbering(
         Why frame IDs may be assigned out of order.
     remembers : bool
         Whether what is found on disk may be kept in the database.
+    looks_afar : bool
+        Whether numbers in use are looked for at a destination on another host too; if not, and there is one, those in
+        use are not compared at all.
 
     Raises
     ------
@@ -59,7 +63,9 @@ def refuse_numbering(
         if decision.fresh or decision.is_first:
             gate.check_gate(session, config, pipeline, folder, now_us=store.clock(), final=final)
     if decision.fresh:
-        numbers = numbers_on_disk(store, config, remembers=remembers, is_routine=True)
+        numbers = Numbers(config.instrument.prefix, ())
+        if looks_afar or all(config.site(name).has_copies for name in config.pipelines):
+            numbers = numbers_on_disk(store, config, remembers=remembers, is_routine=True)
         with store.read() as session:
             decision.check(standing(session, config), night.date, numbers, late_reason)
 
@@ -73,6 +79,7 @@ def foresee_numbering(
     *,
     final: bool = False,
     late_reason: str | None = None,
+    looks_afar: bool = True,
 ) -> None:
     """Refuse what :func:`refuse_numbering` would refuse of a run; nothing is kept, and the night need not be on record.
 
@@ -94,6 +101,7 @@ def foresee_numbering(
             final=final,
             late_reason=late_reason,
             remembers=False,
+            looks_afar=looks_afar,
         )
     except StateError as exc:
         raise NotReady(str(exc)) from exc

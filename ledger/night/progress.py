@@ -89,21 +89,17 @@ def last_state(pipeline: Pipeline, site: Site) -> str:
     return pipeline.sending.before
 
 
-def own_segments(pipeline: Pipeline, site: Site, target: str) -> list[tuple[Step, ...]]:
-    """Return the segments up to `target` that are this host's part."""
-    return [segment for segment in pipeline.segments(target) if site.reaches(segment[0].state)]
-
-
 def segments_ahead(pipeline: Pipeline, site: Site, target: str, states: Iterable[str]) -> list[tuple[Step, ...]]:
-    """Return the segments on the way to `target` that are looked at for products in `states`, in order.
+    """Return the segments on the way to `target` that are this host's part, and that products in `states` have ahead.
 
-    The first segment is looked at for all products: a night that cannot be numbered spends no disk.
+    The first segment counts as ahead until all products are at `target`: what keeps a night from its numbers is found
+    before anything is written.
     """
     slowest = min(map(pipeline.position, states), default=0)
     found = []
-    for segment in own_segments(pipeline, site, target):
+    for segment in pipeline.segments(target):
         end = target if segment[0] is pipeline.steps[1] else segment[-1].state
-        if slowest < pipeline.position(end):
+        if site.reaches(segment[0].state) and slowest < pipeline.position(end):
             found.append(segment)
     return found
 

@@ -27,7 +27,7 @@ def wait_of(store: Store, config: Config, pipeline: Pipeline, night: Night, row:
 
     def check_numbering() -> None:
         try:
-            foresee_numbering(store, config, pipeline, folder, items)
+            foresee_numbering(store, config, pipeline, folder, items, looks_afar=False)
         except BadInput as exc:  # a root that is not there stops a run, and is a reason here
             raise NotReady(str(exc)) from exc
 
