@@ -18,7 +18,7 @@ from ledger.night.journal import Journal
 from ledger.query.status import nights
 from ledger.run import batches
 from ledger.run.catch_up import catch_up
-from ledger.run.plan import plan_rollback
+from ledger.run.plan import plan_advance, plan_rollback
 from ledger.run.steps import Steps
 from stages.transport import ssh
 from stages.transport.local import Local
@@ -145,6 +145,10 @@ def test_each_host_does_its_part(pair):
     assert result.states.keys() == {"fixed"}
     source = pair.there.data["transfer"]["source"]
     assert f"to be compressed on {source}: `ledger advance --date {DATE}` there" in str(result.stopped)
+    assert plan_advance(pair.there.machine(), pair.there.night(), None).stopped == result.stopped
+    ((name,),) = pair.here.query("SELECT name FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
+    assert f"it waits: {result.stopped}\n" in pair.there.run("explain", name).stdout
+    assert "it waits" not in pair.here.run("explain", name).stdout
     assert pair.copies() == {}
     with pytest.raises(BadInput, match=r"transferred is reached on 127\.0\.0\.1, which fetches"):
         pair.here.advance(to="transferred")
