@@ -3,7 +3,7 @@
 ::
 
     LedgerError                    1   something failed
-    ├── BadInput                   2   the command or what it names is wrong: correct it
+    ├── UsageError                   2   the command or what it names is wrong: correct it
     │   ├── ConfigError            2   the configuration is wrong: all faults at once
     │   └── Unconfirmed            2   it cannot be taken back: say that it is meant
     ├── StateError                 1   no declared edge allows it
@@ -11,7 +11,7 @@
     ├── NotReady                   1   it will be possible later: the message says when
     │   ├── NotNow                 1   nothing is wrong: it is not the time of day
     │   └── Unreachable            1   a disk or host is not there: see to it
-    ├── Irreversible               1   it cannot be undone without harm
+    ├── CannotUndo               1   it cannot be undone without harm
     ├── Interrupted        128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
 
@@ -28,7 +28,7 @@ class LedgerError(Exception):
     exit_status = 1
 
 
-class BadInput(LedgerError):
+class UsageError(LedgerError):
     """The command, or a thing that it names, is wrong."""
 
     exit_status = 2
@@ -58,7 +58,7 @@ class Fault:
         return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-class ConfigError(BadInput):
+class ConfigError(UsageError):
     """The configuration has faults.
 
     Parameters
@@ -76,7 +76,7 @@ class ConfigError(BadInput):
         super().__init__(f"configuration {source}: {count}{lines}")
 
 
-class Unconfirmed(BadInput):
+class Unconfirmed(UsageError):
     """What is asked for cannot be taken back, and nobody has said that it is meant."""
 
 
@@ -117,7 +117,7 @@ class Unreachable(NotReady):
     """A disk or host that is needed is not there, or cannot be read."""
 
 
-class Irreversible(LedgerError):
+class CannotUndo(LedgerError):
     """Undoing would destroy what is not ours or cannot be made again."""
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli.streams import is_broken
-from ledger.errors import BadInput, Busy, Interrupted, LedgerError
+from ledger.errors import Busy, Interrupted, LedgerError, UsageError
 from ledger.report import Phase, Reporter, Result, Stop
 from ledger.text import alike, counted, printable
 
@@ -83,14 +83,14 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 
     Raises
     ------
-    BadInput
+    UsageError
         If the command `needs_nights`, and this host fetches from another one that has them.
     """
     from ledger.config import read as configuration
 
     config = configuration.read_config(_chosen["config"])
     if needs_nights and not config.site().has_nights:
-        raise BadInput(
+        raise UsageError(
             f"this command reads raw files and products, and they are on {config.site().other} (transfer.source):"
             " expected it to be run there"
         )
@@ -259,7 +259,7 @@ def _open_log(path: Path | None) -> logging.Logger:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(path)
     except OSError as exc:
-        raise BadInput(
+        raise UsageError(
             f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
         ) from exc
     formatter = logging.Formatter("%(asctime)sZ %(process)d %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")

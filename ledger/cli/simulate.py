@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import app
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.text import counted
 
 
@@ -31,7 +31,7 @@ def simulate(
         if truth is not None:
             made.save(truth)
     except (ValueError, OSError) as exc:
-        raise BadInput(f"simulate: {exc}") from exc
+        raise UsageError(f"simulate: {exc}") from exc
     frames = sum(file.n_frames for file in made.files)
     faults = sum(file.fault is not None for file in made.files)
     files = counted(len(made.files), "raw file")

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
@@ -22,7 +22,7 @@ def parse_url(text: str) -> "URL":
 
     Raises
     ------
-    BadInput
+    UsageError
         If it is no URL, or of another kind of database.
     """
     from sqlalchemy import make_url  # noqa: PLC0415  who reads a plain URL does not wait for SQLAlchemy
@@ -31,11 +31,11 @@ def parse_url(text: str) -> "URL":
     try:
         url = make_url(text)
     except ArgumentError:
-        raise BadInput(
+        raise UsageError(
             f"database.url {text!r} is not a URL: expected sqlite:///PATH or postgresql+psycopg://USER@HOST/NAME"
         ) from None
     if url.get_backend_name() not in ("sqlite", "postgresql"):
-        raise BadInput(f"database.url names {url.get_backend_name()!r}: expected sqlite or postgresql+psycopg")
+        raise UsageError(f"database.url names {url.get_backend_name()!r}: expected sqlite or postgresql+psycopg")
     if url.get_backend_name() == "sqlite" and not url.database:
-        raise BadInput("database.url names no file: a ledger in memory would forget; expected sqlite:///PATH")
+        raise UsageError("database.url names no file: a ledger in memory would forget; expected sqlite:///PATH")
     return url.set(drivername="postgresql+psycopg") if url.drivername == "postgresql" else url

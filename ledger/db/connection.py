@@ -10,7 +10,7 @@ from sqlalchemy.pool import NullPool
 
 from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage
 from ledger.disk.mounts import refuse_network
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 #: Execution option of a connection that will write: SQLite must take its lock before it reads, or a
 #: transaction that reads first and then writes fails at once whatever the timeout.
@@ -22,7 +22,7 @@ def connect(url: URL) -> Engine:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the folder of an SQLite file is missing or on a network file system, or the driver is not installed.
     """
     if url.get_backend_name() == "sqlite":
@@ -30,7 +30,7 @@ def connect(url: URL) -> Engine:
     try:
         return create_engine(url, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError) as exc:
-        raise BadInput(NO_DRIVER) from exc
+        raise UsageError(NO_DRIVER) from exc
 
 
 def _connect_sqlite(path: Path) -> Engine:
@@ -99,7 +99,7 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the database refuses the statement.
     """
     engine = read_only(url)
@@ -114,7 +114,7 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     except DBAPIError as exc:
         refuse_damage(url.render_as_string(hide_password=True), exc.orig)
         reason = str(exc.orig).strip().splitlines()[0]
-        raise BadInput(f"sql: {reason}; expected one statement that only reads") from exc
+        raise UsageError(f"sql: {reason}; expected one statement that only reads") from exc
     finally:
         engine.dispose()
 

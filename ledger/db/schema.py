@@ -12,7 +12,7 @@ from sqlmodel import Session, SQLModel, col
 from ledger.db.connection import READER
 from ledger.db.models import Edge, File, State
 from ledger.db.readonly import migrations_folder, newest_revision, refuse_damage
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 if TYPE_CHECKING:  # each command looks at the revision, and few migrate: Alembic takes its time to import
     from alembic.config import Config as AlembicConfig
@@ -39,7 +39,7 @@ def upgrade(engine: Engine, to: str | None = None) -> tuple[str | None, str]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the database is of a newer ledger.
     """
     with _opened(engine) as connection:
@@ -66,7 +66,7 @@ def _opened(engine: Engine) -> Iterator[Connection]:
     except DBAPIError as exc:
         shown = engine.url.render_as_string(hide_password=True)
         refuse_damage(shown, exc.orig)
-        raise BadInput(f"database {shown}: cannot be used ({_first_line(exc)}); check database.url") from exc
+        raise UsageError(f"database {shown}: cannot be used ({_first_line(exc)}); check database.url") from exc
 
 
 def _make_reader(connection: Connection) -> None:
@@ -90,7 +90,7 @@ def revision(engine: Engine) -> str | None:
 
     Raises
     ------
-    BadInput
+    UsageError
         If it cannot be opened.
     """
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
@@ -117,7 +117,7 @@ def _refuse_unknown(revision: str) -> None:
 
     known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
     if revision not in known:
-        raise BadInput(
+        raise UsageError(
             f"the database is at revision {revision!r}, which this ledger does not know: it is ahead of the code;"
             " expected the same or an older one; install the ledger that last wrote it"
         )
@@ -138,21 +138,21 @@ def check(engine: Engine) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         Behind, ahead, not a ledger, or not reachable; each with what to do.
     """
     shown = engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        raise BadInput(f"no database at {engine.url.database}: run `ledger init` first")
+        raise UsageError(f"no database at {engine.url.database}: run `ledger init` first")
     with _opened(engine) as connection:
         found = _revision(connection)
         is_empty = found is None and not inspect(connection).has_table("file")
     if found is None:
         what = "has no ledger in it" if is_empty else "has tables, but no revision of a ledger"
-        raise BadInput(f"database {shown} {what}: run `ledger init` first")
+        raise UsageError(f"database {shown} {what}: run `ledger init` first")
     if found != newest_revision():
         _refuse_unknown(found)
-        raise BadInput(
+        raise UsageError(
             f"database {shown} is at revision {found}, behind this ledger ({newest_revision()}): run `ledger init` to"
             " migrate it"
         )
@@ -167,7 +167,7 @@ def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) ->
 
     Raises
     ------
-    BadInput
+    UsageError
         If files are in a state that is declared no longer.
     """
     wanted = {(s.pipeline, s.name): s for s in states}
@@ -175,7 +175,7 @@ def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) ->
     used = {(pipeline, state) for pipeline, state in found}
     gone = sorted(f"{p}.{s}" for p, s in used if (p, s) not in wanted)
     if gone:
-        raise BadInput(
+        raise UsageError(
             f"files are in states that the configuration declares no longer: {', '.join(gone)};"
             " roll them back with the old configuration first"
         )
@@ -184,7 +184,7 @@ def declare(session: Session, states: Iterable[State], edges: Iterable[Edge]) ->
         stands = (row.pipeline, row.name) in used
         weaker = new and ((row.needs_copy and not new.needs_copy) or (row.needs_frame_id and not new.needs_frame_id))
         if stands and weaker:
-            raise BadInput(
+            raise UsageError(
                 f"files are in state {row.name} of {row.pipeline}, which stands on evidence, and the configuration asks"
                 " for none any more; set `requires` back, or roll them back first"
             )

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
@@ -39,7 +39,7 @@ def holding_sent(
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or its copies are elsewhere than the configuration says.
     Busy
         If another run holds it.
@@ -47,11 +47,11 @@ def holding_sent(
     pipeline = machine.pipelines[folder.pipeline]
     step = next((s for s in pipeline.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
-        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
+        raise UsageError(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
         refuse_moved_copies(steps)
         items = record.products(machine.store, steps.journal.night)
         sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
         if not sent:
-            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+            raise UsageError(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
         yield steps, result, step, sent

@@ -18,7 +18,7 @@ from pathlib import Path
 from ledger.config.blocks import Mail as MailConfig
 from ledger.config.model import Config
 from ledger.disk import durable
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.text import printable
 from stages.base import TEMPORARY_PREFIX
 
@@ -66,18 +66,20 @@ def compose(config: Config, values: Mapping[str, object], name: str, manifest: b
 
     Raises
     ------
-    BadInput
+    UsageError
         If an address that is needed is missing, or a header would have a line end in it.
     """
     mail = config.mail
     if mail.transport != "eml" and not (mail.sender and mail.recipients):
-        raise BadInput(f"mail.transport is {mail.transport}: expected mail.sender and mail.recipients too; set them")
+        raise UsageError(f"mail.transport is {mail.transport}: expected mail.sender and mail.recipients too; set them")
     if mail.ip is None and any("{ip" in template for template in (mail.subject, mail.text)):
-        raise BadInput("mail.ip is null, and a template names {ip}: expected the address that others know the host by")
+        raise UsageError(
+            "mail.ip is null, and a template names {ip}: expected the address that others know the host by"
+        )
     subject = mail.subject.format_map(values)
     for what, text in {"subject": subject, "name": name}.items():
         if not text.isprintable():
-            raise BadInput(f"mail.{what}: found {text!r}, expected one line that can be printed; nothing was sent")
+            raise UsageError(f"mail.{what}: found {text!r}, expected one line that can be printed; nothing was sent")
     message = EmailMessage()
     message["Subject"] = subject
     if mail.sender:

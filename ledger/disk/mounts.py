@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 #: File systems whose locks SQLite cannot trust (sqlite.org, "How To Corrupt", section 2.1).
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -30,12 +30,12 @@ def refuse_network(path: Path) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         With what to do instead.
     """
     kind = file_system_of(path.parent)
     if kind in NETWORK_FILE_SYSTEMS:
-        raise BadInput(
+        raise UsageError(
             f"database {path}: its folder is on {kind}, where SQLite's locks cannot be trusted;"
             " put the file on a local disk, or use postgresql+psycopg://"
         )

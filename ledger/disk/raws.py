@@ -12,7 +12,7 @@ from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.disk.access import entries_of, stat_file, translate_read_errors
 from ledger.disk.nights import NightFolder, refuse_lost
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.text import counted, printable
 from stages.base import Instrument, Stream
 from stages.files import mtime_ns_of
@@ -124,7 +124,7 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If a stream is a file.
     NotReady
         If a stream cannot be read.
@@ -157,7 +157,7 @@ def compare_with_disk(
 
     Raises
     ------
-    BadInput, NotReady
+    UsageError, NotReady
         As :func:`raws_on_disk`.
     """
     for stream in instrument.streams:
@@ -165,7 +165,7 @@ def compare_with_disk(
         with translate_read_errors(folder):
             is_file = folder.exists() and not folder.is_dir()
         if is_file:
-            raise BadInput(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
+            raise UsageError(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
     others: list[RawOnDisk] = []
     alike: list[tuple[str, str]] = []
     for stream in instrument.streams:

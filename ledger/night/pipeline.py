@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from transitions import Machine, MachineError
 
 from ledger.config.model import Config
-from ledger.errors import BadInput, StateError
+from ledger.errors import StateError, UsageError
 
 if TYPE_CHECKING:
     from ledger.db.models import Edge, State
@@ -154,12 +154,12 @@ class Pipeline:
 
         Raises
         ------
-        BadInput
+        UsageError
             If there is none of that name in this pipeline.
         """
         state = ALIASES.get(word, word)
         if state not in self._positions:
-            raise BadInput(f"no state {word!r} in pipeline {self.name}: expected one of {', '.join(self.states)}")
+            raise UsageError(f"no state {word!r} in pipeline {self.name}: expected one of {', '.join(self.states)}")
         return state
 
     def step(self, state: str) -> Step:

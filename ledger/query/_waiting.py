@@ -7,7 +7,7 @@ from ledger.config.model import Config
 from ledger.db.models import File, Night
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder, night_of
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.ids.numbering import foresee_numbering
 from ledger.night import record, space
 from ledger.night.pipeline import Pipeline
@@ -28,7 +28,7 @@ def wait_of(store: Store, config: Config, pipeline: Pipeline, night: Night, row:
     def check_numbering() -> None:
         try:
             foresee_numbering(store, config, pipeline, folder, items, looks_afar=False)
-        except BadInput as exc:  # a root that is not there stops a run, and is a reason here
+        except UsageError as exc:  # a root that is not there stops a run, and is a reason here
             raise NotReady(str(exc)) from exc
 
     def shortfall(items: Sequence[WorkItem]) -> str | None:

@@ -12,7 +12,7 @@ from sqlmodel import Session, col
 
 from ledger.db.models import Entry, File, FrameId, Lineage, Mail, MailLine, Night, Receipt, ReceiptLine
 from ledger.db.store import Store
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.ids.sequence import LENGTH
 from ledger.night import given_out
 from stages.base import frames_of
@@ -51,7 +51,7 @@ def find(store: Store, text: str) -> Subject:
 
     Raises
     ------
-    BadInput
+    UsageError
         If nothing has that name, or files of several nights have.
     """
     path = Path(text)
@@ -69,7 +69,7 @@ def find(store: Store, text: str) -> Subject:
             return _by_entry(session, text, stem)
         if len(rows) > 1:
             where = ", ".join(f"{night.root}/{night.date}/{file.folder}/{file.name}" for file, night in rows)
-            raise BadInput(f"{text!r} is the name of {len(rows)} files: name one by its path: {where}")
+            raise UsageError(f"{text!r} is the name of {len(rows)} files: name one by its path: {where}")
         file, night = rows[0]
         found = session.execute(
             select(col(FrameId.frame_id)).where(
@@ -97,7 +97,7 @@ def _by_entry(session: Session, text: str, stem: str) -> Subject:
         .limit(1)
     ).scalar_one_or_none()
     if entry is None:
-        raise BadInput(
+        raise UsageError(
             f"{text!r} is not in the ledger: expected a raw file, a product or a frame ID; see `ledger status`,"
             " or register its night with `ledger scan --date …`"
         )

@@ -17,7 +17,7 @@ from ledger.disk.access import is_folder, translate_read_errors
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
 from ledger.disk.raws import has_raws, stat_raw, streams_ns
-from ledger.errors import BadInput, Busy, LedgerError
+from ledger.errors import Busy, LedgerError, UsageError
 from ledger.night import record
 from ledger.night.pipeline import Pipeline
 
@@ -177,7 +177,7 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such night, or no ledger.
     Damaged
         If the database shows that it is.
@@ -189,7 +189,7 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     finally:
         reader.close()
     if date is not None and not found:
-        raise BadInput(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
+        raise UsageError(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from ledger.db import backup
 from ledger.disk.access import is_folder
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, NotNow, NotReady, Unreachable
+from ledger.errors import NotNow, NotReady, Unreachable, UsageError
 from ledger.ids import gate
 from ledger.ids.numbering import number_night, refuse_numbering
 from ledger.night import record, space
@@ -48,7 +48,7 @@ def target_of(context: Context, folder: NightFolder, to: str | None) -> str:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such state, or to take products there is another host's part.
     """
     pipeline, site = context.pipelines[folder.pipeline], context.config.site(folder.pipeline)
@@ -56,11 +56,11 @@ def target_of(context: Context, folder: NightFolder, to: str | None) -> str:
     if sending is None or site.reaches(target):
         return target
     if not site.has_nights:
-        raise BadInput(
+        raise UsageError(
             f"{target} is reached on {site.other} (transfer.source): this host fetches what is"
             f" {sending.before}; expected {sending.state} or later"
         )
-    raise BadInput(
+    raise UsageError(
         f"{target} is reached on {site.other}, which fetches products from here"
         f" (transfer.direction: pull); expected {sending.before} or earlier"
     )
@@ -71,7 +71,7 @@ def check_advance(context: Context, folder: NightFolder, target: str) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the destination is missing.
     NotReady
         If the night is before the first one, its products are not the ledger's, or the database is an older one.
@@ -81,7 +81,7 @@ def check_advance(context: Context, folder: NightFolder, target: str) -> None:
         raise NotReady(outdated)
     site = config.site(folder.pipeline)
     if not site.has_nights and record.find_night(store, folder.pipeline, folder.date) is None:
-        raise BadInput(
+        raise UsageError(
             f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that was advanced on"
             f" {site.other} (transfer.source); one of another pipeline is named by its folder"
         )
@@ -106,7 +106,7 @@ def _check_destination(context: Context, folder: NightFolder, pipeline: Pipeline
     if not is_folder(site.destination):
         own = context.config.pipelines[folder.pipeline].destination
         key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
-        raise BadInput(
+        raise UsageError(
             f"destination {str(site.destination)!r}: no such folder; expected it to exist (is the disk mounted?);"
             f" create it, set {key}, or stop before with --to {sending.before}"
         )
@@ -124,7 +124,7 @@ def advance_night(steps: Steps, goal: Goal) -> None:
 
     Raises
     ------
-    BadInput, NotReady
+    UsageError, NotReady
         Before anything is changed.
     Interrupted
         Between two files.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.db.models import Night
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.lease import Lease
@@ -134,12 +134,12 @@ def refuse_moved_copies(steps: Steps) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         With both places.
     """
     expected, name = steps.site.destination / steps.folder.date, steps.site.destination_name
     if elsewhere := record.copy_elsewhere(steps.journal.store, steps.journal.night, name, expected):
-        raise BadInput(
+        raise UsageError(
             f"night {steps.folder.date}: its copies are at {_place(*elsewhere)!r}, and"
             f" transfer.destination says {_place(name, str(expected))!r}; set the destination back, or roll the night"
             " back there first"

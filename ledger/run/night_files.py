@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ledger.disk import durable
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
 from ledger.run.steps import Steps
@@ -67,7 +67,7 @@ def write_night_files(steps: Steps, step: Step, items: Sequence[WorkItem]) -> No
     try:
         with steps.translated():
             files = make(job=steps.job(items), params=steps.stages[step.state].params)
-    except BadInput as exc:
+    except UsageError as exc:
         raise NotReady(str(exc)) from exc
     if items and steps.journal.is_first(step.forward, "started"):  # a step starts once they are written
         for name, data in files.items():

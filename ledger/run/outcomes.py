@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ledger.disk import durable
-from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.night.journal import Failure
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import WorkItem
@@ -28,7 +28,7 @@ def _remove_all(steps: Steps, groups: Sequence[Sequence[Path]]) -> Sequence[Exce
         return durable.remove_all(groups)
     try:
         steps.remove([path for paths in groups for path in paths])
-    except (OSError, BadInput, NotReady) as exc:
+    except (OSError, UsageError, NotReady) as exc:
         return [exc for _ in groups]
     return [None for _ in groups]
 

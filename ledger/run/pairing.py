@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Sequence
 
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.products import WorkItem, count_apart, pair_parts, parts_of, to_raw
 from ledger.run.context import Context
@@ -19,12 +19,12 @@ def refuse_products(context: Context, folder: NightFolder) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         With how to take it back.
     """
     night = record.find_night(context.store, folder.pipeline, folder.date)
     if night is not None and record.states(context.store, night):
-        raise BadInput(
+        raise UsageError(
             f"night {folder.date} has products, and --anew pairs raw files; expected a night that was taken back:"
             f" `ledger rollback {shlex.quote(str(folder.path))}` first"
         )

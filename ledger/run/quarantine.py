@@ -8,7 +8,7 @@ from sqlmodel import Session, col
 
 from ledger.db.models import Entry, File, Night
 from ledger.db.store import Store
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night.lease import refuse_held
 from ledger.query.history import Subject, find
 
@@ -75,14 +75,14 @@ def release(store: Store, name: str) -> Subject:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such file, or it is neither in quarantine nor waiting.
     Busy
         If a run works on its night.
     """
     subject, row = _subject(store, name)
     if row.quarantine_reason is None and row.next_retry_us is None:
-        raise BadInput(f"{name!r} is {row.state}, and not in quarantine: there is nothing to release")
+        raise UsageError(f"{name!r} is {row.state}, and not in quarantine: there is nothing to release")
     values: dict[str, Any]
     if row.kind == "raw":  # the next scan inspects it again, and decides
         values = {"mtime_ns": None}
@@ -98,18 +98,20 @@ def discard(store: Store, name: str, reason: str) -> Subject:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such product, it has not failed, or the reason is empty.
     Busy
         If a run works on its night.
     """
     if not reason.strip():
-        raise BadInput("--reason is empty: expected why it is given up; it is kept for ever")
+        raise UsageError("--reason is empty: expected why it is given up; it is kept for ever")
     subject, row = _subject(store, name)
     if row.kind == "raw":
-        raise BadInput(f"{name!r} is a raw file: in quarantine it holds nothing up; leave it there")
+        raise UsageError(f"{name!r} is a raw file: in quarantine it holds nothing up; leave it there")
     if row.quarantine_reason is None and row.error is None:
-        raise BadInput(f"{name!r} is {row.state} and has not failed: expected a product that did; see `ledger explain`")
+        raise UsageError(
+            f"{name!r} is {row.state} and has not failed: expected a product that did; see `ledger explain`"
+        )
     values = {"quarantine_reason": reason, "is_discarded": True, "next_retry_us": None}
     with store.recorded("quarantine discard", {"file": name, "reason": reason}) as (session, run_id):
         _change(session, store, run_id, subject, row, values, event="discarded", detail={"reason": reason})
@@ -119,7 +121,7 @@ def discard(store: Store, name: str, reason: str) -> Subject:
 def _subject(store: Store, name: str) -> tuple[Subject, File]:
     subject = find(store, name)
     if subject.row is None:
-        raise BadInput(f"{name!r} was rolled back: it is not in quarantine")
+        raise UsageError(f"{name!r} was rolled back: it is not in quarantine")
     return subject, subject.row
 
 

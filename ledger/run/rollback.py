@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from ledger.db.models import Night
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, Irreversible, NotReady
+from ledger.errors import CannotUndo, NotReady, UsageError
 from ledger.night import record
 from ledger.night.given_out import refuse_mailed, tell, withdraw
 from ledger.night.journal import Move
@@ -34,20 +34,20 @@ def check_rollback(context: Context, folder: NightFolder, to: str, *, withdraws:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such night or state, the rest is the other host's part, or the night's manifest was mailed and
         `withdraws` is false.
-    Irreversible, NotReady
+    CannotUndo, NotReady
         If files that it needs were removed by `ledger prune`.
     """
     pipeline = context.pipelines[folder.pipeline]
     target = pipeline.resolve(to)
     night = record.find_night(context.store, folder.pipeline, folder.date)
     if night is None:
-        raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+        raise UsageError(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
     site, sending = context.config.site(folder.pipeline), pipeline.sending
     if not site.has_nights and sending and pipeline.position(target) < pipeline.position(sending.before):
-        raise BadInput(
+        raise UsageError(
             f"{target} is reached on {site.other} (transfer.source), once products are"
             f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
             " rest there"
@@ -65,7 +65,7 @@ def _refuse_pruned(context: Context, pipeline: Pipeline, night: Night, target: s
         return
     gone = [row for row in record.raws(context.store, night) if row.pruned_us is not None]
     if gone and pipeline.position(target) < pipeline.position(sending.before):
-        raise Irreversible(
+        raise CannotUndo(
             f"night {night.date}: {counted(len(gone), 'raw file')} ({gone[0].folder}/{gone[0].name} is one) removed"
             f" by `ledger prune`, and before {sending.before} products are made of them; expected them here: put"
             f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
@@ -97,7 +97,7 @@ def roll_back_night(steps: Steps, target: str, *, withdraws: bool) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the night's manifest was mailed and `withdraws` is false, or its copies lie elsewhere.
     """
     store, night = steps.journal.store, steps.journal.night

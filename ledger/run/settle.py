@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ledger.disk import durable
 from ledger.disk.access import translate_read_errors
-from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
@@ -176,7 +176,7 @@ def _settle_together(steps: Steps, step: Step, direction: Direction, items: Sequ
         outcome = steps.call(step, "reverse", steps.job(begun, one_more=True))
         if outcome.failures:
             name, reason = next(iter(outcome.failures.items()))
-            raise BadInput(f"{name}: {reason}")
+            raise UsageError(f"{name}: {reason}")
         if outcome.unfinished:
             raise NotReady(next(iter(outcome.unfinished.values())))
         with _removing(steps):

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ledger.disk import durable
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, Interrupted, Irreversible, NotNow, NotReady
+from ledger.errors import CannotUndo, Interrupted, NotNow, NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.pipeline import Direction, Step
@@ -123,7 +123,7 @@ class Steps:
 
         Raises
         ------
-        BadInput, NotReady, Irreversible
+        UsageError, NotReady, CannotUndo
             As the stage's own.
         """
         with self.translated():
@@ -186,8 +186,8 @@ def translated() -> Iterator[None]:
     try:
         yield
     except base.Irreversible as exc:
-        raise Irreversible(str(exc)) from exc
+        raise CannotUndo(str(exc)) from exc
     except base.BadInput as exc:
-        raise BadInput(str(exc)) from exc
+        raise UsageError(str(exc)) from exc
     except base.Retry as exc:
         raise NotReady(str(exc)) from exc

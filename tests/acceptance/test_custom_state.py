@@ -14,7 +14,7 @@ import yaml
 from astropy.io import fits
 from sqlalchemy import text
 
-from ledger.errors import BadInput, ConfigError
+from ledger.errors import ConfigError, UsageError
 from ledger.night.pipeline import pipelines
 from tests.world import DATE, Tree, World
 
@@ -188,7 +188,7 @@ def test_a_module_that_python_cannot_find_is_told(sqlite_world: World) -> None:
 
 def test_a_state_that_is_not_declared_to_the_database_is_refused(sqlite_world: World, importable: None) -> None:
     configure(sqlite_world)
-    with pytest.raises(BadInput, match="run `ledger init`"):
+    with pytest.raises(UsageError, match="run `ledger init`"):
         sqlite_world.machine()
 
 
@@ -199,5 +199,5 @@ def test_a_state_is_not_taken_away_while_files_are_in_it(sqlite_world: World, im
     assert sqlite_world.advance(to="previewed").succeeded
     sqlite_world.data["archive"]["states"] = DEFAULT
     del sqlite_world.data["states"]["previewed"]
-    with pytest.raises(BadInput, match=r"archive\.previewed"):
+    with pytest.raises(UsageError, match=r"archive\.previewed"):
         declare(sqlite_world)

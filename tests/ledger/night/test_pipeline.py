@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from ledger.config.read import packaged_config, read_config
-from ledger.errors import BadInput, StateError
+from ledger.errors import StateError, UsageError
 from ledger.night.pipeline import Pipeline, pipelines
 
 
@@ -43,7 +43,7 @@ def test_an_unknown_state_is_refused(archive):
 
 def test_both_words_for_identified(archive):
     assert archive.resolve("id'd") == archive.resolve("identified") == "identified"
-    with pytest.raises(BadInput, match="expected one of raw, synced"):
+    with pytest.raises(UsageError, match="expected one of raw, synced"):
         archive.resolve("synched")
 
 
