@@ -34,7 +34,7 @@ from ledger.config.read import packaged_config, read_config
 from ledger.db.models import Entry, File
 from ledger.db.store import Store
 from ledger.disk.nights import find_night
-from ledger.disk.raws import look_at, streams_ns
+from ledger.disk.raws import stat_raw, streams_ns
 from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.lease import Lease
@@ -109,7 +109,7 @@ class Night:
             cube = self.path / stream.name / f"{stream.name}_{number:09d}.fits"
             for path in (cube, cube.with_suffix(".txt")):
                 path.write_bytes(b" ")
-            seen = look_at(cube, stream)
+            seen = stat_raw(cube, stream)
             rows.append(
                 {
                     "identity": f"raw{number:061d}",

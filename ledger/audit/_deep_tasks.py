@@ -58,9 +58,10 @@ T = TypeVar("T", bound=_OfProduct)
 def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkItem]) -> list[Task]:
     """Return what to read of a night: raw files by stream and name, products in the order of `items`, manifests."""
     folder, lines = folder_of(night), _lines(store, night)
-    destination: Path | None = config.destination(night.pipeline) / night.date
+    site = config.site(night.pipeline)
+    destination: Path | None = site.destination / night.date
     read = lines
-    if config.host(night.pipeline) is not None:  # nothing of it is here to be read
+    if not site.has_copies:  # nothing of it is here to be read
         read = [line for line in lines if not Path(line.path).is_relative_to(str(destination))]
         destination = None
     return [

@@ -19,6 +19,7 @@ from sqlmodel import col, func, select
 from ledger.audit import laws
 from ledger.clock import show_us
 from ledger.config.model import Config
+from ledger.config.site import Site
 from ledger.db import backup
 from ledger.db.models import File, Night, Run
 from ledger.db.store import Store
@@ -35,7 +36,9 @@ from ledger.night import record
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
-from ledger.run.machine import Machine, unproven
+from ledger.night.progress import unproven
+from ledger.run.hold import leftovers
+from ledger.run.machine import Machine
 from ledger.text import counted
 from stages.base import BadInput, Host, StageError
 from stages.transport.remote import Remote
@@ -106,19 +109,18 @@ def _software() -> Finding:
 
 def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
-        if config.fetches:
-            source = _source(config, name, pipeline.root)
+        site = config.site(name)
+        if site.nights_host is not None:
+            source = _source(site, site.nights_host)
             if source.verdict != "note":
-                yield _folder(config, f"destination of {name}", config.destination(name))
+                yield _folder(config, f"destination of {name}", site.destination)
             yield source
         elif name == "archive" or os.path.lexists(pipeline.root):
             yield _folder(config, f"{name}.root", pipeline.root)
-            host = config.host(name)
-            subject = f"destination of {name}"
-            if host is None:
-                yield _folder(config, subject, config.destination(name))
+            if site.destination_host is None:
+                yield _folder(config, f"destination of {name}", site.destination)
             else:
-                yield from _afar(config, name, host)
+                yield from _afar(config, site, site.destination_host)
         else:
             yield Finding(f"{name}.root", "note", f"{pipeline.root}: no such folder, so no nights")
     yield _file(config.log, "log")
@@ -150,11 +152,11 @@ def _room(config: Config, subject: str, room: str, free_bytes: int) -> Finding:
     return Finding(subject, "ok", room)
 
 
-def _afar(config: Config, pipeline: str, host: Host) -> Iterator[Finding]:
+def _afar(config: Config, site: Site, host: Host) -> Iterator[Finding]:
     """Look whether another host can be reached, and has the folder, room, and what brings products and proves them."""
-    subject, folder = f"destination of {pipeline}", config.destination(pipeline)
+    subject, folder = f"destination of {site.pipeline}", site.destination
     # who is fetched from need not reach who fetches
-    verdict: Verdict = "note" if config.is_fetched_from else "problem"
+    verdict: Verdict = "problem" if site.sends else "note"
     try:
         with Remote(host, folder, folder / "any") as there:
             free_bytes, unfit, tool = there.free_bytes(), there.unfit(folder), there.tool
@@ -170,21 +172,19 @@ def _afar(config: Config, pipeline: str, host: Host) -> Iterator[Finding]:
         yield Finding(subject, "ok", f"{found.text}, hashed by {tool}")
 
 
-def _source(config: Config, pipeline: str, root: Path) -> Finding:
+def _source(site: Site, host: Host) -> Finding:
     """Look whether the host can be reached from which products are fetched, and has the nights."""
-    subject, source = f"source of {pipeline}", config.source_of(root / "any", pipeline)
-    if source is None:
-        raise AssertionError("asked of a host that fetches")
+    subject, root = f"source of {site.pipeline}", site.root
     try:
-        with Remote(source.host, root, source.night, key="transfer.source") as there:
+        with Remote(host, root, root / "any", key="transfer.source") as there:
             nights = sorted(name for name in there.names(root) if len(name) == 8 and is_date(name))
             # checksums and manifests go there
             for what, remedy in there.unfit(root / nights[-1]).items() if nights else ():
                 return Finding(subject, "problem", what, remedy)
-            return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
+            return Finding(subject, "ok", f"{host.name}:{root}: hashed by {there.tool}")
     except BadInput as exc:
-        if pipeline != "archive":  # as here: who has no such nights needs no folder for them
-            return Finding(subject, "note", f"{source.host.name}:{root}: no such folder, so no nights")
+        if site.pipeline != "archive":  # as here: who has no such nights needs no folder for them
+            return Finding(subject, "note", f"{host.name}:{root}: no such folder, so no nights")
         return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
     except StageError as exc:
         return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")
@@ -255,7 +255,7 @@ def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
 
 def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
     """Tell of nights, known or not, with files that may hold frames and are no raw files."""
-    if machine.config.fetches:
+    if not machine.config.site().has_nights:
         return
     try:
         for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, date):
@@ -276,9 +276,10 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", _holder(machine.store, before.run_id))
         return
     try:
-        ours = NightFolder(night.pipeline, Path(night.root), night.date)
-        folder = night_of(machine.config, night.pipeline, night.date) if machine.config.fetches else ours
-        left = machine.leftovers(folder, night)
+        folder = NightFolder(night.pipeline, Path(night.root), night.date)
+        if not machine.config.site(night.pipeline).has_nights:
+            folder = night_of(machine.config, night.pipeline, night.date)
+        left = leftovers(machine, folder, night)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return
@@ -373,8 +374,8 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
 def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
     """Tell of copies that were not right when last read."""
     faults = record.copy_faults(machine.store, night)
-    if told := unproven(night.date, faults):
-        yield Finding(subject, "problem", *told.split(": ", 1))
+    if faults:
+        yield Finding(subject, "problem", *unproven(night.date, faults).split(": ", 1))
     items = record.products(machine.store, night) if faults else []
     for item in (item for item in items if item.fault and item.is_pruned):
         product = item.product

@@ -15,7 +15,7 @@ from ledger.db.models import File, FrameId, Lineage, Night
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import grouped
-from ledger.disk.raws import look_at, ways_on
+from ledger.disk.raws import advice_on_changed_raw, stat_raw
 from ledger.errors import NotReady, UsageError
 from ledger.ids import gate
 from ledger.ids.check_rows import Explained, find_explained
@@ -168,13 +168,13 @@ def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
 
 def _changed(night: Path, file: File) -> Iterator[Violation]:
     """Yield a raw file that is not as registered: an advance would stop there, or register it anew."""
-    raw = look_at(night / file.folder / file.name, Stream(file.folder, file.camera))
+    raw = stat_raw(night / file.folder / file.name, Stream(file.folder, file.camera))
     if raw.is_as_registered(file):
         return
     if file.state == "raw":
         next_step = f"`ledger scan {shlex.quote(str(night))}` registers it as it is now"
     else:
-        next_step = ways_on(night, file, raw)
+        next_step = advice_on_changed_raw(night, file, raw)
     yield Violation("raw_unchanged", f"{raw.cube} changed underneath: {raw.differences(file)}", next_step)
 
 

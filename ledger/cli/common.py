@@ -89,9 +89,9 @@ def read_config(*, needs_nights: bool = False) -> "Config":
     from ledger.config import read as configuration
 
     config = configuration.read_config(_chosen["config"])
-    if needs_nights and config.fetches:
+    if needs_nights and not config.site().has_nights:
         raise UsageError(
-            f"this command reads raw files and products, and they are on {config.transfer.source} (transfer.source):"
+            f"this command reads raw files and products, and they are on {config.site().other} (transfer.source):"
             " expected it to be run there"
         )
     if config.permissions.umask:

@@ -17,11 +17,11 @@ def explain(
 ) -> None:
     """Say which state a file is in, why it is there, its last error, and the next command."""
     from ledger.night.pipeline import pipelines
-    from ledger.query import history
+    from ledger.query import explanation, history
 
     config = read_config()
     with open_store(config) as store:
-        found = history.explain(store, config, pipelines(config), history.find(store, name))
+        found = explanation.explain(store, config, pipelines(config), history.find(store, name))
     if as_json:
         show_json(asdict(found))
         return

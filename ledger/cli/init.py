@@ -37,8 +37,9 @@ def init() -> None:
     was = "created" if before is None else "up to date" if before == after else f"migrated from {before}"
     typer.echo(f"database {store.shown}: {was}, revision {after}")
     for name, pipeline in config.pipelines.items():
-        if config.fetches:
-            there = f" on {config.transfer.source}"
+        site = config.site(name)
+        if not site.has_nights:
+            there = f" on {site.other}"
         else:
             there = "" if is_folder(pipeline.root) else " (does not exist yet)"
-        typer.echo(f"{name}: nights under {pipeline.root}{there}, products to {config.place(name)}")
+        typer.echo(f"{name}: nights under {pipeline.root}{there}, products to {site.place}")

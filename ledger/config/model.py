@@ -24,9 +24,8 @@ from ledger.config.blocks import (
     Space,
     StateConfig,
     Transfer,
-    read_place,
 )
-from stages.base import Host, Source
+from ledger.config.site import Site, read_site
 from stages.instrument import Instrument
 
 PIPELINES = ("archive", "engineering")
@@ -68,44 +67,9 @@ class Config(Block):
         gives_ids = any(self.states[name].requires == "frame_id" for name in self.pipelines[pipeline].states)
         return self.outside == "wait" and gives_ids
 
-    def destination(self, pipeline: str) -> Path:
-        """Return the folder that the products of `pipeline` go to, here or on a host."""
-        return read_place(self.place(pipeline))[2]
-
-    def host(self, pipeline: str) -> Host | None:
-        """Return the host where that folder is; None: here."""
-        user, name, _ = read_place(self.place(pipeline))
-        return None if self.fetches or not name else self._host(user, name)
-
-    def host_name(self, pipeline: str) -> str:
-        """Return what the host of that folder is called, also there; empty: it is here, and has no name."""
-        return read_place(self.place(pipeline))[1]
-
-    @property
-    def fetches(self) -> bool:
-        """Whether nights are on another host, and this one fetches their products."""
-        return self.transfer.direction == "pull" and self.transfer.source is not None
-
-    @property
-    def is_fetched_from(self) -> bool:
-        """Whether nights are here, and another host fetches their products."""
-        return self.transfer.direction == "pull" and self.transfer.source is None
-
-    def source_of(self, night: Path, pipeline: str) -> Source | None:
-        """Return where a night is (`night` is its folder there) that this host fetches; None: here."""
-        if not self.fetches:
-            return None
-        user, name, _ = read_place(Path(f"{self.transfer.source}:/any"))
-        return Source(self._host(user, name), night, self.host_name(pipeline))
-
-    def _host(self, user: str, name: str) -> Host:
-        ssh = self.transfer.ssh
-        limit_kib_s = None if ssh.limit_mb_s is None else max(1, round(ssh.limit_mb_s * 1e6 / 1024))
-        return Host(name, user, ssh.port, ssh.identity_file, ssh.known_hosts, ssh.options, limit_kib_s)
-
-    def place(self, pipeline: str) -> Path:
-        """Return where the products of `pipeline` go as it is written, with a host if it has one."""
-        return self.pipelines[pipeline].destination or self.transfer.destination
+    def site(self, pipeline: str = "archive") -> Site:
+        """Return what of `pipeline` is this host's part, and where the rest is."""
+        return read_site(pipeline, self.pipelines[pipeline], self.transfer, self.states)
 
     def parameters(self, state: str) -> Mapping[str, Any]:
         """Return the parameters of a state, with shared blocks resolved."""

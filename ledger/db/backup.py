@@ -24,7 +24,7 @@ from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.db.tables import copy_rows
 from ledger.disk import durable
-from ledger.disk.access import is_folder, reading
+from ledger.disk.access import is_folder, translate_read_errors
 from ledger.errors import LedgerError, NotReady
 from stages.base import TEMPORARY_PREFIX, Host, StageError
 from stages.transport import proof
@@ -63,12 +63,12 @@ class Backup:
 def folders(config: Config) -> list[Path]:
     """Return where backups are here: beside the database, and at a destination that is mounted."""
     there = _folder_there(config)
-    is_there = config.host(MAIN) is None and is_folder(there.parent)
+    is_there = config.site(MAIN).has_copies and is_folder(there.parent)
     return [config.backup.folder, *([there] if is_there else [])]
 
 
 def _folder_there(config: Config) -> Path:
-    return config.destination(MAIN) / FOLDER_AT_DESTINATION
+    return config.site(MAIN).destination / FOLDER_AT_DESTINATION
 
 
 def found(config: Config) -> list[Backup]:
@@ -78,7 +78,7 @@ def found(config: Config) -> list[Backup]:
 
 def _in_folder(folder: Path) -> list[Backup]:
     """Return the backups in a folder, newest last."""
-    with reading(folder):
+    with translate_read_errors(folder):
         paths = list(folder.iterdir()) if folder.is_dir() else []
     return sorted(backup for path in paths if (backup := _read_name(path)) is not None)
 
@@ -134,9 +134,9 @@ def make(store: Store, config: Config, *, sends: bool = True) -> list[Path]:
             proof.copy_proven(home / name, folder / name)
             durable.sync_folder(folder)
         made.append(folder / name)
-    if (
-        sends and (host := config.host(MAIN)) is not None and not config.is_fetched_from
-    ):  # who fetches makes its own there
+    site = config.site(MAIN)
+    host = site.destination_host if site.sends else None  # who fetches makes its own there
+    if sends and host is not None:
         with writing_backup(Path(f"{host.name}:{_folder_there(config)}")):
             _send(config, host, home, name)
         made.append(Path(f"{host.name}:{_folder_there(config)}/{name}"))

@@ -10,6 +10,7 @@ from ledger.night import record
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
 from ledger.report import Result
+from ledger.run.hold import refuse_moved_copies
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 
@@ -31,7 +32,7 @@ def holding_sent(
         See `Machine.holding`.
     Step
         That sends products.
-    sequence of Work
+    sequence of WorkItem
         Those that were sent; some.
 
     Raises
@@ -46,7 +47,7 @@ def holding_sent(
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
         raise UsageError(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
-        machine.check_copies(steps)
+        refuse_moved_copies(steps)
         items = record.products(machine.store, steps.journal.night)
         sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
         if not sent:

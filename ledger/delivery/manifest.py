@@ -21,7 +21,8 @@ from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady, UsageError, translated
 from ledger.night import record
 from ledger.night.given_out import mailed, taken_for
-from ledger.run.machine import Machine, unproven
+from ledger.night.progress import unproven
+from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from ledger.text import counted
 from stages.base import TEMPORARY_PREFIX
@@ -206,8 +207,9 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     """
     parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
     if not is_partial and (missing := _missing(parts)):
-        bad = (unproven(s.folder.date, record.copy_faults(machine.store, s.journal.night)) for s in nights)
-        ways_on = "; ".join(told for told in bad if told) or "advance these nights first"
+        faults = {s.folder.date: record.copy_faults(machine.store, s.journal.night) for s in nights}
+        bad = [unproven(date, products) for date, products in faults.items() if products]
+        ways_on = "; ".join(bad) or "advance these nights first"
         raise NotReady(f"cannot be listed: {missing}; {ways_on}, or list what there is with --partial")
     if not any(part.lines for part in parts):
         raise NotReady("nothing to list: no product of these nights is at the destination; advance them first")
@@ -320,7 +322,7 @@ def _once_more(mail: Mail) -> str:
 def _values(machine: Machine, listing: Listing, parts: Sequence[_Part]) -> Mapping[str, object]:
     """Return the fields of the templates."""
     config = machine.config
-    host = config.host_name(parts[0].steps.folder.pipeline)
+    host = config.site(parts[0].steps.folder.pipeline).destination_name
     return {
         "instrument": config.instrument.name,
         "date": listing.dates[0],

@@ -16,7 +16,7 @@ from sqlmodel import col
 
 from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.disk import durable
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
@@ -25,6 +25,8 @@ from ledger.night.given_out import confirmed, contradictions, standing
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
+from ledger.run.copies import reverify
+from ledger.run.hold import refuse_moved_copies
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages.check.reread import reread
@@ -215,7 +217,7 @@ def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     """Return a row's files with how large they are here; links are nobody's to remove."""
     size_bytes = 0
     for path in paths:
-        with reading(path):
+        with translate_read_errors(path):
             size_bytes += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
     return Candidate(row, tuple(paths), size_bytes)
 
@@ -254,7 +256,7 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
     found.kept.clear()  # it is looked at again
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     with machine.holding(folder, "prune", {}) as (steps, result):
-        machine.check_copies(steps)
+        refuse_moved_copies(steps)
         products, raws = _candidates(machine, steps.journal.night, found)  # as they are now that the night is held
         products, left_bytes = _up_to(products, left_bytes, found)
         raws, left_bytes = _up_to(raws, left_bytes, found)
@@ -295,7 +297,7 @@ def _proven(steps: Steps, step: Step, items: Sequence[WorkItem], found: Pruned) 
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
     sound: set[str] = set()
     for batch in steps.portions(f"prune {steps.folder.date}: prove", items):
-        look = steps.look_at_copies(step, batch, {"prune": 1})
+        look = reverify(steps, step, batch, {"prune": 1})
         differing = _compared([item for item in batch if item.product.identity in look.proven], steps)
         sound |= look.proven - differing.keys()
         steps.reporter.advance(len(look.proven - differing.keys()))
@@ -322,7 +324,7 @@ def _compared(items: Sequence[WorkItem], steps: Steps) -> dict[str, str]:
 def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) -> None:
     """Remove files that are as they are on record, one product or raw file after the other."""
     instrument = steps.config.instrument
-    with reading(steps.folder.path):
+    with translate_read_errors(steps.folder.path):
         was_seen = steps.journal.night.streams_ns == streams_ns(steps.folder, instrument)
     for (candidate,) in steps.portions(f"prune {steps.folder.date}: remove", candidates, 1):
         row = candidate.row
@@ -352,14 +354,14 @@ def _hashes(candidate: Candidate) -> dict[str, str]:
     cube, timing = candidate.paths
     found = {}
     for path in (path for path in candidate.paths if path.is_file() and not path.is_symlink()):
-        with reading(path):
+        with translate_read_errors(path):
             found[path.name] = proof.digest(path).sha256
     expected: dict[str, str | None] = {timing.name: row.timing_sha256}
     is_same = True
     if row.kind == "product":
         expected[cube.name] = row.sha256
     elif cube.name in found:
-        with reading(cube):
+        with translate_read_errors(cube):
             info = cube.stat()
         is_same = (info.st_size, mtime_ns_of(info)) == (row.size_bytes, row.mtime_ns)
     if not is_same or any(found.get(name, sha256) != sha256 for name, sha256 in expected.items()):

@@ -6,11 +6,13 @@ from typing import Any
 
 from ledger.delivery._sent import holding_sent
 from ledger.disk import durable
-from ledger.disk.access import reading, writing
+from ledger.disk.access import translate_read_errors, writing
 from ledger.disk.nights import NightFolder
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
+from ledger.run.copies import reverify, sender_of
 from ledger.run.machine import Machine
+from ledger.run.night_files import make_folder
 from ledger.run.steps import Steps
 from stages.transport import proof
 
@@ -69,7 +71,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
     """
     found = Recalled(folder.pipeline, folder.date)
     with holding_sent(machine, folder, "recall", {}) as (steps, result, step, sent):
-        steps.make_folder()
+        make_folder(steps)
         for batch in steps.portions("recall", sent):
             n_failed = len(found.failed)
             whole = {item.product.identity: item for item in batch if _is_whole(steps, item)}
@@ -87,7 +89,7 @@ def _is_whole(steps: Steps, item: WorkItem) -> bool:
     product = item.product
     for name, sha256 in zip(product.files, (product.sha256, product.timing_sha256), strict=False):
         path = steps.product_folder / name
-        with reading(path):
+        with translate_read_errors(path):
             if not path.is_file() or path.is_symlink() or proof.digest(path).sha256 != sha256:
                 return False
     return True
@@ -96,7 +98,7 @@ def _is_whole(steps: Steps, item: WorkItem) -> bool:
 def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Recalled) -> None:
     if not items:
         return
-    sender = steps.sender(step)
+    sender = sender_of(steps, step)
     with steps.translated():
         outcome = sender.recall(job=steps.job(items), params=steps.stages[step.state].params)
     steps.journal.lease.confirm()
@@ -105,7 +107,7 @@ def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Reca
     items = [item for item in items if item.product.identity not in outcome.left]
     steps.journal.recalled(items, outcome.failures)
     if failed := [item for item in items if item.product.identity in outcome.failures]:
-        look = steps.look_at_copies(step, failed, {"recall": len(failed)})
+        look = reverify(steps, step, failed, {"recall": len(failed)})
         outcome = replace(outcome, failures={**outcome.failures, **look.failures})
     for item in items:
         name = item.product.frame_id or item.product.name

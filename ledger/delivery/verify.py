@@ -6,6 +6,7 @@ from typing import Any
 from ledger.delivery._sent import holding_sent
 from ledger.disk.nights import NightFolder
 from ledger.errors import Interrupted, LedgerError
+from ledger.run.copies import ask, reverify, sender_of
 from ledger.run.machine import Machine
 
 
@@ -75,25 +76,27 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     found = Verified(folder.pipeline, folder.date)
     arguments = {"repair": repairs}
     with holding_sent(machine, folder, "verify", arguments) as (steps, result, step, sent):
-        sender = steps.sender(step)
-        before = steps.ask(step, sender.verify_night, sent).damaged if repairs else {}  # repaired products mend it
+        sender = sender_of(steps, step)
+        before = (
+            ask(steps, step, sender.verify_night, sent).damaged if repairs else {}
+        )  # a repair of products mends it too
         for batch in steps.portions("verify", sent):
-            look = steps.look_at_copies(step, batch, {}, repairs=repairs)
+            look = reverify(steps, step, batch, {}, repairs=repairs)
             names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
             found.proven += len(look.proven)
             found.repaired += [names[identity] for identity in names if identity in look.repaired]
             found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
             steps.reporter.advance(len(look.proven))
         steps.obey()
-        check = steps.ask(step, sender.verify_night, sent)
+        check = ask(steps, step, sender.verify_night, sent)
         if repairs and check.damaged:
             try:
-                steps.ask(step, sender.repair, ())
+                ask(steps, step, sender.repair, ())
             except Interrupted:
                 raise
             except LedgerError as exc:
                 found.bad.append((found.date, str(exc)))
-            check = steps.ask(step, sender.verify_night, sent)
+            check = ask(steps, step, sender.verify_night, sent)
         found.repaired += sorted(before.keys() - check.damaged.keys())
         found.bad += sorted(check.damaged.items())
         found.extra += check.extra

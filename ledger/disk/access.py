@@ -1,4 +1,4 @@
-"""Folders and files looked at, and what the system says when it refuses."""
+"""Reading folders and files, with errors of the system translated."""
 
 import errno
 import os
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from ledger.errors import NotReady, Unreachable
 
-#: What the system says where there is no such file: not even the folder, or links that lead nowhere.
+#: Error numbers of a file that is not there: its folder neither, or links that lead nowhere.
 _NO_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
 
 def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what is in a folder; nothing if it is not there."""
+    """Yield the entries of a folder; none if there is no such folder."""
     if folder.is_symlink():
         folder.stat()  # a link to nothing is a disk that is not there, not a camera that did not observe
     if folder.is_dir():
@@ -23,8 +23,8 @@ def entries_of(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Translate what the disk refuses.
+def translate_read_errors(path: Path) -> Iterator[None]:
+    """Translate errors of the system while a folder or file is read.
 
     Raises
     ------
@@ -64,14 +64,14 @@ def writing(path: Path, remedy: str) -> Iterator[None]:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether there is a folder of this name.
+    """Whether there is a folder of this name.
 
     Raises
     ------
-    NotReady
-        If that cannot be told.
+    Unreachable
+        If the system does not say.
     """
-    with reading(path):
+    with translate_read_errors(path):
         return path.is_dir()
 
 

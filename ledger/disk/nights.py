@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.config.model import Config
-from ledger.disk.access import entries_of, is_folder, reading
+from ledger.disk.access import entries_of, is_folder, translate_read_errors
 from ledger.errors import UsageError
 from stages.base import TEMPORARY_PREFIX
 from stages.instrument import Instrument
@@ -23,7 +23,7 @@ _DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 class NightFolder:
     """A night on disk: which pipeline it belongs to, by its root, and its UT date (YYYYMMDD).
 
-    On a host that fetches, its root is on another one, and `working_folder` the one to work in instead.
+    On a host that fetches, the root is on the other host, and the run works in `working_folder` instead.
     """
 
     pipeline: str
@@ -81,8 +81,8 @@ def find_night(config: Config, *, date: str | None = None, folder: Path | None =
 
 
 def also_in(config: Config, night: NightFolder) -> list[str]:
-    """Return the other pipelines whose root has a night of the same date; on a host that fetches nobody looks."""
-    if config.fetches:
+    """Return the other pipelines whose root has a night of the same date; none on a host that fetches."""
+    if not config.site().has_nights:
         return []
     others = [(name, p) for name, p in config.pipelines.items() if name != night.pipeline]
     return [name for name, p in others if is_folder(p.root / night.date)]
@@ -90,12 +90,12 @@ def also_in(config: Config, night: NightFolder) -> list[str]:
 
 def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
     """Return the night of a date, whether it is there or not."""
-    working_folder = config.destination(pipeline) / WORK if config.fetches else None
-    return NightFolder(pipeline, config.pipelines[pipeline].root, date, working_folder)
+    site = config.site(pipeline)
+    return NightFolder(pipeline, site.root, date, None if site.has_nights else site.destination / WORK)
 
 
 def _night_of_date(config: Config, date: str) -> NightFolder:
-    if config.fetches:  # whether there is one is for the database to say
+    if not config.site().has_nights:  # the database says whether there is one
         return night_of(config, "archive", date)
     for name, pipeline in config.pipelines.items():
         if is_folder(pipeline.root / date):
@@ -107,7 +107,7 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
 def _night_of_folder(config: Config, folder: Path) -> NightFolder:
     named = Path(os.path.normpath(folder.absolute()))
     path = named.parent.resolve() / named.name  # a night may be a link
-    if not config.fetches and not is_folder(path):
+    if config.site().has_nights and not is_folder(path):
         raise UsageError(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
     for name, pipeline in config.pipelines.items():
         if path.parent == pipeline.root.resolve():
@@ -121,7 +121,7 @@ def _night_of_folder(config: Config, folder: Path) -> NightFolder:
 def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     """Return the nights under the root of `pipeline`, oldest first, from its ``first_night`` on.
 
-    On a host that fetches there are none: its nights are on another one.
+    On a host that fetches there are none: nights are on the other host.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
         If the root is not there.
     """
     settings = config.pipelines[pipeline]
-    if config.fetches:
+    if not config.site(pipeline).has_nights:
         return []
     if not is_folder(settings.root):
         raise UsageError(
@@ -137,16 +137,17 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
             f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
         )
     first = settings.first_night or ""
-    with reading(settings.root):
+    with translate_read_errors(settings.root):
         dates = [p for p in settings.root.iterdir() if len(p.name) == 8 and is_date(p.name)]
-        names = sorted(p.name for p in dates if p.is_dir() or p.is_symlink())  # one to nothing is told when it is read
+        # a link to nothing is reported when the night is read
+        names = sorted(p.name for p in dates if p.is_dir() or p.is_symlink())
     return [NightFolder(pipeline, settings.root, name) for name in names if name >= first]
 
 
 def before_first(
     config: Config, pipeline: str, date: str, numbered_us: int | None, numbers_from: str | None
 ) -> str | None:
-    """Return what puts a night before the first one that the pipeline looks at, in words; None if nothing does.
+    """Return the first night that the pipeline takes, in words, if a night is before it; None if it is not.
 
     Parameters
     ----------
@@ -157,7 +158,7 @@ def before_first(
     numbered_us : int or None
         When it first had its frame IDs.
     numbers_from : str or None
-        The first night that gets numbers, as ``ledger ids start --from`` named it; holds for nights that have none yet.
+        The first night that gets numbers (``ledger ids start --from``); applies to nights that have none yet.
     """
     configured = config.pipelines[pipeline].first_night
     if configured is not None and date < configured:
@@ -170,12 +171,12 @@ def before_first(
 def refuse_lost(night: NightFolder) -> None:
     """Refuse a night that is a link to nothing: its disk is not there."""
     if night.path.is_symlink():
-        with reading(night.path):
+        with translate_read_errors(night.path):
             night.path.stat()
 
 
 def has_products(night: NightFolder, instrument: Instrument) -> bool:
-    """Whether anything lies where the night's products are."""
+    """Whether the product folder holds anything but hidden files."""
     products = night.path / instrument.product_folder
-    with reading(products):
+    with translate_read_errors(products):
         return products.is_dir() and not all(entry.name.startswith(".") for entry in entries_of(products))

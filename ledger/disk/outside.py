@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from ledger.disk.access import entries_of, reading
+from ledger.disk.access import entries_of, translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.text import printable
 from stages.base import TEMPORARY_PREFIX
@@ -127,9 +127,9 @@ class Found:
     Attributes
     ----------
     undecided : tuple of Outside
-        Of which nobody has decided.
+        Files of which nobody has decided.
     left_out : tuple of (Outside, str)
-        Of which somebody has, and why.
+        Files that somebody decided to leave out, and why.
     waits : bool
         Whether the night waits for a decision (``outside: wait``).
     """
@@ -162,9 +162,9 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
     night : NightFolder
         On disk.
     instrument : Instrument
-        Names the streams, and the folder of products, which is left out.
+        Names the streams, and the product folder, which is skipped.
     rules : iterable of Rule
-        A folder that one of them leaves out as a whole is not looked into, and told as one.
+        A folder that a rule leaves out as a whole is not entered, and yielded as one.
 
     Raises
     ------
@@ -174,16 +174,16 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
     streams = [stream.name for stream in instrument.streams]
     whole = {rule.pattern.removesuffix("/*") for rule in rules if rule.pattern.endswith("/*")}
     own = [night.path / name for name in (*streams, instrument.product_folder)]
-    with reading(night.path):
+    with translate_read_errors(night.path):
         seen = {(status.st_dev, status.st_ino) for status in (path.stat() for path in own if path.exists())}
-    look = _Look(tuple(f"{name}_" for name in streams), whole, seen)
+    walk = _Walk(tuple(f"{name}_" for name in streams), whole, seen)
     for name in streams:
-        with reading(night.path / name):
+        with translate_read_errors(night.path / name):
             entries = list(entries_of(night.path / name))
-        yield from look.in_folder(entries, f"{name}/", is_stream=True)
-    with reading(night.path):
+        yield from walk.in_folder(entries, f"{name}/", is_stream=True)
+    with translate_read_errors(night.path):
         entries = [entry for entry in entries_of(night.path) if entry.name not in {*streams, instrument.product_folder}]
-    yield from look.in_folder(entries, "")
+    yield from walk.in_folder(entries, "")
 
 
 def sort_out(
@@ -200,8 +200,8 @@ def sort_out(
     waits : bool
         Whether it waits for decisions.
     raws : callable
-        Returns the raw files of the night that are on record, ``stream/name``: if one of them is gone, that is told
-        of the cube, and its txt is none without a cube. Asked only where there is such a txt.
+        Returns the raw files of the night on record, ``stream/name``: a txt whose registered cube is gone is no file
+        outside, as the missing cube is reported. Called only if there is such a txt.
     """
     found = list(found)
     known = raws() if any(file.kind == "timing" for file in found) else ()
@@ -229,21 +229,21 @@ def grouped(found: Sequence[Outside]) -> str:
     )
 
 
-# looking
+# walking
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
-    """A look into the folders of a night.
+class _Walk:
+    """A walk through the folders of a night.
 
     Attributes
     ----------
     begins : tuple of str
-        What names of the cameras' files begin with.
+        Prefixes of the cameras' file names.
     whole : set of str
         Folders that are left out as a whole.
     seen : set of (int, int)
-        Device and inode of folders that were looked into: links may lead back.
+        Device and inode of folders that were entered: links may lead back.
     """
 
     begins: tuple[str, ...]
@@ -284,7 +284,7 @@ class _Look:
             yield from self.in_folder(entries, f"{shown}/")
 
     def _kind(self, entry: os.DirEntry[str], *, is_stream: bool) -> Kind | None:
-        """Return how a file may hold frames, by its name or else by what it begins with; None if it does not."""
+        """Return how a file may hold frames, by its name or else its first bytes; None if it does not."""
         cube: Kind = "named" if is_stream else "moved"
         if name := _FITS_NAME.search(entry.name):
             return "compressed" if any(name.groups()) else cube
@@ -307,7 +307,7 @@ class _Look:
 
 
 def _head(path: Path) -> bytes:
-    """Return what a file begins with; nothing if it is no regular file."""
+    """Return the first bytes of a file; none if it is not a regular file."""
     if not path.is_file():
         return b""
     with path.open("rb") as file:
@@ -320,7 +320,7 @@ def _is_fits(head: bytes) -> bool:
 
 
 def _inside(path: Path, head: bytes) -> bytes | None:
-    """Return what a compressed file begins with when it is unpacked; None if it is none that can be, or damaged."""
+    """Return the first bytes of a compressed file, unpacked; None if it cannot be unpacked here."""
     opener = _OPENERS.get(packed_by(head) or "")
     if opener is None:
         return None
@@ -340,5 +340,5 @@ def _is_packed(path: Path, head: bytes) -> bool:
 
 
 def _is_timing(head: bytes) -> bool:
-    """Whether what a txt begins with is that of a timing file."""
+    """Whether the first bytes of a txt are those of a timing file."""
     return head.startswith(_TIMING_HEAD) or bool(_TIMING_ROW.search(head))

@@ -1,4 +1,4 @@
-"""Raw files of a night, as folders show them, and how they differ from what is on record. Never opens a file."""
+"""Raw files of a night as folders list them, and how they differ from what is on record. Opens no file."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ from typing import Any
 
 from ledger.clock import show_us
 from ledger.config.model import Config
-from ledger.disk.access import entries_of, reading, stat_file
+from ledger.disk.access import entries_of, stat_file, translate_read_errors
 from ledger.disk.nights import NightFolder, refuse_lost
 from ledger.errors import UsageError
 from ledger.text import counted, printable
@@ -31,7 +31,7 @@ class RawOnDisk:
     """A cube in a stream's folder, and what `stat` says of it and of the txt beside it.
 
     `fault` says why there is nothing to stat: a link to nothing, a folder, or a name that is not UTF-8 or cannot be
-    printed; of such a name `name` has what is wrong escaped, as database, terminal or a table in text do not take it.
+    printed. In such a name, characters that databases and terminals do not take are escaped.
     """
 
     stream: Stream
@@ -50,7 +50,7 @@ class RawOnDisk:
 
     @property
     def stats(self) -> "Stats":
-        """Return what is compared."""
+        """Return sizes and times, which are compared."""
         return self.size_bytes, self.mtime_ns, self.timing_size_bytes, self.timing_mtime_ns
 
     def is_as_registered(self, row: Any) -> bool:
@@ -74,20 +74,20 @@ class RawOnDisk:
             "cube": (self.mtime_ns, row.mtime_ns),
             "txt": (self.timing_mtime_ns, row.timing_mtime_ns),
         }
-        told = []
+        found_differences = []
         for file, (found, expected) in sizes.items():
             if found is None and expected is not None:
-                told.append(f"{file}: found none, expected {expected} bytes")
+                found_differences.append(f"{file}: found none, expected {expected} bytes")
                 continue
             if found != expected:
-                told.append(f"{file} size: found {found} bytes, expected {expected}")
+                found_differences.append(f"{file} size: found {found} bytes, expected {expected}")
             then_ns, now_ns = reversed(mtimes_ns[file])
             if then_ns != now_ns:
-                told.append(f"{file} mtime: found {show_ns(now_ns)}, expected {show_ns(then_ns)}")
-        return ", ".join(told)
+                found_differences.append(f"{file} mtime: found {show_ns(now_ns)}, expected {show_ns(then_ns)}")
+        return ", ".join(found_differences)
 
 
-def ways_on(night: Path, row: Any, raw: RawOnDisk) -> str:
+def advice_on_changed_raw(night: Path, row: Any, raw: RawOnDisk) -> str:
     """Return what to do about a raw file that changed after products were made of it.
 
     Parameters
@@ -95,10 +95,10 @@ def ways_on(night: Path, row: Any, raw: RawOnDisk) -> str:
     night : Path
         Its night's folder.
     row : row of the table `file`
-        As registered; if it was salvaged then, the whole file may have been found.
+        As registered; if it was salvaged, the new file may be the whole one.
     raw : RawOnDisk
-        As it is now. If its size is another, a rollback may need the old one: nothing that cannot be made
-        again is ever dropped.
+        As it is now. If its size changed, a rollback may need the old file: nothing is dropped that cannot be made
+        again.
     """
     folder = shlex.quote(str(night))
     size_bytes = int(row.size_bytes or 0)
@@ -135,9 +135,9 @@ def raws_on_disk(night: NightFolder, instrument: Instrument) -> list[RawOnDisk]:
 def compare_with_disk(
     night: NightFolder, instrument: Instrument, known: Mapping[str, Mapping[str, Stats]]
 ) -> tuple[list[RawOnDisk], list[tuple[str, str]]]:
-    """Return the cubes in the night's streams that are not as they are known to be, and which are.
+    """Return the cubes in the night's streams that differ from what is known, and the names of those that do not.
 
-    Of those that are, nothing is made but their names: a night has up to 10^5, and every run looks at all of them.
+    Only names are made of the latter: a night has up to 10^5 files, and every run checks all of them.
 
     Parameters
     ----------
@@ -162,14 +162,14 @@ def compare_with_disk(
     """
     for stream in instrument.streams:
         folder = night.path / stream.name
-        with reading(folder):
+        with translate_read_errors(folder):
             is_file = folder.exists() and not folder.is_dir()
         if is_file:
             raise UsageError(f"{str(folder)!r} is a file: expected the folder of stream {stream.name!r}; move it away")
     others: list[RawOnDisk] = []
     alike: list[tuple[str, str]] = []
     for stream in instrument.streams:
-        with reading(night.path / stream.name):
+        with translate_read_errors(night.path / stream.name):
             new, names = _raws_of(night.path / stream.name, stream, known.get(stream.name, {}))
         others += new
         alike += [(stream.name, name) for name in names]
@@ -182,7 +182,7 @@ def streams_ns(night: NightFolder, instrument: Instrument) -> int:
     mtimes_ns = [0]
     for stream in instrument.streams:
         folder = night.path / stream.name
-        with reading(folder):
+        with translate_read_errors(folder):
             mtimes_ns += [mtime_ns_of(folder.stat())] if folder.is_dir() else []
     return max(mtimes_ns)
 
@@ -192,7 +192,7 @@ def has_raws(night: NightFolder, instrument: Instrument) -> bool:
     refuse_lost(night)
     for stream in instrument.streams:
         folder = night.path / stream.name
-        with reading(folder):
+        with translate_read_errors(folder):
             if any(_is_cube(entry.name) for entry in entries_of(folder)):
                 return True
     return False
@@ -219,21 +219,21 @@ def _raws_of(folder: Path, stream: Stream, known: Mapping[str, Stats]) -> tuple[
         if stats is not None and stats == known.get(name):
             alike.append(name)
         else:
-            others[name] = _looked_at(folder, name, stream, stats)
+            others[name] = _raw_of(folder, name, stream, stats)
     return [others[name] for name in sorted(others)], alike
 
 
-def look_at(cube: Path, stream: Stream) -> RawOnDisk:
+def stat_raw(cube: Path, stream: Stream) -> RawOnDisk:
     """Return what `stat` says of a cube and of the txt beside it."""
     if not cube.name.isprintable():
         return _unprintable(cube.parent, cube.name, stream)
-    with reading(cube):
+    with translate_read_errors(cube):
         stats = _stats_of(stat_file(str(cube)), stat_file(f"{str(cube).removesuffix('.fits')}.txt"))
-    return _looked_at(cube.parent, cube.name, stream, stats)
+    return _raw_of(cube.parent, cube.name, stream, stats)
 
 
 def _stats_of(info: os.stat_result | None, timing_info: os.stat_result | None) -> Stats | None:
-    """Return what is compared of a cube and its txt; None if there is no cube."""
+    """Return size and time of a cube and its txt; None if there is no cube."""
     if info is None:
         return None
     if timing_info is None:
@@ -241,7 +241,7 @@ def _stats_of(info: os.stat_result | None, timing_info: os.stat_result | None) -
     return info.st_size, mtime_ns_of(info), timing_info.st_size, mtime_ns_of(timing_info)
 
 
-def _looked_at(folder: Path, name: str, stream: Stream, stats: Stats | None) -> RawOnDisk:
+def _raw_of(folder: Path, name: str, stream: Stream, stats: Stats | None) -> RawOnDisk:
     if stats is None:
         fault = f"{folder / name}: not a file; expected a FITS cube; remove it"
         return RawOnDisk(stream, folder, name, 0, 0, None, None, fault)
@@ -257,9 +257,9 @@ def _unprintable(folder: Path, name: str, stream: Stream) -> RawOnDisk:
 def is_being_written(night: NightFolder, config: Config, now_us: int) -> bool:
     """Whether the cameras may still be writing to the night.
 
-    True if its UT date is today or yesterday and its newest raw file is younger than ``settle_minutes``.
-    With ``salvage`` the date does not matter, and txt count too: a file that is still being copied looks
-    like one that was cut off, and must not miss its turn.
+    True if its UT date is today or yesterday and its newest raw file is younger than ``settle_minutes``. With
+    ``salvage`` the date does not matter, and txt files count too: a file that is still being copied looks like one
+    that was cut off.
     """
     raws = raws_on_disk(night, config.instrument)
     if config.salvage:
@@ -272,21 +272,21 @@ def is_being_written(night: NightFolder, config: Config, now_us: int) -> bool:
 
 
 def is_young(config: Config, now_us: int, *mtimes_ns: int | None) -> bool:
-    """Whether any file was written to in the last ``settle_minutes``: it may not be complete yet.
+    """Whether any file was written in the last ``settle_minutes``: it may not be complete yet.
 
-    Clocks may be as far apart, so a file of the next minutes is young too; a later one has no age that says anything.
+    Clocks may differ by as much, so a file of the next minutes is young too; the age of a later one says nothing.
     """
     settle_us = config.settle_minutes * 60e6
     return any(-settle_us <= now_us - mtime_ns // 1000 < settle_us for mtime_ns in mtimes_ns if mtime_ns is not None)
 
 
 def soonest_future_ns(config: Config, now_us: int) -> int:
-    """Return from which mtime on (UNIX, nanoseconds) a file is of the future: no clock is so far off that is right."""
+    """Return the mtime (UNIX, ns) from which on a file is of the future: no clock that is right is so far ahead."""
     return (now_us + int(max(config.settle_minutes, 1) * 60e6)) * 1000
 
 
 def of_the_future(files: Mapping[str, int]) -> str:
-    """Return what to tell of files of the future.
+    """Return a message about files of the future.
 
     Parameters
     ----------

@@ -76,11 +76,13 @@ class FilesCheck:
         self.counts: Counter[str] = Counter()
         self._store = store
         self._pipeline = pipeline
-        self._root = config.pipelines[pipeline].root
-        host = config.host(pipeline)
-        self._destination = config.destination(pipeline) if host is None else None
-        if host is not None:
-            self.explained.append(Explained("afar", f"names and headers at {host.name} were not looked at", 0, "", ""))
+        site = config.site(pipeline)
+        self._root = site.root
+        self._destination = site.destination if site.has_copies else None
+        if site.destination_host is not None:
+            self.explained.append(
+                Explained("afar", f"names and headers at {site.destination_host.name} were not looked at", 0, "", "")
+            )
         self._product_folder = config.instrument.product_folder
         self._headers = HeaderCheck(config, state)
         self._sequences = sequences

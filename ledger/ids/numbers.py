@@ -19,7 +19,7 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db.models import Copy, FolderSeen
 from ledger.db.store import Store, put
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.errors import Unreachable
 from ledger.text import is_utf8
 from stages.base import StageError
@@ -84,7 +84,7 @@ class _Walk:
             real = os.path.realpath(path)
             if real in self.visited:
                 continue
-            with reading(path):
+            with translate_read_errors(path):
                 changed_ns = path.stat().st_ctime_ns
             seen = self._known(real, changed_ns) or self._list(path, real, changed_ns)
             self.visited[real] = seen
@@ -97,7 +97,7 @@ class _Walk:
     def _list(self, path: Path, real: str, changed_ns: int) -> FolderSeen:
         numbers, folders = set(), []
         is_plain = True
-        with reading(path), os.scandir(path) as entries:
+        with translate_read_errors(path), os.scandir(path) as entries:
             for entry in entries:
                 if _is_folder(entry):
                     if entry.name not in self.skipped and not entry.name.startswith("."):
@@ -116,7 +116,7 @@ class _Walk:
 
     def _manifest(self, path: Path) -> None:
         real = os.path.realpath(path)
-        with reading(path):
+        with translate_read_errors(path):
             info = path.stat()
             if not stat.S_ISREG(info.st_mode):
                 return
@@ -188,10 +188,11 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
         SKIPPED | {stream.name for stream in instrument.streams},
         known,
     )
-    places = [] if config.fetches else [pipeline.root for pipeline in config.pipelines.values()]
-    places += [config.destination(name) for name in config.pipelines if config.host(name) is None]
+    sites = [config.site(name) for name in config.pipelines]
+    places = [site.root for site in sites if site.has_nights]
+    places += [site.destination for site in sites if site.has_copies]
     for place in places:
-        with reading(place):
+        with translate_read_errors(place):
             is_there = place.is_dir()
         if is_there:
             walk.look(place)
@@ -211,8 +212,9 @@ def _numbers_afar(config: Config, *, is_routine: bool) -> Iterator[tuple[int, in
     prefix, manifests = config.instrument.prefix, config.instrument.manifest.replace("{date}", "*")
     stem, dot, suffix = manifests.rpartition(".")
     for name in config.pipelines:
-        host, folder = config.host(name), config.destination(name)
-        if host is None or (is_routine and config.is_fetched_from):
+        site = config.site(name)
+        host, folder = site.destination_host, site.destination
+        if host is None or (is_routine and not site.sends):
             continue
         try:
             found = remote_folder.numbers_at(host, folder, prefix, DIGITS, f"{stem}*{dot}{suffix}")

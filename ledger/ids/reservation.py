@@ -136,8 +136,8 @@ def refuse_unmounted(config: Config) -> None:
     """Refuse to judge what numbers are in use where they cannot be seen."""
     for name, pipeline in pipelines(config).items():
         places = {f"{name}.root": config.pipelines[name].root}
-        if config.host(name) is None:
-            places[f"{name}.destination"] = config.destination(name)
+        if (site := config.site(name)).has_copies:
+            places[f"{name}.destination"] = site.destination
         for key, place in places.items() if pipeline.numbering is not None else ():
             if not place.is_dir():
                 raise UsageError(

@@ -141,6 +141,10 @@ class Pipeline:
         """Return the step that sends products to the destination; None if there is none."""
         return next((step for step in self.steps if step.needs_copy), None)
 
+    def includes(self, step: Step | None, target: str) -> bool:
+        """Whether products take `step` on the way to `target`; never if the pipeline has no such step."""
+        return step is not None and self.position(target) >= self.position(step.state)
+
     def position(self, state: str) -> int:
         """Return the place of `state` in the order, from 0."""
         return self._positions[state]

@@ -80,6 +80,12 @@ def find_night(store: Store, pipeline: str, date: str) -> Night | None:
         return session.execute(of_night(pipeline, date)).scalar_one_or_none()
 
 
+def is_numbered(store: Store, night: Night) -> bool:
+    """Whether a night has ever been numbered, by what is on record now."""
+    current = find_night(store, night.pipeline, night.date)
+    return current is not None and current.numbered_us is not None
+
+
 def exclude(store: Store, pipeline: str, root: Path, date: str, reason: str | None) -> int:
     """Take a night out of the chronology, or (without a reason) back in; return how many frame IDs it has."""
     night = ensure_night(store, pipeline, root, date)

@@ -11,11 +11,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from ledger.config.model import Config
+from ledger.config.site import Site
 from ledger.db.readonly import Reader, newest_revision
-from ledger.disk.access import is_folder, reading
+from ledger.disk.access import is_folder, translate_read_errors
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
-from ledger.disk.raws import has_raws, look_at, streams_ns
+from ledger.disk.raws import has_raws, stat_raw, streams_ns
 from ledger.errors import Busy, LedgerError, UsageError
 from ledger.night import record
 from ledger.night.pipeline import Pipeline
@@ -264,7 +265,7 @@ class _Look:
 
     def _on_disk(self, pipeline: str, *, has_rows: bool) -> dict[str, NightFolder]:
         config = self.config
-        has_root = not config.fetches and is_folder(config.pipelines[pipeline].root)
+        has_root = config.site(pipeline).has_nights and is_folder(config.pipelines[pipeline].root)
         is_used = pipeline == "archive" or has_rows or has_root
         return {night.date: night for night in nights_on_disk(config, pipeline)} if is_used else {}
 
@@ -343,12 +344,13 @@ class _Look:
         command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
         if is_done and row and (counts.contradicted or (counts.has_doubtful_mail and _is_in_doubt(config, row))):
             is_done, command = False, f"doctor --date {date}"
-        where = "" if is_held else where_on(config, pipeline, stands)
+        site = self.config.site(pipeline.name)
+        where = "" if is_held else site.goes_on_at(stands)
         if outside and not is_held and self.config.waits(pipeline.name):
             where, command = "", f"outside list --date {date}"
         if unproven:
             command = f"verify --date {date} --repair"
-            where = f" (on {config.host_name(pipeline.name)})" if config.is_fetched_from else ""
+            where = "" if site.sending is None else site.goes_on_at(site.sending)
         return NightStatus(
             pipeline=pipeline.name,
             date=date,
@@ -420,9 +422,9 @@ class _Look:
         streams = {stream.name: stream for stream in self.config.instrument.streams}
         for stream_name, name, *stats in self.reader.rows(_PUT_ASIDE, night=row.id):
             cube, stream = folder.path / stream_name / name, streams.get(stream_name)
-            with reading(cube):
+            with translate_read_errors(cube):
                 is_there = cube.exists()
-            if stream is not None and is_there and look_at(cube, stream).stats != tuple(stats):
+            if stream is not None and is_there and stat_raw(cube, stream).stats != tuple(stats):
                 return True
         return False
 
@@ -441,28 +443,18 @@ def _is_in_doubt(config: Config, night: _Night) -> bool:
         store.close()
 
 
-def where_on(config: Config, pipeline: Pipeline, stands: str) -> str:
-    """Return on which host products, or a night, in a state go on, in words; empty if it is this one."""
-    if pipeline.sending is None or stands not in pipeline.states:
-        return ""
-    is_made = pipeline.position(stands) >= pipeline.position(pipeline.sending.before)
-    if config.fetches and not is_made:
-        return f" (on {config.transfer.source})"
-    return f" (on {config.host_name(pipeline.name)})" if config.is_fetched_from and is_made else ""
-
-
 def unfinished(config: Config, pipelines: dict[str, Pipeline]) -> list[NightFolder]:
     """Return the nights on disk that are not finished, excluded, foreign or empty; oldest first."""
     waiting = [
         night_of(config, s.pipeline, s.date)
         for s in nights(config, pipelines)
-        if not s.is_finished and _has_work_here(config, pipelines[s.pipeline], s)
+        if not s.is_finished and _has_work_here(config.site(s.pipeline), s)
     ]
     return sorted(waiting, key=lambda night: (night.date, night.pipeline))
 
 
-def _has_work_here(config: Config, pipeline: Pipeline, night: NightStatus) -> bool:
+def _has_work_here(site: Site, night: NightStatus) -> bool:
     """Whether an unfinished night is here, or (on a host that fetches) has products that wait to be fetched."""
-    if config.fetches:
-        return any(not where_on(config, pipeline, state) for state in night.states)
-    return is_folder(config.pipelines[night.pipeline].root / night.date)
+    if site.has_nights:
+        return is_folder(site.root / night.date)
+    return any(not site.goes_on_at(state) for state in night.states)

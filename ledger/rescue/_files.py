@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger.config.model import Config
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder, is_date
 from ledger.errors import NotReady, UsageError, translated
 from ledger.ids.numbers import DIGITS
@@ -57,7 +57,7 @@ class NightFiles:
 
 def names_in(folder: Path) -> set[str]:
     """Return the names of a folder, without temporaries; none if it is not there."""
-    with reading(folder):
+    with translate_read_errors(folder):
         if folder.is_symlink():
             folder.stat()  # a link to nothing is a disk that is not there, not a night without products
         found = [path.name for path in folder.iterdir()] if folder.is_dir() else []
@@ -66,8 +66,8 @@ def names_in(folder: Path) -> set[str]:
 
 def names_at(config: Config, folder: NightFolder) -> set[str]:
     """Return the names in a night's product folder at the destination, without temporaries."""
-    there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
-    host = config.host(folder.pipeline)
+    site = config.site(folder.pipeline)
+    there, host = site.destination / folder.date / config.instrument.product_folder, site.destination_host
     if host is None:
         return names_in(there)
     with translated():
@@ -76,7 +76,8 @@ def names_at(config: Config, folder: NightFolder) -> set[str]:
 
 def dates_at(config: Config, pipeline: str) -> set[str]:
     """Return the dates that a destination has folders of."""
-    there, host = config.destination(pipeline), config.host(pipeline)
+    site = config.site(pipeline)
+    there, host = site.destination, site.destination_host
     if host is None:
         names = names_in(there)
     else:
@@ -232,7 +233,7 @@ def _numbers(
     for number in sorted(on_disk):
         path = steps.product_folder / f"{frame_id_of(prefix, number)}.txt"
         if path.is_file():
-            with reading(path):
+            with translate_read_errors(path):
                 of_hash[proof.digest(path).sha256].append(number)
     n_products = Counter(sha256 for sha256 in hashes if isinstance(sha256, str))
     found: dict[str, int] = {}

@@ -129,15 +129,16 @@ def _refuse_unmounted(config: Config) -> None:
     """Refuse to judge what is on disk where it cannot be seen."""
     refuse_unmounted(config)
     for name, pipeline in config.pipelines.items():
+        site = config.site(name)
         if not pipeline.root.is_dir():
             if sent := dates_at(config, name):
                 raise UsageError(
                     f"{name}.root {str(pipeline.root)!r}: no such folder, and {counted(len(sent), 'night')} of it at"
-                    f" {str(config.destination(name))!r}; expected it to be there (is the disk mounted?)"
+                    f" {str(site.destination)!r}; expected it to be there (is the disk mounted?)"
                 )
-        elif config.host(name) is None and not config.destination(name).is_dir():
+        elif site.has_copies and not site.destination.is_dir():
             raise UsageError(
-                f"{name}.destination {str(config.destination(name))!r}: no such folder; copies there could not be seen;"
+                f"{name}.destination {str(site.destination)!r}: no such folder; copies there could not be seen;"
                 " expected it to be there (is the disk mounted?)"
             )
 
@@ -156,7 +157,7 @@ def _refuse_missing(config: Config, pipeline: Pipeline, folder: NightFolder) -> 
     if pipeline.numbering is None:
         return
     here = folder.path / config.instrument.product_folder
-    there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
+    there = config.site(folder.pipeline).destination / folder.date / config.instrument.product_folder
     missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbered(config, [name]))
     if missing:
         raise UsageError(
@@ -186,7 +187,7 @@ def _is_numbered(machine: Machine, folder: NightFolder) -> bool:
 
 def _hold(machine: Machine, folder: NightFolder) -> Result:
     """Exclude a night that is at the destination only: its frames would get other frame IDs if they came back."""
-    there = machine.config.destination(folder.pipeline) / folder.date
+    there = machine.config.site(folder.pipeline).destination / folder.date
     reason = f"its products are at {str(there)!r} only, and not in this ledger since `ledger rebuild`"
     record.exclude(machine.store, folder.pipeline, folder.root, folder.date, reason)
     told = Result(folder.pipeline, folder.date)

@@ -19,9 +19,9 @@ _OF_THE_FUTURE = (
 def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerError]]:
     """Advance every unfinished night as far as it goes.
 
-    A night whose UT date has not ended, or that is still being written, is left alone; one later than tomorrow is an
-    error, as that would be for years. A night that another run holds is left to it. An error of one night does not
-    keep the others from being tried.
+    A night whose UT date has not ended, or that is still being written, is skipped; so is one that another run holds.
+    A night later than tomorrow is an error: it would be skipped for years. An error of one night does not keep the
+    others from being tried.
 
     Yields
     ------
@@ -49,7 +49,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
 
 
 def _refused(machine: Machine, night: NightFolder, exc: LedgerError) -> LedgerError:
-    """Let the run know of a night that it could not do anything for."""
+    """Record a night that could not be advanced, for alerts."""
     refused = Result(night.pipeline, night.date, command="catch-up", stopped=str(exc), is_hindered=True)
     machine.results.append(refused)
     return exc

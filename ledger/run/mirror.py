@@ -1,7 +1,7 @@
-"""A night that is on another host: its own small files are here for as long as a run holds it.
+"""A night on another host: its own small files are mirrored here while a run holds it.
 
-The host that fetches works in a folder at the destination (:func:`ledger.disk.nights.NightFolder`). What the run writes
-there goes to the night as well before it counts, and what it takes back goes from there too
+The host that fetches works in a folder at the destination (:class:`ledger.disk.nights.NightFolder`). What the run
+writes there is sent to the night before it takes effect, and what it removes is removed there too
 (:mod:`stages.transport.pull`, :meth:`ledger.run.steps.Steps.remove`). What is in the product folder was made where the
 night is, and stays.
 """
@@ -25,14 +25,14 @@ def mirrored(steps: Steps) -> Iterator[None]:
     Parameters
     ----------
     steps : Steps
-        Of the night, held. If it is on this host nothing is done.
+        The night, held. If it is on this host, nothing is done.
 
     Raises
     ------
     UsageError
         If the night is not there, or the destination is not here.
     NotReady
-        If the other host cannot be reached, or the folder to work in not be written.
+        If the other host cannot be reached, or the working folder cannot be written.
     """
     job = steps.job()
     if job.source is None:
@@ -45,7 +45,7 @@ def mirrored(steps: Steps) -> Iterator[None]:
     try:
         with translated():
             pull.bring(job, job.source, _names(steps))
-    except Busy:  # what is here is another run's by now
+    except Busy:  # the files here are another run's by now
         raise
     except LedgerError:
         _clear(steps.folder.path)
@@ -55,17 +55,17 @@ def mirrored(steps: Steps) -> Iterator[None]:
     _clear(steps.folder.path)
 
 
-def _clear(item: Path) -> None:
-    """Remove a folder to work in: all that was in it is on the other host."""
-    shutil.rmtree(item, ignore_errors=True)  # what stays is compared with what is there by the next run
-    with suppress(OSError):  # another night may be at work beside it
-        item.parent.rmdir()
+def _clear(folder: Path) -> None:
+    """Remove a working folder: everything in it is on the other host."""
+    shutil.rmtree(folder, ignore_errors=True)  # the next run compares what stays with the other host
+    with suppress(OSError):  # a run on another night may work beside it
+        folder.parent.rmdir()
 
 
 def _names(steps: Steps) -> list[PurePath]:
-    """Return the night's own files, from its folder: those that stages write, and its manifests.
+    """Return the night's own files, relative to its folder: those that stages write, and its manifests.
 
-    Withdrawn manifests too: a run that died may have left them, and then they are removed.
+    Withdrawn manifests are among them: if a dead run left them, they are removed.
     """
     job = steps.job()
     senders = [loaded.sender for loaded in steps.stages.values() if loaded.sender is not None]

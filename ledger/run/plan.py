@@ -1,20 +1,27 @@
-"""What a command would do: the same steps, counted and not taken. Nothing is written."""
+"""The dry run: the steps that a command would take, counted and not taken. Nothing is written."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any
 
 from ledger.db.models import File, Night
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found, grouped
 from ledger.disk.raws import RawOnDisk, raws_on_disk
-from ledger.errors import NotReady, StateError, translated
-from ledger.night import decisions, record
+from ledger.errors import translated
+from ledger.ids.numbering import foresee_numbering
+from ledger.night import decisions, record, space
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem, pair_parts, parts_of, to_raw
-from ledger.run import engine, space
-from ledger.run.machine import Machine, gives_numbers, unproven
-from ledger.run.registration import Twins, fault_of, inspected, is_due, whole_first
+from ledger.night.progress import Outlook, at_the_end, foresee, unpaired
+from ledger.run import engine
+from ledger.run.advance import Goal, check_advance, target_of
+from ledger.run.context import Context
+from ledger.run.pairing import refuse_products
+from ledger.run.registration import decide, fault_of, inspected, whole_first
+from ledger.run.rollback import check_rollback
+from ledger.run.twins import Twins
 from ledger.text import alike, counted
 from stages.base import Job, Outcome
 from stages.product import Product, Raw
@@ -55,7 +62,7 @@ class Plan:
     steps : tuple of PlanStep
         In order.
     quarantined : tuple of (str, str)
-        New raw files that would be put aside, and why.
+        New raw files that would be put in quarantine, and why.
     space_bytes : int
         Needed in the night's folder, at most.
     destination_bytes : int
@@ -63,7 +70,7 @@ class Plan:
     outside : str
         Files that may hold frames and would not be used, in words.
     stopped : str or None
-        Why it would end before its goal.
+        Why it would stop before its goal.
     """
 
     pipeline: str
@@ -87,7 +94,7 @@ class Plan:
 
 
 def plan_advance(
-    machine: Machine,
+    context: Context,
     folder: NightFolder,
     to: str | None,
     *,
@@ -95,31 +102,36 @@ def plan_advance(
     late_reason: str | None = None,
     anew: bool = False,
 ) -> Plan:
-    """Return what `Machine.advance` would do now, pairing included. Reads raw files, writes nothing.
+    """Return what `Machine.advance` would do now if every step succeeds. Reads raw files, writes nothing.
 
     Raises
     ------
-    UsageError, NotReady
+    BadInput, NotReady
         What `Machine.advance` would refuse.
     """
-    pipeline = machine.pipelines[folder.pipeline]
-    target = machine.target(folder, to)
-    machine.check_advance(folder, target)
+    pipeline = context.pipelines[folder.pipeline]
+    target = target_of(context, folder, to)
+    check_advance(context, folder, target)
     if anew:
-        machine.refuse_products(folder)
-    night = record.find_night(machine.store, folder.pipeline, folder.date)
-    is_here = not machine.config.fetches
-    raws, new, quarantined = _raws(machine, pipeline, folder, night, final=final, anew=anew) if is_here else ([], 0, ())
-    items = record.products(machine.store, night) if night is not None else []
+        refuse_products(context, folder)
+    store, site = context.store, context.config.site(folder.pipeline)
+    night = record.find_night(store, folder.pipeline, folder.date)
+    found = _Raws()
+    if site.has_nights:
+        found = _raws(context, pipeline, folder, night, final=final, anew=anew)
+    items = record.products(store, night) if night is not None else []
     is_numbered = night is not None and night.numbered_us is not None and not anew
-    unsynced = [(raw, row) for raw, row in raws if row is None or row.state == pipeline.states[0]]
-    fresh = sum(raw.size_bytes for raw, row in raws if row is None)
-    steps = [PlanStep("register", pipeline.states[0], new, fresh, None)] if is_here else []
-    if unsynced and pipeline.position(target) >= pipeline.position(pipeline.born):
+    unsynced = [(raw, row) for raw, row in found.usable if row is None or row.state == pipeline.states[0]]
+    steps = []
+    if site.has_nights:
+        fresh_bytes = sum(raw.size_bytes for raw, row in found.usable if row is None)
+        steps.append(PlanStep("register", pipeline.states[0], found.n_new, fresh_bytes, None))
+    wait = unpaired(found.missing)
+    if wait is None and unsynced and pipeline.position(target) >= pipeline.position(pipeline.born):
         if items and not is_numbered:  # all of it is paired anew
-            steps += _steps_back(machine, pipeline, items, pipeline.states[0])
-            unsynced, items = raws, []
-        known = [row.supplement for _, row in raws if row is not None and row.supplement is not None]
+            steps += _steps_back(context, pipeline, items, pipeline.states[0])
+            unsynced, items = list(found.usable), []
+        known = [row.supplement for _, row in found.usable if row is not None and row.supplement is not None]
         parts = parts_of(
             unsynced,
             lambda item: item[1].supplement if item[1] else None,
@@ -130,150 +142,146 @@ def plan_advance(
         made, _ = pair_parts(
             [[raw for raw, _ in part] for part in parts.values()],
             items,
-            lambda part, taken: _pair(machine, pipeline, folder, part, taken),
+            lambda part, taken: _pair(context, pipeline, folder, part, taken),
         )
         items += [WorkItem(0, pipeline.born, product) for product in made]
-        pair = _step(machine, pipeline.step(pipeline.born).forward, pipeline.born, made)
+        pair = _step(context, pipeline.step(pipeline.born).forward, pipeline.born, made)
         steps.append(replace(pair, files=len(unsynced)))
-    inside = [w for w in items if w.quarantine_reason is None]
-    outside = _outside(machine, folder) if is_here else None
-    stopped = _refusal(machine, pipeline, folder, items, target, final=final, late_reason=late_reason)
-    need = machine.need(pipeline, items, pipeline.born if stopped else target)
-    stopped = stopped or space.shortfall(machine.config, folder, need)
-    reached = pipeline.position(pipeline.born if stopped else target)
-    mine = [step for segment in machine.segments(pipeline, target) for step in segment]
-    closed = machine.config.transfer.why_closed(machine.store.clock())
-    for step in mine:
-        is_sent = any(pipeline.position(w.state) < pipeline.position(step.state) for w in inside) and step.needs_copy
-        if stopped is None and (
-            stopped := machine.held_up(pipeline, step, folder, items) or (closed if is_sent else None)
-        ):
-            reached = pipeline.position(step.before)
-    for step in (step for step in mine if pipeline.position(step.state) <= reached):
-        waiting = (w for w in inside if is_here or not pipeline.position(w.state) < pipeline.position(mine[0].before))
-        moving = [w.product for w in waiting if pipeline.position(w.state) < pipeline.position(step.state)]
-        steps.append(_step(machine, step.forward, step.state, moving))
-    if (
-        stopped is None and pipeline.sending and reached >= pipeline.position(pipeline.sending.state)
-    ):  # others are copied again
-        stopped = unproven(folder.date, [w for w in items if w.fault and w.state != pipeline.sending.state])
-    if stopped is None and outside and outside.blocks and gives_numbers(pipeline, target) and not is_numbered:
-        stopped = outside.refusal(folder.date)
+    outside = _outside(context, folder) if site.has_nights else None
+    goal = Goal(target, final, late_reason, anew)
+    room = space.needed_here(store, site, pipeline, items, target)
+    if wait is None:
+        outlook = _outlook(context, folder, goal, items, room)
+        sending = pipeline.sending
+        repairs = sending is not None and context.stages[sending.state].sender is not None
+        prospect = foresee(outlook, target, items, repairs=repairs)
+        steps += [
+            _step(context, step.forward, step.state, [item.product for item in moving])
+            for step, moving in prospect.taken
+        ]
+        bad = [w for w in items if w.fault and not (repairs and sending and w.state == sending.state)]
+        wait = prospect.wait or at_the_end(outlook, target, outside=outside, is_numbered=is_numbered, faults=bad)
+    if wait and wait.cause in ("raw files", "numbers"):
+        room = space.Need()  # nothing would be written
     return Plan(
         folder.pipeline,
         folder.date,
         tuple(step for step in steps if step.files),
-        quarantined,
-        space_bytes=need.night_bytes,
-        destination_bytes=need.destination_bytes,
+        found.quarantined,
+        space_bytes=room.night_bytes,
+        destination_bytes=room.destination_bytes,
         outside=grouped(outside.undecided) if outside else "",
-        stopped=stopped,
+        stopped=wait.reason if wait else None,
     )
 
 
-def _outside(machine: Machine, folder: NightFolder) -> Found:
-    with machine.store.read() as session:
-        return decisions.look(session, machine.config, folder)
+def _outside(context: Context, folder: NightFolder) -> Found:
+    with context.store.read() as session:
+        return decisions.look(session, context.config, folder)
 
 
-def _refusal(
-    machine: Machine,
-    pipeline: Pipeline,
-    folder: NightFolder,
-    items: Sequence[WorkItem],
-    target: str,
-    *,
-    final: bool,
-    late_reason: str | None,
-) -> str | None:
-    """Return why the night would stop before it is written, or None."""
-    if (
-        machine.config.fetches
-        or pipeline.numbering is None
-        or pipeline.position(target) <= pipeline.position(pipeline.born)
-        or not items
-    ):
-        return None
-    row = record.find_night(machine.store, folder.pipeline, folder.date)
-    night = row or Night(pipeline=folder.pipeline, date=folder.date, root=str(folder.root), created_us=0)
-    try:
-        machine.look(folder, night, items, final=final, late_reason=late_reason, remembers=False)
-    except (NotReady, StateError) as exc:
-        return str(exc)
-    return None
+def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[WorkItem], room: space.Need) -> Outlook:
+    config, store, pipeline = context.config, context.store, context.pipelines[folder.pipeline]
+
+    def check_numbering() -> None:
+        final, late_reason = goal.final, goal.late_reason
+        foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason)
+
+    short = cache(lambda: space.shortfall(config, folder, room))  # once: later steps need no more
+    now_us = store.clock()
+    return Outlook(
+        folder.date,
+        pipeline,
+        config.site(pipeline.name),
+        config.failures,
+        now_us,
+        check_numbering,
+        lambda _: short(),
+        closed=config.transfer.why_closed(now_us),
+    )
 
 
-def plan_rollback(machine: Machine, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
+def plan_rollback(context: Context, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
     """Return what `Machine.rollback` would do now.
 
     Raises
     ------
-    UsageError, NotReady, CannotUndo
+    BadInput, NotReady, Irreversible
         What `Machine.rollback` would refuse.
     """
-    pipeline = machine.pipelines[folder.pipeline]
-    target = machine.check_rollback(folder, to, withdraws=withdraws)
-    night = record.find_night(machine.store, folder.pipeline, folder.date)
-    items = record.products(machine.store, night) if night is not None else []
-    steps = _steps_back(machine, pipeline, items, target)
+    pipeline = context.pipelines[folder.pipeline]
+    target = check_rollback(context, folder, to, withdraws=withdraws)
+    night = record.find_night(context.store, folder.pipeline, folder.date)
+    items = record.products(context.store, night) if night is not None else []
+    steps = _steps_back(context, pipeline, items, target)
     return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
 
 
-def _steps_back(machine: Machine, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:
+def _steps_back(context: Context, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:
     steps = []
     for step in reversed(pipeline.steps[pipeline.position(target) :]):
         moving = [w.product for w in items if pipeline.position(w.state) >= pipeline.position(step.state)]
-        steps.append(_step(machine, step.reverse, step.before, moving))
+        steps.append(_step(context, step.reverse, step.before, moving))
     return steps
 
 
-def _step(machine: Machine, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
+def _step(context: Context, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
     size = space.size_of(products)
-    rate = record.seconds_per_byte(machine.store, verb)
-    seconds = None if rate is None else rate * size / engine.workers_of(machine.config, machine.jobs)
+    rate = record.seconds_per_byte(context.store, verb)
+    seconds = None if rate is None else rate * size / engine.workers_of(context.config, context.jobs)
     return PlanStep(verb, state, len(products), size, seconds)
 
 
+@dataclass(frozen=True, slots=True)
+class _Raws:
+    """Raw files of a night as a run would register them.
+
+    `usable` are with their rows (None: new, or looked into again), `missing` those that are in no product and gone.
+    """
+
+    usable: Sequence[tuple[Raw, File | None]] = ()
+    n_new: int = 0
+    quarantined: tuple[tuple[str, str], ...] = ()
+    missing: Sequence[str] = ()
+
+
 def _raws(
-    machine: Machine, pipeline: Pipeline, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
-) -> tuple[list[tuple[Raw, File | None]], int, tuple[tuple[str, str], ...]]:
-    """Return usable raw files with their rows (None: new), how many are new, and what would be put aside."""
-    rows = {(r.folder, r.name): r for r in record.raws(machine.store, night)} if night is not None else {}
-    waiting = record.unstructured(machine.store, night, anew=anew) if night is not None else frozenset()
-    unchecked = waiting if pipeline.numbering is not None else frozenset()  # and taken back
-    found: list[tuple[Raw, File | None]] = []
-    todo = []
-    for raw in raws_on_disk(folder, machine.config.instrument):
-        row = rows.get((raw.stream.name, raw.name))
-        is_same = row is not None and raw.is_as_registered(row)
-        is_made = row is not None and row.state != pipeline.states[0] and row.id not in unchecked
-        if (
-            row is not None
-            and night is not None
-            and is_same
-            and (is_made or not is_due(raw, row, machine.config, waiting))
-        ):
-            if not row.quarantine_reason:
-                found.append((to_raw(night, row), row))
-        else:
-            todo.append((raw, row))
+    context: Context, pipeline: Pipeline, folder: NightFolder, night: Night | None, *, final: bool, anew: bool
+) -> _Raws:
+    store, config = context.store, context.config
+    rows = {(r.folder, r.name): r for r in record.raws(store, night)} if night is not None else {}
+    unstructured = record.unstructured(store, night, anew=anew) if night is not None else frozenset()
+    has_products = night is not None and bool(record.states(store, night))
+    decided = decide(
+        raws_on_disk(folder, config.instrument),
+        rows,
+        config,
+        pipeline.states[0],
+        unstructured,
+        is_taken_back=has_products and bool(unstructured) and pipeline.numbering is not None,
+    )
+    kept = [row for _, row in decided.kept] + [row for row, _ in decided.changed]
+    usable: list[tuple[Raw, File | None]] = [
+        (to_raw(night, row), row) for row in kept if night is not None and not row.quarantine_reason
+    ]
     quarantined = []
     fresh = 0
-    with engine.executor(machine.config, machine.jobs) as executor:
-        files = list(whole_first(inspected(executor, machine.config, todo, machine.stop)))
-    twins = Twins(machine.store, pipeline, files)
+    with engine.executor(config, context.jobs) as executor:
+        files = list(whole_first(inspected(executor, config, decided.due, context.stop)))
+    twins = Twins(store, pipeline, files)
     for file in files:
         raw, row, facts = file.raw, file.row, file.found
         with translated():
-            reason = fault_of(file, machine.config, machine.store.clock(), twins, final=final)
+            reason = fault_of(file, config, store.clock(), twins, final=final)
         if reason is None and isinstance(facts, RawFacts):
             fresh += 1
             twins.add(raw.cube, facts)
-            found.append((_as_raw(raw, facts), None))
+            usable.append((_as_raw(raw, facts), None))
         elif row is None or not raw.is_as_registered(row) or reason != row.quarantine_reason:
             quarantined.append((f"{raw.stream.name}/{raw.name}", str(reason)))
-    found.sort(key=lambda item: (item[0].cube.parent.name, item[0].cube.name))  # as the rows come to be paired
-    return found, fresh + len(quarantined), tuple(quarantined)
+    usable.sort(key=lambda item: (item[0].cube.parent.name, item[0].cube.name))  # as the rows come to be paired
+    missing = [f"{row.folder}/{row.name}" for row in decided.missing]
+    return _Raws(usable, fresh + len(quarantined), tuple(quarantined), missing)
 
 
 def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
@@ -296,17 +304,17 @@ def _as_raw(raw: RawOnDisk, facts: RawFacts) -> Raw:
 
 
 def _pair(
-    machine: Machine, pipeline: Pipeline, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
+    context: Context, pipeline: Pipeline, folder: NightFolder, raws: Sequence[Raw], taken_names: frozenset[str]
 ) -> Outcome:
     job = Job(
         night=folder.path,
         date=folder.date,
-        folder=folder.path / machine.config.instrument.product_folder,
-        instrument=machine.config.instrument,
+        folder=folder.path / context.config.instrument.product_folder,
+        instrument=context.config.instrument,
         raws=tuple(raws),
         taken_names=taken_names,
     )
-    loaded = machine.stages[pipeline.born]
+    loaded = context.stages[pipeline.born]
     with translated():
         return loaded.stage.forward(job=job, params=loaded.params)
 

@@ -1,4 +1,4 @@
-"""What is in quarantine, or waits to be tried again; and what people decide about it."""
+"""Quarantine: files in it or waiting to be tried again, and decisions about them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,11 +22,11 @@ class Held:
     pipeline, date, kind, folder, name, state : str
         The file.
     reason : str
-        Why; of one that only waits, its last error.
+        Why it is in quarantine, or its last error if it only waits.
     attempts : int
         Failures since its last success.
     next_retry_us : int or None
-        When ``catch-up`` tries it again; None: not by itself.
+        When ``catch-up`` tries it again; None: never by itself.
     is_discarded : bool
         Whether nothing waits for it.
     """
@@ -44,14 +44,14 @@ class Held:
 
     @property
     def stands(self) -> str:
-        """Return how it stands, in a word."""
+        """Return its standing in a word."""
         if self.is_discarded:
             return "discarded"
         return "waits" if self.next_retry_us is not None else "quarantined"
 
 
 def held(store: Store, date: str | None = None) -> list[Held]:
-    """Return what is in quarantine or waits to be tried again, of all nights or of one; in order of time."""
+    """Return the files in quarantine or waiting to be tried again, of all nights or one, in order of time."""
     columns = (
         *(col(getattr(Night, name)) for name in ("pipeline", "date")),
         *(col(getattr(File, name)) for name in ("kind", "folder", "name", "state")),
@@ -84,7 +84,7 @@ def release(store: Store, name: str) -> Subject:
     if row.quarantine_reason is None and row.next_retry_us is None:
         raise UsageError(f"{name!r} is {row.state}, and not in quarantine: there is nothing to release")
     values: dict[str, Any]
-    if row.kind == "raw":  # what it is now is not known before it was looked into
+    if row.kind == "raw":  # the next scan inspects it again, and decides
         values = {"mtime_ns": None}
     else:
         values = {"quarantine_reason": None, "is_discarded": False, "attempts": 0, "next_retry_us": None}
@@ -94,12 +94,12 @@ def release(store: Store, name: str) -> Subject:
 
 
 def discard(store: Store, name: str, reason: str) -> Subject:
-    """Give a product up: it stays in quarantine, its raw frames stay where they are, and nothing waits for it.
+    """Give a product up: it stays in quarantine, its raw files stay, and nothing waits for it.
 
     Raises
     ------
     UsageError
-        If there is no such product, it is at its end, or the reason is empty.
+        If there is no such product, it has not failed, or the reason is empty.
     Busy
         If a run works on its night.
     """

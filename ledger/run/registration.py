@@ -1,40 +1,39 @@
-"""Raw files become rows: inspected once, put aside with a reason if they cannot be used."""
+"""Registration: raw files become rows, inspected once, and in quarantine with a reason if they cannot be used."""
 
 import hashlib
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Row
 
 from ledger.config.model import Config
 from ledger.db.models import File
-from ledger.db.store import Store, chunks
+from ledger.db.store import chunks
+from ledger.disk.outside import Found
 from ledger.disk.raws import (
     SET_THE_CLOCK,
     RawOnDisk,
     Stats,
+    advice_on_changed_raw,
     compare_with_disk,
     is_young,
     of_the_future,
     soonest_future_ns,
     streams_ns,
-    ways_on,
 )
 from ledger.errors import Interrupted
-from ledger.night import record
-from ledger.night.pipeline import Pipeline
+from ledger.night import decisions, record
+from ledger.night.progress import unpaired
 from ledger.night.record import STATS
 from ledger.report import Stop
 from ledger.run.steps import Steps
-from ledger.text import counted
+from ledger.run.twins import Inspected, Twins, is_salvaged
 from stages import base
-from stages.fits.cards import padded
-from stages.raw import RawFacts, inspect_all, same_bytes
+from stages.raw import RawFacts, inspect_all
 
 #: In reasons that name keys of the configuration: another value may let the file be used.
 OF_INSTRUMENT = "(instrument."
@@ -45,31 +44,12 @@ BATCH = 500
 CALL, IN_HAND = 50, 20
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """A raw file that was looked into.
-
-    Attributes
-    ----------
-    raw : RawOnDisk
-        The file.
-    row : File or None
-        Its row, if it has one.
-    found : RawFacts, BadInput or Retry
-        What is to be registered of it, or why that cannot be.
-    """
-
-    raw: RawOnDisk
-    row: File | None
-    found: RawFacts | base.BadInput | base.Retry
-
-
 def register(
     steps: Steps, *, final: bool = False, is_all: bool = True, is_new: bool = True, anew: bool = False
 ) -> str | None:
-    """Inspect what is new on disk, or has changed since it was registered and is not in a product yet.
+    """Inspect raw files that are new, or have changed since they were registered and are in no product yet.
 
-    A file that changed, is gone, or cannot be read now is a failure of this run; the others go on.
+    A file that changed under a product, is gone, or cannot be read now is a failure of this run; the others go on.
 
     Parameters
     ----------
@@ -78,7 +58,7 @@ def register(
     final : bool
         Whether nobody writes to the night any more, so that a young file may be salvaged.
     is_all : bool
-        Whether the night has no other files that have to be looked at again.
+        Whether no other files of the night have to be checked again.
     is_new : bool
         Whether no products were made of the files, which the ledger has forgotten; see :func:`stages.raw.inspect`.
     anew : bool
@@ -87,66 +67,135 @@ def register(
     Returns
     -------
     str or None
-        Why the night cannot be paired now: a raw file whose frames have no product yet is not to be had.
+        Why the night cannot be paired now: a raw file that is in no product yet is gone or cannot be read.
     """
     first_state = steps.journal.pipeline.states[0]
-    seen_ns = streams_ns(steps.folder, steps.config.instrument)  # before looking: what comes later is seen later
+    # before the folders are read: what comes later is seen by the next run
+    seen_ns = streams_ns(steps.folder, steps.config.instrument)
     store = steps.journal.store
     rows: dict[tuple[str, str], Row[Any]] = {}
     unstructured = record.unstructured(store, steps.journal.night, anew=anew)
-    settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # unless they changed, nothing is to be done about these
+    settled: dict[str, dict[str, Stats]] = defaultdict(dict)  # nothing to do about these unless they changed
     for seen in record.seen(store, steps.journal.night):
         rows[seen.folder, seen.name] = seen
         if seen.state != first_state and seen.pruned_us is None:
             settled[seen.folder][seen.name] = seen[STATS]
     raws, unchanged = compare_with_disk(steps.folder, steps.config.instrument, settled)
-    _tell_of_the_future(steps, raws)
+    _note_future_times(steps, raws)
     for key in unchanged:
         del rows[key]
-    due = []
-    returned = []
-    for raw in raws:
-        row = rows.pop((raw.stream.name, raw.name), None)
-        if row is None or (row.state == first_state and is_due(raw, row, steps.config, unstructured)):
-            due.append((raw, row.id if row else None))
-        elif raw.is_as_registered(row):
-            returned += [row] if row.pruned_us is not None else []
-        else:
-            reason = f"changed underneath: {raw.differences(row)}; {ways_on(steps.folder.path, row, raw)}"
-            steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    steps.journal.returned([(row.id, row.identity, f"{row.folder}/{row.name}") for row in returned])
-    gone = [row for row in rows.values() if not row.quarantine_reason and row.pruned_us is None]
-    for row in gone:
+    found = decide(raws, rows, steps.config, first_state, unstructured)
+    for row, raw in found.changed:
+        reason = f"changed underneath: {raw.differences(row)}; {advice_on_changed_raw(steps.folder.path, row, raw)}"
+        steps.result.failed.append((_name(row), reason))
+    returned = [row for _, row in found.kept if row.pruned_us is not None]
+    steps.journal.returned([(row.id, row.identity, _name(row)) for row in returned])
+    for row in found.gone:
         reason = f"gone: expected {row.n_frames} frames in {steps.folder.path / row.folder}; put the file back"
-        steps.result.failed.append((f"{row.folder}/{row.name}", reason))
-    missing = sum(row.state == first_state for row in gone)
-    known = record.raw_files(store, [row_id for _, row_id in due if row_id is not None])
-    todo = [(raw, None if row_id is None else known[row_id]) for raw, row_id in due]
+        steps.result.failed.append((_name(row), reason))
+    missing = [_name(row) for row in found.missing]
+    known = record.raw_files(store, [row.id for _, row in found.due if row is not None])
+    todo = [(raw, None if row is None else known[row.id]) for raw, row in found.due]
     steps.reporter.phase(first_state, len(todo))
     files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop, is_new=is_new))
     while batch := list(islice(files, BATCH)):
         _stop_if_asked(steps.stop)
         missing += _register(steps, batch, final=final)
-    if missing:
-        return f"{counted(missing, 'raw file')} cannot be had, and pairing takes the whole night: see what failed"
+    if wait := unpaired(missing):
+        return wait.reason
     if is_all:
         steps.journal.looked_at(seen_ns)
     return None
 
 
-def _tell_of_the_future(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
+def report_outside(steps: Steps) -> Found:
+    """Return the files outside of a night, and add those of which nobody has decided to the remarks."""
+    with steps.journal.store.read() as session:
+        found = decisions.look(session, steps.config, steps.folder)
+    for file in found.undecided:
+        steps.result.remarks[f"files that may hold frames, not used: {file.folder} ({file.words})"] += 1
+    return found
+
+
+def _note_future_times(steps: Steps, raws: Iterable[RawOnDisk]) -> None:
     soonest_ns = soonest_future_ns(steps.config, steps.journal.store.clock())
     newest_ns = {f"{raw.stream.name}/{raw.name}": max(raw.mtime_ns, raw.timing_mtime_ns or 0) for raw in raws}
     if ahead := {name: time_ns for name, time_ns in newest_ns.items() if time_ns > soonest_ns}:
         steps.result.notes.append(f"{of_the_future(ahead)}; {SET_THE_CLOCK}")
 
 
-def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: frozenset[int]) -> bool:
-    """Whether a raw file of which nothing was made yet is to be inspected again.
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What becomes of the raw files of a night. Rows are those of `File`, or what :func:`record.seen` returns of them.
 
-    That is if it changed, if it is one of the `unstructured`, or if `salvage` was switched since: what is in
-    quarantine may be of use now, and what was salvaged is not any more. And if it is in quarantine for what the
-    configuration says of the instrument.
+    Attributes
+    ----------
+    due : list of (RawOnDisk, row or None)
+        To be inspected: new, changed, or perhaps to be used otherwise than before.
+    kept : list of (RawOnDisk, row)
+        As they are on record.
+    changed : list of (row, RawOnDisk)
+        Other than on record although products were made of them.
+    gone : list of rows
+        Not on disk, and not removed by `ledger prune`.
+    missing : list of rows
+        Those of `gone` that are in no product yet.
+    """
+
+    due: list[tuple[RawOnDisk, Any]]
+    kept: list[tuple[RawOnDisk, Any]]
+    changed: list[tuple[Any, RawOnDisk]]
+    gone: list[Any]
+    missing: list[Any]
+
+
+def decide(
+    raws: Iterable[RawOnDisk],
+    rows: Mapping[tuple[str, str], Any],
+    config: Config,
+    first_state: str,
+    unstructured: frozenset[int],
+    *,
+    is_taken_back: bool = False,
+) -> Decided:
+    """Decide what becomes of the raw files of a night. Pure.
+
+    Parameters
+    ----------
+    raws : iterable of RawOnDisk
+        What is on disk.
+    rows : mapping
+        What is on record, by stream and name.
+    config : Config
+        Says whether cut-off files are salvaged.
+    first_state : str
+        State of raw files that are in no product.
+    unstructured : frozenset of int
+        See :func:`ledger.night.record.unstructured`.
+    is_taken_back : bool
+        Whether all products of the night are taken back first.
+    """
+    found = Decided([], [], [], [], [])
+    left = dict(rows)
+    for raw in raws:
+        row = left.pop((raw.stream.name, raw.name), None)
+        is_unused = row is not None and (is_taken_back or row.state == first_state)
+        if row is None or (is_unused and is_due(raw, row, config, unstructured)):
+            found.due.append((raw, row))
+        elif raw.is_as_registered(row):
+            found.kept.append((raw, row))
+        else:
+            found.changed.append((row, raw))
+    found.gone.extend(row for row in left.values() if not row.quarantine_reason and row.pruned_us is None)
+    found.missing.extend(row for row in found.gone if is_taken_back or row.state == first_state)
+    return found
+
+
+def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: frozenset[int]) -> bool:
+    """Whether a raw file of which nothing was made yet is inspected again.
+
+    It is if it changed, if it is one of the `unstructured`, if its reason for quarantine names a key of `instrument`,
+    or if `salvage` was switched since: a file in quarantine may be of use now, a salvaged one no longer is.
     """
     if not raw.is_as_registered(row) or row.id in unstructured or OF_INSTRUMENT in (row.quarantine_reason or ""):
         return True
@@ -155,8 +204,12 @@ def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: f
     return row.quarantine_reason is None and is_salvaged(row)
 
 
+def _name(row: Any) -> str:
+    return f"{row.folder}/{row.name}"
+
+
 def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str | None:
-    """Return why a file that could be salvaged is not to be yet, or None."""
+    """Return why a file that could be salvaged is not salvaged yet, or None."""
     if facts.salvaged and not final and is_young(config, now_us, facts.mtime_ns, facts.timing_mtime_ns):
         return (
             f"{facts.salvaged}; it may still be written: its first {facts.used_frames} frames are used by the first run"
@@ -166,10 +219,7 @@ def waits(facts: RawFacts, config: Config, now_us: int, *, final: bool) -> str |
 
 
 def whole_first(files: Iterable[Inspected]) -> Iterator[Inspected]:
-    """Yield the files, those that were cut off after all others of the night.
-
-    So of a file and its torn copy the file is used, whatever their names are.
-    """
+    """Yield the files, cut-off ones last: of a file and its torn copy the file is used, whatever their names."""
     cut_off = []
     for file in files:
         if isinstance(file.found, RawFacts) and file.found.salvaged:
@@ -187,12 +237,12 @@ def inspected(
     *,
     is_new: bool = True,
 ) -> Iterator[Inspected]:
-    """Yield raw files, each with its row if there is one, and what was found in it by many workers.
+    """Yield raw files with their rows and what workers found in them.
 
     Raises
     ------
     Interrupted
-        Between two files, if somebody asks to stop.
+        Between two files, if a signal asked to stop.
     """
     in_hand: deque[tuple[Sequence[tuple[RawOnDisk, File | None]], Future[list[Any]]]] = deque()
     for call in chunks(todo, CALL):
@@ -220,8 +270,8 @@ def _stop_if_asked(stop: Stop) -> None:
         raise Interrupted(stop.signal_number)
 
 
-def fault_of(file: Inspected, config: Config, now_us: int, twins: "Twins", *, final: bool) -> str | None:
-    """Return why a raw file is to be put aside, or None.
+def fault_of(file: Inspected, config: Config, now_us: int, twins: Twins, *, final: bool) -> str | None:
+    """Return why a raw file is put in quarantine, or None.
 
     Raises
     ------
@@ -235,15 +285,15 @@ def fault_of(file: Inspected, config: Config, now_us: int, twins: "Twins", *, fi
     return (
         waits(file.found, config, now_us, final=final)
         or twins.why_duplicate(file.raw.cube, file.found)
-        or file.found.contradiction  # a copy in another night's folder is told as the copy that it is
+        or file.found.contradiction  # last: a copy in another night's folder is called a copy
     )
 
 
-def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
-    """Register files in one transaction; return how many could not be read."""
+def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> list[str]:
+    """Register files in one transaction; return which could not be read."""
     rows: list[dict[str, Any]] = []
     details: dict[str, dict[str, Any]] = {}
-    unreadable = 0
+    unreadable: list[str] = []
     twins = Twins(steps.journal.store, steps.journal.pipeline, files)
     for file in files:
         raw, facts = file.raw, file.found
@@ -253,7 +303,7 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> int:
             reason = fault_of(file, steps.config, steps.journal.store.clock(), twins, final=final)
         except base.Retry as exc:
             steps.result.failed.append((name, str(exc)))
-            unreadable += 1
+            unreadable.append(name)
             continue
         columns = _columns(raw, facts if reason is None else reason)
         if file.row is not None and all(getattr(file.row, column) == value for column, value in columns.items()):
@@ -289,81 +339,3 @@ def _quarantined(raw: RawOnDisk, reason: str) -> dict[str, Any]:
     text = f"quarantined\n{raw.stream.name}/{raw.name}\n{raw.folder.parent.name}\n"
     identity = hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
     return {"identity": identity, "quarantine_reason": reason, "n_frames": 0, "lost_frames": 0}
-
-
-def is_salvaged(facts: RawFacts | File | Row[Any]) -> bool:
-    """Whether the end of a file is missing, be it padding alone: a whole one ends with a whole block."""
-    size_bytes = int(facts.size_bytes or 0)
-    return facts.lost_frames > 0 or size_bytes != padded(size_bytes)
-
-
-class Twins:
-    """Raw files in use that others may be duplicates of: those of equal header and first time.
-
-    A duplicate has both in common with the other file: its header, and a txt that is the same or begins alike.
-
-    Parameters
-    ----------
-    store : Store
-        Of the registered ones.
-    pipeline : Pipeline
-        The pipeline whose nights are looked at.
-    files : sequence of Inspected
-        That may be duplicates.
-    """
-
-    def __init__(self, store: Store, pipeline: Pipeline, files: Iterable[Inspected]) -> None:
-        found = (file.found for file in files)
-        keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
-        self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
-        self._made_of: set[Path] = set()  # files that products are made of
-        for row in record.twins(store, pipeline.name, list(keys)):
-            path = Path(row.root) / row.date / row.folder / row.name
-            if row.state != pipeline.states[0]:
-                self._made_of.add(path)
-            self._known[row.header_sha256, row.first_us].append((path, row))
-
-    def add(self, cube: Path, facts: RawFacts) -> None:
-        """Let a file count that is to be registered."""
-        self._known[facts.header_sha256, facts.first_us].append((cube, facts))
-
-    def why_duplicate(self, cube: Path, facts: RawFacts) -> str | None:
-        """Return why a file is a duplicate, or None.
-
-        It is one if its bytes are the same. So is a copy that was cut off, by header and first time: its
-        frames would be used twice.
-
-        Raises
-        ------
-        Retry
-            If one of the two could not be read.
-        """
-        for path, other in (known for key in _keys(facts) for known in self._known.get(key, ())):
-            if path == cube:
-                continue
-            if not path.is_file():
-                if path in self._made_of and _is_alike(facts, other):
-                    return (
-                        f"duplicate: header, txt and size of {path}, of which products are made, and which is gone: put"
-                        " it back there"
-                    )
-                continue
-            if _is_alike(facts, other) and same_bytes(path, cube):
-                return f"duplicate: the same bytes as {path}, which is registered"
-            if is_salvaged(facts) or is_salvaged(other):
-                return (
-                    f"duplicate: the same frames as {path}, which is registered, and one of the two was cut off; keep"
-                    " one"
-                )
-        return None
-
-
-def _keys(facts: RawFacts) -> list[tuple[str, int]]:
-    """Return what files are found by: without acquisition times, one may have been registered by times of 0."""
-    first_us = (facts.first_us,) if facts.has_acquisition else (facts.first_us, 0)
-    return [(facts.header_sha256, time_us) for time_us in first_us]
-
-
-def _is_alike(facts: RawFacts, other: RawFacts | Row[Any]) -> bool:
-    """Whether it is worth comparing their bytes."""
-    return (facts.size_bytes, facts.timing_sha256) == (other.size_bytes, other.timing_sha256)

@@ -1,8 +1,8 @@
-"""Putting in order what runs left that died: every run begins with it.
+"""Settling: every run begins by putting in order what dead runs left.
 
-What a dead run left is known from its entries ``started`` without an end, and from the rows: the
-product folder must hold exactly the files that they name. Only files that the ledger itself makes are
-ever touched: its temporaries, and the names that a product of this night can have.
+What a dead run left is known from its entries ``started`` without an end, and from the rows: the product folder must
+hold exactly the files that they name. Only files that the ledger itself makes are touched: its temporaries, and files
+of names that a product of this night can have.
 """
 
 import hashlib
@@ -14,19 +14,20 @@ from enum import StrEnum
 from pathlib import Path
 
 from ledger.disk import durable
-from ledger.disk.access import reading
+from ledger.disk.access import translate_read_errors
 from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Pending
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import WorkItem
+from ledger.run import batches
 from ledger.run.steps import Steps
 from stages import base
 from stages.transport.remote_folder import INCOMING, RECALLED
 
 
 class Remedy(StrEnum):
-    """What becomes of a step that was begun and did not end."""
+    """What is done about a step that began and did not end."""
 
     HEADER = "its header and names are written again as its row says"
     REPEAT = "an advance repeats it, a rollback undoes it"
@@ -55,7 +56,7 @@ class Leftovers:
 
 
 def find_leftovers(steps: Steps, items: Sequence[WorkItem]) -> Leftovers:
-    """Return what the next run of this night is going to settle, should it advance the night; nothing is changed."""
+    """Return what the next advance of this night will settle; nothing is changed."""
     open_steps = _open_steps(steps, items, steps.journal.pending(), rolls_back=False)
     rewritten = [w for found in open_steps if found.remedy is Remedy.HEADER for w in found.items]
     kept = {name for item in rewritten for name in steps.names_of(item.product)}
@@ -71,8 +72,8 @@ def settle(steps: Steps, *, rolls_back: bool) -> None:
     steps : Steps
         Of the night, held.
     rolls_back : bool
-        Whether the run is going to roll back: then what a dead run may have done outside of the
-        night's folder (copies, manifests) is undone; otherwise the run is going to repeat it.
+        Whether the run rolls back: then what a dead run may have done outside of the night's folder (copies,
+        manifests) is undone; otherwise the run repeats it.
     """
     pending, suspects = steps.journal.pending(), steps.journal.suspects()
     items = (
@@ -82,20 +83,20 @@ def settle(steps: Steps, *, rolls_back: bool) -> None:
     torn: list[tuple[str, list[WorkItem]]] = []
     for found in _open_steps(steps, items, pending, rolls_back=rolls_back):
         if found.remedy is Remedy.HEADER:
-            left = _restore_headers(steps, found, rolls_back=rolls_back)
-            torn += [(found.step.verb(found.direction), left)] if left else []
+            unrestored = _restore_headers(steps, found, rolls_back=rolls_back)
+            torn += [(found.step.verb(found.direction), unrestored)] if unrestored else []
         elif found.remedy is Remedy.REPEAT:
             repeated += found.pending  # open until it is done, or a rollback undoes it
         elif found.remedy in (Remedy.UNDO, Remedy.FINISH):
             _settle_together(steps, found.step, found.direction, found.items)
-    torn_identities = {item.product.identity for _, left in torn for item in left}
+    torn_identities = {item.product.identity for _, unrestored in torn for item in unrestored}
     strays = _strays(steps, items, suspects - torn_identities)  # either name of theirs may be the right one yet
     if strays:
         steps.journal.lease.confirm()
         with _removing(steps):
             steps.remove(strays)
-    for verb, left in torn:
-        steps.journal.started(left, verb)  # open in this run, as those before it are over now
+    for verb, unrestored in torn:
+        steps.journal.started(unrestored, verb)  # open in this run, as those before it are closed now
     pending = [p for p in pending if p not in repeated and p.identity not in torn_identities]
     if pending or suspects:
         steps.journal.settled(pending)
@@ -131,21 +132,21 @@ def _remedy(steps: Steps, step: Step, direction: Direction, *, rolls_back: bool)
 
 
 def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list[WorkItem]:
-    """Write the headers and names of the state that the rows say: a kill may have torn them.
+    """Write headers and names as the rows say again: a kill may have torn them.
 
     Returns
     -------
-    list of Work
-        Products of which this cannot be done, and that keep no other from going on: files that are gone fail
-        in the next step too, and a rollback takes back or drops what it can. Their steps stay open.
+    list of WorkItem
+        Products of which this is not possible, and which hold up no other: files that are gone fail in the next
+        step too, and a rollback takes back or drops what it can. Their steps stay open.
 
     Raises
     ------
     NotReady
-        If a header that may be torn would go on into the next state.
+        If a header that may be torn would reach the next state.
     """
     back: Direction = "reverse" if found.direction == "forward" else "forward"
-    left = []
+    unrestored = []
     for item in found.items:
         if item.state != found.step.source(found.direction) or not item.product.files:
             continue
@@ -154,18 +155,18 @@ def _restore_headers(steps: Steps, found: OpenStep, *, rolls_back: bool) -> list
             durable.put_in_place(outcome, steps.config.permissions.group)
         except (OSError, base.BadInput, LedgerError) as exc:
             name = item.product.frame_id or item.product.name
-            told = f"{name}: its header may be torn and cannot be written again ({exc})"
+            problem = f"{name}: its header may be torn and cannot be written again ({exc})"
             if not (rolls_back or isinstance(exc, FileNotFoundError)):
-                raise NotReady(f"{told}; correct that, or roll the night back") from exc
-            steps.result.remarks[told] += 1
-            left.append(item)
-    return left
+                raise NotReady(f"{problem}; correct that, or roll the night back") from exc
+            steps.result.remarks[problem] += 1
+            unrestored.append(item)
+    return unrestored
 
 
 def _settle_together(steps: Steps, step: Step, direction: Direction, items: Sequence[WorkItem]) -> None:
     """Undo what a forward step did outside of the night's folder; finish a reverse one."""
     if direction == "reverse":
-        steps.together(step, "reverse", [w for w in items if w.state == step.state])
+        batches.run_step(steps, step, "reverse", [w for w in items if w.state == step.state])
         if steps.is_torn:  # it stays open
             name, reason = steps.result.failed[-1]
             raise NotReady(f"{name}: {reason}")
@@ -184,7 +185,7 @@ def _settle_together(steps: Steps, step: Step, direction: Direction, items: Sequ
 
 @contextmanager
 def _removing(steps: Steps) -> Iterator[None]:
-    """Translate what the disk refuses while something is removed that a dead run left."""
+    """Translate errors of the system while files that a dead run left are removed."""
     try:
         yield
     except OSError as exc:
@@ -195,20 +196,20 @@ def _removing(steps: Steps) -> Iterator[None]:
 
 
 def _strays(steps: Steps, items: Sequence[WorkItem], suspects: set[str]) -> list[Path]:
-    """Return temporaries, and what a run that did not end in order left under a product's names.
+    """Return temporaries, and files that a run which did not end in order left under a product's names.
 
-    A file that a product of such a run could have, and by its row does not have, was about to be
-    superseded or had just been made. Of other products nothing is touched: it may be somebody's own.
+    A file that a product of such a run could have, and by its row does not have, was about to be superseded or had
+    just been made. Files of other products are not touched: they may be somebody's own.
     """
     expected = {name for item in items for name in item.product.files}
     products = [item.product for item in items if item.product.identity in suspects]
-    left = {name for product in products for name in steps.names_of(product)} - expected
+    unexpected = {name for product in products for name in steps.names_of(product)} - expected
     strays = _withdrawn_manifests(steps)
-    for folder, names in ((steps.product_folder, left), (steps.folder.path, set[str]())):
-        with reading(folder):
+    for folder, names in ((steps.product_folder, unexpected), (steps.folder.path, set[str]())):
+        with translate_read_errors(folder):
             found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  names alone: there are up to 10^5
         for path in sorted(folder / n for n in found if n.startswith(base.TEMPORARY_PREFIX) or n in names):
-            is_link = path.is_symlink()  # what it leads to is not ours, and must not be written through
+            is_link = path.is_symlink()  # its target is not ours, and must not be written through
             is_ours = path.name == RECALLED or path.name.startswith(INCOMING)  # of folders
             if is_link or not path.is_dir() or is_ours:
                 strays.append(path)
@@ -216,13 +217,13 @@ def _strays(steps: Steps, items: Sequence[WorkItem], suspects: set[str]) -> list
 
 
 def _withdrawn_manifests(steps: Steps) -> list[Path]:
-    """Return manifests on disk that were withdrawn, and whose bytes are still those that were made."""
+    """Return manifests on disk that were withdrawn, and still have the bytes that the ledger wrote."""
     manifests = record.all_manifests(steps.journal.store, steps.journal.night)
-    standing = {manifest.name for manifest in manifests if manifest.withdrawn_us is None}
+    valid = {manifest.name for manifest in manifests if manifest.withdrawn_us is None}
     found: dict[Path, bool] = {}
     for manifest in manifests:
         path = steps.folder.path / manifest.name
-        with reading(path):
-            if manifest.name not in standing and path.is_file():
+        with translate_read_errors(path):
+            if manifest.name not in valid and path.is_file():
                 found[path] = found.get(path, False) or hashlib.sha256(path.read_bytes()).hexdigest() == manifest.sha256
     return [path for path, is_ours in found.items() if is_ours]

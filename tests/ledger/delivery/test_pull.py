@@ -16,8 +16,9 @@ from ledger.errors import Busy, ConfigError, NotReady, UsageError
 from ledger.ids.reservation import start
 from ledger.night.journal import Journal
 from ledger.query.status import nights
+from ledger.run import batches
 from ledger.run.catch_up import catch_up
-from ledger.run.plan import plan_rollback
+from ledger.run.plan import plan_advance, plan_rollback
 from ledger.run.steps import Steps
 from stages.transport import ssh
 from stages.transport.local import Local
@@ -145,6 +146,10 @@ def test_each_host_does_its_part(pair):
     assert result.states.keys() == {"fixed"}
     source = pair.there.data["transfer"]["source"]
     assert f"to be compressed on {source}: `ledger advance --date {DATE}` there" in str(result.stopped)
+    assert plan_advance(pair.there.machine(), pair.there.night(), None).stopped == result.stopped
+    ((name,),) = pair.here.query("SELECT name FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
+    assert f"it waits: {result.stopped}\n" in pair.there.run("explain", name).stdout
+    assert "it waits" not in pair.here.run("explain", name).stdout
     assert pair.copies() == {}
     with pytest.raises(UsageError, match=r"transferred is reached on 127\.0\.0\.1, which fetches"):
         pair.here.advance(to="transferred")
@@ -167,7 +172,7 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
     (night,) = nights(pair.here.config, pair.here.machine().pipelines)
     assert night.next_command == f"ledger advance --date {DATE} (on 127.0.0.1)"
     assert list(catch_up(pair.here.machine())) == []
-    host = pair.here.config.host_name("archive")
+    host = pair.here.config.site().destination_name
     assert f"ledger advance --date {DATE} (on {host})" in pair.here.run("explain", "VMPA00000001").stdout
     assert f"ledger advance --date {DATE}\n" in pair.there.run("explain", "VMPA00000001").stdout
     planned = pair.there.run("advance", "--date", DATE, "--dry-run")
@@ -208,7 +213,7 @@ def test_damage_is_found_and_brought_again(fetched):
     found = verify(fetched.there.machine(), fetched.there.night())
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
     assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
-    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.host_name('archive')})")):
+    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.site().destination_name})")):
         (night,) = nights(world.config, world.machine().pipelines, date=DATE)
         assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
@@ -307,15 +312,15 @@ def test_what_a_broken_connection_left_is_taken_over_and_proven(pair):
 
 def test_a_work_folder_that_somebody_empties_costs_the_source_nothing(pair, monkeypatch):
     assert pair.here.advance().succeeded
-    together = Steps.together
+    run_step = batches.run_step
 
     def emptied(steps, *arguments):
-        together(steps, *arguments)
+        run_step(steps, *arguments)
         shutil.rmtree(steps.folder.path)
         steps.folder.path.mkdir()
 
     with monkeypatch.context() as patch:
-        patch.setattr(Steps, "together", emptied)
+        patch.setattr(batches, "run_step", emptied)
         assert pair.fetch(to="transferred").succeeded
     assert (pair.here.folder / "archive" / DATE / "vgen2/lineage.tsv").is_file()
     assert pair.fetch().succeeded

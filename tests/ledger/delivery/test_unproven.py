@@ -10,7 +10,7 @@ from ledger.delivery.prune import prune
 from ledger.delivery.recall import recall
 from ledger.delivery.verify import verify
 from ledger.errors import NotReady, StateError
-from ledger.query import history
+from ledger.query import explanation, history
 from ledger.query import status as night_status
 from ledger.run import plan
 from ledger.run.catch_up import catch_up
@@ -67,7 +67,7 @@ def status(world):
 
 
 def explained(world, frame_id):
-    return history.explain(
+    return explanation.explain(
         world.store(), world.config, world.machine().pipelines, history.find(world.store(), frame_id)
     )
 

@@ -226,7 +226,7 @@ def test_the_nights_own_files_are_there_whichever_batch_fails(sqlite_world, monk
     first, *_ = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
     content = first.read_bytes()
     first.write_bytes(content[:-2880] + bytes(2880))
-    monkeypatch.setattr("ledger.run.steps.BATCH", 1)
+    monkeypatch.setattr("ledger.run.batches.BATCH", 1)
     assert [name for name, _ in world.advance(to="transferred").failed] == [first.name.split(".")[0]]
     assert (world.destination / DATE / "SHA256SUMS").exists()
     assert [name for name, _ in look(world).bad] == []

@@ -7,7 +7,7 @@ import pytest
 from ledger.delivery import manifest
 from ledger.delivery.receipt import receive
 from ledger.errors import UsageError
-from ledger.query import history
+from ledger.query import explanation, history
 from tests.acceptance.check import identities
 from tests.world import DATE, World
 
@@ -23,9 +23,9 @@ def find(world: World, name: str) -> history.Subject:
     return history.find(world.store(), name)
 
 
-def explain(world: World, name: str) -> history.Explanation:
+def explain(world: World, name: str) -> explanation.Explanation:
     machine = world.machine()
-    return history.explain(machine.store, world.config, machine.pipelines, history.find(machine.store, name))
+    return explanation.explain(machine.store, world.config, machine.pipelines, history.find(machine.store, name))
 
 
 # by which name

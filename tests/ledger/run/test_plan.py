@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from ledger.delivery import manifest
+from ledger.night.space import HEADER_BYTES
 from ledger.run.plan import Plan, in_words, plan_advance, plan_rollback
-from ledger.run.space import HEADER_BYTES
 from tests.world import DATE, World
 
 TABLES = ("night", "file", "lineage", "entry", "frame_id", "frame_sequence", "copy", "manifest", "manifest_line", "run")

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import event
 
 from ledger.db.models import File
 from ledger.db.store import Store, insert_many
+from ledger.disk.raws import RawOnDisk, raws_on_disk
 from ledger.night import record
 from ledger.night.record import TWIN_COLUMNS
 from ledger.run import registration
@@ -196,3 +198,70 @@ def test_what_is_told_of_ten_thousand_files_is_short_and_leaves_none_out():
     )
     assert alike(told[:20]) == told[:20]
     assert alike([(name, "all the same") for name, _ in told]) == [("0.fits and 9999 more", "all the same")]
+
+
+# what becomes of each file
+
+
+def row_of(raw: RawOnDisk, **changes: Any) -> SimpleNamespace:
+    """Return what is on record of a raw file that is in a product, with some of it changed."""
+    columns = ("size_bytes", "mtime_ns", "timing_size_bytes", "timing_mtime_ns")
+    known = dict(zip(columns, raw.stats, strict=True))
+    used = {"id": 1, "state": "synced", "lost_frames": 0, "quarantine_reason": None, "pruned_us": None}
+    return SimpleNamespace(**known | used | {"folder": raw.stream.name, "name": raw.name} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "outcome"),
+    [
+        ({}, "kept"),
+        ({"state": "raw"}, "kept"),
+        ({"pruned_us": 1}, "kept"),
+        ({"state": "raw", "mtime_ns": 1}, "due"),
+        ({"state": "raw", "quarantine_reason": "rows (instrument.forms)"}, "due"),
+        ({"state": "raw", "quarantine_reason": "no txt"}, "kept"),
+        ({"state": "raw", "id": 7}, "due"),
+        ({"id": 7}, "kept"),
+        ({"mtime_ns": 1}, "changed"),
+    ],
+)
+def test_a_file_on_disk_and_on_record(sqlite_world, changes, outcome):
+    one_cube(sqlite_world)
+    (raw,) = raws_on_disk(sqlite_world.night(), sqlite_world.config.instrument)
+    row = row_of(raw, **changes)
+    found = registration.decide([raw], {(row.folder, row.name): row}, sqlite_world.config, "raw", frozenset({7}))
+    expected = {"due": [], "kept": [], "changed": [], outcome: [(raw, row)]}
+    assert {"due": found.due, "kept": found.kept, "changed": [(r, row) for row, r in found.changed]} == expected
+    assert not found.gone
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_gone", "is_missing"),
+    [
+        ({}, True, False),
+        ({"state": "raw"}, True, True),
+        ({"state": "raw", "quarantine_reason": "no txt"}, False, False),
+        ({"pruned_us": 1}, False, False),
+    ],
+)
+def test_a_file_that_is_on_record_only(sqlite_world, changes, is_gone, is_missing):
+    one_cube(sqlite_world)
+    (raw,) = raws_on_disk(sqlite_world.night(), sqlite_world.config.instrument)
+    row = row_of(raw, **changes)
+    rows = {(row.folder, row.name): row}
+    found = registration.decide([], rows, sqlite_world.config, "raw", frozenset())
+    assert (bool(found.gone), bool(found.missing)) == (is_gone, is_missing)
+    taken_back = registration.decide([], rows, sqlite_world.config, "raw", frozenset(), is_taken_back=True)
+    assert bool(taken_back.missing) == is_gone
+
+
+def test_a_file_that_changed_under_a_product_is_not_registered_anew(sqlite_world):
+    cube = one_cube(sqlite_world)
+    assert sqlite_world.advance(to="fixed").succeeded
+    content = cube.read_bytes()
+    cube.write_bytes(content)
+    plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), "fixed")
+    result = sqlite_world.advance(to="fixed")
+    assert "changed underneath" in result.failed[0][1]
+    assert result.registered == 0
+    assert plan.steps == ()

@@ -6,8 +6,8 @@ from itertools import pairwise
 import pytest
 
 from ledger.night import record
+from ledger.night.space import Need, needed, shortfall, size_of
 from ledger.run.plan import plan_advance
-from ledger.run.space import Need, needed, shortfall, size_of
 from tests.world import DATE
 
 #: More than any disk has.

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.config.model import Config
-from ledger.disk.access import reading
+from ledger.config.site import Site
+from ledger.db.store import Store
+from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder
+from ledger.night import record
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
 from stages.base import StageError
@@ -47,6 +50,14 @@ def _size_of_timing(products: Sequence[Product]) -> int:
     return sum(part.raw.timing_size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
 
 
+def needed_here(store: Store, site: Site, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> Need:
+    """Return what products need to reach a state by what this host does; see :func:`needed`."""
+    if not site.has_nights and pipeline.sending is not None:
+        first = pipeline.position(pipeline.sending.before)
+        items = [item for item in items if pipeline.position(item.state) >= first]
+    return needed(pipeline, items, target, record.compression_ratio(store))
+
+
 def needed(pipeline: Pipeline, items: Sequence[WorkItem], target: str, ratio: float | None) -> Need:
     """Return what products need to reach a state.
 
@@ -80,22 +91,24 @@ def needed(pipeline: Pipeline, items: Sequence[WorkItem], target: str, ratio: fl
     return Need(_size_of_files(unwritten) + packing, known + guessed)
 
 
-def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
-    """Return what is missing on which disk, or None if there is room, or nobody wants to know.
+def shortfall(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool = True) -> str | None:
+    """Return what is missing on which disk, or None if there is room, or ``space.keep_free_mb`` is null.
 
     Parameters
     ----------
     config : Config
-        How much stays free, and where products go.
+        Says how much stays free, and where products go.
     folder : NightFolder
         The night.
     need : Need
-        Its.
+        What it needs.
+    looks_afar : bool
+        Whether a destination on another host is looked at too.
     """
     if config.space.keep_free_mb is None:
         return None
     kept_bytes = int(config.space.keep_free_mb * 1e6)
-    for place, size_bytes, there_bytes in _rooms(config, folder, need):
+    for place, size_bytes, there_bytes in _rooms(config, folder, need, looks_afar=looks_afar):
         free_bytes = max(there_bytes - kept_bytes, 0)
         if size_bytes > free_bytes:
             return (
@@ -106,23 +119,24 @@ def shortfall(config: Config, folder: NightFolder, need: Need) -> str | None:
     return None
 
 
-def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[str, int, int]]:
+def _rooms(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool) -> Iterator[tuple[str, int, int]]:
     """Yield each disk that a night needs, by a place on it, with what it needs there and what is free, in bytes."""
-    destination, host = config.destination(folder.pipeline), config.host(folder.pipeline)
+    site = config.site(folder.pipeline)
+    destination, host = site.destination, site.destination_host
     there_bytes = need.destination_bytes if host is None else 0
-    if there_bytes and config.fetches:
+    if there_bytes and not site.has_nights:
         there_bytes = max(there_bytes - _brought_bytes(config, folder), 0)
     here = [(folder.path, need.night_bytes), (destination, there_bytes)]
     wanted, places = Counter[int](), dict[int, Path]()
     for place, size_bytes in here:
         if size_bytes:
-            with reading(place):
+            with translate_read_errors(place):
                 device = place.stat().st_dev  # both may be on one disk
             wanted[device] += size_bytes
             places.setdefault(device, place)
     for device, size_bytes in wanted.items():
         yield str(places[device]), size_bytes, shutil.disk_usage(places[device]).free
-    if host is not None and need.destination_bytes:
+    if host is not None and need.destination_bytes and looks_afar:
         # one that cannot be reached now may be there when products are sent, and says then what is wrong
         with suppress(StageError), Remote(host, destination, destination / "any") as there:
             yield f"{host.name}:{destination}", need.destination_bytes, there.free_bytes()
@@ -130,6 +144,6 @@ def _rooms(config: Config, folder: NightFolder, need: Need) -> Iterator[tuple[st
 
 def _brought_bytes(config: Config, folder: NightFolder) -> int:
     """Return how many bytes connections that broke off have brought of a night that is fetched."""
-    product_folder = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
-    with reading(product_folder):
+    product_folder = config.site(folder.pipeline).destination / folder.date / config.instrument.product_folder
+    with translate_read_errors(product_folder):
         return sum(path.stat().st_size for path in (product_folder / RECALLED).rglob("*") if path.is_file())
