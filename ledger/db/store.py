@@ -263,6 +263,22 @@ def insert_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[
     session.connection().execute(text(statement), {"rows": json.dumps(list(rows))})
 
 
+def update_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Update rows by their ``id``, in one statement for each set of columns that they have."""
+    target = inspect(table).local_table
+    for names in dict.fromkeys(tuple(row) for row in rows):
+        of_names = [row for row in rows if tuple(row) == names]
+        if session.get_bind().dialect.name == "postgresql":
+            value = "new.{}".format
+            source = f"json_populate_recordset(CAST(NULL AS {target.name}), CAST(:rows AS json)) AS new"
+        else:
+            value = "json_extract(new.value, '$.{}')".format
+            source = "json_each(:rows) AS new"
+        values = ", ".join(f"{name} = {value(name)}" for name in names if name != "id")
+        statement = f"UPDATE {target.name} SET {values} FROM {source} WHERE {target.name}.id = {value('id')}"  # noqa: S608  names of the models
+        session.connection().execute(text(statement), {"rows": json.dumps(of_names)})
+
+
 def boot_id() -> str:
     """Return what tells this boot of this host from others; an empty string where the system has no such thing."""
     path = Path("/proc/sys/kernel/random/boot_id")

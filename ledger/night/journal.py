@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 
 from ledger.config.blocks import Failures
 from ledger.db.models import Copy, Entry, File, FrameId, Lineage, Manifest, ManifestLine, Night, Run
-from ledger.db.store import Store, chunks, insert_many
+from ledger.db.store import Store, chunks, insert_many, update_many
 from ledger.disk.outside import Found
 from ledger.night.lease import Lease
 from ledger.night.pipeline import Pipeline
@@ -199,11 +199,7 @@ class Journal:
         """
         state = self.pipeline.states[0]
         common = {"night_id": self.night.id, "pipeline": self.pipeline.name, "kind": "raw", "state": state}
-        known = [row for row in rows if "id" in row]
         with self.store.write(self.lease.check) as session:
-            insert_many(session, File, [{**_BLANK, **common, **row} for row in rows if "id" not in row])
-            for keys in {tuple(row) for row in known}:  # one statement for each set of columns
-                session.execute(update(File), [row for row in known if tuple(row) == keys])
             self.entry(
                 session,
                 [
@@ -218,6 +214,8 @@ class Journal:
                     for row in rows
                 ],
             )
+            insert_many(session, File, [{**_BLANK, **common, **row} for row in rows if "id" not in row])
+            update_many(session, File, [row for row in rows if "id" in row])
 
     def looked_at(self, streams_ns: int) -> None:
         """Remember how new the streams were when all that is in them was registered."""
@@ -255,7 +253,9 @@ class Journal:
             "folder": folder,
         }
         by_identity = {row.identity: int(row.id or 0) for row in raws}
+        common = {"edge": step.forward, "destination": step.state}
         with self.store.write(self.lease.check) as session:
+            self.entry(session, [{**common, "identity": p.identity, "name": p.name, "event": "done"} for p in products])
             if products:
                 session.execute(insert(File), [{**common_columns, **product_columns(p)} for p in products])
             rows = session.execute(
@@ -279,20 +279,17 @@ class Journal:
                 session.execute(insert(Lineage), lines)
             self._move_raws(session, raws, step.forward)
             supplements = [{"id": row.id, "supplement": part} for part, rows in parts.items() for row in rows]
-            if supplements:
-                session.execute(update(File), supplements)
-            common = {"edge": step.forward, "destination": step.state}
-            self.entry(
-                session,
-                [{**common, "identity": p.identity, "name": p.name, "event": "done"} for p in products]
-                + [{**common, "name": self.night.date, "event": "done", "detail": dict(remarks)}],
-            )
+            update_many(session, File, supplements)
+            self.entry(session, [{**common, "name": self.night.date, "event": "done", "detail": dict(remarks)}])
 
     def unmake_products(self, items: Sequence[WorkItem]) -> None:
         """Delete product rows; the raw files they were made of are raw again."""
         step = self.pipeline.step(self.pipeline.born)
         ids = [item.row_id for item in items]
+        common = {"edge": step.reverse, "source": step.state, "event": "done"}
+        entries = [{**common, "identity": item.product.identity, "name": item.product.name} for item in items]
         with self.store.write(self.lease.check) as session:
+            self.entry(session, entries)
             raw_ids: set[int] = set()
             for chunk in chunks(ids):
                 found = session.execute(
@@ -305,18 +302,12 @@ class Journal:
                 select(File).where(col(File.night_id) == self.night.id, col(File.kind) == "raw")
             ).scalars()
             self._move_raws(session, [row for row in raws if row.id in raw_ids], step.reverse)
-            common = {"edge": step.reverse, "source": step.state}
-            self.entry(
-                session,
-                [{**common, "identity": w.product.identity, "name": w.product.name, "event": "done"} for w in items]
-                + [{**common, "name": self.night.date, "event": "done"}],
-            )
+            self.entry(session, [{**common, "name": self.night.date}])
 
     def _move_raws(self, session: Session, raws: Sequence[File], verb: str) -> None:
         if not raws:
             return
         moved = [{"id": row.id, "state": self.pipeline.move("raw", row.state, verb)} for row in raws]
-        session.execute(update(File), moved)
         self.entry(
             session,
             [
@@ -331,6 +322,7 @@ class Journal:
                 for row, new in zip(raws, moved, strict=True)
             ],
         )
+        update_many(session, File, moved)
 
     # steps
 
@@ -361,12 +353,28 @@ class Journal:
                 session.execute(insert(Copy), proofs)
             if manifest is not None:
                 self._add_manifest(session, manifest, at_us)
-            rows = [
-                {"id": m.item.row_id, "state": state, "error": None, "attempts": 0, "next_retry_us": None, **m.facts}
-                for m, state in zip(moves, states, strict=True)
-            ]
-            for keys in {tuple(row) for row in rows}:  # one statement for each set of columns
-                session.execute(update(File), [row for row in rows if tuple(row) == keys])
+            self.entry(
+                session,
+                [
+                    {
+                        **self._entry_of(m.item, m.verb, "done"),
+                        "destination": state,
+                        "seconds": m.seconds,
+                        "size_bytes": m.size_bytes,
+                        "detail": dict(m.remarks),
+                    }
+                    for m, state in zip(moves, states, strict=True)
+                ],
+            )
+            update_many(
+                session,
+                File,
+                [
+                    {"id": m.item.row_id, "state": state, "error": None, "attempts": 0, "next_retry_us": None}
+                    | dict(m.facts)
+                    for m, state in zip(moves, states, strict=True)
+                ],
+            )
             for chunk in chunks([m.item.product.identity for m in moves if m.is_withdrawn]):
                 session.execute(
                     update(Copy)
@@ -381,19 +389,6 @@ class Journal:
                     .where(col(Manifest.name).in_(withdrawn_manifests))
                     .values(withdrawn_us=at_us)
                 )
-            self.entry(
-                session,
-                [
-                    {
-                        **self._entry_of(m.item, m.verb, "done"),
-                        "destination": state,
-                        "seconds": m.seconds,
-                        "size_bytes": m.size_bytes,
-                        "detail": dict(m.remarks),
-                    }
-                    for m, state in zip(moves, states, strict=True)
-                ],
-            )
         self._known.update((move.verb, event) for move in moves for event in ("started", "done"))
         for move, state in zip(moves, states, strict=True):
             move.item.state, move.item.error, move.item.attempts, move.item.next_retry_us = state, None, 0, None
@@ -527,7 +522,7 @@ class Journal:
     def found(self, names: Mapping[int, Sequence[str]]) -> None:
         """Record which files products were found to have, by row, in a state that has none."""
         with self.store.write(self.lease.check) as session:
-            session.execute(update(File), [{"id": row_id, "files": list(files)} for row_id, files in names.items()])
+            update_many(session, File, [{"id": row_id, "files": list(files)} for row_id, files in names.items()])
 
     def failed(self, failures: Sequence[Failure], verb: str, policy: Failures | None = None) -> None:
         """Record failures; the products stay in their states.
