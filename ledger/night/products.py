@@ -1,6 +1,5 @@
 """Rows of the database as stages know them."""
 
-from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from sqlalchemy import Row
 
 from ledger.db.models import File, Night
 from stages.base import Outcome, Part, Product, Raw
+from stages.check.spans import Spans
 
 T = TypeVar("T")
 
@@ -242,7 +242,7 @@ def parts_of(
 
 
 def count_apart(new: Iterable[File], raws: Iterable[File]) -> int:
-    """Return how many raw files came after files of the other camera, of the same times, were numbered without them.
+    """Return how many raw files meet files of the other camera that were numbered without them.
 
     Parameters
     ----------
@@ -251,20 +251,17 @@ def count_apart(new: Iterable[File], raws: Iterable[File]) -> int:
     raws : iterable of File
         All raw files of the night that are used.
     """
-    begins: dict[tuple[int, int], list[int]] = defaultdict(list)
-    ends: dict[tuple[int, int], list[int]] = defaultdict(list)
+    numbered: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for row in raws:
         if row.supplement is not None:
-            begins[row.camera, row.supplement].append((row.first_us or 0) - (row.exposure_us or 0))
-            ends[row.camera, row.supplement].append(row.last_us or 0)
-    for times_us in (*begins.values(), *ends.values()):
-        times_us.sort()
+            begin_us = (row.first_us or 0) - (row.exposure_us or 0)
+            numbered[row.camera, row.supplement].append((begin_us, row.last_us or 0))
+    spans = {key: Spans(spans_us) for key, spans_us in numbered.items()}
     return sum(
-        # more have begun when it ends than have ended when it begins: some are at its times
         any(
-            bisect_right(begins[key], row.last_us or 0) > bisect_left(ends[key], row.first_us or 0)
-            for key in begins
-            if key[0] != row.camera and (row.supplement is None or key[1] < row.supplement)
+            spans[camera, supplement].count_meeting(row.first_us or 0, row.last_us or 0)
+            for camera, supplement in spans
+            if camera != row.camera and (row.supplement is None or supplement < row.supplement)
         )
         for row in new
     )
