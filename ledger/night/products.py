@@ -14,31 +14,26 @@ from stages.check.spans import Spans
 
 T = TypeVar("T")
 
+#: What a product is from its birth on: the columns of `File`, and what stands for null there. `Product` has them by the
+#: same names, but for ``group``.
+_BORN: dict[str, Any] = {
+    "identity": "",
+    "name": "",
+    "camera": 0,
+    "flc": None,
+    "synchronised": False,
+    "solo": False,
+    "group_number": 0,
+    "first_us": 0,
+    "last_us": 0,
+    "exposure_us": 0,
+}
+#: What stages find out about it later, and how it fares, as in `WorkItem`.
+_FOUND = ("sha256", "timing_sha256", "size_bytes")
+_FARES = ("quarantine_reason", "error", "attempts", "next_retry_us", "is_discarded")
+
 #: Columns of `File` that a product, and a raw file, is made of here.
-PRODUCT_COLUMNS = (
-    "id",
-    "state",
-    "identity",
-    "name",
-    "camera",
-    "flc",
-    "synchronised",
-    "solo",
-    "group_number",
-    "first_us",
-    "last_us",
-    "exposure_us",
-    "files",
-    "sha256",
-    "timing_sha256",
-    "size_bytes",
-    "quarantine_reason",
-    "error",
-    "attempts",
-    "next_retry_us",
-    "is_discarded",
-    "pruned_us",
-)
+PRODUCT_COLUMNS = ("id", "state", *_BORN, "files", *_FOUND, *_FARES, "pruned_us")
 RAW_COLUMNS = (
     "id",
     "folder",
@@ -114,36 +109,21 @@ def to_items(
     for row in rows:
         others = [s for s in siblings[row.group_number, row.flc] if row.synchronised and s.camera != row.camera]
         product = Product(
-            identity=row.identity,
-            name=row.name,
-            camera=row.camera,
-            flc=row.flc,
-            synchronised=row.synchronised,
-            solo=bool(row.solo),
-            group=int(row.group_number or 0),
+            **{_attribute(name): _known(getattr(row, name), null) for name, null in _BORN.items()},
+            **{name: getattr(row, name) for name in _FOUND},
             parts=tuple(parts[row.id]),
             sibling_parts=tuple(parts[others[0].id]) if others else (),
-            first_us=int(row.first_us or 0),
-            last_us=int(row.last_us or 0),
-            exposure_us=int(row.exposure_us or 0),
             files=tuple(row.files),
             frame_id=frame_ids.get(row.identity),
-            sha256=row.sha256,
-            timing_sha256=row.timing_sha256,
-            size_bytes=row.size_bytes,
         )
         items.append(
             WorkItem(
-                int(row.id or 0),
+                int(row.id),
                 row.state,
                 product,
-                row.quarantine_reason,
-                row.error,
-                row.attempts,
-                row.next_retry_us,
-                row.is_discarded,
-                row.pruned_us is not None,
-                faults.get(row.identity),
+                **{name: getattr(row, name) for name in _FARES},
+                is_pruned=row.pruned_us is not None,
+                fault=faults.get(row.identity),
             )
         )
     return sorted(items, key=lambda item: order_key(item.product))
@@ -187,25 +167,16 @@ def to_raw(night: Night, row: File | Row[Any]) -> Raw:
 
 def product_columns(product: Product) -> dict[str, Any]:
     """Return the columns of a new product's row that follow from the product itself."""
-    return {
-        "kind": "product",
-        "identity": product.identity,
-        "name": product.name,
-        "camera": product.camera,
-        "flc": product.flc,
-        "synchronised": product.synchronised,
-        "solo": product.solo,
-        "group_number": product.group,
-        "n_frames": product.n_frames,
-        "lost_frames": 0,
-        "first_us": product.first_us,
-        "last_us": product.last_us,
-        "exposure_us": product.exposure_us,
-        "files": [],
-        "cards": {},
-        "attempts": 0,
-        "is_discarded": False,
-    }
+    born = {name: getattr(product, _attribute(name)) for name in _BORN}
+    return {"kind": "product", "n_frames": product.n_frames, **born}
+
+
+def _attribute(column: str) -> str:
+    return column.removesuffix("_number")
+
+
+def _known(value: Any, null: Any) -> Any:
+    return null if value is None else value
 
 
 def parts_of(
