@@ -133,7 +133,7 @@ def measure(url: str, n_ids: int, n_nights: int) -> Iterator[Figure]:
         seconds, gate_s = ledger.number(n_nights, products_of(n_nights, n_ids))
         again_s = ledger.number(n_nights, products_of(n_nights, n_ids), are_new=False)[0]
         bare_s = ledger.bare(n_ids)
-        ledger.db.store.close()
+        ledger.store.close()
     kind = url.partition(":")[0].partition("+")[0]
     part, baseline = f"{kind}: {n_ids} frame IDs in one transaction", f"bare insert, {bare_s:.2f} s"
     yield Figure(part, f"{seconds:.2f} s", baseline, f"{bare_s / seconds:.2f} x", "<= 5 s", seconds <= 5)
