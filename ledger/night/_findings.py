@@ -144,6 +144,6 @@ class Findings(Entries):
             self.entry(session, [{"identity": i, "name": name, "event": "returned"} for _, i, name in files])
 
     def record_unproven_files(self, names: Mapping[int, Sequence[str]]) -> None:
-        """Record the files of products that prove no state, by row: a rollback removes them."""
+        """Record files that products have and that prove no state, by row."""
         with self.store.write(self.lease.check) as session:
             update_many(session, File, [{"id": row_id, "files": list(files)} for row_id, files in names.items()])
