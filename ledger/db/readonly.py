@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ledger.config.urls import PLAIN_URL
 from ledger.disk.mounts import refuse_network
-from ledger.errors import BadInput, Busy, Damaged, LedgerError, StateError
+from ledger.errors import Busy, Damaged, LedgerError, StateError, UsageError
 
 #: A value in a statement, as SQLite has it; of PostgreSQL's casts there are none.
 _VALUE = re.compile(r":(\w+)")
@@ -48,7 +48,7 @@ class Reader:
 
     Raises
     ------
-    BadInput
+    UsageError
         If its file is where SQLite's locks cannot be trusted, or the driver is not installed.
     LedgerError
         If there is no such database.
@@ -181,7 +181,7 @@ def _postgresql(url: str) -> Any:
     try:
         import psycopg  # noqa: PLC0415  SQLite needs none
     except ModuleNotFoundError as exc:
-        raise BadInput(NO_DRIVER) from exc
+        raise UsageError(NO_DRIVER) from exc
     if PLAIN_URL.fullmatch(url):
         connection = psycopg.connect(url.replace("postgresql+psycopg:", "postgresql:", 1))
     else:
@@ -205,5 +205,5 @@ def newest_revision() -> str:
     """Return the code's own revision: that of the last migration, by the number that its name begins with."""
     found = [path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py")]
     if not found:
-        raise BadInput(f"no migrations in {migrations_folder()}: the installation is broken; install ledger again")
+        raise UsageError(f"no migrations in {migrations_folder()}: the installation is broken; install ledger again")
     return max(found)

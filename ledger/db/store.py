@@ -26,7 +26,7 @@ from ledger.db import schema
 from ledger.db.connection import WRITES, connect
 from ledger.db.models import Run
 from ledger.db.readonly import PROOF, is_small, refuse_damage, translate_driver_error
-from ledger.errors import BadInput, Damaged, LedgerError
+from ledger.errors import Damaged, LedgerError, UsageError
 
 T = TypeVar("T")
 
@@ -160,14 +160,14 @@ class Store:
 
         Raises
         ------
-        BadInput
+        UsageError
             If the configuration's states are not those of the last ``ledger init``.
         """
         expected = schema.as_tuples(row for machine in machines for row in (*machine.rows(), *machine.edges()))
         with self.read() as session:
             found = schema.declared(session)
         if found != expected:
-            raise BadInput(
+            raise UsageError(
                 "the states of the configuration are not those that the database guards:"
                 " run `ledger init` to declare them"
             )
