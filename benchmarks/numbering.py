@@ -26,7 +26,7 @@ from common import Figure
 from sqlalchemy import Column, MetaData, Table, insert, inspect, select
 from sqlmodel import Session, col
 
-from ledger.db.models import Entry, File, FrameId, Night
+from ledger.db.models import Entry, FrameId
 from ledger.disk.nights import NightFolder
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import Numbers
@@ -34,7 +34,7 @@ from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.lease import Lease
 from ledger.night.pipeline import Pipeline, pipelines
-from ledger.night.products import WorkItem, product_columns
+from ledger.night.products import WorkItem
 from stages.product import Product
 
 FIRST_DATE = date(2020, 1, 1)
@@ -97,21 +97,15 @@ class Ledger:
             gate.check_gate(session, self.config, self.pipeline, folder, now_us=self.store.clock())
             gate_s = time.perf_counter() - start
 
-        if are_new:
-            self.add(row, products)
         items = [WorkItem(0, "fixed", product) for product in products]
         with Lease(self.store, row, run_id) as lease:
             journal = Journal(self.store, self.pipeline, row, lease, self.config.instrument.prefix)
+            if are_new:
+                journal.make_products(self.config.instrument.product_folder, products, {}, {})
             start = time.perf_counter()
             allocate.allocate(journal, self.config, items, look, numbers=Numbers("VMPA"))
             seconds = time.perf_counter() - start
         return seconds, gate_s
-
-    def add(self, night: Night, products: list[Product]) -> None:
-        """Insert the rows of products."""
-        common = {"night_id": night.id, "pipeline": "archive", "state": "synced", "folder": "vgen2"}
-        with self.store.write() as session:
-            session.execute(insert(File), [{**common, **product_columns(p)} for p in products])
 
     def bare(self, n: int) -> float:
         """Return the seconds that the rows of the last `n` IDs take in tables without guards or indexes."""
@@ -139,7 +133,7 @@ def measure(url: str, n_ids: int, n_nights: int) -> Iterator[Figure]:
         seconds, gate_s = ledger.number(n_nights, products_of(n_nights, n_ids))
         again_s = ledger.number(n_nights, products_of(n_nights, n_ids), are_new=False)[0]
         bare_s = ledger.bare(n_ids)
-        ledger.db.store.close()
+        ledger.store.close()
     kind = url.partition(":")[0].partition("+")[0]
     part, baseline = f"{kind}: {n_ids} frame IDs in one transaction", f"bare insert, {bare_s:.2f} s"
     yield Figure(part, f"{seconds:.2f} s", baseline, f"{bare_s / seconds:.2f} x", "<= 5 s", seconds <= 5)

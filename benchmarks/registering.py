@@ -25,7 +25,7 @@ import common
 from common import Figure
 
 from ledger.cli import OBJECTS
-from ledger.db.models import File
+from ledger.db.models import Entry, File
 from ledger.db.store import chunks, insert_many
 from ledger.disk.nights import find_night
 from ledger.night import record
@@ -161,8 +161,12 @@ class Ledger:
             of_all = row_of(int(night.id or 0)).model_dump(exclude={"id"})
             numbers = range(first, min(first + 100_000, n_files))
             for some in chunks(numbers, ROWS_AT_ONCE):
+                rows = [{**of_all, **own_columns(number)} for number in some]
+                born = {"at_us": 0, "event": "registered", "destination": "raw", "detail": {}}
+                entries = [{**born, **{key: row[key] for key in ("night_id", "identity", "name")}} for row in rows]
                 with self.store.write() as session:
-                    insert_many(session, File, [{**of_all, **own_columns(number)} for number in some])
+                    insert_many(session, Entry, entries)
+                    insert_many(session, File, rows)
 
     def measure(self, n_files: int, among: str) -> Iterator[Figure]:
         """Measure a night of so many files that nobody has seen."""

@@ -33,6 +33,25 @@ LATER_US = 1_800_000_000_000_000
 
 Tree = dict[str, tuple[str, int | None]]
 
+
+def entry_of(condition: str, source: str | None, destination: str | None, **columns: str) -> str:
+    """Return the statement that enters a change of state in the journal, which plain SQL needs to make that change.
+
+    Parameters
+    ----------
+    condition : str
+        On columns of `file`: which files change.
+    source, destination : str or None
+        State before, and after. None: the file is born, or dies.
+    **columns : str
+        Other values of the entry, as SQL.
+    """
+    quoted = ["NULL" if state is None else f"'{state}'" for state in (source, destination)]
+    of_file = {"at_us": "0", "detail": "'{}'", "event": "'done'"} | {k: k for k in ("night_id", "identity", "name")}
+    values = of_file | dict(zip(("source", "destination"), quoted, strict=True)) | columns
+    return f"INSERT INTO entry ({', '.join(values)}) SELECT {', '.join(values.values())} FROM file WHERE {condition}"
+
+
 _TEMPLATES = tempfile.TemporaryDirectory(prefix="ledger-nights-")
 
 

@@ -271,7 +271,7 @@ def before_migration(store: Store, config: Config) -> Sequence[Path]:
 
 
 def why_outdated(store: Store, config: Config) -> str | None:
-    """Return how it shows that an older database was put back by hand: a backup has entries that it has not."""
+    """Return why the database seems to be an older one, put back by hand; None if no backup has more entries."""
     newest = max(found(config), default=None)
     last = last_entry(store)
     if newest is None or newest.last_entry <= last:

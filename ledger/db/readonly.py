@@ -61,7 +61,7 @@ class Reader:
             self._connection = _sqlite(url) if self._is_sqlite else _postgresql(url)
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
-        """Return what a statement finds; in it a value is written as ``:name``.
+        """Return the rows that a statement finds; ``:name`` in it stands for a value.
 
         Raises
         ------
@@ -79,7 +79,7 @@ class Reader:
         return next((row[0] for row in self.rows(statement, **values)), None)
 
     def refuse_damaged(self) -> None:
-        """Refuse a damaged database, as far as that can be seen at once.
+        """Refuse a damaged database, if a look at it is quick.
 
         Raises
         ------
@@ -102,7 +102,9 @@ class Reader:
         except Exception as exc:
             if not _is_of_a_driver(exc):
                 raise
-            raise refused(self._shown, exc) or LedgerError(f"database {self._shown}: {_first_line(exc)}") from exc
+            raise translate_driver_error(self._shown, exc) or LedgerError(
+                f"database {self._shown}: {_first_line(exc)}"
+            ) from exc
 
 
 def _is_of_a_driver(exc: BaseException) -> bool:
@@ -132,8 +134,8 @@ def _first_line(exc: BaseException) -> str:
     return (str(exc).strip().splitlines() or [type(exc).__name__])[0]
 
 
-def refused(shown: str, exc: BaseException) -> LedgerError | None:
-    """Return what to tell of an exception of a driver, or None if it is none that is told.
+def translate_driver_error(shown: str, exc: BaseException) -> LedgerError | None:
+    """Return a driver's exception as one of ours; None if it is a bug.
 
     Parameters
     ----------

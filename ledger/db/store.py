@@ -25,7 +25,7 @@ from ledger.config.urls import parse_url
 from ledger.db import schema
 from ledger.db.connection import WRITES, connect
 from ledger.db.models import Run
-from ledger.db.readonly import PROOF, is_small, refuse_damage, refused
+from ledger.db.readonly import PROOF, is_small, refuse_damage, translate_driver_error
 from ledger.errors import Damaged, LedgerError, UsageError
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ class Store:
             self.prove()
 
     def prove(self) -> None:
-        """Read the whole database, as far as that can be asked for, and refuse one that is damaged.
+        """Let SQLite check the whole database, and refuse one that is damaged.
 
         Raises
         ------
@@ -133,7 +133,7 @@ class Store:
         try:
             yield
         except DBAPIError as exc:
-            if exc.orig is not None and (refusal := refused(self.shown, exc.orig)):
+            if exc.orig is not None and (refusal := translate_driver_error(self.shown, exc.orig)):
                 raise refusal from exc
             raise
 
@@ -196,11 +196,9 @@ class Store:
         with self.write() as session:
             session.execute(update(Run).where(col(Run.id) == run_id).values(ended_us=ended_us, exit_status=exit_status))
 
-    # nights and raw files
-
     @contextmanager
     def recorded(self, command: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Session, int]]:
-        """Open a session that writes, for a command that is one transaction, with its run on record."""
+        """Open a session that writes, for a command that is one transaction, and record the command as a run."""
         run_id = self.begin_run(command, arguments)
         status = 3  # a bug, unless it turns out otherwise
         try:
@@ -212,8 +210,6 @@ class Store:
             raise
         finally:
             self.end_run(run_id, status, in_order=True)
-
-    # products
 
 
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
@@ -238,7 +234,7 @@ def put(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any
 
 
 def _insert(session: Session, table: type[SQLModel]) -> postgresql.Insert | sqlite.Insert:
-    """Return an insert that can say what to do with rows that are there."""
+    """Return an insert of the database's own dialect, which has ON CONFLICT."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
@@ -261,6 +257,22 @@ def insert_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[
         source = "json_each(:rows) ORDER BY key"
     statement = f"INSERT INTO {target.name} ({', '.join(names)}) SELECT {values} FROM {source}"  # noqa: S608  names of the models
     session.connection().execute(text(statement), {"rows": json.dumps(list(rows))})
+
+
+def update_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Update rows by their ``id``, in one statement for each set of columns that they have."""
+    target = inspect(table).local_table
+    for names in dict.fromkeys(tuple(row) for row in rows):
+        of_names = [row for row in rows if tuple(row) == names]
+        if session.get_bind().dialect.name == "postgresql":
+            value = "new.{}".format
+            source = f"json_populate_recordset(CAST(NULL AS {target.name}), CAST(:rows AS json)) AS new"
+        else:
+            value = "json_extract(new.value, '$.{}')".format
+            source = "json_each(:rows) AS new"
+        values = ", ".join(f"{name} = {value(name)}" for name in names if name != "id")
+        statement = f"UPDATE {target.name} SET {values} FROM {source} WHERE {target.name}.id = {value('id')}"  # noqa: S608  names of the models
+        session.connection().execute(text(statement), {"rows": json.dumps(of_names)})
 
 
 def boot_id() -> str:

@@ -70,7 +70,7 @@ def _tables(connection: Connection) -> MetaData:
 
 @contextmanager
 def _without_guards(connection: Connection, tables: MetaData) -> Iterator[None]:
-    """Let rows in as they are: guards let a file in as raw only, and everything else step by step."""
+    """Switch the guards off: they admit files as raw only, and every change with its entry."""
     if connection.dialect.name == "postgresql":
         for name in tables.tables:
             connection.execute(text(f'ALTER TABLE "{name}" DISABLE TRIGGER USER'))
@@ -87,7 +87,7 @@ def _without_guards(connection: Connection, tables: MetaData) -> Iterator[None]:
 
 
 def set_counters(connection: Connection, tables: MetaData) -> None:
-    """Let PostgreSQL number new rows from above those that came with their numbers; SQLite does by itself."""
+    """Make PostgreSQL number new rows after those that came with numbers; SQLite does so by itself."""
     if connection.dialect.name != "postgresql":
         return
     for table in tables.tables.values():

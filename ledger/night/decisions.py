@@ -11,12 +11,12 @@ from ledger.disk.outside import Found, Rule, find_outside, sort_out
 from ledger.errors import UsageError
 from ledger.night import record
 
-#: Who means both means any.
+#: A pattern that covers both covers everything.
 _ANY = ("one/vcam1_06:00:00.000000001.fits", "another/cube.fits.fz")
 
 
 def look(session: Session, config: Config, folder: NightFolder) -> Found:
-    """Return what lies outside in a night on disk, by whether somebody has decided about it.
+    """Return the files outside of a night on disk, by whether somebody has decided about them.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | 
 
 
 def wait(store: Store, config: Config, pattern: str, date: str | None) -> None:
-    """Take a decision back: files of this pattern are waited for again.
+    """Withdraw a decision: files of this pattern are waited for again.
 
     Raises
     ------
@@ -112,7 +112,7 @@ def wait(store: Store, config: Config, pattern: str, date: str | None) -> None:
 
 
 def _decide(store: Store, config: Config, pattern: str, date: str | None, reason: str | None) -> None:
-    """Record a decision, or (without a reason) that it counts no more."""
+    """Record a decision, or (without a reason) its withdrawal."""
     night_id = None
     if date is not None:
         folder = find_night(config, date=date)

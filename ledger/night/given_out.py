@@ -1,4 +1,4 @@
-"""What was mailed of nights and what the archive said of it; that it is taken back with a word to whom it was sent."""
+"""What of a night was mailed, and what the archive said of it; how it is withdrawn, and who has to be told."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def contradictions(session: Session, night: Night) -> list[ReceiptLine]:
 
 
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
-    """Return what of a night was mailed, or perhaps was, and not withdrawn since, in ID order."""
+    """Return the lines of a night that were mailed, or perhaps were, and are not withdrawn, in ID order."""
     query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
     of_night = query.where(col(FrameId.night_id) == night.id).order_by(col(MailLine.frame_id), col(Mail.id))
     with store.read() as session:
@@ -87,7 +87,7 @@ def in_doubt(session: Session, night: Night) -> list[Mail]:
 
 
 def doubt(mail: Mail) -> str:
-    """Return what is not known of a mail, or who did not get it."""
+    """Return that nobody knows whether a mail was sent, or for whom it was refused."""
     when = f"the mail of {show_us(mail.begun_us)} UT with {mail.name}"
     if mail.sent_us is None:
         return f"{when} was begun, and nobody knows whether it was sent to {named(mail.recipients)}"
@@ -95,7 +95,7 @@ def doubt(mail: Mail) -> str:
 
 
 def refuse_mailed(store: Store, night: Night) -> None:
-    """Refuse to take back what somebody was told of.
+    """Refuse to take back products that were mailed.
 
     Raises
     ------
@@ -112,9 +112,9 @@ def refuse_mailed(store: Store, night: Night) -> None:
 
 
 def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[Path, tuple[str, ...]] | None:
-    """Write the manifest of what was mailed and is taken back, and put it on record.
+    """Write the manifest of what was mailed and is withdrawn, and record the withdrawal.
 
-    What the archive said of the night's products counts no more, whether or not they were mailed.
+    The archive's receipts of the night become invalid, whether or not its products were mailed.
 
     Returns
     -------
@@ -129,7 +129,7 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     found, at_us = mailed(store, night), store.clock()
     if not found:
         with store.write(lease.check) as session:
-            _take_back(session, night, at_us)
+            _invalidate_receipts(session, night, at_us)
         return None
     lines = {line.frame_id: Line(line.identity, line.frame_id, line.path, line.size_bytes) for _, line in found}
     folder = config.mail.folder
@@ -147,7 +147,7 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
                 .where(col(MailLine.position).in_([line.position for _, line in found if line.mail_id == mail_id]))
                 .values(withdrawn_us=at_us)
             )
-        _take_back(session, night, at_us)
+        _invalidate_receipts(session, night, at_us)
         session.add(
             Entry(
                 at_us=at_us,
@@ -161,15 +161,15 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
     return path, recipients
 
 
-def _take_back(session: Session, night: Night, at_us: int) -> None:
-    """Let what the archive said of a night count no more: it is to be said again of what is given out anew."""
+def _invalidate_receipts(session: Session, night: Night, at_us: int) -> None:
+    """Invalidate the archive's receipts of this night: what is given out anew is to be confirmed anew."""
     ids = select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)
     standing = col(ReceiptLine.withdrawn_us).is_(None)
     session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), standing).values(withdrawn_us=at_us))
 
 
 def tell(path: Path, recipients: Sequence[str]) -> str:
-    """Return what is to be done once something that was mailed is withdrawn."""
+    """Return whom to send the manifest of what is withdrawn."""
     return f"{path} lists what was mailed and is withdrawn: send it to {named(recipients)}"
 
 
@@ -179,5 +179,5 @@ def taken_for(mail: Mail) -> list[str]:
 
 
 def named(recipients: Sequence[str]) -> str:
-    """Return recipients for people; there may be none."""
+    """Return recipients in words; there may be none."""
     return ", ".join(recipients) or "whoever was sent the file"

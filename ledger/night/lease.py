@@ -30,7 +30,7 @@ class Lease:
     Parameters
     ----------
     store : Store
-        The door.
+        The database.
     night : Night
         What is held.
     run_id : int
@@ -179,9 +179,9 @@ def read_hold(session: Session, night: Night, now_us: int) -> Hold:
 
 
 def why_unsettled(before: Hold, now: Hold) -> str | None:
-    """Return why what was seen of a night from `before` until `now` says nothing; None if no run had it meanwhile.
+    """Return why a night may have changed while it was looked at, from `before` until `now`; None if it did not.
 
-    Files and rows change one after the other.
+    A run changes files and rows one after the other, so a look meanwhile may find them at odds.
     """
     if now.run_id is not None:
         return f"run {now.run_id} works on it"

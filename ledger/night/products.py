@@ -1,6 +1,5 @@
 """Rows of the database as stages know them."""
 
-from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,35 +10,31 @@ from sqlalchemy import Row
 
 from ledger.db.models import File, Night
 from stages.base import Outcome
+from stages.check.spans import Spans
 from stages.product import Part, Product, Raw
 
 T = TypeVar("T")
 
+#: What a product is from its birth on: the columns of `File`, and what stands for null there. `Product` has them by the
+#: same names, but for ``group``.
+_BORN: dict[str, Any] = {
+    "identity": "",
+    "name": "",
+    "camera": 0,
+    "flc": None,
+    "synchronised": False,
+    "solo": False,
+    "group_number": 0,
+    "first_us": 0,
+    "last_us": 0,
+    "exposure_us": 0,
+}
+#: What stages find out about it later, and how it fares, as in `WorkItem`.
+_FOUND = ("sha256", "timing_sha256", "size_bytes")
+_FARES = ("quarantine_reason", "error", "attempts", "next_retry_us", "is_discarded")
+
 #: Columns of `File` that a product, and a raw file, is made of here.
-PRODUCT_COLUMNS = (
-    "id",
-    "state",
-    "identity",
-    "name",
-    "camera",
-    "flc",
-    "synchronised",
-    "solo",
-    "group_number",
-    "first_us",
-    "last_us",
-    "exposure_us",
-    "files",
-    "sha256",
-    "timing_sha256",
-    "size_bytes",
-    "quarantine_reason",
-    "error",
-    "attempts",
-    "next_retry_us",
-    "is_discarded",
-    "pruned_us",
-)
+PRODUCT_COLUMNS = ("id", "state", *_BORN, "files", *_FOUND, *_FARES, "pruned_us")
 RAW_COLUMNS = (
     "id",
     "folder",
@@ -115,36 +110,21 @@ def to_items(
     for row in rows:
         others = [s for s in siblings[row.group_number, row.flc] if row.synchronised and s.camera != row.camera]
         product = Product(
-            identity=row.identity,
-            name=row.name,
-            camera=row.camera,
-            flc=row.flc,
-            synchronised=row.synchronised,
-            solo=bool(row.solo),
-            group=int(row.group_number or 0),
+            **{_attribute(name): _known(getattr(row, name), null) for name, null in _BORN.items()},
+            **{name: getattr(row, name) for name in _FOUND},
             parts=tuple(parts[row.id]),
             sibling_parts=tuple(parts[others[0].id]) if others else (),
-            first_us=int(row.first_us or 0),
-            last_us=int(row.last_us or 0),
-            exposure_us=int(row.exposure_us or 0),
             files=tuple(row.files),
             frame_id=frame_ids.get(row.identity),
-            sha256=row.sha256,
-            timing_sha256=row.timing_sha256,
-            size_bytes=row.size_bytes,
         )
         items.append(
             WorkItem(
-                int(row.id or 0),
+                int(row.id),
                 row.state,
                 product,
-                row.quarantine_reason,
-                row.error,
-                row.attempts,
-                row.next_retry_us,
-                row.is_discarded,
-                row.pruned_us is not None,
-                faults.get(row.identity),
+                **{name: getattr(row, name) for name in _FARES},
+                is_pruned=row.pruned_us is not None,
+                fault=faults.get(row.identity),
             )
         )
     return sorted(items, key=lambda item: order_key(item.product))
@@ -188,25 +168,16 @@ def to_raw(night: Night, row: File | Row[Any]) -> Raw:
 
 def product_columns(product: Product) -> dict[str, Any]:
     """Return the columns of a new product's row that follow from the product itself."""
-    return {
-        "kind": "product",
-        "identity": product.identity,
-        "name": product.name,
-        "camera": product.camera,
-        "flc": product.flc,
-        "synchronised": product.synchronised,
-        "solo": product.solo,
-        "group_number": product.group,
-        "n_frames": product.n_frames,
-        "lost_frames": 0,
-        "first_us": product.first_us,
-        "last_us": product.last_us,
-        "exposure_us": product.exposure_us,
-        "files": [],
-        "cards": {},
-        "attempts": 0,
-        "is_discarded": False,
-    }
+    born = {name: getattr(product, _attribute(name)) for name in _BORN}
+    return {"kind": "product", "n_frames": product.n_frames, **born}
+
+
+def _attribute(column: str) -> str:
+    return column.removesuffix("_number")
+
+
+def _known(value: Any, null: Any) -> Any:
+    return null if value is None else value
 
 
 def parts_of(
@@ -243,7 +214,7 @@ def parts_of(
 
 
 def count_apart(new: Iterable[File], raws: Iterable[File]) -> int:
-    """Return how many raw files came after files of the other camera, of the same times, were numbered without them.
+    """Return how many raw files meet files of the other camera that were numbered without them.
 
     Parameters
     ----------
@@ -252,20 +223,17 @@ def count_apart(new: Iterable[File], raws: Iterable[File]) -> int:
     raws : iterable of File
         All raw files of the night that are used.
     """
-    begins: dict[tuple[int, int], list[int]] = defaultdict(list)
-    ends: dict[tuple[int, int], list[int]] = defaultdict(list)
+    numbered: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
     for row in raws:
         if row.supplement is not None:
-            begins[row.camera, row.supplement].append((row.first_us or 0) - (row.exposure_us or 0))
-            ends[row.camera, row.supplement].append(row.last_us or 0)
-    for times_us in (*begins.values(), *ends.values()):
-        times_us.sort()
+            begin_us = (row.first_us or 0) - (row.exposure_us or 0)
+            numbered[row.camera, row.supplement].append((begin_us, row.last_us or 0))
+    spans = {key: Spans(spans_us) for key, spans_us in numbered.items()}
     return sum(
-        # more have begun when it ends than have ended when it begins: some are at its times
         any(
-            bisect_right(begins[key], row.last_us or 0) > bisect_left(ends[key], row.first_us or 0)
-            for key in begins
-            if key[0] != row.camera and (row.supplement is None or key[1] < row.supplement)
+            spans[camera, supplement].count_meeting(row.first_us or 0, row.last_us or 0)
+            for camera, supplement in spans
+            if camera != row.camera and (row.supplement is None or supplement < row.supplement)
         )
         for row in new
     )

@@ -1,4 +1,4 @@
-"""What is on record of a night: its raw files, products, copies and manifests. Reads only, but for the night itself."""
+"""What is on record of a night: its raw files, products, copies and manifests. Only the night's own row is written."""
 
 import json
 from collections import Counter
@@ -131,14 +131,14 @@ def seen(store: Store, night: Night) -> list[Row[Any]]:
 
 
 def raw_files(store: Store, ids: Sequence[int]) -> dict[int, File]:
-    """Return rows of raw files by their numbers."""
+    """Return rows of raw files, by their numbers."""
     with store.read() as session:
         queries = [select(File).where(col(File.id).in_(chunk)) for chunk in chunks(ids)]
         return {int(row.id or 0): row for query in queries for row in session.execute(query).scalars()}
 
 
 def unstructured(store: Store, night: Night, *, anew: bool = False) -> frozenset[int]:
-    """Return the numbers of a night's raw files in use of which the structure was not registered.
+    """Return the row numbers of a night's raw files in use whose structure was not registered.
 
     There are none once the night was numbered, unless it is paired `anew`: its groups stay as they were cut.
     """

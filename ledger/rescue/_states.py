@@ -142,7 +142,7 @@ def _put_aside(steps: Steps, items: Sequence[WorkItem], found: Mapping[str, Foun
             )
         )
     if kept:
-        steps.journal.found(kept)
+        steps.journal.record_unproven_files(kept)
     for step in pipeline.steps[1:]:
         held = [failure for failure in (*failures, *undecided) if failure.item.state == step.before]
         if held:

@@ -18,11 +18,21 @@ CREATE TRIGGER guard_copy_truncate BEFORE TRUNCATE ON copy EXECUTE FUNCTION guar
 -- end
 
 -- A file is born raw, or as a product in the state that makes products.
+-- No state changes without its entry. The entry comes first, and is the newest that tells of a state of this file: from
+-- which, and to which. So it cannot vouch for another change. `+ 0` leaves only the index of identities to be used:
+-- without statistics, as a new ledger has none, others look as good.
 CREATE FUNCTION guard_file_insert() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
     IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = NEW.pipeline AND name = NEW.state
                    AND CASE NEW.kind WHEN 'raw' THEN position = 0 ELSE makes_products END) THEN
         RAISE EXCEPTION 'guard: a file is born raw, or as a product where products are made';
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM (SELECT source, destination FROM entry
+                                  WHERE identity = NEW.identity AND night_id + 0 = NEW.night_id
+                                    AND (event = 'done' OR destination IS NOT NULL)
+                                  ORDER BY id + 0 DESC LIMIT 1) AS newest
+                   WHERE source IS NULL AND destination = NEW.state) THEN
+        RAISE EXCEPTION 'guard: no state changes without its entry: a file is born';
     END IF;
     RETURN NEW;
 END $guard$
@@ -65,6 +75,26 @@ BEGIN
                                AND source = OLD.state AND destination = NEW.state AND direction = 'forward'))) THEN
             RAISE EXCEPTION 'guard: no proven copy has this SHA-256';
         END IF;
+    END IF;
+    IF NEW.state <> OLD.state
+       AND NOT EXISTS (SELECT 1 FROM (SELECT source, destination FROM entry
+                                      WHERE identity = NEW.identity AND night_id + 0 = NEW.night_id
+                                        AND (event = 'done' OR destination IS NOT NULL)
+                                      ORDER BY id + 0 DESC LIMIT 1) AS newest
+                       WHERE source = OLD.state AND destination = NEW.state) THEN
+        RAISE EXCEPTION 'guard: no state changes without its entry';
+    END IF;
+    -- A raw file that changed before anything was made of it is born anew, in the row that it has.
+    IF NEW.identity <> OLD.identity
+       AND NOT EXISTS (SELECT 1 FROM (SELECT id, source, destination FROM entry
+                                      WHERE identity = NEW.identity AND night_id + 0 = NEW.night_id
+                                        AND (event = 'done' OR destination IS NOT NULL)
+                                      ORDER BY id + 0 DESC LIMIT 1) AS born
+                       WHERE source IS NULL AND destination = NEW.state
+                         AND NOT EXISTS (SELECT 1 FROM entry
+                                         WHERE identity = OLD.identity AND night_id + 0 = OLD.night_id
+                                           AND destination IS NOT NULL AND id + 0 > born.id)) THEN
+        RAISE EXCEPTION 'guard: no state changes without its entry: a raw file is registered anew';
     END IF;
     RETURN NEW;
 END $guard$
@@ -114,6 +144,13 @@ BEGIN
     IF NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OLD.state
                    AND CASE OLD.kind WHEN 'raw' THEN position = 0 ELSE makes_products END) THEN
         RAISE EXCEPTION 'guard: a row goes only from the state that it was born in';
+    END IF;
+    IF NOT EXISTS (SELECT 1 FROM (SELECT source, destination FROM entry
+                                  WHERE identity = OLD.identity AND night_id + 0 = OLD.night_id
+                                    AND (event = 'done' OR destination IS NOT NULL)
+                                  ORDER BY id + 0 DESC LIMIT 1) AS newest
+                   WHERE source = OLD.state AND destination IS NULL) THEN
+        RAISE EXCEPTION 'guard: no state changes without its entry: a row goes';
     END IF;
     RETURN OLD;
 END $guard$
@@ -191,8 +228,9 @@ CREATE TRIGGER guard_frame_id_delete BEFORE DELETE ON frame_id FOR EACH ROW EXEC
 -- A proof is not rewritten, and not withdrawn under a state that stands on it; once refuted, it stays so.
 CREATE FUNCTION guard_copy_update() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $guard$
 BEGIN
-    IF NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
-       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
+    IF NEW.id <> OLD.id OR NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path
+       OR NEW.host <> OLD.host OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id
+       OR NEW.proven_us <> OLD.proven_us
        OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS DISTINCT FROM OLD.withdrawn_us)
        OR (OLD.refuted_us IS NOT NULL
            AND (NEW.refuted_us IS DISTINCT FROM OLD.refuted_us OR NEW.fault IS DISTINCT FROM OLD.fault)) THEN

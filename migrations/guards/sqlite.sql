@@ -1,5 +1,5 @@
 -- Guards: what the database itself refuses. Statements end with a line of their own: `-- end`.
--- INSERT is guarded too, because INSERT OR REPLACE goes around UPDATE and DELETE.
+-- INSERT is guarded too, because INSERT OR REPLACE goes around UPDATE and DELETE. UPDATE OR REPLACE deletes, too.
 
 -- The ledger is append-only.
 CREATE TRIGGER guard_entry_update BEFORE UPDATE ON entry
@@ -97,6 +97,54 @@ WHEN NOT EXISTS (SELECT 1 FROM state WHERE pipeline = OLD.pipeline AND name = OL
 BEGIN SELECT RAISE(ABORT, 'guard: a row goes only from the state that it was born in'); END
 -- end
 
+-- No state changes without its entry. The entry comes first, and is the newest that tells of a state of this file: from
+-- which, and to which. So it cannot vouch for another change. `+` leaves only the index of identities to be used.
+CREATE TRIGGER guard_file_entry_of_state AFTER UPDATE OF state ON file
+WHEN NEW.state <> OLD.state AND (OLD.state, NEW.state) IS NOT (
+    SELECT source, destination FROM entry
+    WHERE identity = NEW.identity AND +night_id = NEW.night_id AND (event = 'done' OR destination IS NOT NULL)
+    ORDER BY id DESC LIMIT 1)
+BEGIN SELECT RAISE(ABORT, 'guard: no state changes without its entry'); END
+-- end
+CREATE TRIGGER guard_file_entry_of_birth AFTER INSERT ON file
+WHEN NOT EXISTS (
+    SELECT 1 FROM (SELECT source, destination FROM entry
+                   WHERE identity = NEW.identity AND +night_id = NEW.night_id
+                     AND (event = 'done' OR destination IS NOT NULL)
+                   ORDER BY id DESC LIMIT 1)
+    WHERE source IS NULL AND destination = NEW.state)
+BEGIN SELECT RAISE(ABORT, 'guard: no state changes without its entry: a file is born'); END
+-- end
+CREATE TRIGGER guard_file_entry_of_death AFTER DELETE ON file
+WHEN NOT EXISTS (
+    SELECT 1 FROM (SELECT source, destination FROM entry
+                   WHERE identity = OLD.identity AND +night_id = OLD.night_id
+                     AND (event = 'done' OR destination IS NOT NULL)
+                   ORDER BY id DESC LIMIT 1)
+    WHERE source = OLD.state AND destination IS NULL)
+BEGIN SELECT RAISE(ABORT, 'guard: no state changes without its entry: a row goes'); END
+-- end
+-- A raw file that changed before anything was made of it is born anew, in the row that it has.
+CREATE TRIGGER guard_file_entry_of_identity AFTER UPDATE OF identity ON file
+WHEN NEW.identity <> OLD.identity AND NOT EXISTS (
+    SELECT 1 FROM (SELECT id, source, destination FROM entry
+                   WHERE identity = NEW.identity AND +night_id = NEW.night_id
+                     AND (event = 'done' OR destination IS NOT NULL)
+                   ORDER BY id DESC LIMIT 1) AS born
+    WHERE source IS NULL AND destination = NEW.state
+      AND NOT EXISTS (SELECT 1 FROM entry
+                      WHERE identity = OLD.identity AND +night_id = OLD.night_id AND destination IS NOT NULL
+                        AND id > born.id))
+BEGIN SELECT RAISE(ABORT, 'guard: no state changes without its entry: a raw file is registered anew'); END
+-- end
+CREATE TRIGGER guard_file_replaced BEFORE UPDATE OF identity, folder, name ON file
+WHEN (NEW.identity <> OLD.identity OR NEW.folder <> OLD.folder OR NEW.name <> OLD.name)
+ AND EXISTS (SELECT 1 FROM file WHERE id <> OLD.id
+             AND ((night_id = NEW.night_id AND folder = NEW.folder AND name = NEW.name)
+                  OR (pipeline = NEW.pipeline AND identity = NEW.identity)))
+BEGIN SELECT RAISE(ABORT, 'guard: a file row exists already and is not replaced'); END
+-- end
+
 -- A frame ID in use is not taken away or given to another product.
 CREATE TRIGGER guard_frame_id_update BEFORE UPDATE ON frame_id
 BEGIN
@@ -141,8 +189,9 @@ BEGIN SELECT RAISE(ABORT, 'guard: frame IDs are in order of time'); END
 CREATE TRIGGER guard_copy_update BEFORE UPDATE ON copy
 BEGIN
     SELECT RAISE(ABORT, 'guard: a proof is not rewritten')
-    WHERE NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path OR NEW.host <> OLD.host
-       OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id OR NEW.proven_us <> OLD.proven_us
+    WHERE NEW.id <> OLD.id OR NEW.identity <> OLD.identity OR NEW.sha256 <> OLD.sha256 OR NEW.path <> OLD.path
+       OR NEW.host <> OLD.host OR NEW.size_bytes <> OLD.size_bytes OR NEW.night_id <> OLD.night_id
+       OR NEW.proven_us <> OLD.proven_us
        OR (OLD.withdrawn_us IS NOT NULL AND NEW.withdrawn_us IS NOT OLD.withdrawn_us)
        OR (OLD.refuted_us IS NOT NULL AND (NEW.refuted_us IS NOT OLD.refuted_us OR NEW.fault IS NOT OLD.fault));
     SELECT RAISE(ABORT, 'guard: a state stands on this proof')

@@ -6,7 +6,7 @@ told.
 """
 
 import re
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from stages.base import BadInput
+from stages.check.spans import Spans
 from stages.fits.meaning import form_of, missing_cards, unknown_forms
 from stages.fits.timing import Timing
 from stages.instrument import Cards, Instrument, Stream, Times
@@ -234,17 +235,12 @@ def _apart(in_order: Sequence[Observed], cards: Cards) -> list[str]:
     triggered = [file for file in in_order if file.cards.get(cards.external_trigger) is True]
     alone: dict[int, list[Observed]] = defaultdict(list)
     for camera in {file.camera for file in triggered}:
-        others = [file for file in triggered if file.camera != camera]
-        begins = [file.first_us - file.exposure_us for file in others]
-        ends = sorted(file.last_us for file in others)
-        begins.sort()
+        others = Spans((file.first_us - file.exposure_us, file.last_us) for file in triggered if file.camera != camera)
         alone[camera] = [
             file
             for file in triggered
-            # as many have begun soon after its end as have ended shortly before its begin: none is at its time
             if file.camera == camera
-            and bisect_right(begins, file.last_us + _NEAR_US)
-            == bisect_left(ends, file.first_us - file.exposure_us - _NEAR_US)
+            and not others.count_meeting(file.first_us - file.exposure_us - _NEAR_US, file.last_us + _NEAR_US)
         ]
     if len(alone) < 2:
         return []

@@ -194,3 +194,20 @@ def test_copies_that_were_found_bad_before_are_refuted(world: World):
         assert world.query("SELECT name FROM unverified") == before
         assert world.query("SELECT 1 FROM unverified WHERE fault IS NULL") == []
         world.now_us += 1_000_000
+
+
+def test_a_ledger_whose_states_were_held_by_code_alone_goes_on(world: World):
+    """In every state; also where somebody moved products by plain SQL, which left no entry."""
+    world.simulate(scale=0.02, scenario=("pdi",))
+    states = world.config.archive.states
+    for state in states[1:]:
+        assert world.advance(to=state).succeeded
+        run(world.store(), "0012")
+        run(world.store(), "head")
+    run(world.store(), "0012")
+    with world.store().write() as session:
+        session.execute(text("UPDATE file SET state = 'transferred' WHERE kind = 'product'"))
+    run(world.store(), "head")
+    for state in (*reversed(states[:-1]), states[-1]):
+        assert (world.advance if state == states[-1] else world.rollback)(to=state).succeeded
+    assert world.run("audit").returncode == 0

@@ -14,7 +14,7 @@ import pytest
 from ledger.cli import main
 from ledger.db import readonly
 from ledger.db.connection import query
-from ledger.db.readonly import refused
+from ledger.db.readonly import translate_driver_error
 from ledger.db.store import Store
 from ledger.errors import Damaged, UsageError
 from ledger.ids import check
@@ -156,7 +156,7 @@ def test_sql_says_damage_and_does_not_blame_the_statement(archived):
     ids=lambda k: k.sqlstate,
 )
 def test_postgresql_has_words_for_damage_too(kind):
-    told = refused("postgresql://x", kind("invalid page in block 7"))
+    told = translate_driver_error("postgresql://x", kind("invalid page in block 7"))
     assert isinstance(told, Damaged)
     assert "invalid page in block 7" in str(told)
-    assert not isinstance(refused("postgresql://x", psycopg.errors.AdminShutdown("ended")), Damaged)
+    assert not isinstance(translate_driver_error("postgresql://x", psycopg.errors.AdminShutdown("ended")), Damaged)

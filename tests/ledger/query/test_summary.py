@@ -19,7 +19,7 @@ from ledger.query import summary as summaries
 from ledger.query.counts import Minute, Piece, classes_of, minutes_of, targets_of
 from ledger.query.summary import Summary
 from ledger.simulation.night import Truth
-from tests.world import DATE, World
+from tests.world import DATE, World, entry_of
 
 MINUTE_US = 60_000_000
 #: A night without anything unexpected: triggered, without FLC, and long enough for several minutes.
@@ -587,7 +587,9 @@ def test_the_tables_of_a_night_of_all_kinds_keep_to_120_columns(sqlite_world):
 def test_one_is_one_and_not_several(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
     sqlite_world.machine().scan(sqlite_world.night())
-    change(sqlite_world, "DELETE FROM file WHERE id = (SELECT MAX(id) FROM file)")
+    last = "id = (SELECT MAX(id) FROM file)"
+    change(sqlite_world, entry_of(last, "raw", None))
+    change(sqlite_world, f"DELETE FROM file WHERE {last}")
     found = summarise(sqlite_world)
     assert "\n1 more raw file on disk, not registered" in in_words(found, sqlite_world)
     frames = found.balance.not_synced

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from ledger.db.models import File
+from ledger.db.models import Entry, File
 from ledger.db.store import Store, insert_many
 from ledger.disk.raws import RawOnDisk, raws_on_disk
 from ledger.night import record
@@ -155,6 +155,8 @@ def test_duplicates_are_looked_up_by_their_index(world):
         others = [
             {**like, "identity": f"{n:064x}", "header_sha256": f"{n:064x}", "name": f"{n}.fits"} for n in range(5000)
         ]
+        born = {"at_us": 0, "night_id": row.night_id, "event": "registered", "destination": row.state, "detail": {}}
+        insert_many(session, Entry, [{**born, **{key: it[key] for key in ("identity", "name")}} for it in others])
         insert_many(session, File, others)
     keys = [(row.header_sha256, int(row.first_us or 0)), ("0" * 63 + "7", int(row.first_us or 0)), ("none", 0)]
     with statements_of(store) as asked:

@@ -1,0 +1,149 @@
+"""What the journal writes while states stay: what copies were found to be like, and files that went or came back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import update
+from sqlmodel import col
+
+from ledger.db.models import Copy, File
+from ledger.db.store import chunks, insert_many, update_many
+from ledger.night._entries import Entries
+from ledger.night.products import WorkItem
+from stages.base import Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """Files of a raw file or a product that are to be removed on purpose.
+
+    Attributes
+    ----------
+    row_id : int
+        Whose.
+    identity, name : str
+        Its identity, and the name of its cube.
+    sha256 : mapping
+        Name to SHA-256, hex, of each file, as they were just before.
+    size_bytes : int
+        Of all of them.
+    """
+
+    row_id: int
+    identity: str
+    name: str
+    sha256: Mapping[str, str]
+    size_bytes: int
+
+
+class Findings(Entries):
+    """What is written while states stay."""
+
+    def verified(
+        self,
+        items: Sequence[WorkItem],
+        proofs: Sequence[Evidence],
+        faults: Mapping[str, str],
+        detail: Mapping[str, Any],
+        *,
+        how: str = "proven",
+    ) -> None:
+        """Record the result of reading copies at the destination; their products stay in their states.
+
+        A fault refutes every proof of the copy, and only a new proof ends it. Until then no step goes forward.
+
+        Parameters
+        ----------
+        items : sequence of WorkItem
+            Products whose copies were read; updated in place.
+        proofs : sequence of Evidence
+            Fresh ones.
+        faults : mapping of str to str
+            What is wrong with the copies of other products, by identity.
+        detail : mapping
+            Of the night, for the entry.
+        how : str
+            The event of products whose copies had a fault and are proven now.
+        """
+        at_us = self.store.clock()
+        by_identity = {item.product.identity: item for item in items}
+        proven = {proof.identity for proof in proofs}
+        mended = [(item, how, item.fault) for key, item in by_identity.items() if item.fault and key in proven]
+        bad = [
+            (by_identity[key], "unproven", fault) for key, fault in faults.items() if by_identity[key].fault != fault
+        ]
+        with self.store.write(self.lease.check) as session:
+            common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
+            insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
+            for chunk in chunks(list(proven)):
+                session.execute(
+                    update(File)
+                    .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
+                    .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
+                    .values(error=None)
+                )
+            for item, _, fault in bad:
+                session.execute(
+                    update(Copy)
+                    .where(col(Copy.night_id) == self.night.id, col(Copy.identity) == item.product.identity)
+                    .where(col(Copy.withdrawn_us).is_(None), col(Copy.refuted_us).is_(None))
+                    .values(refuted_us=at_us, fault=fault)
+                )
+            entries = [
+                {**self._of_item(item), "event": event, "detail": {"error": fault}}
+                for item, event, fault in (*bad, *mended)
+            ]
+            night = {"name": self.night.date, "event": "verified", "detail": {"proven": len(proofs), **detail}}
+            self.entry(session, [*entries, night])
+        for item, _, _ in mended:
+            item.fault = None
+        for item, _, fault in bad:
+            item.fault = fault
+
+    def recalled(self, items: Sequence[WorkItem], failures: Mapping[str, str]) -> None:
+        """Record that files of products were brought back from the destination, or (by identity) why not."""
+        here = [item.row_id for item in items if item.product.identity not in failures]
+        with self.store.write(self.lease.check) as session:
+            for chunk in chunks(here):
+                session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
+            self.entry(
+                session,
+                [
+                    {
+                        **self._of_item(item),
+                        "event": "unrecalled" if item.product.identity in failures else "recalled",
+                        "detail": {"error": reason} if (reason := failures.get(item.product.identity)) else {},
+                    }
+                    for item in items
+                ],
+            )
+
+    def pruned(self, removal: Removal) -> None:
+        """Record that files are removed, before they are."""
+        with self.store.write(self.lease.check) as session:
+            values = {"pruned_us": self.store.clock()}
+            session.execute(update(File).where(col(File.id) == removal.row_id).values(**values))
+            entry = {"identity": removal.identity, "name": removal.name, "event": "pruned"}
+            detail = {"sha256": dict(removal.sha256)}
+            self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
+
+    def returned(self, files: Sequence[tuple[int, str, str]]) -> None:
+        """Record that files which had been removed are here again.
+
+        Parameters
+        ----------
+        files : sequence of (int, str, str)
+            Row, identity and name of each raw file or product.
+        """
+        if not files:
+            return
+        with self.store.write(self.lease.check) as session:
+            for chunk in chunks([row_id for row_id, _, _ in files]):
+                session.execute(update(File).where(col(File.id).in_(chunk)).values(pruned_us=None))
+            self.entry(session, [{"identity": i, "name": name, "event": "returned"} for _, i, name in files])
+
+    def record_unproven_files(self, names: Mapping[int, Sequence[str]]) -> None:
+        """Record files that products have and that prove no state, by row."""
+        with self.store.write(self.lease.check) as session:
+            update_many(session, File, [{"id": row_id, "files": list(files)} for row_id, files in names.items()])
