@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger.config.model import Config
-from ledger.db.models import File, FrameId, Lineage, Night
+from ledger.db.models import File, FrameId, Lineage, Night, State
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import grouped
@@ -141,10 +141,12 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
     """Yield where disk and rows of one night disagree."""
     with store.read() as session:
         files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
+        is_first = (col(State.pipeline) == night.pipeline, col(State.position) == 0)
+        first_state = session.execute(select(col(State.name)).where(*is_first)).scalar()
         yield from _frames_twice(session, night)
         known = set(session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars())
     try:
-        yield from _missing(night, files)
+        yield from _missing(night, files, first_state)
         yield from _orphans(night, files, config, known)
         yield from _outside(store, night, config)
     except (OSError, NotReady) as exc:
@@ -152,7 +154,7 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
         yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
 
 
-def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
+def _missing(night: Night, files: Sequence[File], first_state: str | None) -> Iterator[Violation]:
     folder = Path(night.root) / night.date
     for file in files:
         if (file.kind == "raw" and file.quarantine_reason) or file.pruned_us is not None:
@@ -162,15 +164,15 @@ def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
         for path in gone:
             yield Violation("row_without_file", f"{path} is gone", "put it back; `ledger explain` tells what it was")
         if file.kind == "raw" and not gone:
-            yield from _changed(folder, file)
+            yield from _changed(folder, file, first_state)
 
 
-def _changed(night: Path, file: File) -> Iterator[Violation]:
+def _changed(night: Path, file: File, first_state: str | None) -> Iterator[Violation]:
     """Yield a raw file that is not as registered: an advance would stop there, or register it anew."""
     raw = look_at(night / file.folder / file.name, Stream(file.folder, file.camera))
     if raw.is_as_registered(file):
         return
-    if file.state == "raw":
+    if file.state == first_state:
         next_step = f"`ledger scan {shlex.quote(str(night))}` registers it as it is now"
     else:
         next_step = ways_on(night, file, raw)

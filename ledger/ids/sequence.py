@@ -13,8 +13,9 @@ from sqlmodel import Session, col
 
 from ledger.config.blocks import LAST_NUMBER
 from ledger.config.model import Config
-from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
+from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine
 from ledger.db.store import insert_if_new
+from ledger.db.views import NUMBERING
 from ledger.errors import NotReady, StateError
 from ledger.ids.numbers import DIGITS, Numbers, Run
 from ledger.text import counted
@@ -217,11 +218,9 @@ def set_counter(session: Session, prefix: str, number: int) -> None:
 
 def newest_night(session: Session, prefix: str) -> str | None:
     """Return the date of the night that holds the newest frame ID in order; None if there is none."""
-    query = (
-        select(col(Night.date))
-        .join(FrameId, col(FrameId.night_id) == col(Night.id))
-        .where(col(FrameId.prefix) == prefix, col(FrameId.status) == "live", col(FrameId.late).is_(False))
-        .order_by(col(FrameId.number).desc())
-        .limit(1)
-    )
-    return session.execute(query).scalar()
+    return session.execute(select(NUMBERING.c.newest_date).where(NUMBERING.c.prefix == prefix)).scalar()
+
+
+def first_date(session: Session, prefix: str) -> str | None:
+    """Return the first night that gets numbers, as ``ledger ids start --from`` named it; None if it did not."""
+    return session.execute(select(NUMBERING.c.from_date).where(NUMBERING.c.prefix == prefix)).scalar()

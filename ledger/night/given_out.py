@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import String, cast, column, exists, select, table, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.db.store import Store
+from ledger.db.views import ARCHIVE_WORD, MAIL_IN_DOUBT
 from ledger.disk import durable
 from ledger.errors import BadInput, NotReady
 from ledger.night.lease import Lease
@@ -31,9 +31,9 @@ def standing() -> Any:
 
 def said() -> Any:
     """Return the query of what the archive said last of each product, unless the product was withdrawn since."""
-    word = table("archive_word", column("receipt_id"), column("frame_id"))
-    is_last = (word.c.receipt_id == col(ReceiptLine.receipt_id)) & (word.c.frame_id == col(ReceiptLine.frame_id))
-    return select(ReceiptLine).join(word, is_last)
+    word = ARCHIVE_WORD.c
+    is_last = (word.receipt_id == col(ReceiptLine.receipt_id)) & (word.frame_id == col(ReceiptLine.frame_id))
+    return select(ReceiptLine).join(ARCHIVE_WORD, is_last)
 
 
 def confirmed(*nights: int | None) -> Any:
@@ -41,17 +41,13 @@ def confirmed(*nights: int | None) -> Any:
 
     Of all nights, or (by their numbers) of some.
     """
-    query = said().where(col(ReceiptLine.difference).is_(None)).with_only_columns(col(ReceiptLine.frame_id))
-    if not nights:
-        return query
-    of_nights = query.join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
-    return of_nights.where(col(FrameId.night_id).in_(nights), col(FrameId.status) == "live")
+    query = select(ARCHIVE_WORD.c.frame_id).where(ARCHIVE_WORD.c.difference.is_(None))
+    return query.where(ARCHIVE_WORD.c.night_id.in_(nights)) if nights else query
 
 
 def contradictions(session: Session, night: Night) -> list[ReceiptLine]:
     """Return what the archive said last of products of a night that it has in another way than they are on record."""
-    query = said().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
-    of_night = query.where(col(ReceiptLine.difference).is_not(None), col(FrameId.night_id) == night.id)
+    of_night = said().where(col(ReceiptLine.difference).is_not(None), ARCHIVE_WORD.c.night_id == night.id)
     return list(session.execute(of_night.order_by(col(ReceiptLine.frame_id))).scalars())
 
 
@@ -64,25 +60,9 @@ def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
 
 
 def in_doubt(session: Session, night: Night) -> list[Mail]:
-    """Return the mails of a night that perhaps, or in part, were not sent, and were not sent again since.
-
-    What the archive has confirmed since has arrived, whatever became of the mail.
-    """
-    is_doubtful = col(Mail.error).is_(None) & (col(Mail.sent_us).is_(None) | (cast(col(Mail.refused), String) != "[]"))
-    if session.execute(select(col(Mail.id)).where(is_doubtful).limit(1)).first() is None:
-        return []
-    later = aliased(MailLine)
-    is_sent_again = exists().where(
-        col(later.frame_id) == col(MailLine.frame_id),
-        col(later.mail_id) > col(MailLine.mail_id),
-        col(later.mail_id).in_(select(col(Mail.id)).where(col(Mail.error).is_(None))),
-    )
-    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
-    of_night = query.where(is_doubtful, col(FrameId.night_id) == night.id, ~is_sent_again).order_by(col(Mail.id))
-    has = set(session.execute(confirmed(night.id)).scalars())
-    return list(
-        {mail.id: mail for mail, line in session.execute(of_night) if mail.refused or line.frame_id not in has}.values()
-    )
+    """Return the mails of a night that perhaps, or in part, were not sent, and were not sent again since."""
+    doubtful = select(MAIL_IN_DOUBT.c.mail_id).where(MAIL_IN_DOUBT.c.night_id == night.id)
+    return list(session.execute(select(Mail).where(col(Mail.id).in_(doubtful)).order_by(col(Mail.id))).scalars())
 
 
 def doubt(mail: Mail) -> str:

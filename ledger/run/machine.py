@@ -408,7 +408,7 @@ class Machine:
                 gate.refuse_excluded(session, folder)
             gate.refuse_before_first(session, self.config, pipeline, folder)
         self._check_destination(folder, pipeline, target)
-        self._refuse_foreign(pipeline, folder)
+        self._refuse_foreign(folder)
 
     def _check_destination(self, folder: NightFolder, pipeline: Pipeline, target: str) -> None:
         destination = self.config.destination(folder.pipeline)
@@ -438,9 +438,9 @@ class Machine:
                 " back there first"
             )
 
-    def _refuse_foreign(self, pipeline: Pipeline, folder: NightFolder) -> None:
+    def _refuse_foreign(self, folder: NightFolder) -> None:
         with self.store.read() as session:
-            if gate.is_foreign(session, self.config, pipeline, folder):
+            if gate.is_foreign(session, self.config, folder):
                 product_folder = folder.path / self.config.instrument.product_folder
                 raise NotReady(
                     f"night {folder.date} is foreign: {str(product_folder)!r} holds files that this ledger did not"
