@@ -112,7 +112,7 @@ def _places(config: Config) -> Iterator[Finding]:
             if source.verdict != "note":
                 yield _folder(config, f"destination of {name}", config.destination(name))
             yield source
-        elif name == "archive" or os.path.lexists(pipeline.root):
+        elif name == config.main or os.path.lexists(pipeline.root):
             yield _folder(config, f"{name}.root", pipeline.root)
             host = config.host(name)
             subject = f"destination of {name}"
@@ -184,7 +184,7 @@ def _source(config: Config, pipeline: str, root: Path) -> Finding:
                 return Finding(subject, "problem", what, remedy)
             return Finding(subject, "ok", f"{source.host.name}:{root}: hashed by {there.tool}")
     except BadPlace as exc:
-        if pipeline != "archive":  # as here: who has no such nights needs no folder for them
+        if pipeline != config.main:  # as here: who has no such nights needs no folder for them
             return Finding(subject, "note", f"{source.host.name}:{root}: no such folder, so no nights")
         return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
     except StageError as exc:
@@ -262,7 +262,7 @@ def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
         for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, date):
             if not found.undecided:
                 continue
-            subject = f"night {folder.date}" + ("" if folder.pipeline == "archive" else f" ({folder.pipeline})")
+            subject = _subject(machine.config, folder)
             what = f"{counted(len(found.undecided), 'file')} may hold frames, not used: {grouped(found.undecided)}"
             verdict: Verdict = "problem" if found.blocks else "note"
             yield Finding(subject, verdict, what, f"`ledger outside list --date {folder.date}` says what to do")
@@ -271,7 +271,7 @@ def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
 
 
 def _night(machine: Machine, night: Night) -> Iterator[Finding]:
-    subject = f"night {night.date}" + ("" if night.pipeline == "archive" else f" ({night.pipeline})")
+    subject = _subject(machine.config, night)
     before = _hold(machine.store, night)
     if before.run_id is not None:
         yield Finding(subject, "note", _holder(machine.store, before.run_id))
@@ -298,6 +298,10 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     yield from _put_aside(machine, night, subject)
     yield from _mails(machine, night, subject)
     yield from _contradicted(machine, night, subject)
+
+
+def _subject(config: Config, night: Night | NightFolder) -> str:
+    return f"night {night.date}" + ("" if night.pipeline == config.main else f" ({night.pipeline})")
 
 
 def _hold(store: Store, night: Night) -> Hold:

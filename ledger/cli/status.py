@@ -20,7 +20,7 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
         show_json([asdict(night) for night in found])
         return
     if not found:
-        typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.archive.root}")
+        typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.pipelines[config.main].root}")
         return
     is_outside = any(n.outside for n in found)
     columns = (

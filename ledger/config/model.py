@@ -28,6 +28,7 @@ from ledger.config.blocks import (
 )
 from stages.base import Host, Instrument, Source
 
+#: The pipelines that there can be, each a key of the configuration; the first is always there.
 PIPELINES = ("archive", "engineering")
 
 
@@ -58,14 +59,26 @@ class Config(Block):
 
     @property
     def pipelines(self) -> Mapping[str, PipelineConfig]:
-        """Return the pipelines by name, `archive` first."""
+        """Return the pipelines by name, :attr:`main` first."""
         named = {name: getattr(self, name) for name in PIPELINES}
         return {name: pipeline for name, pipeline in named.items() if pipeline is not None}
 
+    @property
+    def main(self) -> str:
+        """Return the pipeline that is always there: its folders have to be, and a date alone means its night."""
+        return PIPELINES[0]
+
+    @property
+    def numbering(self) -> str | None:
+        """Return the pipeline whose products get frame IDs; None if there is none, and there is one at most."""
+        for name, pipeline in self.pipelines.items():
+            if any(self.states[state].requires == "frame_id" for state in pipeline.states):
+                return name
+        return None
+
     def waits(self, pipeline: str) -> bool:
         """Return whether nights of a pipeline wait, before they get frame IDs, for decisions about files outside."""
-        gives_ids = any(self.states[name].requires == "frame_id" for name in self.pipelines[pipeline].states)
-        return self.outside == "wait" and gives_ids
+        return self.outside == "wait" and pipeline == self.numbering
 
     def destination(self, pipeline: str) -> Path:
         """Return the folder that the products of `pipeline` go to, here or on a host."""

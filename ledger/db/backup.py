@@ -31,9 +31,6 @@ from stages.transport import proof
 from stages.transport.base import Copy
 from stages.transport.remote import Remote
 
-#: The pipeline to whose destination they go.
-MAIN = "archive"
-
 #: At the destination; what begins with a dot is not looked into for frame numbers.
 FOLDER_AT_DESTINATION = ".ledger"
 
@@ -63,12 +60,12 @@ class Backup:
 def folders(config: Config) -> list[Path]:
     """Return where backups are here: beside the database, and at a destination that is mounted."""
     there = _folder_there(config)
-    is_there = config.host(MAIN) is None and is_folder(there.parent)
+    is_there = config.host(config.main) is None and is_folder(there.parent)
     return [config.backup.folder, *([there] if is_there else [])]
 
 
 def _folder_there(config: Config) -> Path:
-    return config.destination(MAIN) / FOLDER_AT_DESTINATION
+    return config.destination(config.main) / FOLDER_AT_DESTINATION
 
 
 def found(config: Config) -> list[Backup]:
@@ -135,7 +132,7 @@ def make(store: Store, config: Config, *, sends: bool = True) -> list[Path]:
             durable.sync_folder(folder)
         made.append(folder / name)
     if (
-        sends and (host := config.host(MAIN)) is not None and not config.is_fetched_from
+        sends and (host := config.host(config.main)) is not None and not config.is_fetched_from
     ):  # who fetches makes its own there
         with writing_backup(Path(f"{host.name}:{_folder_there(config)}")):
             _send(config, host, home, name)

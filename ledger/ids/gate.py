@@ -245,7 +245,7 @@ class Excluded:
 
 
 def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excluded:
-    """Take a night of the archive, on disk or only in the ledger, out of the chronology, or (without a reason) back in.
+    """Take a night, on disk or only in the ledger, out of the chronology, or (without a reason) back in.
 
     Raises
     ------
@@ -255,11 +255,12 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
     date = parse_date(date)
     if reason is not None and not reason.strip():
         raise BadInput("--reason is empty: expected why the night is out; it is kept for ever")
-    known = record.find_night(store, "archive", date)
+    pipeline = config.numbering or config.main
+    known = record.find_night(store, pipeline, date)
     if reason is None and (known is None or known.excluded_reason is None):
         raise BadInput(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
-    root = config.archive.root if known else find_night(config, date=date).root
-    n_ids = record.exclude(store, "archive", root, date, reason)
+    root = config.pipelines[pipeline].root if known else find_night(config, date=date).root
+    n_ids = record.exclude(store, pipeline, root, date, reason)
     with store.read() as session:
         newest = newest_night(session, config.instrument.prefix)
     return Excluded(date, n_ids, is_late=not n_ids and newest is not None and date < newest)
@@ -280,7 +281,7 @@ def outside(
     if date is not None:
         folders = [find_night(config, date=date)]
     else:
-        used = [name for name, pipeline in config.pipelines.items() if name == "archive" or pipeline.root.is_dir()]
+        used = [name for name, pipeline in config.pipelines.items() if name == config.main or pipeline.root.is_dir()]
         folders = [folder for name in used for folder in nights_on_disk(config, name)]
     with store.read() as session:
         for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):

@@ -149,7 +149,7 @@ class _Look:
     def _on_disk(self, pipeline: str, *, has_rows: bool) -> dict[str, NightFolder]:
         config = self.config
         has_root = not config.fetches and is_folder(config.pipelines[pipeline].root)
-        is_used = pipeline == "archive" or has_rows or has_root
+        is_used = pipeline == config.main or has_rows or has_root
         return {night.date: night for night in nights_on_disk(config, pipeline)} if is_used else {}
 
     def _night(

@@ -411,14 +411,15 @@ class Machine:
         self._refuse_foreign(folder)
 
     def _check_destination(self, folder: NightFolder, pipeline: Pipeline, target: str) -> None:
-        destination = self.config.destination(folder.pipeline)
-        needed = any(s.needs_copy and pipeline.position(s.state) <= pipeline.position(target) for s in pipeline.steps)
-        if needed and self.config.host(folder.pipeline) is None and not is_folder(destination):
+        sending, destination = pipeline.sending, self.config.destination(folder.pipeline)
+        if sending is None or pipeline.position(sending.state) > pipeline.position(target):
+            return
+        if self.config.host(folder.pipeline) is None and not is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
             raise BadInput(
                 f"destination {str(destination)!r}: no such folder; expected it to exist (is the disk mounted?); create"
-                f" it, set {key}, or stop before with --to compressed"
+                f" it, set {key}, or stop before with --to {sending.before}"
             )
 
     def check_copies(self, steps: Steps) -> None:
