@@ -4,11 +4,12 @@ import grp
 import ipaddress
 import re
 import string
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ledger.config.faults import is_day
 from ledger.config.urls import PLAIN_URL, parse_url
@@ -295,8 +296,13 @@ class Prune(Block):
 
     products_days: int = Field(default=0, ge=0, strict=True)
     raw_days: int = Field(default=30, ge=0, strict=True)
-    copies: int = Field(default=1, ge=1, strict=True)
     most_gb: float = Field(default=1000, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_copies(cls, data: object) -> object:
+        """Leave out a key of before 0.2.0; what it says is for `ledger.config.check` to judge."""
+        return {key: value for key, value in data.items() if key != "copies"} if isinstance(data, Mapping) else data
 
 
 class Backup(Block):

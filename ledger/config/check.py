@@ -17,8 +17,7 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield the faults that keys of several blocks make together."""
-    """Yield faults that concern more than one key; tolerant of anything, as the rest may be wrong too."""
+    """Yield the faults that keys of several blocks make together; tolerant of anything: the rest may be wrong too."""
     states = mapping(data.get("states"))
     for name in PIPELINES:
         pipeline = mapping(data.get(name))
@@ -55,6 +54,9 @@ def faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
             "notify.recipients", "nobody sends them mail", "set mail.transport to smtp or sendmail, and mail.sender"
         )
     yield from _faults_of_prefix(data)
+    copies = mapping(data.get("prune")).get("copies", 1)
+    if copies != 1 or isinstance(copies, bool):
+        yield Fault("prune.copies", f"a product has one destination, so one copy: found {copies!r}", "remove the key")
     numbering = [name for name in PIPELINES if _numbers(mapping(data.get(name)), states)]
     if len(numbering) > 1:
         yield Fault(

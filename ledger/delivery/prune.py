@@ -156,11 +156,9 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
             .where(col(File.night_id) == night.id)
             .distinct()
         ).all()
-    copies: dict[str, set[tuple[str, str]]] = defaultdict(set)
     sent_us: dict[str, int] = {}
     for copy in record.copies(store, night):
         if copy.withdrawn_us is None and copy.refuted_us is None:
-            copies[copy.identity].add((copy.host, copy.path))
             sent_us[copy.identity] = min(copy.proven_us, sent_us.get(copy.identity, copy.proven_us))
     named = _named_here(machine, night)
     with store.read() as session:
@@ -171,8 +169,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
     folder = Path(night.root) / night.date
     for row in (row for row in rows if row.kind == "product"):
         candidate = _on_disk(row, [folder / row.folder / name for name in row.files])
-        n_copies = len(copies[row.identity])
-        reason: str | None = _why_not_sent(row, pipeline, n_copies, rules.copies)
+        reason = _why_not_sent(row, pipeline, has_proof=row.identity in sent_us)
         if reason is None and row.identity in contradicted:
             reason = "products that the archive has in another way than they are on record"
         if reason is None and named & {str(path) for path in candidate.paths}:
@@ -220,14 +217,14 @@ def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     return Candidate(row, tuple(paths), size_bytes)
 
 
-def _why_not_sent(row: File, pipeline: Pipeline, n_copies: int, wanted: int) -> str | None:
+def _why_not_sent(row: File, pipeline: Pipeline, *, has_proof: bool) -> str | None:
     """Return why a product does not count as archived, or None."""
     if row.quarantine_reason or row.error:
         return "products in quarantine, or with an error"
-    if row.state != pipeline.last or not any(step.needs_copy for step in pipeline.steps):
+    if row.state != pipeline.last or pipeline.sending is None:
         return f"products that are not {pipeline.last}"
-    if n_copies < wanted:
-        return f"products with fewer than {wanted} proven {'copy' if wanted == 1 else 'copies'}"
+    if not has_proof:
+        return "products without a proven copy"
     return None
 
 
