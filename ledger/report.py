@@ -1,6 +1,7 @@
 """What a run says while it works, and what it found when it ends."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -166,12 +167,17 @@ class Result:
             "date": self.date,
             "registered": self.registered,
             "moved": dict(self.moved),
-            "quarantined": [{"file": name, "reason": reason} for name, reason in self.quarantined],
-            "salvaged": [{"file": name, "what": what} for name, what in self.salvaged],
-            "failed": [{"file": name, "error": error} for name, error in self.failed],
+            "quarantined": by_file(self.quarantined),
+            "salvaged": by_file(self.salvaged, "what"),
+            "failed": by_file(self.failed, "error"),
             "settled": self.settled,
             "remarks": dict(sorted(self.remarks.items())),
             "notes": self.notes,
             "stopped": self.stopped,
             "states": dict(self.states),
         }
+
+
+def by_file(found: Iterable[tuple[str, str]], what: str = "reason") -> list[dict[str, str]]:
+    """Return names of files and what was found of each as what JSON can hold; `what` is called so."""
+    return [{"file": name, what: text} for name, text in found]

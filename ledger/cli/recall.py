@@ -13,7 +13,7 @@ def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False)
     What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched, and that files
     which were pruned have been put back is put on record.
     """
-    from ledger.delivery.recall import recall as bring_back
+    from ledger.delivery.copies import recall as bring_back
     from ledger.disk.nights import find_night
 
     with open_machine(needs_nights=True) as machine:

@@ -21,7 +21,7 @@ def verify(
     Damaged and missing files are listed, and copied again with --repair; files that the ledger did not send are listed,
     and never touched.
     """
-    from ledger.delivery.verify import verify as verify_night
+    from ledger.delivery.copies import verify as verify_night
     from ledger.disk.nights import find_night
 
     with open_machine() as machine:

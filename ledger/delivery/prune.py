@@ -25,6 +25,7 @@ from ledger.night.given_out import confirmed, contradictions, standing
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
+from ledger.report import by_file
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages.check.reread import reread
@@ -90,7 +91,7 @@ class Pruned:
             "raws": self.raws,
             "bytes": self.size_bytes,
             "kept": dict(sorted(self.kept.items())),
-            "failed": [{"file": name, "reason": reason} for name, reason in self.failed],
+            "failed": by_file(self.failed),
         }
 
 

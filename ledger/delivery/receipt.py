@@ -4,7 +4,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,14 +76,8 @@ class Compared:
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as plain values."""
-        return {
-            "confirmed": self.confirmed,
-            "unknown": self.unknown,
-            "withdrawn": self.withdrawn,
-            "differing": [{"frame_id": frame_id, "what": what} for frame_id, what in self.differing],
-            "missing": self.missing,
-            "uncompared": self.uncompared,
-        }
+        differing = [{"frame_id": frame_id, "what": what} for frame_id, what in self.differing]
+        return asdict(self) | {"differing": differing}
 
 
 def read_receipt(content: bytes, prefix: str) -> list[Line]:

@@ -15,8 +15,8 @@ from ledger.db import schema
 from ledger.db.connection import WRITES, connect
 from ledger.db.store import Store
 from ledger.delivery import manifest
+from ledger.delivery.copies import verify
 from ledger.delivery.receipt import receive
-from ledger.delivery.verify import verify
 from ledger.errors import BadInput
 from ledger.night import record
 from ledger.query.summary import Summary, summarise

@@ -10,9 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from ledger.delivery import manifest
+from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
-from ledger.delivery.recall import recall
-from ledger.delivery.verify import verify
 from ledger.errors import Irreversible, NotReady
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.world import DATE

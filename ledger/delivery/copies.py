@@ -1,0 +1,242 @@
+"""A night's copies at the destination: proven again, copied again, and brought back where files are missing here."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from ledger.disk import durable
+from ledger.disk.access import reading
+from ledger.disk.nights import NightFolder
+from ledger.errors import BadInput, Interrupted, LedgerError, NotReady
+from ledger.night import record
+from ledger.night.pipeline import Step
+from ledger.night.products import WorkItem
+from ledger.report import Result, by_file
+from ledger.run.machine import Machine
+from ledger.run.steps import Steps
+from stages.transport import proof
+
+
+@dataclass(slots=True)
+class Verified:
+    """What the copies of one night are like.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    proven : int
+        Products whose copies were read again, and are right; those that were copied again among them.
+    bad : list
+        Products, and files of the night, that are not right there: name and reason.
+    extra : list
+        What is there and was not sent, by path from the night's folder; nobody touches it.
+    repaired : list
+        Names of what was copied again, and is right now.
+    """
+
+    pipeline: str
+    date: str
+    proven: int = 0
+    bad: list[tuple[str, str]] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether everything that was sent is proven, and something was; what nobody sent is only told."""
+        return self.proven > 0 and not self.bad
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return asdict(self) | {"bad": by_file(self.bad)}
+
+
+def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> Verified:
+    """Read the copies of a night at its destination again; each that is right is a fresh proof in the ledger.
+
+    Parameters
+    ----------
+    machine : Machine
+        The ledger.
+    folder : NightFolder
+        The night.
+    repairs : bool
+        Copy what is not right again, with force.
+
+    Raises
+    ------
+    BadInput
+        If no product of the night has been sent, or the destination is not there.
+    NotReady
+        If the destination cannot be read: then nothing is said of any copy.
+    Busy, Interrupted
+        Before the next batch.
+    """
+    found = Verified(folder.pipeline, folder.date)
+    arguments = {"repair": repairs}
+    with _holding_sent(machine, folder, "verify", arguments, needs="verify_night") as (steps, result, step, sent):
+        before = steps.ask(step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
+        for batch in steps.portions("verify", sent):
+            look = steps.look_at_copies(step, batch, {}, repairs=repairs)
+            names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
+            found.proven += len(look.proven)
+            found.repaired += [names[identity] for identity in names if identity in look.repaired]
+            found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
+            steps.reporter.advance(len(look.proven))
+        steps.obey()
+        check = steps.ask(step, "verify_night", sent)
+        if repairs and check.damaged:
+            try:
+                steps.ask(step, "repair", ())
+            except Interrupted:
+                raise
+            except LedgerError as exc:
+                found.bad.append((found.date, str(exc)))
+            check = steps.ask(step, "verify_night", sent)
+        found.repaired += sorted(before.keys() - check.damaged.keys())
+        found.bad += sorted(check.damaged.items())
+        found.extra += check.extra
+        result.failed = list(found.bad)
+    return found
+
+
+@dataclass(slots=True)
+class Recalled:
+    """What was brought back of one night.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    whole : int
+        Products whose files are here, with the bytes that are on record.
+    brought : list of str
+        Those whose files were brought back.
+    failed : list
+        Those whose files could not be: name and reason.
+    """
+
+    pipeline: str
+    date: str
+    whole: int = 0
+    brought: list[str] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return asdict(self) | {"failed": by_file(self.failed)}
+
+
+def recall(machine: Machine, folder: NightFolder) -> Recalled:
+    """Bring back what is missing or damaged of a night's products; what is whole is not touched.
+
+    Parameters
+    ----------
+    machine : Machine
+        The ledger.
+    folder : NightFolder
+        The night.
+
+    Raises
+    ------
+    BadInput
+        If no product of the night has been sent, or the destination is not there.
+    NotReady
+        If the destination cannot be read, or the night not be written.
+    Busy, Interrupted
+        Before the next batch.
+    """
+    found = Recalled(folder.pipeline, folder.date)
+    with _holding_sent(machine, folder, "recall", {}, needs="recall") as (steps, result, step, sent):
+        steps.make_folder()
+        for batch in steps.portions("recall", sent):
+            n_failed = len(found.failed)
+            whole = {item.product.identity: item for item in batch if _is_whole(steps, item)}
+            back = [(item.row_id, item.product) for item in whole.values() if item.is_pruned]  # somebody put them there
+            steps.journal.returned([(row_id, p.identity, p.frame_id or p.name) for row_id, p in back])
+            _bring_back(steps, step, [item for item in batch if item.product.identity not in whole], found)
+            steps.reporter.advance(len(batch) - len(found.failed) + n_failed)
+        found.whole = len(sent) - len(found.brought) - len(found.failed)
+        result.failed = list(found.failed)
+    return found
+
+
+def _is_whole(steps: Steps, item: WorkItem) -> bool:
+    """Whether the files of a product are here, with the bytes that are on record."""
+    product = item.product
+    for name, sha256 in zip(product.files, (product.sha256, product.timing_sha256), strict=False):
+        path = steps.product_folder / name
+        with reading(path):
+            if not path.is_file() or path.is_symlink() or proof.digest(path).sha256 != sha256:
+                return False
+    return True
+
+
+def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Recalled) -> None:
+    if not items:
+        return
+    loaded = steps.stages[step.state]
+    with steps.translated():
+        outcome = loaded.stage.recall(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
+    steps.journal.lease.confirm()
+    try:
+        durable.put_in_place(outcome, steps.config.permissions.group)
+    except OSError as exc:
+        raise NotReady(f"{steps.product_folder}: cannot be written ({exc.strerror}); free or mount the disk") from exc
+    items = [item for item in items if item.product.identity not in outcome.left]
+    steps.journal.recalled(items, outcome.failures)
+    if failed := [item for item in items if item.product.identity in outcome.failures]:
+        look = steps.look_at_copies(step, failed, {"recall": len(failed)})
+        outcome = replace(outcome, failures={**outcome.failures, **look.failures})
+    for item in items:
+        name = item.product.frame_id or item.product.name
+        if reason := outcome.failures.get(item.product.identity):
+            found.failed.append((name, reason))
+        else:
+            found.brought.append(name)
+    if outcome.left:
+        steps.obey()
+
+
+@contextmanager
+def _holding_sent(
+    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any], *, needs: str
+) -> Iterator[tuple[Steps, Result, Step, Sequence[WorkItem]]]:
+    """Hold a night, as `Machine.holding` does, and look up what of it was sent.
+
+    Parameters
+    ----------
+    machine, folder, command, arguments
+        See `Machine.holding`.
+    needs : str
+        Function that the stage must have which sends products.
+
+    Yields
+    ------
+    Steps, Result
+        See `Machine.holding`.
+    Step
+        That sends products.
+    sequence of WorkItem
+        Those that were sent; some.
+
+    Raises
+    ------
+    BadInput
+        If no product of the night has been sent, or its copies are elsewhere than the configuration says.
+    Busy
+        If another run holds it.
+    """
+    pipeline = machine.pipelines[folder.pipeline]
+    step = next((s for s in pipeline.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
+    if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
+        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
+    with machine.holding(folder, command, arguments) as (steps, result):
+        machine.check_copies(steps)
+        items = record.products(machine.store, steps.journal.night)
+        sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
+        if not sent:
+            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+        yield steps, result, step, sent
