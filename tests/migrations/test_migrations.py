@@ -9,7 +9,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
-from ledger.cli.summary import after_tables
+from ledger.cli._summary_words import after_tables
 from ledger.config.urls import parse_url
 from ledger.db import schema
 from ledger.db.connection import WRITES, connect
