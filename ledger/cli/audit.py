@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, show_json, watched
+from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, watched
+from ledger.cli.output import show_json
 from ledger.errors import BadInput
 from ledger.text import counted, printable
 

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, read_config, show_json
+from ledger.cli.common import AsJson, Date, app, read_config
+from ledger.cli.output import show_json
 
 
 @app.command(epilog="Example: ledger doctor --date 20260102")

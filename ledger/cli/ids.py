@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config
+from ledger.cli.output import show_json, show_table
 from ledger.errors import BadInput
 from ledger.text import counted
 

@@ -2,7 +2,8 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, show_json, show_result, watched
+from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, watched
+from ledger.cli.output import show_json, show_result
 
 
 @app.command(epilog="Example: ledger rebuild")

@@ -4,19 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import (
-    AsJson,
-    Date,
-    DryRun,
-    Folder,
-    Jobs,
-    app,
-    can_ask,
-    open_machine,
-    say_if_in_both,
-    show_json,
-    show_result,
-)
+from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, can_ask, open_machine, say_if_in_both
+from ledger.cli.output import show_json, show_result
 from ledger.errors import BadInput
 
 
@@ -26,7 +15,7 @@ def rollback(
     folder: Folder = None,
     date: Date = None,
     to: Annotated[
-        str | None, typer.Option("--to", metavar="STATE", help="State to go back to.", show_default="the first")
+        str | None, typer.Option("--to", metavar="STATE", help="State to go back to; the first by default.")
     ] = None,
     jobs: Jobs = None,
     *,

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, read_config
+from ledger.cli.output import show_json, show_table
 
 
 @app.command(epilog="Example: ledger status --date 20260102")

@@ -6,22 +6,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from ledger.cli._summary_tables import LISTED_TARGETS, TEXTS, Table, minute_table, narrow, target_table
-from ledger.cli._summary_words import after_tables, before_tables
-from ledger.cli.common import (
-    AsJson,
-    Date,
-    Folder,
-    app,
-    open_store,
-    read_config,
-    show_json,
-    show_table,
-    which_of_both,
-)
+from ledger.cli.common import AsJson, Date, Folder, app, open_store, read_config, which_of_both
+from ledger.cli.output import show_json, show_table
 from ledger.text import counted
 
 if TYPE_CHECKING:
+    from ledger.cli._summary_tables import Table
     from ledger.query.summary import Summary
 
 
@@ -51,6 +41,9 @@ def summary(folder: Folder = None, date: Date = None, *, as_json: AsJson = False
 
 
 def _show(found: "Summary", dither: str) -> None:
+    from ledger.cli._summary_tables import LISTED_TARGETS, minute_table, target_table
+    from ledger.cli._summary_words import after_tables, before_tables
+
     for line in before_tables(found):
         typer.echo(line)
     if found.minutes:
@@ -63,7 +56,9 @@ def _show(found: "Summary", dither: str) -> None:
         typer.echo(line)
 
 
-def _show_table(table: Table) -> None:
+def _show_table(table: "Table") -> None:
+    from ledger.cli._summary_tables import TEXTS, narrow
+
     columns, rows = table
     if sys.stdout.isatty():
         columns, rows = narrow(table, min(WIDTH, shutil.get_terminal_size().columns))

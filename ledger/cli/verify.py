@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
+from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both
+from ledger.cli.output import show_json
 from ledger.text import counted, printable
 
 
