@@ -1,6 +1,6 @@
 """What keeps the ledger from working, or will: places, database, backups, frame IDs, and what dead runs left.
 
-Looks, and changes nothing: what is told to be settled is settled by the next run of the night.
+Changes nothing: what it says will be settled is settled by the next run of the night.
 """
 
 import os
@@ -30,7 +30,7 @@ from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
 from ledger.errors import BadInput, LedgerError
 from ledger.ids import gate
 from ledger.ids.numbers import numbers_on_disk
-from ledger.ids.sequence import standing
+from ledger.ids.sequence import sequence_state
 from ledger.night import record
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
@@ -128,7 +128,7 @@ def _places(config: Config) -> Iterator[Finding]:
 
 
 def _folder(config: Config, subject: str, folder: Path) -> Finding:
-    """Look whether a folder is there, may be written, and has room."""
+    """Check whether a folder is there, may be written, and has room."""
     try:
         is_there = is_folder(folder)
     except LedgerError as exc:
@@ -152,7 +152,7 @@ def _room(config: Config, subject: str, room: str, free_bytes: int) -> Finding:
 
 
 def _afar(config: Config, pipeline: str, host: Host) -> Iterator[Finding]:
-    """Look whether another host can be reached, and has the folder, room, and what brings products and proves them."""
+    """Check whether another host can be reached, and has folder, room, and programs to receive and hash with."""
     subject, folder = f"destination of {pipeline}", config.destination(pipeline)
     # who is fetched from need not reach who fetches
     verdict: Verdict = "note" if config.is_fetched_from else "problem"
@@ -172,7 +172,7 @@ def _afar(config: Config, pipeline: str, host: Host) -> Iterator[Finding]:
 
 
 def _source(config: Config, pipeline: str, root: Path) -> Finding:
-    """Look whether the host can be reached from which products are fetched, and has the nights."""
+    """Check whether the host that products are fetched from can be reached, and has the nights."""
     subject, source = f"source of {pipeline}", config.source_of(root / "any", pipeline)
     if source is None:
         raise AssertionError("asked of a host that fetches")
@@ -192,7 +192,7 @@ def _source(config: Config, pipeline: str, root: Path) -> Finding:
 
 
 def _file(path: Path, subject: str) -> Finding:
-    """Look whether a file could be written."""
+    """Check whether a file could be written."""
     folder = next(folder for folder in path.parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return Finding(subject, "problem", f"{path.parent}: cannot be written", "correct owner, mode or path")
@@ -221,22 +221,22 @@ def _backups(store: Store, config: Config) -> Finding:
     if not behind:
         return Finding("backups", "ok", f"{len(found)}, up to the last entry")
     newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
-    told = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
+    what = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if config.backup.automatic:
-        return Finding("backups", "problem", told, "run `ledger backup`, which says what keeps it from being made")
-    return Finding("backups", "note", f"{told}; backup.automatic is false")
+        return Finding("backups", "problem", what, "run `ledger backup`, which says what keeps it from being made")
+    return Finding("backups", "note", f"{what}; backup.automatic is false")
 
 
 def _frame_ids(store: Store, config: Config) -> Finding:
     try:
         numbers = numbers_on_disk(store, config, remembers=False, is_routine=True)
         with store.read() as session:
-            now = standing(session, config)
+            now = sequence_state(session, config)
         now.refuse_taken(numbers)
     except LedgerError as exc:
         return Finding("frame IDs", "problem", str(exc))
     if now.next_id is None:
-        return Finding("frame IDs", "problem", "none left to give", now.way_on)
+        return Finding("frame IDs", "problem", "none left to give", now.advice)
     return Finding("frame IDs", "ok", f"next is {now.next_id}")
 
 
@@ -255,7 +255,7 @@ def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
 
 
 def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
-    """Tell of nights, known or not, with files that may hold frames and are no raw files."""
+    """Yield nights, known or not, with files that may hold frames and are no raw files."""
     if machine.config.fetches:
         return
     try:
@@ -279,7 +279,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     try:
         ours = NightFolder(night.pipeline, Path(night.root), night.date)
         folder = night_of(machine.config, night.pipeline, night.date) if machine.config.fetches else ours
-        left = machine.leftovers(folder, night)
+        leftovers = machine.leftovers(folder, night)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return
@@ -287,12 +287,12 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         yield Finding(subject, "note", f"{why}, so it was not looked at")
         return
     command = f"`ledger advance --date {night.date}` or a rollback does it first"
-    for step in left.steps:
+    for step in leftovers.steps:
         verb = step.step.verb(step.direction)
         names = [item.product.frame_id or item.product.name for item in step.items]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield Finding(subject, "note", f"{verb} of {shown} had begun and not ended: {step.remedy}", command)
-    for path in left.files:
+    for path in leftovers.files:
         yield Finding(subject, "note", f"{path}: left by a run that died; it is removed", command)
     yield from _of_the_future(machine, night, subject)
     yield from _put_aside(machine, night, subject)
@@ -319,7 +319,7 @@ def _holder(store: Store, run_id: int) -> str:
 
 
 def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of raw files that a clock has written which was wrong."""
+    """Yield raw files whose times lie in the future: a clock was wrong."""
     soonest_ns = soonest_future_ns(machine.config, machine.store.clock())
     times_ns = (col(File.mtime_ns), col(File.timing_mtime_ns))
     query = select(col(File.folder), col(File.name), *times_ns).where(
@@ -335,7 +335,7 @@ def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Fin
 
 
 def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of products that need somebody."""
+    """Yield products in quarantine, with copies that are not right, or that failed."""
     of_night = select(func.count()).where(col(File.night_id) == night.id, col(File.kind) == "product")
     with machine.store.read() as session:
         held = session.execute(
@@ -353,7 +353,7 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
 
 
 def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of products that the archive has in another way."""
+    """Yield products that the archive has otherwise than on record."""
     with machine.store.read() as session:
         lines = contradictions(session, night)
     if lines:
@@ -363,7 +363,7 @@ def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Find
 
 
 def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of mails that somebody perhaps did not get."""
+    """Yield mails that perhaps did not arrive."""
     with machine.store.read() as session:
         mails = in_doubt(session, night)
     for mail in mails:
@@ -376,10 +376,10 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
 
 
 def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of copies that were not right when last read."""
+    """Yield copies that were not right when last read."""
     faults = record.copy_faults(machine.store, night)
-    if told := unproven(night.date, faults):
-        yield Finding(subject, "problem", *told.split(": ", 1))
+    if complaint := unproven(night.date, faults):
+        yield Finding(subject, "problem", *complaint.split(": ", 1))
     items = record.products(machine.store, night) if faults else []
     for item in (item for item in items if item.fault and item.is_pruned):
         product = item.product

@@ -146,15 +146,15 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
         yield from _frames_twice(session, night)
         known = set(session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars())
     try:
-        yield from _missing(night, files, first_state)
-        yield from _orphans(night, files, config, known)
-        yield from _outside(store, night, config)
+        yield from _rows_without_files(night, files, first_state)
+        yield from _files_without_rows(night, files, config, known)
+        yield from _undecided_outside(store, night, config)
     except (OSError, NotReady) as exc:
         what = f"{Path(night.root) / night.date}: what rows name could not be looked for any further ({exc})"
         yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
 
 
-def _missing(night: Night, files: Sequence[File], first_state: str | None) -> Iterator[Violation]:
+def _rows_without_files(night: Night, files: Sequence[File], first_state: str | None) -> Iterator[Violation]:
     folder = Path(night.root) / night.date
     for file in files:
         if (file.kind == "raw" and file.quarantine_reason) or file.pruned_us is not None:
@@ -179,7 +179,9 @@ def _changed(night: Path, file: File, first_state: str | None) -> Iterator[Viola
     yield Violation("raw_unchanged", f"{raw.cube} changed underneath: {raw.differences(file)}", next_step)
 
 
-def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set[str]) -> Iterator[Violation]:
+def _files_without_rows(
+    night: Night, files: Sequence[File], config: Config, frame_ids: set[str]
+) -> Iterator[Violation]:
     name = config.instrument.product_folder
     folder = Path(night.root) / night.date / name
     expected = {f for file in files if file.kind == "product" for f in file.files} | {"lineage.tsv"}
@@ -194,7 +196,7 @@ def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set
             yield Violation("orphan", f"{path} belongs to no product", what)
 
 
-def _outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
+def _undecided_outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
     """Yield what may hold frames of a night, is in no row, and waits for a decision."""
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     if not folder.path.is_dir() or night.pipeline not in config.pipelines:

@@ -46,8 +46,8 @@ _REFUSED = (
     " same command again"
 )
 
-#: New objects after which Python looks for rings among them. Nearly all that a command makes stays to its end, and a
-#: look at each 700, which is the default, takes a fifth of its time.
+#: The garbage collector's threshold. Nearly all objects that a command makes stay to its end, and a collection after
+#: every 700 new ones, which is the default, takes a fifth of its time.
 OBJECTS = 50_000
 
 #: Exit status of a bug (docs/design.md, Commands and exit statuses).
@@ -102,7 +102,7 @@ def main() -> None:
     output, errors = streams.secure()
     if gc.get_threshold()[0] < OBJECTS:
         gc.set_threshold(OBJECTS)
-        atexit.register(gc.freeze)  # what there is at the end goes with the process: nobody has to look for rings in it
+        atexit.register(gc.freeze)  # what is there at the end goes with the process, uncollected
     status = _run()
     sys.stdout.flush()
     if output is not None and output.fault:

@@ -132,7 +132,7 @@ def open_machine(
 ) -> Iterator["Machine"]:
     """Open the ledger for work: reporter, log, and signals that stop it between two files.
 
-    Who only looks (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
+    A command that only reads (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
     """
     from ledger.run.machine import Machine
 
@@ -150,7 +150,7 @@ def open_machine(
 
 
 def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Callable[[str], None]) -> None:
-    """Tell who wants to know of trouble; `say` that nobody could be told."""
+    """Send an alert of new problems, if alerts are configured; `say` that it could not be sent."""
     if not (config.notify.command or config.notify.recipients):
         return
     from ledger.delivery.notify import notify
@@ -163,7 +163,7 @@ def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Cal
 
 @contextmanager
 def watched(config: "Config", *, quiet: bool = False, logs: bool = True) -> Iterator[tuple[Reporter, Stop]]:
-    """Open what long work needs: who is told of it, and signals that ask it to stop."""
+    """Open what long work needs: a reporter of its progress, and signals that ask it to stop."""
     stop = Stop()
     with open_reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
         yield reporter, stop
@@ -184,7 +184,7 @@ def _signals(stop: Stop) -> Iterator[None]:
 
 
 def log_lost(lines: Sequence[str]) -> None:
-    """Write to the log what nobody could be told, if the command is one that leaves a trace."""
+    """Write lines that could not be printed to the log, if the command is one that leaves a trace."""
     if not lines or _chosen["log"] is None:
         return
     with open_reporter(_chosen["log"], quiet=True) as reporter:
@@ -213,5 +213,5 @@ def which_of_both(config: "Config", night: "NightFolder") -> str:
 
 
 def can_ask() -> bool:
-    """Whether somebody is there who could answer."""
+    """Whether standard input is a terminal, so that somebody can answer."""
     return sys.stdin.isatty()

@@ -21,7 +21,7 @@ LOG_BYTES, LOG_FILES = 10_000_000, 5
 
 @contextmanager
 def open_reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
-    """Open who is told of progress, on a terminal or not, and the log at `path`; None: no log."""
+    """Open a reporter, for a terminal or not, that also writes the log at `path`; None: no log."""
     log = _open_log(path)
     try:
         if sys.stderr.isatty() and not quiet:
@@ -42,30 +42,30 @@ def open_reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """The log's file: if it cannot be written, that is told once, and the work goes on."""
+    """The log's file: if it cannot be written, a complaint is printed once, and the work goes on."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace")
-        self._is_told = False
+        self._has_complained = False
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  so the library calls it
-        """Tell of what keeps a line from being written."""
+        """Complain of what keeps a line from being written."""
         exc = sys.exc_info()[1]
         if isinstance(exc, OSError):
-            self._tell(exc)
+            self._complain(exc)
         else:
             super().handleError(record)
 
     def close(self) -> None:
-        """Close the file; what it did not take until now is lost."""
+        """Close the file; lines that it did not take until now are lost."""
         try:
             super().close()
         except OSError as exc:
-            self._tell(exc)
+            self._complain(exc)
 
-    def _tell(self, exc: OSError) -> None:
-        if not self._is_told:
-            self._is_told = True
+    def _complain(self, exc: OSError) -> None:
+        if not self._has_complained:
+            self._has_complained = True
             typer.echo(f"ledger: log {self.baseFilename!r}: {exc.strerror}; the work goes on without it", err=True)
 
 

@@ -11,8 +11,8 @@ from ledger.text import alike, counted, printable
 def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
     """Bring products of a night back from the destination, where their files here are missing or damaged.
 
-    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched, and that files
-    which were pruned have been put back is put on record.
+    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched. If somebody
+    has put pruned files back, that is put on record.
     """
     from ledger.delivery.copies import recall as bring_back
     from ledger.disk.nights import find_night

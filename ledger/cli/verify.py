@@ -19,7 +19,7 @@ def verify(
 ) -> None:
     """Read a night's copies at the destination again, and prove them. Exit 1 if one is not right.
 
-    Damaged and missing files are listed, and copied again with --repair; files that the ledger did not send are listed,
+    Damaged and missing files are listed, and copied again with --repair. Files that the ledger did not send are listed,
     and never touched.
     """
     from ledger.delivery.copies import verify as verify_night

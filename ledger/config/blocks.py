@@ -44,7 +44,7 @@ LONGEST_WAIT_MINUTES = 1440.0
 
 
 def _folder_or_remote(value: object) -> object:
-    """Refuse what is meant to be on another host, and would be taken for a folder here."""
+    """Refuse a place that is meant to be on another host, and would be taken for a folder here."""
     is_text = isinstance(value, str)
     if isinstance(value, dict) or (is_text and _MEANT_REMOTE.fullmatch(str(value))):  # `user@host:` is a mapping
         match = REMOTE.fullmatch(str(value)) if is_text else None
@@ -64,7 +64,7 @@ class Block(BaseModel):
 
 
 class Database(Block):
-    """Where the rows are."""
+    """Where the database is."""
 
     url: str
 
@@ -204,7 +204,7 @@ class Mail(Block):
 
 
 class Notify(Block):
-    """Who is told of trouble, and how."""
+    """Where alerts go."""
 
     command: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
@@ -249,7 +249,7 @@ class Ids(Block):
 
 
 class Permissions(Block):
-    """Of what the ledger writes."""
+    """Mode and group of what the ledger writes."""
 
     umask: str | None = None
     group: str | None = None

@@ -45,7 +45,7 @@ class Verified:
 
     @property
     def succeeded(self) -> bool:
-        """Whether everything that was sent is proven, and something was; what nobody sent is only told."""
+        """Whether everything that was sent is proven, and something was; files that nobody sent are only listed."""
         return self.proven > 0 and not self.bad
 
     def as_json(self) -> dict[str, Any]:
@@ -79,12 +79,12 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     with _holding_sent(machine, folder, "verify", arguments, needs="verify_night") as (steps, result, step, sent):
         before = steps.ask(step, "verify_night", sent).damaged if repairs else {}  # a repair of products mends it too
         for batch in steps.portions("verify", sent):
-            look = steps.look_at_copies(step, batch, {}, repairs=repairs)
+            checked = steps.look_at_copies(step, batch, {}, repairs=repairs)
             names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
-            found.proven += len(look.proven)
-            found.repaired += [names[identity] for identity in names if identity in look.repaired]
-            found.bad += [(names[identity], reason) for identity, reason in look.failures.items()]
-            steps.reporter.advance(len(look.proven))
+            found.proven += len(checked.proven)
+            found.repaired += [names[identity] for identity in names if identity in checked.repaired]
+            found.bad += [(names[identity], reason) for identity, reason in checked.failures.items()]
+            steps.reporter.advance(len(checked.proven))
         steps.obey()
         check = steps.ask(step, "verify_night", sent)
         if repairs and check.damaged:
@@ -188,8 +188,8 @@ def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Reca
     items = [item for item in items if item.product.identity not in outcome.left]
     steps.journal.recalled(items, outcome.failures)
     if failed := [item for item in items if item.product.identity in outcome.failures]:
-        look = steps.look_at_copies(step, failed, {"recall": len(failed)})
-        outcome = replace(outcome, failures={**outcome.failures, **look.failures})
+        checked = steps.look_at_copies(step, failed, {"recall": len(failed)})
+        outcome = replace(outcome, failures={**outcome.failures, **checked.failures})
     for item in items:
         name = item.product.frame_id or item.product.name
         if reason := outcome.failures.get(item.product.identity):

@@ -21,7 +21,7 @@ from ledger.disk.nights import NightFolder
 from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.night import record
-from ledger.night.given_out import confirmed, contradictions, standing
+from ledger.night.given_out import confirmed, contradictions, mailed_lines
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
@@ -238,7 +238,7 @@ def _named_here(machine: Machine, night: Night) -> set[str]:
             .join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
             .where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
         ).all()
-        mailed = [(line.frame_id, line.path) for _, line in session.execute(standing())]
+        mailed = [(line.frame_id, line.path) for _, line in session.execute(mailed_lines())]
     return {path for frame_id, path in (*lines, *mailed) if frame_id not in has}
 
 
@@ -293,12 +293,12 @@ def _proven(steps: Steps, step: Step, items: Sequence[WorkItem], found: Pruned) 
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
     sound: set[str] = set()
     for batch in steps.portions(f"prune {steps.folder.date}: prove", items):
-        look = steps.look_at_copies(step, batch, {"prune": 1})
-        differing = _compared([item for item in batch if item.product.identity in look.proven], steps)
-        sound |= look.proven - differing.keys()
-        steps.reporter.advance(len(look.proven - differing.keys()))
+        checked = steps.look_at_copies(step, batch, {"prune": 1})
+        differing = _compared([item for item in batch if item.product.identity in checked.proven], steps)
+        sound |= checked.proven - differing.keys()
+        steps.reporter.advance(len(checked.proven - differing.keys()))
         names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
-        found.failed += [(names[identity], reason) for identity, reason in {**look.failures, **differing}.items()]
+        found.failed += [(names[identity], reason) for identity, reason in {**checked.failures, **differing}.items()]
     return sound
 
 

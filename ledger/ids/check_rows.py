@@ -78,7 +78,7 @@ class Sequences:
     blocks: dict[str, list[Run]] = field(default_factory=dict)
 
     def is_ahead(self, prefix: str, number: int) -> bool:
-        """Whether the sequence has yet to come to `number`."""
+        """Whether the sequence is going to give `number`."""
         return number >= self.next_number.get(prefix, 1) and bool(self.in_blocks(prefix, (number, number)))
 
     def in_blocks(self, prefix: str, numbers: Run) -> list[Run]:
@@ -166,7 +166,7 @@ def find_disorders(session: Session) -> Iterator[Disorder]:
 
 
 def find_explained(session: Session) -> Iterator[Explained]:
-    """Yield late IDs by reason, withdrawn IDs, and the numbers between blocks that the sequence has passed."""
+    """Yield late IDs by reason, withdrawn IDs, and the numbers between blocks that were skipped."""
     count = (func.count(), func.min(FrameId.frame_id), func.max(FrameId.frame_id))
     late = select(col(FrameId.late_reason), *count).where(
         col(FrameId.late), col(FrameId.status) == "live", col(FrameId.late_reason).is_not(None)
@@ -192,7 +192,7 @@ def find_explained(session: Session) -> Iterator[Explained]:
 
 
 def _outside(numbers: Run, parts: Sequence[Run]) -> Iterator[Run]:
-    """Yield what is left of `numbers` without `parts`, which lie in it in order."""
+    """Yield the rest of `numbers` between `parts`, which lie in it in order."""
     begin, last = numbers
     for first_of_part, last_of_part in [*parts, (last + 1, last + 1)]:
         if begin < first_of_part:

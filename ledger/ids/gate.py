@@ -2,8 +2,8 @@
 
 See docs/design.md, Frame IDs.
 
-Called inside the transaction that gives them, once the counter is locked: first the lock, then the
-look. So two runs on two nights cannot pass it together.
+Called inside the transaction that gives them, once the counter is locked: so two runs on two nights cannot pass it
+together.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,7 @@ def from_date(session: Session, config: Config, pipeline: Pipeline) -> str | Non
 
 
 def refuse_before_first(session: Session, config: Config, pipeline: Pipeline, night: NightFolder) -> None:
-    """Refuse a night that the pipeline does not look at.
+    """Refuse a night before the first one.
 
     Raises
     ------
@@ -126,10 +126,10 @@ def check_gate(
     date = min(lacking)
     newest = newest_night(session, config.instrument.prefix)
     is_late = newest is not None and date < newest
-    told = "; later nights have theirs, so it is late" if is_late else ""
+    why = "; later nights have theirs, so it is late" if is_late else ""
     late = " --late --reason TEXT" if is_late else ""
     raise NotReady(
-        f"night {night.date} cannot be numbered yet: the earlier night {date} {lacking[date]}{told}, and frame IDs are"
+        f"night {night.date} cannot be numbered yet: the earlier night {date} {lacking[date]}{why}, and frame IDs are"
         f" chronological; run `ledger advance --date {date}{late}` first, or `ledger exclude {date} --reason TEXT`"
     )
 

@@ -23,7 +23,7 @@ from stages.manifested import encode
 WITHDRAWN = "withdrawn_"
 
 
-def standing() -> Any:
+def mailed_lines() -> Any:
     """Return the query of mails and their lines that went out, or perhaps did, and were not withdrawn."""
     query = select(Mail, MailLine).join(MailLine, col(MailLine.mail_id) == col(Mail.id))
     return query.where(col(Mail.error).is_(None), col(MailLine.withdrawn_us).is_(None))
@@ -53,7 +53,7 @@ def contradictions(session: Session, night: Night) -> list[ReceiptLine]:
 
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
     """Return what of a night was mailed, or perhaps was, and not withdrawn since, in ID order."""
-    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
+    query = mailed_lines().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
     of_night = query.where(col(FrameId.night_id) == night.id).order_by(col(MailLine.frame_id), col(Mail.id))
     with store.read() as session:
         return [(found, line) for found, line in session.execute(of_night)]
@@ -93,7 +93,7 @@ def refuse_mailed(store: Store, night: Night) -> None:
 def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[Path, tuple[str, ...]] | None:
     """Write the manifest of what was mailed and is taken back, and put it on record.
 
-    What the archive said of the night's products counts no more, whether or not they were mailed.
+    The archive's receipts of the night are invalidated, whether or not anything was mailed.
 
     Returns
     -------
@@ -143,10 +143,10 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
 
 
 def _take_back(session: Session, night: Night, at_us: int) -> None:
-    """Let what the archive said of a night count no more: it is to be said again of what is given out anew."""
+    """Invalidate the archive's receipts of this night: what is given out anew has to be confirmed anew."""
     ids = select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)
-    standing = col(ReceiptLine.withdrawn_us).is_(None)
-    session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), standing).values(withdrawn_us=at_us))
+    stands = col(ReceiptLine.withdrawn_us).is_(None)
+    session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), stands).values(withdrawn_us=at_us))
 
 
 def tell(path: Path, recipients: Sequence[str]) -> str:

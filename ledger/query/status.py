@@ -1,7 +1,7 @@
 """Where every night stands, on disk and in the ledger.
 
-Asked all day long, by people and by ``ledger catch-up``: a few statements for all nights, through
-:mod:`ledger.db.readonly`, and as little of the disk as will do.
+Asked all day long, by people and by ``ledger catch-up``: a few statements for all nights
+(:mod:`ledger.query._questions`), and as little of the disk as will do.
 """
 
 from collections import Counter
@@ -97,7 +97,7 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     reader = ask.open_ledger(config.database.url)
     try:
         reader.refuse_damaged()
-        found = _Look(config, pipelines, reader).found(date)
+        found = _Nights(config, pipelines, reader).found(date)
     finally:
         reader.close()
     if date is not None and not found:
@@ -105,8 +105,8 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     return found
 
 
-class _Look:
-    """One look at all nights.
+class _Nights:
+    """All nights, on disk and in the ledger, at one moment.
 
     Parameters
     ----------

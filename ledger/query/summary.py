@@ -180,12 +180,12 @@ class Summary:
             "quarantine": [asdict(file) for file in self.quarantine],
             "salvaged": [asdict(file) for file in self.salvaged],
             "outside": [asdict(file) for file in self.outside],
-            "unexpected": [asdict(told) for told in self.unexpected],
+            "unexpected": [asdict(found) for found in self.unexpected],
         }
 
 
 def find(store: Store, config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
-    """Return the night that is meant: as for all commands, and of nights that left the disk the ledger's rows remain.
+    """Return the night that is meant, as for all commands; a night that is in the ledger need not be on disk.
 
     Raises
     ------
@@ -220,7 +220,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     known = {raw.name for raw in raws}
     on_disk = raws_on_disk(night, config.instrument) if has_raws(night, config.instrument) else []
     cameras = {stream.camera for stream in config.instrument.streams} | {raw.camera for raw in raws}
-    told = unexpected([raw.observed() for raw in raws if raw.is_used], config.instrument)
+    strange = unexpected([raw.observed() for raw in raws if raw.is_used], config.instrument)
     pieces = [*(product.piece() for product in products), *pieces_left(raws, first_state)]
     return Summary(
         pipeline=night.pipeline,
@@ -232,7 +232,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
         quarantine=_quarantine(raws, products),
         salvaged=tuple(Salvaged(raw.name, raw.n_frames, raw.lost) for raw in raws if raw.lost),
         outside=_outside(store, config, night),
-        unexpected=tuple(Unexpected(what, tuple(names)) for what, names in told.items()),
+        unexpected=tuple(Unexpected(what, tuple(names)) for what, names in strange.items()),
         unregistered=sum(f"{raw.stream.name}/{raw.name}" not in known for raw in on_disk),
         excluded_reason=row.excluded_reason if row is not None else None,
     )

@@ -23,7 +23,7 @@ from ledger.disk.outside import Found
 from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import numbers_on_disk
-from ledger.ids.sequence import standing
+from ledger.ids.sequence import sequence_state
 from ledger.night import decisions, record
 from ledger.night.given_out import refuse_mailed, tell, withdraw
 from ledger.night.journal import Journal
@@ -708,7 +708,7 @@ class Machine:
         if decision.fresh:
             numbers = numbers_on_disk(self.store, self.config, remembers=remembers, is_routine=True)
             with self.store.read() as session:
-                decision.check(standing(session, self.config), night.date, numbers, late_reason)
+                decision.check(sequence_state(session, self.config), night.date, numbers, late_reason)
 
     def _check_gate(
         self, session: Session, folder: NightFolder, *, final: bool, looks_outside: bool = True
