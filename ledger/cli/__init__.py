@@ -109,7 +109,7 @@ def main() -> None:
         _complain(f"standard output: {output.fault}; what was to be done is done, and not all that it says was written")
         status = status or LedgerError.exit_status
     sys.stderr.flush()
-    with suppress(LedgerError):  # a log that cannot be opened has been told of, and has nobody left to tell
+    with suppress(LedgerError):  # that the log cannot be opened was said before
         log_lost([line for stream in (output, errors) if stream is not None for line in stream.lost])
     sys.exit(status)
 
@@ -128,7 +128,7 @@ def _run() -> int:
     except LedgerError as exc:
         _complain(_shown(exc))
         return exc.exit_status
-    except PermissionError as exc:  # whoever keeps files from the ledger has to be told which
+    except PermissionError as exc:  # the message has to name the file
         _complain(printable(_REFUSED.format(exc.filename, exc.strerror)))
         return LedgerError.exit_status
     except Exception:  # noqa: BLE001  the edge: whatever was not foreseen is a bug, and says so

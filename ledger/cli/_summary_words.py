@@ -105,7 +105,7 @@ def _files(found: "Summary") -> list[str]:
         )
     if found.unexpected:
         lines += ["", "unexpected:"]
-        lines += _listed([f"{_unexpected(told)}: {some_of(told.files, 3)}" for told in found.unexpected])
+        lines += _listed([f"{_unexpected(each)}: {some_of(each.files, 3)}" for each in found.unexpected])
     return lines
 
 
@@ -167,9 +167,9 @@ def verdict(found: "Summary") -> str:
     if found.outside:
         looks.append(f"{counted(len(found.outside), 'file')} outside may hold frames")
     if marked:
-        told = [f"{target.name} ({', '.join(target.marks().values())})" for target in marked]
+        named = [f"{target.name} ({', '.join(target.marks().values())})" for target in marked]
         needs = "needs" if len(marked) == 1 else "need"
-        looks.append(f"{len(marked)} of {counted(len(known), 'target')} {needs} a look: {some_of(told, 5)}")
+        looks.append(f"{len(marked)} of {counted(len(known), 'target')} {needs} a look: {some_of(named, 5)}")
     if minutes := _other_minutes(found, marked):
         needs = "needs" if len(minutes) == 1 else "need"
         other = " of other targets" if marked else ""
@@ -194,7 +194,7 @@ def _other_minutes(found: "Summary", marked: Sequence[Target]) -> list[Minute]:
         for minute in found.minutes
         if minute.marks()
         and not minute.targets & names
-        and not (None in minute.targets and set(minute.marks()) == {QUARANTINED})  # told as files of unknown target
+        and not (None in minute.targets and set(minute.marks()) == {QUARANTINED})  # listed as files of unknown target
     ]
 
 
@@ -219,8 +219,8 @@ def class_heading(name: str) -> str:
     return f"paired, {word}" if " " in word else f"paired {word}"
 
 
-def _unexpected(told: "Unexpected") -> str:
-    return f"{counted(len(told.files), 'raw file')} {told.what}"
+def _unexpected(found: "Unexpected") -> str:
+    return f"{counted(len(found.files), 'raw file')} {found.what}"
 
 
 def some_of(words: Sequence[str], n: int = 2) -> str:

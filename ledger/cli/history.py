@@ -20,7 +20,7 @@ def history(
 ) -> None:
     """Show everything that happened to a file, what it is made of, and what is made of it.
 
-    Which frames is told in runs [first, step, n]; with --frames, frame by frame. All are counted from 0.
+    Frames are shown as runs [first, step, n]; with --frames, one by one. All are counted from 0.
     """
     from ledger.clock import show_us
     from ledger.query import history

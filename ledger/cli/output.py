@@ -66,7 +66,7 @@ def show_result(result: Result, *, as_json: bool) -> None:
 
 
 def _remarks(result: Result) -> list[str]:
-    """Return a line for each kind of remark: what is counted per keyword is told together."""
+    """Return a line for each kind of remark: counts by keyword share a line."""
     kinds: dict[str, list[str]] = {}
     for text, n in sorted(result.remarks.items()):
         kind, _, keyword = text.partition(": ")
