@@ -150,7 +150,7 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
         yield from _files_without_rows(night, files, config, known)
         yield from _undecided_outside(store, night, config)
     except (OSError, NotReady) as exc:
-        what = f"{Path(night.root) / night.date}: what rows name could not be looked for any further ({exc})"
+        what = f"{Path(night.root) / night.date}: files that rows name could not be checked any further ({exc})"
         yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
 
 

@@ -106,7 +106,7 @@ def main() -> None:
     status = _run()
     sys.stdout.flush()
     if output is not None and output.fault:
-        _complain(f"standard output: {output.fault}; what was to be done is done, and not all that it says was written")
+        _complain(f"standard output: {output.fault}; the work is done, but not all of its output was written")
         status = status or LedgerError.exit_status
     sys.stderr.flush()
     with suppress(LedgerError):  # that the log cannot be opened was said before

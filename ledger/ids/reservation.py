@@ -107,7 +107,7 @@ def _held(store: Store, prefix: str, number: int) -> str:
         with store.recorded("ids start", {"prefix": prefix, "refused": number}) as (session, run_id):
             insert_if_new(session, FrameSequence, {"prefix": prefix, "next_number": 1})  # and no block to give from
             _entry(session, store, run_id, frame_id_of(prefix, 1), {"held": True, "refused": number})
-    return "; no number is given before one is named that is accepted"
+    return "; until one is named that is accepted, no number is given"
 
 
 def _limit(config: Config) -> str:

@@ -139,7 +139,7 @@ def test_a_number_far_above_all_that_are_known_has_to_be_meant(nights, number):
 
 @pytest.mark.parametrize(("number", "is_sure"), [(17_425_190, False), (70_425_190, True), (99_999_998, True)])
 def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(nights, number, is_sure):
-    with pytest.raises(BadInput, match="no number is given before one is named that is accepted"):
+    with pytest.raises(BadInput, match="until one is named that is accepted, no number is given"):
         start(nights.store(), nights.config, "VMPA", number, is_sure=is_sure)
     assert (now(nights).next_id, now(nights).remaining) == (None, 0)
     result = nights.advance(FIRST)
