@@ -96,8 +96,8 @@ class SequenceState:
             f" numbers, `ledger ids start {self.prefix} {number + 1}` goes on above them"
         )
         raise NotReady(
-            f"frame ID {frame_id_of(self.prefix, number)} is in use in {str(where)!r}, and the sequence has yet to"
-            f" give it (next is {self.next_id}): expected every number on disk, at the destination and in manifests to be"
+            f"frame ID {frame_id_of(self.prefix, number)} is in use in {str(where)!r}, and the sequence has yet to give"
+            f" it (next is {self.next_id}): expected every number on disk, at the destination and in manifests to be"
             f" given already; {cure}; else move them away"
         )
 
