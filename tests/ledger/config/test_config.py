@@ -176,6 +176,22 @@ def test_one_proven_copy_is_all_that_there_can_be(data, copies):
         assert f"a product has one destination, so one copy: found {copies!r}" in told["prune.copies"]
 
 
+def test_the_pipeline_that_numbers_is_the_one_that_is_declared_so(data):
+    config = parse_config(data)
+    assert (config.main, config.numbering) == ("archive", "archive")
+    assert (config.waits("archive"), config.waits("engineering")) == (True, False)
+    archive, engineering = data["archive"], data["engineering"]
+    archive["states"], engineering["states"] = engineering["states"], archive["states"]
+    config = parse_config(data)
+    assert (config.main, config.numbering) == ("archive", "engineering")
+    assert (config.waits("archive"), config.waits("engineering")) == (False, True)
+    data["engineering"] = None
+    data["states"] = {name: block for name, block in data["states"].items() if name in data["archive"]["states"]}
+    config = parse_config(data)
+    assert config.numbering is None
+    assert not config.waits("archive")
+
+
 def test_values_of_the_right_kind(data):
     assert (
         override(data, {"LEDGER_SALVAGE": "true", "LEDGER_SETTLE_MINUTES": "5", "LEDGER_PERMISSIONS__UMASK": "0002"})
