@@ -27,7 +27,7 @@ from ledger.disk.mounts import file_system_of
 from ledger.disk.nights import NightFolder, is_date, night_of
 from ledger.disk.outside import grouped
 from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
-from ledger.errors import BadInput, LedgerError
+from ledger.errors import LedgerError, UsageError
 from ledger.ids import gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import sequence_state
@@ -37,8 +37,8 @@ from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
 from ledger.run.machine import Machine, unproven
 from ledger.text import counted
-from stages.base import BadInput as BadPlace
 from stages.base import Host, StageError
+from stages.base import UsageError as BadPlace
 from stages.transport.remote import Remote
 
 Verdict = Literal["ok", "note", "problem"]
@@ -246,7 +246,7 @@ def _frame_ids(store: Store, config: Config) -> Finding:
 def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
     try:
         nights = laws.nights_of(machine.store, date)
-    except BadInput as exc:
+    except UsageError as exc:
         yield Finding("nights", "problem", str(exc))
         return
     for night in nights:

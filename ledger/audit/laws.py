@@ -16,7 +16,7 @@ from ledger.db.store import Store
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import grouped
 from ledger.disk.raws import look_at, ways_on
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.ids import gate
 from ledger.ids.check_rows import Explained, find_explained
 from ledger.night import decisions
@@ -62,14 +62,14 @@ def read_laws(folders: Sequence[Path] = (AUDITS,)) -> list[Law]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If a folder is missing or holds no law, or a law does not say what it is.
     """
     laws = []
     for folder in folders:
         paths = sorted(folder.glob("*.sql")) if folder.is_dir() else []
         if not paths:
-            raise BadInput(f"audits {str(folder)!r}: expected a folder of .sql files, one a law; found none")
+            raise UsageError(f"audits {str(folder)!r}: expected a folder of .sql files, one a law; found none")
         laws += [_read_law(path) for path in paths]
     return laws
 
@@ -80,7 +80,7 @@ def _read_law(path: Path) -> Law:
         key: line.split(f"-- {key}:", 1)[1].strip() for key in ("law", "next") for line in lines if f"-- {key}:" in line
     }
     if "law" not in said:
-        raise BadInput(f"audit {str(path)!r}: expected a line '-- law: what holds'; found none")
+        raise UsageError(f"audit {str(path)!r}: expected a line '-- law: what holds'; found none")
     query = "\n".join(line for line in lines if not line.startswith("--"))
     return Law(path.stem, said["law"], said.get("next", ""), query.strip().rstrip(";"))
 
@@ -93,7 +93,7 @@ def check_laws(store: Store, laws: Sequence[Law]) -> Iterator[tuple[Law, list[Vi
                 rows = session.execute(text(law.query)).mappings().all()
             except DBAPIError as exc:
                 store.refuse_damage(exc)
-                raise BadInput(f"audit {law.name!r}: {exc.orig}; correct its query") from exc
+                raise UsageError(f"audit {law.name!r}: {exc.orig}; correct its query") from exc
         yield law, [Violation(law.name, _in_words(row), law.next_step) for row in rows]
 
 
@@ -112,14 +112,14 @@ def nights_of(store: Store, date: str | None = None) -> Sequence[Night]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is none of this date.
     """
     with store.read() as session:
         query = select(Night).order_by(col(Night.date), col(Night.pipeline))
         nights = session.execute(query if date is None else query.where(col(Night.date) == date)).scalars().all()
     if date is not None and not nights:
-        raise BadInput(f"no night {date} in the ledger; expected one of `ledger status`")
+        raise UsageError(f"no night {date} in the ledger; expected one of `ledger status`")
     return nights
 
 

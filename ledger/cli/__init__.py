@@ -38,7 +38,7 @@ from ledger.cli import (
     verify,
 )
 from ledger.cli.common import app, log_lost
-from ledger.errors import BadInput, LedgerError
+from ledger.errors import LedgerError, UsageError
 from ledger.text import is_utf8, printable
 
 _REFUSED = (
@@ -87,7 +87,7 @@ def _refuse_bytes(arguments: Sequence[str]) -> None:
     """Refuse what is not UTF-8: neither the database nor the configuration takes it."""
     for argument in arguments:
         if not is_utf8(argument):
-            raise BadInput(
+            raise UsageError(
                 f"argument '{printable(argument)}': not UTF-8; expected text; rename the file, or name its night"
             )
 

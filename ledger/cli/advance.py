@@ -6,7 +6,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, say_if_in_both
 from ledger.cli.output import show_json, show_result
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 
 @app.command(epilog="Example: ledger advance --date 20260102 --dry-run")
@@ -32,9 +32,9 @@ def advance(
     from ledger.disk.nights import find_night
 
     if late != (reason is not None):
-        raise BadInput("--late and --reason go together: expected both or neither")
+        raise UsageError("--late and --reason go together: expected both or neither")
     if reason is not None and not reason.strip():
-        raise BadInput("--reason is empty: expected why IDs may be out of order; it is kept for ever")
+        raise UsageError("--reason is empty: expected why IDs may be out of order; it is kept for ever")
     with open_machine(jobs, changes=not dry_run) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)

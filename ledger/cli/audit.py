@@ -8,7 +8,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, watched
 from ledger.cli.output import show_json
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.text import counted, printable
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def audit(
     from ledger.disk.nights import parse_date
 
     if jobs is not None and not deep:
-        raise BadInput("--jobs is for --deep: expected both, or no --jobs")
+        raise UsageError("--jobs is for --deep: expected both, or no --jobs")
     config = read_config(needs_nights=True)
     wanted = parse_date(date) if date else None
     report: Report | None = None

@@ -7,7 +7,7 @@ import typer
 
 from ledger.cli.common import AsJson, app, open_store, read_config
 from ledger.cli.output import show_json, show_table
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 
 @app.command(epilog="Example: ledger backup --list")
@@ -29,7 +29,7 @@ def backup(
     from ledger.rescue.restore import restore as put_back
 
     if show and restore is not None:
-        raise BadInput("--list and --restore: expected one of them")
+        raise UsageError("--list and --restore: expected one of them")
     config = read_config()
     if restore is not None:
         missing = put_back(config, restore)

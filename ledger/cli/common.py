@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.cli.progress import open_reporter
-from ledger.errors import BadInput, Busy, Interrupted, LedgerError
+from ledger.errors import Busy, Interrupted, LedgerError, UsageError
 from ledger.report import Reporter, Stop
 
 if TYPE_CHECKING:
@@ -76,14 +76,14 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 
     Raises
     ------
-    BadInput
+    UsageError
         If the command `needs_nights`, and this host fetches from another one that has them.
     """
     from ledger.config import read as configuration
 
     config = configuration.read_config(_chosen["config"])
     if needs_nights and config.fetches:
-        raise BadInput(
+        raise UsageError(
             f"this command reads raw files and products, and they are on {config.transfer.source} (transfer.source):"
             " expected it to be run there"
         )

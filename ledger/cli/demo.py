@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import app
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 DATE = "20260102"
 
@@ -26,7 +26,7 @@ def demo(
     from ledger.config.read import packaged_config, read_config
 
     if folder.exists():
-        raise BadInput(f"{str(folder)!r} exists: the demo wants a new folder; remove it, or name another")
+        raise UsageError(f"{str(folder)!r} exists: the demo wants a new folder; remove it, or name another")
     folder.mkdir(parents=True)
     config = folder / "config.yaml"
     shutil.copyfile(packaged_config(), config)
@@ -47,7 +47,7 @@ def demo(
             typer.echo(f"\n$ {shown} {shlex.join(arguments)}")
         command = [sys.executable, "-m", "ledger.cli", "--config", str(config), *arguments]
         if subprocess.run(command, env=environment, check=False).returncode != 0:
-            raise BadInput(f"the demo stopped: `{shown} {shlex.join(arguments)}` failed; what it printed says why")
+            raise UsageError(f"the demo stopped: `{shown} {shlex.join(arguments)}` failed; what it printed says why")
 
     run("simulate", str(root), DATE, "--truth", str(folder / "truth.npz"), "--scale", str(scale))
     run("init")

@@ -8,7 +8,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config
 from ledger.cli.output import show_json, show_table
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.text import counted
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def reserve(
     try:
         text = from_file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:
-        raise BadInput(f"{str(from_file)!r}: cannot be read as text ({exc}); expected a file of frame IDs") from exc
+        raise UsageError(f"{str(from_file)!r}: cannot be read as text ({exc}); expected a file of frame IDs") from exc
     with open_store(config, changes=True) as store:
         blocks, now = reservation.reserve(store, config, text, source=from_file.name)
     if as_json:

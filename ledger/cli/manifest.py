@@ -6,7 +6,7 @@ import typer
 
 from ledger.cli.common import AsJson, app, open_machine
 from ledger.cli.output import show_json
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.text import counted
 
 
@@ -28,9 +28,9 @@ def manifest(
     from ledger.disk.nights import find_night
 
     if not date:
-        raise BadInput("--date is missing: expected the UT date of a night, once or more often")
+        raise UsageError("--date is missing: expected the UT date of a night, once or more often")
     if again and not send:
-        raise BadInput("--again is for --send: expected both, or no --again")
+        raise UsageError("--again is for --send: expected both, or no --again")
     with open_machine() as machine:
         folders = {folder.path: folder for folder in (find_night(machine.config, date=day) for day in sorted(date))}
         nights = list(folders.values())

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from ledger.cli.streams import is_broken
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.report import Phase, Reporter
 from ledger.text import printable
 
@@ -80,7 +80,7 @@ def _open_log(path: Path | None) -> logging.Logger:
         path.parent.mkdir(parents=True, exist_ok=True)
         handler = _LogFile(path)
     except OSError as exc:
-        raise BadInput(
+        raise UsageError(
             f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
         ) from exc
     formatter = logging.Formatter("%(asctime)sZ %(process)d %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")

@@ -6,7 +6,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, can_ask, open_machine, say_if_in_both
 from ledger.cli.output import show_json, show_result
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 
 @app.command(epilog="Example: ledger rollback /data/archive/20260102 --to fixed")
@@ -41,7 +41,7 @@ def rollback(
         if not yes:
             typer.echo("\n".join(plan.in_words(planned)), err=True)
             if not can_ask():
-                raise BadInput("rollback was not confirmed: expected a terminal to ask on, or --yes")
+                raise UsageError("rollback was not confirmed: expected a terminal to ask on, or --yes")
             typer.confirm("Roll back?", abort=True, err=True)
         result = machine.rollback(night, to=to, withdraws=withdraw)
     show_result(result, as_json=as_json)

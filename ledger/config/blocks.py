@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from ledger.config.faults import is_day
 from ledger.config.urls import PLAIN_URL, parse_url
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 
 #: ``[user@]host:/folder``; neither name may begin as an option of ssh does.
 REMOTE = re.compile(r"(?:([\w.][\w.-]*)@)?([\w.][\w.-]*|\[[0-9A-Fa-f:.%\w]+\]):(/.*)", re.ASCII)
@@ -75,7 +75,7 @@ class Database(Block):
             return value
         try:
             parse_url(value)
-        except BadInput as exc:
+        except UsageError as exc:
             raise ValueError(str(exc).removeprefix("database.url ")) from exc
         return value
 

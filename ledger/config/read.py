@@ -17,7 +17,7 @@ from ledger.config.faults import faults_of_instrument, faults_of_values
 from ledger.config.model import Config
 from ledger.config.stages import faults_of_stages
 from ledger.config.urls import PLAIN_URL, parse_url
-from ledger.errors import BadInput, ConfigError, Fault
+from ledger.errors import ConfigError, Fault, UsageError
 
 #: Variables with the prefix that are not keys of the configuration.
 NOT_KEYS = frozenset({"LEDGER_CONFIG", "LEDGER_SMTP_PASSWORD"})
@@ -38,7 +38,7 @@ def read_config(path: Path | None = None, environment: Mapping[str, str] | None 
     ------
     ConfigError
         With every fault that was found.
-    BadInput
+    UsageError
         If a file that was asked for is missing or not YAML.
     """
     environment = os.environ if environment is None else environment
@@ -62,7 +62,7 @@ def find_config(path: Path | None, environment: Mapping[str, str]) -> Path:
 
 def _must_exist(path: Path, asked_by: str) -> Path:
     if not path.is_file():
-        raise BadInput(f"{asked_by} names {str(path)!r}: no such file; expected a configuration in YAML")
+        raise UsageError(f"{asked_by} names {str(path)!r}: no such file; expected a configuration in YAML")
     return path
 
 
@@ -77,13 +77,13 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
-        raise BadInput(f"configuration {path}: cannot be read ({exc})") from exc
+        raise UsageError(f"configuration {path}: cannot be read ({exc})") from exc
     except _NOT_YAML as exc:
         where = getattr(exc, "problem_mark", None)
         line = f", line {where.line + 1}" if where else ""
-        raise BadInput(f"configuration {path}{line}: not YAML ({getattr(exc, 'problem', None) or exc})") from exc
+        raise UsageError(f"configuration {path}{line}: not YAML ({getattr(exc, 'problem', None) or exc})") from exc
     if not isinstance(data, dict):
-        raise BadInput(f"configuration {path}: expected keys and values, found {type(data).__name__}")
+        raise UsageError(f"configuration {path}: expected keys and values, found {type(data).__name__}")
     return data
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ledger.disk import durable
 from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, Interrupted, LedgerError, NotReady
+from ledger.errors import Interrupted, LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
@@ -67,7 +67,7 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or the destination is not there.
     NotReady
         If the destination cannot be read: then nothing is said of any copy.
@@ -141,7 +141,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or the destination is not there.
     NotReady
         If the destination cannot be read, or the night not be written.
@@ -224,7 +224,7 @@ def _holding_sent(
 
     Raises
     ------
-    BadInput
+    UsageError
         If no product of the night has been sent, or its copies are elsewhere than the configuration says.
     Busy
         If another run holds it.
@@ -232,11 +232,11 @@ def _holding_sent(
     pipeline = machine.pipelines[folder.pipeline]
     step = next((s for s in pipeline.steps[1:] if s.needs_copy and hasattr(machine.stages[s.state].stage, needs)), None)
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
-        raise BadInput(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
+        raise UsageError(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
         machine.check_copies(steps)
         items = record.products(machine.store, steps.journal.night)
         sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
         if not sent:
-            raise BadInput(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
+            raise UsageError(f"night {folder.date} ({folder.pipeline}): no product was sent; see `ledger status`")
         yield steps, result, step, sent

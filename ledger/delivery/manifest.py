@@ -17,7 +17,7 @@ from ledger.db.store import Store, insert_many
 from ledger.delivery import mail
 from ledger.disk import durable
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.night import record
 from ledger.night.given_out import mailed, taken_for
 from ledger.run.machine import Machine, unproven
@@ -123,7 +123,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
 
     Raises
     ------
-    BadInput
+    UsageError
         If all of it was mailed before, or the configuration lacks what the mail needs.
     NotReady
         If a product is not listed yet and `is_partial` is false, or the mail was not sent; then it may be tried again.
@@ -139,7 +139,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
         content = listing.content
         message = mail.compose(config, _values(machine, listing, parts), listing.name, content)
         if listing.missing and "{missing" not in config.mail.text + config.mail.subject:
-            raise BadInput(
+            raise UsageError(
                 f"the manifest is partial ({listing.missing}), and no template of the mail says so: expected"
                 " {missing} in mail.subject or mail.text"
             )
@@ -235,7 +235,7 @@ def _of_night(machine: Machine, steps: Steps, *, is_partial: bool) -> tuple[list
     pipeline, store = steps.journal.pipeline, machine.store
     step = next((s for s in pipeline.steps[1:] if hasattr(steps.stages[s.state].stage, "manifest_lines")), None)
     if step is None:
-        raise BadInput(f"night {steps.folder.date}: {pipeline.name} has no state that lists products; expected one")
+        raise UsageError(f"night {steps.folder.date}: {pipeline.name} has no state that lists products; expected one")
     sending = min(pipeline.position(s.state) for s in pipeline.steps if s.needs_copy)
     every = [item for item in record.products(store, steps.journal.night) if not item.is_discarded]
     items = [item for item in every if not item.fault]  # what is not as it was sent is not there to be given out
@@ -283,7 +283,7 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
 
     Raises
     ------
-    BadInput
+    UsageError
         If all of it was mailed.
     """
     new: list[_Part] = []
@@ -301,7 +301,9 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
     if any(part.lines for part in new):
         return new, len(mails)
     last = max((found for of_night in before.values() for found in of_night), key=lambda found: found.begun_us)
-    raise BadInput(f"the manifest of {', '.join(before)} {_how(last)} ({last.message_id}); --again {_once_more(last)}")
+    raise UsageError(
+        f"the manifest of {', '.join(before)} {_how(last)} ({last.message_id}); --again {_once_more(last)}"
+    )
 
 
 def _how(mail: Mail) -> str:

@@ -15,7 +15,7 @@ from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db.models import Entry, File, FrameId, Mail, MailLine, Manifest, ManifestLine, Receipt, ReceiptLine
 from ledger.db.store import Store, insert_many
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.ids.numbers import DIGITS
 from ledger.night.given_out import confirmed, mailed_lines, said
 from ledger.text import counted, printable
@@ -96,13 +96,13 @@ def read_receipt(content: bytes, prefix: str) -> list[Line]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If it is not text, has no lines, or a line has no frame ID, or two sizes or hashes, or a frame ID comes twice.
     """
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
-        raise BadInput(
+        raise UsageError(
             f"receipt: not text ({exc.reason} at byte {exc.start}); expected lines of frame ID and size"
         ) from exc
     rows = text.splitlines()
@@ -120,7 +120,7 @@ def read_receipt(content: bytes, prefix: str) -> list[Line]:
         hashes = [value.lower() for value in values if _SHA256.fullmatch(value)]
         if len(ids) != 1 or len(sizes) > 1 or len(hashes) > 1 or any(len(size) > 18 for size in sizes):
             shown = printable(delimiter.join(fields))[:200]
-            raise BadInput(
+            raise UsageError(
                 f"receipt, line {number}: {shown!r}: expected one frame ID ({prefix} and {DIGITS} digits), and at most"
                 " one size in bytes and one SHA-256; nothing was taken from it"
             )
@@ -132,10 +132,12 @@ def read_receipt(content: bytes, prefix: str) -> list[Line]:
         line = Line(number, ids.pop(), int(sizes[0]) if sizes else None, hashes[0] if hashes else None, tuple(others))
         if line.frame_id in lines:
             first = lines[line.frame_id].number
-            raise BadInput(f"receipt, line {number}: {line.frame_id} is in line {first} too; nothing was taken from it")
+            raise UsageError(
+                f"receipt, line {number}: {line.frame_id} is in line {first} too; nothing was taken from it"
+            )
         lines[line.frame_id] = line
     if not lines:
-        raise BadInput("receipt: no line with a frame ID; expected frame ID, size and perhaps SHA-256, line by line")
+        raise UsageError("receipt: no line with a frame ID; expected frame ID, size and perhaps SHA-256, line by line")
     return list(lines.values())
 
 
@@ -148,7 +150,7 @@ def _split(rows: Sequence[str], delimiter: str) -> Iterator[list[str]]:
     try:
         yield from reader
     except csv.Error as exc:
-        raise BadInput(f"receipt, line {reader.line_num}: {exc}; nothing was taken from it") from exc
+        raise UsageError(f"receipt, line {reader.line_num}: {exc}; nothing was taken from it") from exc
 
 
 def receive(store: Store, config: Config, file: Path) -> Compared:
@@ -159,15 +161,15 @@ def receive(store: Store, config: Config, file: Path) -> Compared:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the file cannot be read, is no receipt, or was read before and says nothing that is not on record.
     """
     try:
         if not file.is_file() or file.stat().st_size > MOST_BYTES:
-            raise BadInput(f"{file}: expected a file of lines, of less than {MOST_BYTES // 10**6} MB")
+            raise UsageError(f"{file}: expected a file of lines, of less than {MOST_BYTES // 10**6} MB")
         content = file.read_bytes()
     except OSError as exc:
-        raise BadInput(f"{file}: cannot be read ({exc.strerror})") from exc
+        raise UsageError(f"{file}: cannot be read ({exc.strerror})") from exc
     lines = read_receipt(content, config.instrument.prefix)
     sha256 = hashlib.sha256(content).hexdigest()
     compared = Compared(uncompared=_uncompared(lines))
@@ -231,7 +233,7 @@ def _refuse_known(session: Session, sha256: str, words: Sequence[_Word]) -> None
     if {(line.frame_id, line.difference) for line in session.execute(query).scalars()} >= {
         (word.frame_id, word.difference) for word in words
     }:
-        raise BadInput(
+        raise UsageError(
             f"this receipt was read on {show_us(known.read_us)} UT, as {known.name!r}; it is on record, and has nothing"
             " new to say"
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ledger.config.model import Config
 from ledger.disk.access import entries_of, is_folder, reading
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from stages.base import TEMPORARY_PREFIX, Instrument
 
 #: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
@@ -41,13 +41,13 @@ def parse_date(text: str) -> str:
 
     Raises
     ------
-    BadInput
+    UsageError
         If it is no date, or a path where a date is due.
     """
     if is_date(text):
         return text.replace("-", "")
     hint = f"; a folder is given without --date: {text!r}" if "/" in text else ""
-    raise BadInput(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
+    raise UsageError(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
 
 
 def is_date(text: str) -> bool:
@@ -69,11 +69,11 @@ def find_night(config: Config, *, date: str | None = None, folder: Path | None =
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such night, saying what was expected instead.
     """
     if (date is None) == (folder is None):
-        raise BadInput("expected one night: either --date YYYYMMDD or a night's folder")
+        raise UsageError("expected one night: either --date YYYYMMDD or a night's folder")
     if date is not None:
         return _night_of_date(config, parse_date(date))
     return _night_of_folder(config, Path(str(folder)))
@@ -100,21 +100,21 @@ def _night_of_date(config: Config, date: str) -> NightFolder:
         if is_folder(pipeline.root / date):
             return NightFolder(name, pipeline.root, date)
     roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
-    raise BadInput(f"no night {date}: expected a folder {date!r} in {roots}; check the date, or archive.root")
+    raise UsageError(f"no night {date}: expected a folder {date!r} in {roots}; check the date, or archive.root")
 
 
 def _night_of_folder(config: Config, folder: Path) -> NightFolder:
     named = Path(os.path.normpath(folder.absolute()))
     path = named.parent.resolve() / named.name  # a night may be a link
     if not config.fetches and not is_folder(path):
-        raise BadInput(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
+        raise UsageError(f"{str(folder)!r}: no such folder; expected a night, <root>/YYYYMMDD, or --date")
     for name, pipeline in config.pipelines.items():
         if path.parent == pipeline.root.resolve():
             if len(path.name) != 8 or not is_date(path.name):
-                raise BadInput(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
+                raise UsageError(f"{str(folder)!r} is not a night: expected a folder named YYYYMMDD in {pipeline.root}")
             return night_of(config, name, parse_date(path.name))
     roots = " or ".join(f"{p.root} ({name})" for name, p in config.pipelines.items())
-    raise BadInput(f"{str(folder)!r} is not a night: expected a direct child of {roots}; check archive.root")
+    raise UsageError(f"{str(folder)!r} is not a night: expected a direct child of {roots}; check archive.root")
 
 
 def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
@@ -124,14 +124,14 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the root is not there.
     """
     settings = config.pipelines[pipeline]
     if config.fetches:
         return []
     if not is_folder(settings.root):
-        raise BadInput(
+        raise UsageError(
             f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"
             f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
         )

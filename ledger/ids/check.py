@@ -12,7 +12,7 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db.models import FrameId
 from ledger.db.store import Store
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.ids._check_files import FilesCheck
 from ledger.ids.check_rows import Disorder, Explained, find_disorders, find_explained, read_sequences
 from ledger.night.pipeline import pipelines
@@ -79,7 +79,7 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no night of this date, neither in the ledger nor on disk.
     Damaged
         If the database is: nothing is proven by one.
@@ -100,7 +100,7 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
             for what, n in files.counts.items():
                 counts[what] += n
     if date is not None and not is_known:
-        raise BadInput(f"no night {date} in the ledger or on disk; expected one of `ledger status`")
+        raise UsageError(f"no night {date} in the ledger or on disk; expected one of `ledger status`")
     return Report([_printable(disorder) for disorder in disorders], explained, counts)
 
 

@@ -20,7 +20,7 @@ from ledger.db.views import PAIRED_NIGHT
 from ledger.disk.nights import NightFolder, before_first, find_night, has_products, nights_on_disk, parse_date
 from ledger.disk.outside import Found
 from ledger.disk.raws import has_raws, is_being_written, raws_on_disk, streams_ns
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.ids.sequence import first_date, newest_night
 from ledger.night import decisions, record
 from ledger.night.pipeline import Pipeline
@@ -249,16 +249,16 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such night, the reason is empty, or there is nothing to take back.
     """
     date = parse_date(date)
     if reason is not None and not reason.strip():
-        raise BadInput("--reason is empty: expected why the night is out; it is kept for ever")
+        raise UsageError("--reason is empty: expected why the night is out; it is kept for ever")
     pipeline = config.numbering or config.main
     known = record.find_night(store, pipeline, date)
     if reason is None and (known is None or known.excluded_reason is None):
-        raise BadInput(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
+        raise UsageError(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
     root = config.pipelines[pipeline].root if known else find_night(config, date=date).root
     n_ids = record.exclude(store, pipeline, root, date, reason)
     with store.read() as session:
@@ -275,7 +275,7 @@ def outside(
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no night of this date.
     """
     if date is not None:

@@ -11,7 +11,7 @@ from ledger.config.blocks import LAST_NUMBER
 from ledger.config.model import Config
 from ledger.db.models import Entry, FrameBlock, FrameSequence
 from ledger.db.store import Store, insert_if_new
-from ledger.errors import BadInput, Fault, Unconfirmed
+from ledger.errors import Fault, Unconfirmed, UsageError
 from ledger.ids.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
 from ledger.ids.sequence import SequenceState, frame_id_of, free_runs, lock, sequence_state, set_counter
 from ledger.night.pipeline import pipelines
@@ -48,32 +48,32 @@ def start(
 
     Raises
     ------
-    BadInput
+    UsageError
         If any of this does not hold.
     Unconfirmed
         If more than `FAR` numbers would be skipped, and nobody `is_sure`. A sequence that has not begun then waits for
         a number that is accepted, as it does after one that is too high: whoever names one does not mean the first.
     """
     if prefix != config.instrument.prefix:
-        raise BadInput(
+        raise UsageError(
             f"unknown prefix {prefix!r}: expected {config.instrument.prefix!r}, the instrument's (instrument.prefix)"
         )
     if not 1 <= number <= config.ids.last:
         held = _held(store, prefix, number) if number > config.ids.last else ""
-        raise BadInput(f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}{held}")
+        raise UsageError(f"number {number}: expected one from 1 to {config.ids.last}{_limit(config)}{held}")
     refuse_unmounted(config)
     numbers = numbers_on_disk(store, config)
     try:
         with store.recorded("ids start", {"prefix": prefix, "number": number, "from": from_date}) as (session, run_id):
             before = lock(session, config, store.clock())
             if number < before.counter:
-                raise BadInput(
+                raise UsageError(
                     f"{frame_id_of(prefix, number)} is below {frame_id_of(prefix, before.counter)}, where the sequence"
                     " is already: expected that or more; it only skips ahead"
                 )
             blocks = _blocks_from(number, before)
             if found := numbers.within(blocks):
-                raise BadInput(
+                raise UsageError(
                     f"frame ID {frame_id_of(prefix, found[0])} is in use in {str(found[1])!r}: expected a number above"
                     f" every one on disk, at the destination and in manifests, so {found[0] + 1} or more"
                 )
@@ -140,7 +140,7 @@ def refuse_unmounted(config: Config) -> None:
             places[f"{name}.destination"] = config.destination(name)
         for key, place in places.items() if pipeline.numbering is not None else ():
             if not place.is_dir():
-                raise BadInput(
+                raise UsageError(
                     f"{key} {str(place)!r}: no such folder; numbers in use there could not be seen; expected it to be"
                     " there (is the disk mounted?)"
                 )
@@ -152,7 +152,7 @@ def _blocks_from(number: int, before: SequenceState) -> list[Run]:
         return [(number, LAST_NUMBER)]
     blocks = [(max(first, number), last) for first, last in before.free if last >= number]
     if not blocks:
-        raise BadInput(
+        raise UsageError(
             f"no block that was handed out has {frame_id_of(before.prefix, number)} or more: expected a number of one"
             " that is not used up; `ledger ids reserve --from-file FILE` imports more"
         )
@@ -211,12 +211,12 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
 
     Raises
     ------
-    BadInput
+    UsageError
         With every fault of the file; nothing is imported.
     """
     prefix = config.instrument.prefix
     if config.ids.authority != "blocks":
-        raise BadInput(
+        raise UsageError(
             "ids.authority is own: the ledger makes its numbers itself; to use an outside authority's, set"
             " ids.authority: blocks"
         )
@@ -231,7 +231,7 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
         faults |= _faults(lines, before, numbers, known)
         if faults or not lines:
             lines_of_faults = [str(Fault(f"line {n}", faults[n])) for n in sorted(faults)] or ["no frame ID in it"]
-            raise BadInput("\n  ".join([f"{source}: nothing was imported", *lines_of_faults]))
+            raise UsageError("\n  ".join([f"{source}: nothing was imported", *lines_of_faults]))
         blocks = joined(lines.values())
         _open(session, store, before, blocks)
         for first, last in blocks:

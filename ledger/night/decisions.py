@@ -9,7 +9,7 @@ from ledger.db.store import Store
 from ledger.db.views import OUTSIDE_DECISION
 from ledger.disk.nights import NightFolder, find_night
 from ledger.disk.outside import Found, Rule, find_outside, sort_out
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 
 #: Who means both means any.
@@ -67,16 +67,16 @@ def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | 
 
     Raises
     ------
-    BadInput
+    UsageError
         If the reason is empty, the pattern covers all files of all nights, or no file of the night.
     """
     if not reason.strip():
-        raise BadInput("--reason is empty: expected why these files are left out; it is kept for ever")
+        raise UsageError("--reason is empty: expected why these files are left out; it is kept for ever")
     rule = Rule(pattern, reason)
     if not pattern.strip() or pattern.startswith(("/", "../")):
-        raise BadInput(f"pattern {pattern!r}: expected one of paths in a night (apapane/*), or of names (*.fits.gz)")
+        raise UsageError(f"pattern {pattern!r}: expected one of paths in a night (apapane/*), or of names (*.fits.gz)")
     if date is None and all(map(rule.covers, _ANY)):
-        raise BadInput(f"pattern {pattern!r} means every file of every night: expected a narrower one, or --date")
+        raise UsageError(f"pattern {pattern!r} means every file of every night: expected a narrower one, or --date")
     covered = None
     if date is not None:
         folder = find_night(config, date=date)
@@ -84,7 +84,7 @@ def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | 
             undecided = look(session, config, folder).undecided
         covered = sum(rule.covers(file.path) for file in undecided)
         if not covered:
-            raise BadInput(
+            raise UsageError(
                 f"pattern {pattern!r} covers no file of night {date} that waits for a decision; expected one of `ledger"
                 f" outside list --date {date}`, by its path within the night, or by its name"
             )
@@ -97,7 +97,7 @@ def wait(store: Store, config: Config, pattern: str, date: str | None) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such decision.
     """
     _decide(store, config, pattern, date, None)
@@ -110,7 +110,7 @@ def _decide(store: Store, config: Config, pattern: str, date: str | None, reason
         folder = find_night(config, date=date)
         known = record.find_night(store, folder.pipeline, folder.date)
         if known is None and reason is None:
-            raise BadInput(_no_decision(pattern, date))
+            raise UsageError(_no_decision(pattern, date))
         night_id = (known or record.ensure_night(store, folder.pipeline, folder.root, folder.date)).id
     event = "left_out" if reason is not None else "waited_for"
     detail = {"pattern": pattern, "reason": reason}
@@ -120,7 +120,7 @@ def _decide(store: Store, config: Config, pattern: str, date: str | None, reason
         if reason is None:
             withdrawn = update(OutsideRule).where(*stands).values(withdrawn_us=store.clock())
             if not session.execute(withdrawn.returning(col(OutsideRule.id))).all():
-                raise BadInput(_no_decision(pattern, date))
+                raise UsageError(_no_decision(pattern, date))
         else:
             session.add(OutsideRule(pattern=pattern, night_id=night_id, reason=reason, made_us=store.clock()))
         session.add(

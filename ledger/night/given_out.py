@@ -13,7 +13,7 @@ from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.db.store import Store
 from ledger.db.views import ARCHIVE_WORD, MAIL_IN_DOUBT
 from ledger.disk import durable
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.night.lease import Lease
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
@@ -78,12 +78,12 @@ def refuse_mailed(store: Store, night: Night) -> None:
 
     Raises
     ------
-    BadInput
+    UsageError
         With when it was mailed, and to whom.
     """
     if found := mailed(store, night):
         last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
-        raise BadInput(
+        raise UsageError(
             f"night {night.date}: its manifest was mailed on {show_us(last.begun_us)} UT to"
             f" {named(taken_for(last))}; --withdraw takes it back all the same, and writes a manifest of what they"
             " have to forget"

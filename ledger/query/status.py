@@ -15,7 +15,7 @@ from ledger.disk.access import is_folder, reading
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
 from ledger.disk.raws import has_raws, look_at, streams_ns
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night.pipeline import Pipeline
 from ledger.query import _questions as ask
 from ledger.query._questions import Counts, NightRow
@@ -89,7 +89,7 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no such night, or no ledger.
     Damaged
         If the database shows that it is.
@@ -101,7 +101,7 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     finally:
         reader.close()
     if date is not None and not found:
-        raise BadInput(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
+        raise UsageError(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
     return found
 
 

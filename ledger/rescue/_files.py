@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from ledger.config.model import Config
 from ledger.disk.access import reading
 from ledger.disk.nights import NightFolder, is_date
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.ids.numbers import DIGITS
 from ledger.ids.sequence import frame_id_of
 from ledger.night import record
@@ -223,7 +223,7 @@ def _numbers(
 
     Raises
     ------
-    BadInput
+    UsageError
         If a number belongs to no product for sure: another one could get its frames.
     """
     if steps.journal.pipeline.numbering is None:
@@ -252,7 +252,7 @@ def _numbers(
                 break
     if unclaimed := on_disk - set(found.values()):
         first = frame_id_of(prefix, min(unclaimed))
-        raise BadInput(
+        raise UsageError(
             f"night {steps.folder.date}: {counted(len(unclaimed), 'frame ID')} ({first} is one) in"
             f" {str(steps.product_folder)!r} expected to belong to one product each, by txt or by header; bring their"
             " files back from the destination, or move them away, and rebuild"

@@ -8,7 +8,7 @@ from sqlmodel import Session, col
 from ledger.config.model import Config
 from ledger.db.models import Entry, FrameBlock, FrameId, FrameSequence, Night
 from ledger.db.store import insert_many
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.ids.numbers import numbers_on_disk, runs_of
 from ledger.ids.sequence import frame_id_of
 from ledger.rescue._files import NightFiles
@@ -44,7 +44,7 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles], unread: Sequence
             number = night.found[product.identity].number
             if number is not None and owners.setdefault(number, (night, product))[1] is not product:
                 other = owners[number][0].folder.path
-                raise BadInput(
+                raise UsageError(
                     f"frame ID {frame_id_of(prefix, number)} is in {str(other)!r} and in {str(night.folder.path)!r}:"
                     " expected in one place; find out which is right, move the other away, and rebuild"
                 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
@@ -109,7 +109,7 @@ def _restore_manifests(steps: Steps, step: Step, items: Sequence[WorkItem]) -> N
     try:
         with translated():
             manifests = loaded.stage.read_manifests(job=steps.job(items), params=loaded.params)  # type: ignore[attr-defined]
-    except BadInput as exc:
+    except UsageError as exc:
         steps.result.failed.append((steps.folder.date, f"no manifest is in the ledger: {exc}"))
         return
     by_identity = {item.product.identity: item for item in items}

@@ -16,7 +16,7 @@ from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder, nights_on_disk
 from ledger.disk.raws import has_raws
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.ids.reservation import refuse_unmounted
 from ledger.ids.sequence import frame_id_of, sequence_state
 from ledger.night import record
@@ -84,7 +84,7 @@ def rebuild(
 
     Raises
     ------
-    BadInput
+    UsageError
         If the database has rows, a root or destination is missing, products of a night that is here are at the
         destination only, or two files carry the same frame ID; then there is no database, as before.
     NotReady
@@ -131,12 +131,12 @@ def _refuse_unmounted(config: Config) -> None:
     for name, pipeline in config.pipelines.items():
         if not pipeline.root.is_dir():
             if sent := dates_at(config, name):
-                raise BadInput(
+                raise UsageError(
                     f"{name}.root {str(pipeline.root)!r}: no such folder, and {counted(len(sent), 'night')} of it at"
                     f" {str(config.destination(name))!r}; expected it to be there (is the disk mounted?)"
                 )
         elif config.host(name) is None and not config.destination(name).is_dir():
-            raise BadInput(
+            raise UsageError(
                 f"{name}.destination {str(config.destination(name))!r}: no such folder; copies there could not be seen;"
                 " expected it to be there (is the disk mounted?)"
             )
@@ -159,7 +159,7 @@ def _refuse_missing(config: Config, pipeline: Pipeline, folder: NightFolder) -> 
     there = config.destination(folder.pipeline) / folder.date / config.instrument.product_folder
     missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbered(config, [name]))
     if missing:
-        raise BadInput(
+        raise UsageError(
             f"night {folder.date}: {counted(len(missing), 'file')} of {str(there)!r} ({missing[0]} is one) expected in"
             f" {str(here)!r} too, or their frames would get other frame IDs; copy the folder back (`cp -Rp`), and"
             " rebuild"

@@ -20,7 +20,7 @@ from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.db.tables import REVISION_TABLE, copy_rows, set_counters
 from ledger.disk import durable
-from ledger.errors import BadInput, LedgerError, NotReady
+from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import sequence_state
 from stages.base import TEMPORARY_PREFIX
@@ -49,11 +49,11 @@ def restore(config: Config, file: Path) -> list[str]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If the file is no ledger's database, or of a newer ledger, or the database has rows.
     """
     if not file.is_file():
-        raise BadInput(f"{file}: no such file; expected a backup: `ledger backup --list` names them")
+        raise UsageError(f"{file}: no such file; expected a backup: `ledger backup --list` names them")
     with replacing(config) as temporary, writing_backup(temporary.parent):
         _bring_up(file, temporary)
     store = Store(config.database.url)
@@ -69,7 +69,7 @@ def replacing(config: Config) -> Iterator[Path]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If that database has rows, or is no ledger's.
     NotReady
         If somebody has it open, or it cannot be written.
@@ -112,7 +112,7 @@ def _refuse_rows(url: URL) -> None:
 
 def _refuse_runs(n_runs: int | None, shown: str) -> None:
     if n_runs:
-        raise BadInput(
+        raise UsageError(
             f"database {shown} has {n_runs} runs on record: expected none, as it would be replaced; move it away first"
         )
 
@@ -129,15 +129,15 @@ def _alone(path: Path) -> Iterator[sqlite3.Connection]:
 
     Raises
     ------
-    BadInput
+    UsageError
         If it has rows, or is no ledger's.
     NotReady
         If somebody has it open.
     """
     if not path.exists() and (journals := _journals(path)):
-        raise BadInput(f"{journals[0]}: the journal of a database that is gone; expected none; move it away")
+        raise UsageError(f"{journals[0]}: the journal of a database that is gone; expected none; move it away")
     if path.exists() and not path.is_file():
-        raise BadInput(f"database {str(path)!r} is no file; expected one, or none; check database.url")
+        raise UsageError(f"database {str(path)!r} is no file; expected one, or none; check database.url")
     with closing(sqlite3.connect(path, timeout=ALONE_TIMEOUT_S, isolation_level=None)) as connection:
         _lock(connection, path)
         yield connection
@@ -158,7 +158,7 @@ def _lock(connection: sqlite3.Connection, path: Path) -> None:
             " command again"
         ) from exc
     except sqlite3.DatabaseError as exc:
-        raise BadInput(
+        raise UsageError(
             f"database {str(path)!r} is damaged, or no database ({exc}): it is left alone; move it away, and run the"
             " same command again"
         ) from exc
@@ -167,7 +167,7 @@ def _lock(connection: sqlite3.Connection, path: Path) -> None:
 def _refuse_tables(connection: sqlite3.Connection, path: Path) -> None:
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     if tables and REVISION_TABLE not in tables:
-        raise BadInput(
+        raise UsageError(
             f"database {str(path)!r} has tables, and is no ledger's ({min(tables)!r} is one): it is left alone;"
             " expected none; check database.url"
         )
@@ -182,10 +182,10 @@ def _bring_up(file: Path, path: Path) -> None:
         with closing(sqlite3.connect(path)) as copy:
             refuse_damaged(copy, file)
     except sqlite3.DatabaseError as exc:
-        raise BadInput(f"{file}: not a database, or damaged ({exc}); expected a backup: try an older one") from exc
+        raise UsageError(f"{file}: not a database, or damaged ({exc}); expected a backup: try an older one") from exc
     with engine_of(path) as engine:
         if schema.revision(engine) is None:
-            raise BadInput(f"{file}: an SQLite file, and not a ledger's; expected a backup: `ledger backup --list`")
+            raise UsageError(f"{file}: an SQLite file, and not a ledger's; expected a backup: `ledger backup --list`")
         schema.upgrade(engine)
 
 

@@ -20,7 +20,7 @@ from ledger.db.store import Store
 from ledger.disk.access import is_folder
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Found
-from ledger.errors import BadInput, Irreversible, LedgerError, NotNow, NotReady, Unreachable
+from ledger.errors import CannotUndo, LedgerError, NotNow, NotReady, Unreachable, UsageError
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import numbers_on_disk
 from ledger.ids.sequence import sequence_state
@@ -128,7 +128,7 @@ class Machine:
 
         Raises
         ------
-        BadInput, Busy, Interrupted
+        UsageError, Busy, Interrupted
             Before anything is changed, or (interrupted) between two files.
         """
         pipeline = self.pipelines[folder.pipeline]
@@ -172,7 +172,7 @@ class Machine:
 
         Raises
         ------
-        BadInput
+        UsageError
             If there is no such state, or to take products there is another host's part.
         """
         pipeline, sending = self.pipelines[folder.pipeline], self.pipelines[folder.pipeline].sending
@@ -181,13 +181,13 @@ class Machine:
             return target
         is_sent = pipeline.position(target) >= pipeline.position(sending.state)
         if self.config.fetches and not is_sent:
-            raise BadInput(
+            raise UsageError(
                 f"{target} is reached on {self.config.transfer.source} (transfer.source): this host fetches what is"
                 f" {sending.before}; expected {sending.state} or later"
             )
         if self.config.is_fetched_from and is_sent:
             if to:
-                raise BadInput(
+                raise UsageError(
                     f"{target} is reached on {self.config.host_name(folder.pipeline)}, which fetches products from here"
                     f" (transfer.direction: pull); expected {sending.before} or earlier"
                 )
@@ -213,7 +213,7 @@ class Machine:
 
         Raises
         ------
-        BadInput, Busy, Interrupted
+        UsageError, Busy, Interrupted
             Before anything is changed, or (interrupted) between two files.
         """
         target = self.check_rollback(folder, to, withdraws=withdraws)
@@ -233,15 +233,15 @@ class Machine:
 
         Raises
         ------
-        BadInput
+        UsageError
             If there is no such night or state, or the night's manifest was mailed and `withdraws` is false.
-        Irreversible, NotReady
+        CannotUndo, NotReady
             If files that it takes were removed by `ledger prune`.
         """
         target = self.pipelines[folder.pipeline].resolve(to)
         night = record.find_night(self.store, folder.pipeline, folder.date)
         if night is None:
-            raise BadInput(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
+            raise UsageError(f"night {folder.date} is not in the ledger: nothing to roll back; see `ledger status`")
         self._refuse_before_sending(folder, target)
         if not withdraws and self._unlists(folder, target):
             refuse_mailed(self.store, night)
@@ -253,12 +253,12 @@ class Machine:
 
         Raises
         ------
-        BadInput
+        UsageError
             With what to do here, and there.
         """
         pipeline, sending = self.pipelines[folder.pipeline], self.pipelines[folder.pipeline].sending
         if self.config.fetches and sending and pipeline.position(target) < pipeline.position(sending.before):
-            raise BadInput(
+            raise UsageError(
                 f"{target} is reached on {self.config.transfer.source} (transfer.source), once products are"
                 f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
                 " rest there"
@@ -272,7 +272,7 @@ class Machine:
             return
         gone = [row for row in record.raws(self.store, night) if row.pruned_us is not None]
         if gone and pipeline.position(target) < pipeline.position(sending.before):
-            raise Irreversible(
+            raise CannotUndo(
                 f"night {night.date}: {counted(len(gone), 'raw file')} ({gone[0].folder}/{gone[0].name} is one) removed"
                 f" by `ledger prune`, and before {sending.before} products are made of them; expected them here: put"
                 f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
@@ -390,7 +390,7 @@ class Machine:
 
         Raises
         ------
-        BadInput
+        UsageError
             If the destination is missing.
         NotReady
             If the night is before the first one, its products are not the ledger's, or the database is an older one.
@@ -399,7 +399,7 @@ class Machine:
             raise NotReady(outdated)
         pipeline = self.pipelines[folder.pipeline]
         if self.config.fetches and record.find_night(self.store, folder.pipeline, folder.date) is None:
-            raise BadInput(
+            raise UsageError(
                 f"night {folder.date} ({folder.pipeline}) is not in the ledger; expected one that was advanced on"
                 f" {self.config.transfer.source} (transfer.source); one of another pipeline is named by its folder"
             )
@@ -417,7 +417,7 @@ class Machine:
         if self.config.host(folder.pipeline) is None and not is_folder(destination):
             own = self.config.pipelines[folder.pipeline].destination
             key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
-            raise BadInput(
+            raise UsageError(
                 f"destination {str(destination)!r}: no such folder; expected it to exist (is the disk mounted?); create"
                 f" it, set {key}, or stop before with --to {sending.before}"
             )
@@ -427,13 +427,13 @@ class Machine:
 
         Raises
         ------
-        BadInput
+        UsageError
             With both places.
         """
         expected = self.config.destination(steps.folder.pipeline) / steps.folder.date
         name = self.config.host_name(steps.folder.pipeline)
         if elsewhere := record.copy_elsewhere(self.store, steps.journal.night, name, expected):
-            raise BadInput(
+            raise UsageError(
                 f"night {steps.folder.date}: its copies are at {_at(*elsewhere)!r}, and"
                 f" transfer.destination says {_at(name, expected)!r}; set the destination back, or roll the night"
                 " back there first"
@@ -471,12 +471,12 @@ class Machine:
 
         Raises
         ------
-        BadInput
+        UsageError
             With how to take it back.
         """
         night = record.find_night(self.store, folder.pipeline, folder.date)
         if night is not None and record.states(self.store, night):
-            raise BadInput(
+            raise UsageError(
                 f"night {folder.date} has products, and --anew pairs raw files; expected a night that was taken back:"
                 f" `ledger rollback {shlex.quote(str(folder.path))}` first"
             )

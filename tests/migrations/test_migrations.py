@@ -17,7 +17,7 @@ from ledger.db.store import Store
 from ledger.delivery import manifest
 from ledger.delivery.copies import verify
 from ledger.delivery.receipt import receive
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.query.summary import Summary, summarise
 from tests.world import DATE, World
@@ -83,7 +83,7 @@ def test_rows_outlive_a_migration_back_and_forth(world: World):
     assert world.query("SELECT COUNT(*) FROM file WHERE solo") != [(0,)]
     guards = guards_and_views(world.store())
     run(world.store(), "0001")
-    with pytest.raises(BadInput, match="behind this ledger"):
+    with pytest.raises(UsageError, match="behind this ledger"):
         world.store().open()
     run(world.store(), "head")
     world.store().open()
@@ -124,7 +124,7 @@ def test_a_database_of_a_newer_ledger_is_refused(database_url):
     store = Store(database_url)
     with store.write() as session:
         session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-    with pytest.raises(BadInput, match="ahead of the code"):
+    with pytest.raises(UsageError, match="ahead of the code"):
         store.open()
     store.close()
 
@@ -132,11 +132,11 @@ def test_a_database_of_a_newer_ledger_is_refused(database_url):
 def test_a_database_behind_the_code_is_refused(empty_database_url):
     store = Store(empty_database_url)
     if store.engine.dialect.name == "sqlite":
-        with pytest.raises(BadInput, match="run `ledger init` first"):
+        with pytest.raises(UsageError, match="run `ledger init` first"):
             store.open()
     with store.write() as session:
         session.execute(text("CREATE TABLE something (a int)"))
-    with pytest.raises(BadInput, match="run `ledger init` first"):
+    with pytest.raises(UsageError, match="run `ledger init` first"):
         store.open()
     store.close()
 

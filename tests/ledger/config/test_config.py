@@ -7,7 +7,7 @@ import yaml
 
 from ledger.config.read import override, packaged_config, parse_config, read_config
 from ledger.config.stages import load_stages
-from ledger.errors import BadInput, ConfigError
+from ledger.errors import ConfigError, UsageError
 
 
 @pytest.fixture
@@ -241,16 +241,16 @@ def test_relative_paths_are_relative_to_the_file(tmp_path, data):
 def test_what_is_no_configuration_is_refused_in_one_line(tmp_path, text):
     path = tmp_path / "config.yaml"
     path.write_text(text)
-    with pytest.raises(BadInput) as caught:
+    with pytest.raises(UsageError) as caught:
         read_config(path, environment={})
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(BadInput, match="--config names"):
+    with pytest.raises(UsageError, match="--config names"):
         read_config(tmp_path / "no.yaml", environment={})
-    with pytest.raises(BadInput, match="LEDGER_CONFIG names"):
+    with pytest.raises(UsageError, match="LEDGER_CONFIG names"):
         read_config(environment={"LEDGER_CONFIG": str(tmp_path / "no.yaml")})
 
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from ledger.delivery.copies import recall
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from stages.transport.remote import RECALLED
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.ledger.delivery.test_verify import cubes, everywhere, sent
@@ -89,16 +89,16 @@ def test_what_a_killed_recall_left_goes(sent):
 def test_a_destination_that_is_gone_is_told(sent):
     (here(sent) / cubes(sent)[0].name).unlink()
     shutil.move(sent.destination, sent.folder / "away")
-    with pytest.raises((BadInput, NotReady), match="expected an existing one"):
+    with pytest.raises((UsageError, NotReady), match="expected an existing one"):
         bring_back(sent)
 
 
 def test_a_night_of_which_nothing_was_sent_is_refused(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    with pytest.raises(BadInput, match="nothing of it was sent"):
+    with pytest.raises(UsageError, match="nothing of it was sent"):
         bring_back(sqlite_world)
     sqlite_world.advance(to="compressed")
-    with pytest.raises(BadInput, match="no product was sent"):
+    with pytest.raises(UsageError, match="no product was sent"):
         bring_back(sqlite_world)
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import event, text
 from ledger.cli._summary_tables import minute_table, narrow, target_table
 from ledger.cli._summary_words import after_tables, before_tables, verdict
 from ledger.db.store import Store
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.query import summary as summaries
 from ledger.query.counts import Minute, Piece, classes_of, minutes_of, targets_of
@@ -447,7 +447,7 @@ def test_a_night_that_is_not_there_is_refused_as_by_other_commands(sqlite_world,
 
 def test_one_night_must_be_named(sqlite_world):
     assert "expected one night" in sqlite_world.run("summary").stderr
-    with pytest.raises(BadInput, match="expected one night"):
+    with pytest.raises(UsageError, match="expected one night"):
         summaries.find(sqlite_world.store(), sqlite_world.config, date=DATE, folder=Path(DATE))
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from ledger.db import backup
 from ledger.disk.nights import NightFolder
-from ledger.errors import BadInput, Interrupted, NotReady
+from ledger.errors import Interrupted, NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Failure
 from ledger.night.pipeline import pipelines
@@ -253,13 +253,13 @@ def test_a_number_of_nobody_stops_it(night, new_url):
     assert world.advance().succeeded
     stray = world.folder / "archive" / DATE / "vgen2" / "VMPA00009999.txt"
     stray.write_text("?")
-    with pytest.raises(BadInput, match="VMPA00009999"):
+    with pytest.raises(UsageError, match="VMPA00009999"):
         lose(world, new_url)
     stray.unlink()
     lineage = stray.with_name("lineage.tsv")
     text = lineage.read_text()
     lineage.write_text("".join(f"{line}\n" for line in text.split("\n")[:-2]))  # without the last product
-    with pytest.raises(BadInput, match="VMPA0000000"):
+    with pytest.raises(UsageError, match="VMPA0000000"):
         lose(world, new_url)
     lineage.write_text(text)
     assert lose(world, new_url).succeeded
@@ -270,7 +270,7 @@ def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
     assert world.advance().succeeded
     before = facts(world)
     shutil.rmtree(world.folder / "archive" / DATE / "vgen2")
-    with pytest.raises(BadInput, match="cp -Rp"):
+    with pytest.raises(UsageError, match="cp -Rp"):
         lose(world, new_url)
     shutil.copytree(world.destination / DATE / "vgen2", world.folder / "archive" / DATE / "vgen2")
     assert lose(world, new_url).succeeded
@@ -393,7 +393,7 @@ def test_a_database_with_runs_is_not_replaced(night):
     world = night
     assert world.advance().succeeded
     before = facts(world)
-    with pytest.raises(BadInput, match="runs on record"):
+    with pytest.raises(UsageError, match="runs on record"):
         rebuild(world.config)
     assert facts(world) == before
 
@@ -409,7 +409,7 @@ def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_u
                 assert world.run("init").returncode == 0
                 world.store().begin_run("scan", {})
 
-    with pytest.raises(BadInput, match="1 runs on record"):
+    with pytest.raises(UsageError, match="1 runs on record"):
         rebuild(world.config, reporter=Visitor())
     assert world.query("SELECT command FROM run") == [("scan",)]
 
@@ -418,7 +418,7 @@ def test_it_needs_the_places_that_it_reads(night, new_url):
     world = night
     assert world.advance().succeeded
     away = world.destination.rename(world.destination.with_name("away"))
-    with pytest.raises(BadInput, match="mounted"):
+    with pytest.raises(UsageError, match="mounted"):
         lose(world, new_url)
     away.rename(world.destination)
     assert lose(world, new_url).succeeded
@@ -759,7 +759,7 @@ def test_an_id_of_two_nights_stops_it(sqlite_world, new_url):
     for top in (world.folder / "archive", world.destination):
         for path in (top / SECOND / "vgen2").glob(f"VMPA{number:08d}*"):
             path.rename(path.with_name(path.name.replace(f"{number:08d}", "00000001")))
-    with pytest.raises(BadInput, match="VMPA00000001 is in"):
+    with pytest.raises(UsageError, match="VMPA00000001 is in"):
         lose(world, new_url)
 
 
@@ -769,12 +769,12 @@ def test_places_of_every_pipeline_must_be_there(night, new_url):
     engineering = world.folder / "engineering"
     (world.config.destination("engineering") / SECOND).mkdir()
     away = engineering.rename(world.folder / "away")
-    with pytest.raises(BadInput, match=r"engineering\.root"):
+    with pytest.raises(UsageError, match=r"engineering\.root"):
         lose(world, new_url)
     away.rename(engineering)
     known = world.data["engineering"]["destination"]
     world.data["engineering"]["destination"] = str(world.folder / "unmounted")
-    with pytest.raises(BadInput, match=r"engineering\.destination"):
+    with pytest.raises(UsageError, match=r"engineering\.destination"):
         lose(world, new_url)
     world.data["engineering"]["destination"] = known
     products = world.folder / "archive" / DATE / "vgen2"
@@ -884,7 +884,7 @@ def test_two_at_once_make_one_database(night, new_url):
             if name.endswith("copies") and not others:
                 others.append(world.run("rebuild").returncode)
 
-    with pytest.raises(BadInput, match="runs on record"):
+    with pytest.raises(UsageError, match="runs on record"):
         rebuild(world.config, reporter=Second())
     assert others == [0]
     assert facts(world) == before
@@ -914,7 +914,7 @@ def test_tables_of_somebody_else_are_left_alone(night, new_url):
     with closing(sqlite3.connect(new_url.removeprefix("sqlite:///"))) as other:
         other.execute("CREATE TABLE precious (x)")
         other.commit()
-    with pytest.raises(BadInput, match="precious"):
+    with pytest.raises(UsageError, match="precious"):
         lose(world, new_url)
 
 
