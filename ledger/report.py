@@ -1,6 +1,7 @@
 """What a run says while it works, and what it found when it ends."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ class Phase:
     total : int
         How many files.
     size_bytes : int or None
-        Of all of them, if it is bytes that take the time.
+        Of all of them, if bytes are what takes the time.
     done : int
         Files that succeeded.
     """
@@ -30,21 +31,21 @@ class Phase:
 
     @property
     def beginning(self) -> str:
-        """Return what begins: of nothing that is to be done it is said that it was."""
+        """Return the opening line."""
         size = "" if self.size_bytes is None else f", {self.size_bytes / 1e6:,.1f} MB"
         return f"to {self.name}: {counted(self.total, 'file')}{size}"
 
     @property
     def end(self) -> str:
-        """Return what came of it."""
+        """Return the closing line."""
         return f"{self.name}: {self.done} of {counted(self.total, 'file')}"
 
 
 class Reporter(Protocol):
-    """Who is told of progress: a terminal, a log, or nobody."""
+    """Where progress is reported: a terminal, a log, or nowhere."""
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
-        """End the phase before, and begin one of `total` items; of so many bytes, if it is they that take the time."""
+        """End the phase before, and begin one of `total` items, or of `size_bytes` if bytes are what takes the time."""
 
     def advance(self, n: int = 1) -> None:
         """Count `n` items of the phase as done: those that succeeded."""
@@ -53,14 +54,14 @@ class Reporter(Protocol):
         """Count bytes of a phase of bytes as done."""
 
     def end(self) -> None:
-        """End the phase, and tell what came of it; there may be none."""
+        """End the phase, if there is one, and say what came of it."""
 
     def say(self, text: str) -> None:
-        """Tell one thing."""
+        """Say one thing."""
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports nowhere."""
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Do nothing."""
@@ -166,12 +167,17 @@ class Result:
             "date": self.date,
             "registered": self.registered,
             "moved": dict(self.moved),
-            "quarantined": [{"file": name, "reason": reason} for name, reason in self.quarantined],
-            "salvaged": [{"file": name, "what": what} for name, what in self.salvaged],
-            "failed": [{"file": name, "error": error} for name, error in self.failed],
+            "quarantined": by_file(self.quarantined),
+            "salvaged": by_file(self.salvaged, "what"),
+            "failed": by_file(self.failed, "error"),
             "settled": self.settled,
             "remarks": dict(sorted(self.remarks.items())),
             "notes": self.notes,
             "stopped": self.stopped,
             "states": dict(self.states),
         }
+
+
+def by_file(found: Iterable[tuple[str, str]], what: str = "reason") -> list[dict[str, str]]:
+    """Return names of files and what was found of each as what JSON can hold; `what` is called so."""
+    return [{"file": name, what: text} for name, text in found]

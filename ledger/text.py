@@ -4,10 +4,10 @@ import re
 from collections.abc import Iterable
 from itertools import chain
 
-#: Files of a kind that have a line each; names in the line of more; kinds that are told.
+#: Files of a kind that have a line each; names in the line of more; kinds that are listed.
 _ONE_BY_ONE, _NAMES, _KINDS = 10, 3, 20
 
-#: What may differ between files of which the same kind of thing is told: words with numbers or paths in them.
+#: Words that may differ between texts of one kind: those with numbers or paths in them.
 _OWN = re.compile(r"\S*[\d/]\S*")
 
 
@@ -27,14 +27,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
-def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Return names with what is told of them, in lines that somebody can read, however many names there are.
+def alike(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return names and texts about them in few lines, however many names there are.
 
-    What differs in numbers and paths alone is of a kind. Of a kind with many files the first are named, with what is
-    told of the first; of many kinds the last are counted. Files of which the very same is told share a line.
+    Texts that differ in numbers and paths only are of one kind. Of a kind with many files the first are named, with the
+    text of the first; of many kinds the last are counted. Files with the very same text share a line.
     """
     kinds: dict[str, dict[str, list[str]]] = {}
-    for name, text in told:
+    for name, text in found:
         kinds.setdefault(_OWN.sub("", text), {}).setdefault(text, []).append(name)
     lines: list[tuple[str, str]] = []
     for texts in list(kinds.values())[:_KINDS]:
@@ -52,7 +52,7 @@ def alike(told: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text is one, so that a database takes it, and not bytes of a path that are not UTF-8 (PEP 383)."""
+    """Whether a text can be encoded, as databases ask; a path may have bytes that are not UTF-8 (PEP 383)."""
     try:
         text.encode()
     except UnicodeEncodeError:

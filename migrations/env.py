@@ -34,7 +34,7 @@ def drop_guards(connection: Connection) -> None:
         connection.execute(text("SELECT viewname FROM pg_views WHERE schemaname = current_schema()")).scalars().all()
     )
     for name in views:
-        connection.execute(text(f"DROP VIEW {name} CASCADE"))
+        connection.execute(text(f"DROP VIEW IF EXISTS {name} CASCADE"))
     functions = (
         connection.execute(
             text(

@@ -78,7 +78,7 @@ def audit_deeply(
     jobs : int, optional
         Workers, instead of the configuration's.
     reporter : Reporter, optional
-        Is told of progress.
+        Gets the progress.
     stop : Stop, optional
         Set by a signal handler.
 
@@ -103,7 +103,7 @@ def audit_deeply(
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """Where calls are made, by how many workers, and who is told."""
+    """Where calls are made, by how many workers, and where progress is reported."""
 
     pool: Executor
     n_workers: int
@@ -161,8 +161,8 @@ def _look_at(store: Store, config: Config, night: Night, calls: _Calls, report: 
             counts += Counter(files=result.n_files, frames=result.n_frames, bytes=result.n_bytes)
         reason = why_unsettled(before, _hold(store, night))
     if reason is not None:
-        told = f"{reason}: its files were not judged"
-        report.explained.append(Explained("busy", told, len(items), night.date, night.date))
+        why = f"{reason}: its files were not judged"
+        report.explained.append(Explained("busy", why, len(items), night.date, night.date))
         return
     report.violations += found.values()
     report.explained += afar(store, night)

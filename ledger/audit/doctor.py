@@ -1,6 +1,6 @@
 """What keeps the ledger from working, or will: places, database, backups, frame IDs, and what dead runs left.
 
-Looks, and changes nothing: what is told to be settled is settled by the next run of the night.
+Changes nothing: what it says will be settled is settled by the next run of the night.
 """
 
 import os
@@ -31,7 +31,7 @@ from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
 from ledger.errors import LedgerError, UsageError
 from ledger.ids import gate
 from ledger.ids.numbers import numbers_on_disk
-from ledger.ids.sequence import standing
+from ledger.ids.sequence import sequence_state
 from ledger.night import record
 from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
@@ -111,11 +111,11 @@ def _places(config: Config) -> Iterator[Finding]:
     for name, pipeline in config.pipelines.items():
         site = config.site(name)
         if site.nights_host is not None:
-            source = _source(site, site.nights_host)
+            source = _source(config, site, site.nights_host)
             if source.verdict != "note":
                 yield _folder(config, f"destination of {name}", site.destination)
             yield source
-        elif name == "archive" or os.path.lexists(pipeline.root):
+        elif name == config.main or os.path.lexists(pipeline.root):
             yield _folder(config, f"{name}.root", pipeline.root)
             if site.destination_host is None:
                 yield _folder(config, f"destination of {name}", site.destination)
@@ -129,7 +129,7 @@ def _places(config: Config) -> Iterator[Finding]:
 
 
 def _folder(config: Config, subject: str, folder: Path) -> Finding:
-    """Look whether a folder is there, may be written, and has room."""
+    """Check whether a folder is there, may be written, and has room."""
     try:
         is_there = is_folder(folder)
     except LedgerError as exc:
@@ -172,7 +172,7 @@ def _afar(config: Config, site: Site, host: Host) -> Iterator[Finding]:
         yield Finding(subject, "ok", f"{found.text}, hashed by {tool}")
 
 
-def _source(site: Site, host: Host) -> Finding:
+def _source(config: Config, site: Site, host: Host) -> Finding:
     """Look whether the host can be reached from which products are fetched, and has the nights."""
     subject, root = f"source of {site.pipeline}", site.root
     try:
@@ -183,7 +183,7 @@ def _source(site: Site, host: Host) -> Finding:
                 return Finding(subject, "problem", what, remedy)
             return Finding(subject, "ok", f"{host.name}:{root}: hashed by {there.tool}")
     except BadInput as exc:
-        if site.pipeline != "archive":  # as here: who has no such nights needs no folder for them
+        if site.pipeline != config.main:  # as here: who has no such nights needs no folder for them
             return Finding(subject, "note", f"{host.name}:{root}: no such folder, so no nights")
         return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
     except StageError as exc:
@@ -191,7 +191,7 @@ def _source(site: Site, host: Host) -> Finding:
 
 
 def _file(path: Path, subject: str) -> Finding:
-    """Look whether a file could be written."""
+    """Check whether a file could be written."""
     folder = next(folder for folder in path.parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         return Finding(subject, "problem", f"{path.parent}: cannot be written", "correct owner, mode or path")
@@ -220,22 +220,22 @@ def _backups(store: Store, config: Config) -> Finding:
     if not behind:
         return Finding("backups", "ok", f"{len(found)}, up to the last entry")
     newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
-    told = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
+    what = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if config.backup.automatic:
-        return Finding("backups", "problem", told, "run `ledger backup`, which says what keeps it from being made")
-    return Finding("backups", "note", f"{told}; backup.automatic is false")
+        return Finding("backups", "problem", what, "run `ledger backup`, which says what keeps it from being made")
+    return Finding("backups", "note", f"{what}; backup.automatic is false")
 
 
 def _frame_ids(store: Store, config: Config) -> Finding:
     try:
         numbers = numbers_on_disk(store, config, remembers=False, is_routine=True)
         with store.read() as session:
-            now = standing(session, config)
+            now = sequence_state(session, config)
         now.refuse_taken(numbers)
     except LedgerError as exc:
         return Finding("frame IDs", "problem", str(exc))
     if now.next_id is None:
-        return Finding("frame IDs", "problem", "none left to give", now.way_on)
+        return Finding("frame IDs", "problem", "none left to give", now.advice)
     return Finding("frame IDs", "ok", f"next is {now.next_id}")
 
 
@@ -261,7 +261,7 @@ def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
         for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, date):
             if not found.undecided:
                 continue
-            subject = f"night {folder.date}" + ("" if folder.pipeline == "archive" else f" ({folder.pipeline})")
+            subject = _subject(machine.config, folder)
             what = f"{counted(len(found.undecided), 'file')} may hold frames, not used: {grouped(found.undecided)}"
             verdict: Verdict = "problem" if found.blocks else "note"
             yield Finding(subject, verdict, what, f"`ledger outside list --date {folder.date}` says what to do")
@@ -270,7 +270,7 @@ def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
 
 
 def _night(machine: Machine, night: Night) -> Iterator[Finding]:
-    subject = f"night {night.date}" + ("" if night.pipeline == "archive" else f" ({night.pipeline})")
+    subject = _subject(machine.config, night)
     before = _hold(machine.store, night)
     if before.run_id is not None:
         yield Finding(subject, "note", _holder(machine.store, before.run_id))
@@ -300,6 +300,10 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     yield from _contradicted(machine, night, subject)
 
 
+def _subject(config: Config, night: Night | NightFolder) -> str:
+    return f"night {night.date}" + ("" if night.pipeline == config.main else f" ({night.pipeline})")
+
+
 def _hold(store: Store, night: Night) -> Hold:
     with store.read() as session:
         return read_hold(session, night, store.common_us(session))
@@ -315,7 +319,7 @@ def _holder(store: Store, run_id: int) -> str:
 
 
 def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of raw files that a clock has written which was wrong."""
+    """Yield raw files whose times lie in the future: a clock was wrong."""
     soonest_ns = soonest_future_ns(machine.config, machine.store.clock())
     times_ns = (col(File.mtime_ns), col(File.timing_mtime_ns))
     query = select(col(File.folder), col(File.name), *times_ns).where(
@@ -331,7 +335,7 @@ def _of_the_future(machine: Machine, night: Night, subject: str) -> Iterator[Fin
 
 
 def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of products that need somebody."""
+    """Yield products in quarantine, with copies that are not right, or that failed."""
     of_night = select(func.count()).where(col(File.night_id) == night.id, col(File.kind) == "product")
     with machine.store.read() as session:
         held = session.execute(
@@ -349,7 +353,7 @@ def _put_aside(machine: Machine, night: Night, subject: str) -> Iterator[Finding
 
 
 def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of products that the archive has in another way."""
+    """Yield products that the archive has otherwise than on record."""
     with machine.store.read() as session:
         lines = contradictions(session, night)
     if lines:
@@ -359,7 +363,7 @@ def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Find
 
 
 def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of mails that somebody perhaps did not get."""
+    """Yield mails that perhaps did not arrive."""
     with machine.store.read() as session:
         mails = in_doubt(session, night)
     for mail in mails:
@@ -372,7 +376,7 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
 
 
 def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
-    """Tell of copies that were not right when last read."""
+    """Yield copies that were not right when last read."""
     faults = record.copy_faults(machine.store, night)
     if faults:
         yield Finding(subject, "problem", *unproven(night.date, faults).split(": ", 1))

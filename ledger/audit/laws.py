@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col
 
 from ledger.config.model import Config
-from ledger.db.models import File, FrameId, Lineage, Night
+from ledger.db.models import File, FrameId, Lineage, Night, State
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import grouped
@@ -142,18 +142,20 @@ def check_night(store: Store, config: Config, night: Night) -> Iterator[Violatio
     """Yield where disk and rows of one night disagree."""
     with store.read() as session:
         files = session.execute(select(File).where(col(File.night_id) == night.id)).scalars().all()
+        is_first = (col(State.pipeline) == night.pipeline, col(State.position) == 0)
+        first_state = session.execute(select(col(State.name)).where(*is_first)).scalar()
         yield from _frames_twice(session, night)
         known = set(session.execute(select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)).scalars())
     try:
-        yield from _missing(night, files)
-        yield from _orphans(night, files, config, known)
-        yield from _outside(store, night, config)
+        yield from _rows_without_files(night, files, first_state)
+        yield from _files_without_rows(night, files, config, known)
+        yield from _undecided_outside(store, night, config)
     except (OSError, NotReady) as exc:
-        what = f"{Path(night.root) / night.date}: what rows name could not be looked for any further ({exc})"
+        what = f"{Path(night.root) / night.date}: files that rows name could not be checked any further ({exc})"
         yield Violation("unreadable", what, "correct owner, mode or mount, and audit again")
 
 
-def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
+def _rows_without_files(night: Night, files: Sequence[File], first_state: str | None) -> Iterator[Violation]:
     folder = Path(night.root) / night.date
     for file in files:
         if (file.kind == "raw" and file.quarantine_reason) or file.pruned_us is not None:
@@ -163,22 +165,24 @@ def _missing(night: Night, files: Sequence[File]) -> Iterator[Violation]:
         for path in gone:
             yield Violation("row_without_file", f"{path} is gone", "put it back; `ledger explain` tells what it was")
         if file.kind == "raw" and not gone:
-            yield from _changed(folder, file)
+            yield from _changed(folder, file, first_state)
 
 
-def _changed(night: Path, file: File) -> Iterator[Violation]:
+def _changed(night: Path, file: File, first_state: str | None) -> Iterator[Violation]:
     """Yield a raw file that is not as registered: an advance would stop there, or register it anew."""
     raw = stat_raw(night / file.folder / file.name, Stream(file.folder, file.camera))
     if raw.is_as_registered(file):
         return
-    if file.state == "raw":
+    if file.state == first_state:
         next_step = f"`ledger scan {shlex.quote(str(night))}` registers it as it is now"
     else:
         next_step = advice_on_changed_raw(night, file, raw)
     yield Violation("raw_unchanged", f"{raw.cube} changed underneath: {raw.differences(file)}", next_step)
 
 
-def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set[str]) -> Iterator[Violation]:
+def _files_without_rows(
+    night: Night, files: Sequence[File], config: Config, frame_ids: set[str]
+) -> Iterator[Violation]:
     name = config.instrument.product_folder
     folder = Path(night.root) / night.date / name
     expected = {f for file in files if file.kind == "product" for f in file.files} | {"lineage.tsv"}
@@ -193,7 +197,7 @@ def _orphans(night: Night, files: Sequence[File], config: Config, frame_ids: set
             yield Violation("orphan", f"{path} belongs to no product", what)
 
 
-def _outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
+def _undecided_outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:
     """Yield what may hold frames of a night, is in no row, and waits for a decision."""
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     if not folder.path.is_dir() or night.pipeline not in config.pipelines:

@@ -46,8 +46,8 @@ _REFUSED = (
     " same command again"
 )
 
-#: New objects after which Python looks for rings among them. Nearly all that a command makes stays to its end, and a
-#: look at each 700, which is the default, takes a fifth of its time.
+#: The garbage collector's threshold. Nearly all objects that a command makes stay to its end, and a collection after
+#: every 700 new ones, which is the default, takes a fifth of its time.
 OBJECTS = 50_000
 
 #: Exit status of a bug (docs/design.md, Commands and exit statuses).
@@ -102,14 +102,14 @@ def main() -> None:
     output, errors = streams.secure()
     if gc.get_threshold()[0] < OBJECTS:
         gc.set_threshold(OBJECTS)
-        atexit.register(gc.freeze)  # what there is at the end goes with the process: nobody has to look for rings in it
+        atexit.register(gc.freeze)  # what is there at the end goes with the process, uncollected
     status = _run()
     sys.stdout.flush()
     if output is not None and output.fault:
-        _complain(f"standard output: {output.fault}; what was to be done is done, and not all that it says was written")
+        _complain(f"standard output: {output.fault}; the work is done, but not all of its output was written")
         status = status or LedgerError.exit_status
     sys.stderr.flush()
-    with suppress(LedgerError):  # a log that cannot be opened has been told of, and has nobody left to tell
+    with suppress(LedgerError):  # that the log cannot be opened was said before
         log_lost([line for stream in (output, errors) if stream is not None for line in stream.lost])
     sys.exit(status)
 
@@ -128,7 +128,7 @@ def _run() -> int:
     except LedgerError as exc:
         _complain(_shown(exc))
         return exc.exit_status
-    except PermissionError as exc:  # whoever keeps files from the ledger has to be told which
+    except PermissionError as exc:  # the message has to name the file
         _complain(printable(_REFUSED.format(exc.filename, exc.strerror)))
         return LedgerError.exit_status
     except Exception:  # noqa: BLE001  the edge: whatever was not foreseen is a bug, and says so

@@ -4,18 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import (
-    AsJson,
-    Date,
-    DryRun,
-    Folder,
-    Jobs,
-    app,
-    open_machine,
-    say_if_in_both,
-    show_json,
-    show_result,
-)
+from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, say_if_in_both
+from ledger.cli.output import show_json, show_result
 from ledger.errors import UsageError
 
 

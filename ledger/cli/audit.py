@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, show_json, watched
+from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, watched
+from ledger.cli.output import show_json
 from ledger.errors import UsageError
 from ledger.text import counted, printable
 
@@ -30,7 +31,7 @@ def audit(
     """Prove the laws: every frame accounted for, IDs in order, rows and files in agreement. Exit 1 if one is broken.
 
     With --date, only that night's files are compared with their rows; the laws always hold for all nights. With --deep,
-    files are read whole, and a night that a run works on meanwhile is not judged, and told.
+    files are read whole; a night that a run works on meanwhile is not judged, and the output says so.
     """
     from ledger.audit import laws as auditing
     from ledger.audit.deep import audit_deeply

@@ -2,7 +2,8 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Jobs, app, open_machine, show_json, show_result
+from ledger.cli.common import AsJson, Jobs, app, open_machine
+from ledger.cli.output import show_json, show_result
 from ledger.errors import LedgerError
 
 

@@ -1,24 +1,19 @@
-"""What the commands share: the application, options, the opened ledger, and how things are shown."""
+"""What the commands share: the application, options, the opened ledger, and signals."""
 
-import json
-import logging
-import logging.handlers
 import os
 import signal
 import sys
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.streams import is_broken
+from ledger.cli.progress import open_reporter
 from ledger.errors import Busy, Interrupted, LedgerError, UsageError
-from ledger.report import Phase, Reporter, Result, Stop
-from ledger.text import alike, counted, printable
+from ledger.report import Reporter, Stop
 
 if TYPE_CHECKING:
     from ledger.config.model import Config
@@ -27,8 +22,6 @@ if TYPE_CHECKING:
     from ledger.disk.nights import NightFolder
     from ledger.run.machine import Machine
 
-#: Size of a log file before it is rotated, and how many are kept.
-LOG_BYTES, LOG_FILES = 10_000_000, 5
 
 app = typer.Typer(
     name="ledger",
@@ -139,7 +132,7 @@ def open_machine(
 ) -> Iterator["Machine"]:
     """Open the ledger for work: reporter, log, and signals that stop it between two files.
 
-    Who only looks (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
+    A command that only reads (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
     """
     from ledger.run.machine import Machine
 
@@ -157,7 +150,7 @@ def open_machine(
 
 
 def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Callable[[str], None]) -> None:
-    """Tell who wants to know of trouble; `say` that nobody could be told."""
+    """Send an alert of new problems, if alerts are configured; `say` that it could not be sent."""
     if not (config.notify.command or config.notify.recipients):
         return
     from ledger.delivery.notify import notify
@@ -170,9 +163,9 @@ def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Cal
 
 @contextmanager
 def watched(config: "Config", *, quiet: bool = False, logs: bool = True) -> Iterator[tuple[Reporter, Stop]]:
-    """Open what long work needs: who is told of it, and signals that ask it to stop."""
+    """Open what long work needs: a reporter of its progress, and signals that ask it to stop."""
     stop = Stop()
-    with _reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
+    with open_reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
         yield reporter, stop
 
 
@@ -190,120 +183,13 @@ def _signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-@contextmanager
-def _reporter(path: Path | None, *, quiet: bool) -> Iterator[Reporter]:
-    log = _open_log(path)
-    try:
-        if sys.stderr.isatty() and not quiet:
-            from ledger.cli.bars import Bars
-
-            with Bars(log) as bars:
-                yield bars
-        else:
-            lines = Lines(log, quiet=quiet)
-            try:
-                yield lines
-            finally:
-                lines.end()
-    finally:
-        for handler in list(log.handlers):
-            log.removeHandler(handler)
-            handler.close()
-
-
-class _LogFile(logging.handlers.RotatingFileHandler):
-    """The log's file: if it cannot be written, that is told once, and the work goes on."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8", errors="backslashreplace")
-        self._is_told = False
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  so the library calls it
-        """Tell of what keeps a line from being written."""
-        exc = sys.exc_info()[1]
-        if isinstance(exc, OSError):
-            self._tell(exc)
-        else:
-            super().handleError(record)
-
-    def close(self) -> None:
-        """Close the file; what it did not take until now is lost."""
-        try:
-            super().close()
-        except OSError as exc:
-            self._tell(exc)
-
-    def _tell(self, exc: OSError) -> None:
-        if not self._is_told:
-            self._is_told = True
-            typer.echo(f"ledger: log {self.baseFilename!r}: {exc.strerror}; the work goes on without it", err=True)
-
-
 def log_lost(lines: Sequence[str]) -> None:
-    """Write to the log what nobody could be told, if the command is one that leaves a trace."""
+    """Write lines that could not be printed to the log, if the command is one that leaves a trace."""
     if not lines or _chosen["log"] is None:
         return
-    with _reporter(_chosen["log"], quiet=True) as reporter:
+    with open_reporter(_chosen["log"], quiet=True) as reporter:
         for line in lines:
             reporter.say(line)
-
-
-def _open_log(path: Path | None) -> logging.Logger:
-    """Return the log of runs; without a file it goes nowhere."""
-    log = logging.getLogger("ledger.run")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    if path is None:
-        return log
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handler = _LogFile(path)
-    except OSError as exc:
-        raise UsageError(
-            f"log {str(path)!r}: cannot be written ({exc.strerror}); set LEDGER_LOG to another file"
-        ) from exc
-    formatter = logging.Formatter("%(asctime)sZ %(process)d %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    log.addHandler(handler)
-    return log
-
-
-class Lines:
-    """Plain lines on standard error, and the log."""
-
-    def __init__(self, log: logging.Logger, *, quiet: bool = False) -> None:
-        self.log = log
-        self.quiet = quiet
-        self._phase: Phase | None = None
-
-    def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
-        """Say what begins."""
-        self.end()
-        if total:
-            self._phase = Phase(name, total, size_bytes)
-            self.say(self._phase.beginning)
-
-    def advance(self, n: int = 1) -> None:
-        """Say nothing of single files."""
-        if self._phase is not None:
-            self._phase.done += n
-
-    def carry(self, size_bytes: int) -> None:
-        """Say nothing of bytes on their way."""
-
-    def end(self) -> None:
-        """Say how many files succeeded."""
-        if self._phase is not None:
-            self.say(self._phase.end)
-            self._phase = None
-
-    def say(self, text: str) -> None:
-        """Say one thing."""
-        text = printable(text)
-        self.log.info("%s", text)
-        if not self.quiet and not is_broken(sys.stderr):  # what cannot be said is in the log already
-            print(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 
 def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -> None:
@@ -327,68 +213,5 @@ def which_of_both(config: "Config", night: "NightFolder") -> str:
 
 
 def can_ask() -> bool:
-    """Whether somebody is there who could answer."""
+    """Whether standard input is a terminal, so that somebody can answer."""
     return sys.stdin.isatty()
-
-
-def show_json(value: object) -> None:
-    """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
-
-
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:
-    """Print a table: drawn on a terminal, with the columns `right` flush right; tab-separated elsewhere."""
-    texts = [["" if value is None else printable(str(value)) for value in row] for row in rows]
-    if not sys.stdout.isatty():
-        typer.echo("\n".join("\t".join(row) for row in (columns, *texts)))
-        return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
-    for row in texts:
-        table.add_row(*(escape(text) for text in row))
-    Console().print(table)
-
-
-def show_result(result: Result, *, as_json: bool) -> None:
-    """Print what a run did to a night."""
-    if as_json:
-        show_json(result.as_json())
-        return
-    verbs = {"register": result.registered, **result.moved} if result.registered else result.moved
-    idle = "no file went on" if result.changed or not result.succeeded else "nothing to do"
-    done = ", ".join(f"{verb} {n}" for verb, n in verbs.items()) or idle
-    typer.echo(f"night {result.date} ({result.pipeline}): {done}")
-    if result.registered:
-        typer.echo(f"  registered   {counted(result.registered, 'raw file')}")
-    for name, reason in (quarantined := alike(result.quarantined)):
-        typer.echo(printable(f"  quarantined  {name}: {reason}"))
-    if len(quarantined) < len(result.quarantined):
-        typer.echo(f"  quarantined  {len(result.quarantined)}: `ledger quarantine list --date {result.date}` names all")
-    for name, what in alike(result.salvaged):
-        typer.echo(printable(f"  salvaged     {name}: {what}"))
-    for text in result.settled:
-        typer.echo(printable(f"  settled      {text}"))
-    for line in _remarks(result):
-        typer.echo(printable(f"  remark       {line}"))
-    for text in result.notes:
-        typer.echo(printable(f"  to do        {text}"))
-    for name, error in alike(result.failed):
-        typer.echo(printable(f"  FAILED       {name}: {error}"))
-    if result.states:
-        typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))
-    if result.stopped:
-        typer.echo(printable(f"  stopped      {result.stopped}"))
-
-
-def _remarks(result: Result) -> list[str]:
-    """Return a line for each kind of remark: what is counted per keyword is told together."""
-    kinds: dict[str, list[str]] = {}
-    for text, n in sorted(result.remarks.items()):
-        kind, _, keyword = text.partition(": ")
-        kinds.setdefault(kind, []).append(f"{keyword} {n}" if keyword else str(n))
-    return [f"{kind}: {', '.join(counts)}" for kind, counts in kinds.items()]

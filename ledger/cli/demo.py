@@ -23,20 +23,24 @@ def demo(
     import subprocess
     import sys
 
-    from ledger.config.read import packaged_config
+    from ledger.config.read import packaged_config, read_config
 
     if folder.exists():
         raise UsageError(f"{str(folder)!r} exists: the demo wants a new folder; remove it, or name another")
-    for name in ("archive", "engineering", "destination/archive", "destination/engineering"):
-        (folder / name).mkdir(parents=True)
+    folder.mkdir(parents=True)
     config = folder / "config.yaml"
     shutil.copyfile(packaged_config(), config)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("LEDGER_")}
+    planned = read_config(config, environment)
+    for name, pipeline in planned.pipelines.items():
+        pipeline.root.mkdir(parents=True)
+        planned.site(name).destination.mkdir(parents=True)
+    root = folder / planned.pipelines[planned.main].root.name
     script = shutil.which("ledger") or ""
     is_on_path = Path(script).resolve() == Path(sys.argv[0]).resolve()
     program = sys.argv[0] if not sys.argv[0].endswith("__main__.py") else f"{sys.executable} -m ledger.cli"
     shown = f"{'ledger' if is_on_path else program} --config {shlex.quote(str(config))}"
-    night = shlex.quote(str(folder / "archive" / DATE))
+    night = shlex.quote(str(root / DATE))
 
     def run(*arguments: str, is_shown: bool = True) -> None:
         if is_shown:
@@ -45,7 +49,7 @@ def demo(
         if subprocess.run(command, env=environment, check=False).returncode != 0:
             raise UsageError(f"the demo stopped: `{shown} {shlex.join(arguments)}` failed; what it printed says why")
 
-    run("simulate", str(folder / "archive"), DATE, "--truth", str(folder / "truth.npz"), "--scale", str(scale))
+    run("simulate", str(root), DATE, "--truth", str(folder / "truth.npz"), "--scale", str(scale))
     run("init")
     run("advance", "--date", DATE)
     run("status")

@@ -4,12 +4,13 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, read_config, show_json
+from ledger.cli.common import AsJson, Date, app, read_config
+from ledger.cli.output import show_json
 
 
 @app.command(epilog="Example: ledger doctor --date 20260102")
 def doctor(date: Date = None, *, as_json: AsJson = False) -> None:
-    """Look what keeps the ledger from working, and what runs that died have left. Changes nothing.
+    """Check what keeps the ledger from working, and what runs that died have left. Changes nothing.
 
     Exit status 1 says that something needs you; what the next run settles by itself is only noted.
     """

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config, show_json
+from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.output import show_json
 from ledger.text import printable
 
 

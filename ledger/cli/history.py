@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.output import show_json, show_table
 
 
 @app.command(epilog="Example: ledger history VMPA00000001")
@@ -19,7 +20,7 @@ def history(
 ) -> None:
     """Show everything that happened to a file, what it is made of, and what is made of it.
 
-    Which frames is told in runs [first, step, n]; with --frames, frame by frame. All are counted from 0.
+    Frames are shown as runs [first, step, n]; with --frames, one by one. All are counted from 0.
     """
     from ledger.clock import show_us
     from ledger.query import history

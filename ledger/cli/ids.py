@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config
+from ledger.cli.output import show_json, show_table
 from ledger.errors import UsageError
 from ledger.text import counted
 
 if TYPE_CHECKING:
-    from ledger.ids.sequence import Standing
+    from ledger.ids.sequence import SequenceState
 
 ids = typer.Typer(
     help="The sequence of frame IDs: its next number, where its numbers come from, and whether all is in order.",
@@ -25,11 +26,11 @@ app.add_typer(ids, name="ids")
 @ids.command("next", epilog="Example: ledger ids next")
 def next_(*, as_json: AsJson = False) -> None:
     """Show the frame ID that is given next, and how many are left."""
-    from ledger.ids.sequence import standing
+    from ledger.ids.sequence import sequence_state
 
     config = read_config()
     with open_store(config) as store, store.read() as session:
-        now = standing(session, config)
+        now = sequence_state(session, config)
     show_json(_facts(now)) if as_json else typer.echo(_in_words(now))
 
 
@@ -125,12 +126,12 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
     raise typer.Exit(1 if report.disorders else 0)
 
 
-def _facts(now: "Standing") -> dict[str, Any]:
-    return {"next": now.next_id, "left": now.left, **asdict(now)}
+def _facts(now: "SequenceState") -> dict[str, Any]:
+    return {"next": now.next_id, "left": now.remaining, **asdict(now)}
 
 
-def _in_words(now: "Standing") -> str:
+def _in_words(now: "SequenceState") -> str:
     since = f", for nights from {now.from_date} on" if now.from_date else ""
     if now.next_id is None:
-        return f"no frame ID is left: {now.way_on}"
-    return f"next is {now.next_id}{since}; {now.left} left (authority: {now.authority})"
+        return f"no frame ID is left: {now.advice}"
+    return f"next is {now.next_id}{since}; {now.remaining} left (authority: {now.authority})"

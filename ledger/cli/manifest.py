@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_machine, show_json
+from ledger.cli.common import AsJson, app, open_machine
+from ledger.cli.output import show_json
 from ledger.errors import UsageError
 from ledger.text import counted
 

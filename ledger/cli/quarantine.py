@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, open_store, read_config
+from ledger.cli.output import show_json, show_table
 
 quarantine = typer.Typer(
     help="Files that do not go on: what they are, and what to do about them.",

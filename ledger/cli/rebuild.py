@@ -2,12 +2,13 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, show_json, show_result, watched
+from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, watched
+from ledger.cli.output import show_json, show_result
 
 
 @app.command(epilog="Example: ledger rebuild")
 def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
-    """Make the database anew of what is on disk. For when it is lost, and no backup is left.
+    """Make the database anew from what is on disk. For when it is lost, and there is no backup.
 
     The database of config.yaml must be empty or not there, and is there at the end as a whole. Headers, timing files,
     lineage, checksums and manifests tell states and frame IDs; copies are read again at the destination.
@@ -37,7 +38,7 @@ def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
         if made.lowest_id is not None:
             typer.echo(
                 "no frame ID is given until you have excluded again what was, looked up the last one that the archive"
-                f" has, and said where to go on: `{rebuilding.way_on(config, made)}`"
+                f" has, and said where to go on: `{rebuilding.next_command(config, made)}`"
             )
     if not made.succeeded:
         raise typer.Exit(1)

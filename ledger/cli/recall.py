@@ -2,7 +2,8 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
+from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both
+from ledger.cli.output import show_json
 from ledger.text import alike, counted, printable
 
 
@@ -10,10 +11,10 @@ from ledger.text import alike, counted, printable
 def recall(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
     """Bring products of a night back from the destination, where their files here are missing or damaged.
 
-    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched, and that files
-    which were pruned have been put back is put on record.
+    What comes back is proven by its SHA-256 before it takes its name; what is whole here is not touched. If somebody
+    has put pruned files back, that is put on record.
     """
-    from ledger.delivery.recall import recall as bring_back
+    from ledger.delivery.copies import recall as bring_back
     from ledger.disk.nights import find_night
 
     with open_machine(needs_nights=True) as machine:

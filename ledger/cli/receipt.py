@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, alert, app, open_store, read_config, show_json
+from ledger.cli.common import AsJson, alert, app, open_store, read_config
+from ledger.cli.output import show_json
 from ledger.text import counted, printable
 
 

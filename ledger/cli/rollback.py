@@ -4,19 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import (
-    AsJson,
-    Date,
-    DryRun,
-    Folder,
-    Jobs,
-    app,
-    can_ask,
-    open_machine,
-    say_if_in_both,
-    show_json,
-    show_result,
-)
+from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, can_ask, open_machine, say_if_in_both
+from ledger.cli.output import show_json, show_result
 from ledger.errors import UsageError
 
 
@@ -25,7 +14,9 @@ from ledger.errors import UsageError
 def rollback(
     folder: Folder = None,
     date: Date = None,
-    to: Annotated[str, typer.Option("--to", metavar="STATE", help="State to go back to.")] = "raw",
+    to: Annotated[
+        str | None, typer.Option("--to", metavar="STATE", help="State to go back to; the first by default.")
+    ] = None,
     jobs: Jobs = None,
     *,
     dry_run: DryRun = False,
@@ -42,6 +33,7 @@ def rollback(
     with open_machine(jobs, changes=not dry_run) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
+        to = to or machine.pipelines[night.pipeline].states[0]
         planned = plan.plan_rollback(machine, night, to, withdraws=withdraw)
         if dry_run:
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))

@@ -2,7 +2,8 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_result
+from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both
+from ledger.cli.output import show_result
 
 
 @app.command(epilog="Example: ledger scan --date 20260102")

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config, show_json, show_table
+from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.output import show_json, show_table
 
 
 @app.command(epilog='Example: ledger sql "SELECT date, state, files FROM night_status"')

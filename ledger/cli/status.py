@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, read_config, show_json, show_table
+from ledger.cli.common import AsJson, Date, app, read_config
+from ledger.cli.output import show_json, show_table
 
 
 @app.command(epilog="Example: ledger status --date 20260102")
@@ -20,7 +21,7 @@ def status(date: Date = None, *, as_json: AsJson = False) -> None:
         show_json([asdict(night) for night in found])
         return
     if not found:
-        typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.archive.root}")
+        typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.pipelines[config.main].root}")
         return
     is_outside = any(n.outside for n in found)
     columns = (

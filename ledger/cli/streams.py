@@ -1,7 +1,7 @@
-"""Standard streams that whoever started the ledger has closed, or that break: the work goes on, and nothing crashes.
+"""Standard streams that are closed from the start, or break: the work goes on, and nothing crashes.
 
-A descriptor below 3 that is closed is what the next file gets that is opened, be it the database: whatever a library or
-another program writes to its standard error would then be in there. So they are taken before anything else.
+The next file that is opened gets a closed descriptor below 3, and it may be the database: whatever a library or another
+program writes to standard error would then be in it. So they are opened before anything else.
 """
 
 import errno

@@ -4,7 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both, show_json
+from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both
+from ledger.cli.output import show_json
 from ledger.text import counted, printable
 
 
@@ -18,10 +19,10 @@ def verify(
 ) -> None:
     """Read a night's copies at the destination again, and prove them. Exit 1 if one is not right.
 
-    Damaged and missing files are listed, and copied again with --repair; files that the ledger did not send are listed,
+    Damaged and missing files are listed, and copied again with --repair. Files that the ledger did not send are listed,
     and never touched.
     """
-    from ledger.delivery.verify import verify as verify_night
+    from ledger.delivery.copies import verify as verify_night
     from ledger.disk.nights import find_night
 
     with open_machine() as machine:

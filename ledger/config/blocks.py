@@ -4,11 +4,12 @@ import grp
 import ipaddress
 import re
 import string
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ledger.config.faults import is_day
 from ledger.config.urls import PLAIN_URL, parse_url
@@ -43,7 +44,7 @@ LONGEST_WAIT_MINUTES = 1440.0
 
 
 def _folder_or_remote(value: object) -> object:
-    """Refuse what is meant to be on another host, and would be taken for a folder here."""
+    """Refuse a place that is meant to be on another host, and would be taken for a folder here."""
     is_text = isinstance(value, str)
     if isinstance(value, dict) or (is_text and _MEANT_REMOTE.fullmatch(str(value))):  # `user@host:` is a mapping
         match = REMOTE.fullmatch(str(value)) if is_text else None
@@ -63,7 +64,7 @@ class Block(BaseModel):
 
 
 class Database(Block):
-    """Where the rows are."""
+    """Where the database is."""
 
     url: str
 
@@ -203,7 +204,7 @@ class Mail(Block):
 
 
 class Notify(Block):
-    """Who is told of trouble, and how."""
+    """Where alerts go."""
 
     command: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
@@ -248,7 +249,7 @@ class Ids(Block):
 
 
 class Permissions(Block):
-    """Of what the ledger writes."""
+    """Mode and group of what the ledger writes."""
 
     umask: str | None = None
     group: str | None = None
@@ -295,8 +296,13 @@ class Prune(Block):
 
     products_days: int = Field(default=0, ge=0, strict=True)
     raw_days: int = Field(default=30, ge=0, strict=True)
-    copies: int = Field(default=1, ge=1, strict=True)
     most_gb: float = Field(default=1000, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_copies(cls, data: object) -> object:
+        """Leave out a key of before 0.2.0; what it says is for `ledger.config.check` to judge."""
+        return {key: value for key, value in data.items() if key != "copies"} if isinstance(data, Mapping) else data
 
 
 class Backup(Block):

@@ -17,8 +17,7 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield the faults that keys of several blocks make together."""
-    """Yield faults that concern more than one key; tolerant of anything, as the rest may be wrong too."""
+    """Yield the faults that keys of several blocks make together; tolerant of anything: the rest may be wrong too."""
     states = mapping(data.get("states"))
     for name in PIPELINES:
         pipeline = mapping(data.get(name))
@@ -55,6 +54,9 @@ def faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
             "notify.recipients", "nobody sends them mail", "set mail.transport to smtp or sendmail, and mail.sender"
         )
     yield from _faults_of_prefix(data)
+    copies = mapping(data.get("prune")).get("copies", 1)
+    if copies != 1 or isinstance(copies, bool):
+        yield Fault("prune.copies", f"a product has one destination, so one copy: found {copies!r}", "remove the key")
     numbering = [name for name in PIPELINES if _numbers(mapping(data.get(name)), states)]
     if len(numbering) > 1:
         yield Fault(
@@ -65,7 +67,7 @@ def faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _faults_of_prefix(data: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield what keeps the instrument's prefix from being that of frame IDs."""
+    """Check that the instrument's prefix may be that of frame IDs."""
     prefix = str(mapping(data.get("instrument")).get("prefix", "VMPA"))
     default = Ids().forbidden_letters
     letters = sorted({"E", *map(str, _list(mapping(data.get("ids")).get("forbidden_letters", default)))})
@@ -78,7 +80,7 @@ def _faults_of_prefix(data: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _faults_of_direction(data: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield what keeps two hosts from sharing a ledger, of which one fetches what the other made."""
+    """Check the settings of `direction: pull`, where one host fetches what the other made."""
     transfer = mapping(data.get("transfer"))
     if transfer.get("direction") != "pull":
         if transfer.get("source") is not None:
@@ -101,7 +103,7 @@ def _faults_of_direction(data: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _faults_after_sending(pipeline: str, order: Sequence[Any], states: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield states that a host which fetches has to make, and cannot: it has copies of the products only."""
+    """Yield states that would be made on a host that fetches, and cannot be: it has copies of products only."""
     blocks = {str(state): mapping(states.get(str(state))) for state in order}
     sending = next((n for n, block in enumerate(blocks.values()) if block.get("requires") == "copy"), len(blocks))
     for state, block in list(blocks.items())[sending + 1 :]:

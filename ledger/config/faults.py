@@ -1,4 +1,4 @@
-"""Faults of a configuration's values, whatever its keys mean: what no file, terminal or database takes. Pure."""
+"""Faults of a configuration's values, whatever their keys mean: no file, terminal or database takes them. Pure."""
 
 import re
 from collections.abc import Iterator, Mapping

@@ -28,6 +28,7 @@ from ledger.config.blocks import (
 from ledger.config.site import Site, read_site
 from stages.instrument import Instrument
 
+#: The pipelines that there can be, each a key of the configuration; the first is always there.
 PIPELINES = ("archive", "engineering")
 
 
@@ -58,17 +59,30 @@ class Config(Block):
 
     @property
     def pipelines(self) -> Mapping[str, PipelineConfig]:
-        """Return the pipelines by name, `archive` first."""
+        """Return the pipelines by name, :attr:`main` first."""
         named = {name: getattr(self, name) for name in PIPELINES}
         return {name: pipeline for name, pipeline in named.items() if pipeline is not None}
 
+    @property
+    def main(self) -> str:
+        """Return the pipeline that is always there: its folders have to be, and a date alone means its night."""
+        return PIPELINES[0]
+
+    @property
+    def numbering(self) -> str | None:
+        """Return the pipeline whose products get frame IDs; None if there is none, and there is one at most."""
+        for name, pipeline in self.pipelines.items():
+            if any(self.states[state].requires == "frame_id" for state in pipeline.states):
+                return name
+        return None
+
     def waits(self, pipeline: str) -> bool:
         """Return whether nights of a pipeline wait, before they get frame IDs, for decisions about files outside."""
-        gives_ids = any(self.states[name].requires == "frame_id" for name in self.pipelines[pipeline].states)
-        return self.outside == "wait" and gives_ids
+        return self.outside == "wait" and pipeline == self.numbering
 
-    def site(self, pipeline: str = "archive") -> Site:
-        """Return what of `pipeline` is this host's part, and where the rest is."""
+    def site(self, pipeline: str | None = None) -> Site:
+        """Return what of a pipeline (by default the main one) is this host's part, and where the rest is."""
+        pipeline = pipeline or self.main
         return read_site(pipeline, self.pipelines[pipeline], self.transfer, self.states)
 
     def parameters(self, state: str) -> Mapping[str, Any]:

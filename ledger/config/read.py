@@ -185,9 +185,7 @@ def _absolute(config: Config, base: Path) -> Config:
     def place(path: Path) -> Path:
         return Path(os.path.normpath(base / path.expanduser()))  # not resolve(): links keep their names
 
-    def pipeline(old: PipelineConfig | None) -> PipelineConfig | None:
-        if old is None:
-            return None
+    def pipeline(old: PipelineConfig) -> PipelineConfig:
         to = old.destination and destination(old.destination)
         return old.model_copy(update={"root": place(old.root), "destination": to})
 
@@ -205,8 +203,7 @@ def _absolute(config: Config, base: Path) -> Config:
         update={
             "mail": mail,
             "database": Database(url=_database_url(config.database.url, place)),
-            "archive": pipeline(config.archive),
-            "engineering": pipeline(config.engineering),
+            **{name: pipeline(old) for name, old in config.pipelines.items()},
             "transfer": transfer,
             "log": place(config.log),
             "backup": config.backup.model_copy(update={"folder": place(config.backup.folder)}),

@@ -31,9 +31,6 @@ from stages.transport import proof
 from stages.transport.base import Copy
 from stages.transport.remote import Remote
 
-#: The pipeline to whose destination they go.
-MAIN = "archive"
-
 #: At the destination; what begins with a dot is not looked into for frame numbers.
 FOLDER_AT_DESTINATION = ".ledger"
 
@@ -63,12 +60,12 @@ class Backup:
 def folders(config: Config) -> list[Path]:
     """Return where backups are here: beside the database, and at a destination that is mounted."""
     there = _folder_there(config)
-    is_there = config.site(MAIN).has_copies and is_folder(there.parent)
+    is_there = config.site(config.main).has_copies and is_folder(there.parent)
     return [config.backup.folder, *([there] if is_there else [])]
 
 
 def _folder_there(config: Config) -> Path:
-    return config.site(MAIN).destination / FOLDER_AT_DESTINATION
+    return config.site(config.main).destination / FOLDER_AT_DESTINATION
 
 
 def found(config: Config) -> list[Backup]:
@@ -134,7 +131,7 @@ def make(store: Store, config: Config, *, sends: bool = True) -> list[Path]:
             proof.copy_proven(home / name, folder / name)
             durable.sync_folder(folder)
         made.append(folder / name)
-    site = config.site(MAIN)
+    site = config.site(config.main)
     host = site.destination_host if site.sends else None  # who fetches makes its own there
     if sends and host is not None:
         with writing_backup(Path(f"{host.name}:{_folder_there(config)}")):

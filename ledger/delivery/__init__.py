@@ -1,4 +1,4 @@
-"""What is at the destination and who was told: copies, manifest, mail, receipts, room made here.
+"""What is at the destination and what was given out: copies, manifest, mail, receipts, alerts; pruning here.
 
 For other rooms: every module without `_`.
 """

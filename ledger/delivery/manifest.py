@@ -66,7 +66,7 @@ class Listing:
         return sum(line.size_bytes for line in self.lines)
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is to be told of it as plain values."""
+        """Return its facts as plain values."""
         return {
             "dates": list(self.dates),
             "name": self.name,
@@ -206,7 +206,7 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
         If something is missing and `is_partial` is false, or there is nothing to list.
     """
     parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
-    if not is_partial and (missing := _missing(parts)):
+    if not is_partial and (missing := _what_is_missing(parts)):
         faults = {s.folder.date: record.copy_faults(machine.store, s.journal.night) for s in nights}
         bad = [unproven(date, products) for date, products in faults.items() if products]
         ways_on = "; ".join(bad) or "advance these nights first"
@@ -216,13 +216,13 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     return parts
 
 
-def _missing(parts: Sequence[_Part]) -> str:
+def _what_is_missing(parts: Sequence[_Part]) -> str:
     return ", ".join(f"{part.lacking} of {part.date}" for part in parts if part.lacking)
 
 
 def _listing(machine: Machine, parts: Sequence[_Part], n_before: int = 0) -> Listing:
     """Return the manifest of some nights; `n_before` others were mailed of them before."""
-    missing = _missing(parts)
+    missing = _what_is_missing(parts)
     dates = tuple(sorted(part.date for part in parts))
     date = dates[0] if len(dates) == 1 else f"{dates[0]}-{dates[-1]}"
     path = Path(manifest_name(machine.config.instrument.manifest, date=date, serial=0))

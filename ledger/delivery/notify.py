@@ -1,4 +1,4 @@
-"""Trouble is told to who wants to know: once a command, and the same not again for some hours."""
+"""Alerts: each new problem once a command, and the same not again for some hours."""
 
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -56,20 +56,20 @@ def contradictions(receipt: str, differing: Sequence[tuple[str, str]]) -> Iterat
 
 
 def notify(store: Store, config: Config, found: Iterable[Trouble]) -> int:
-    """Tell of what went wrong and was not told lately; return of how many things.
+    """Send one alert of the problems that were not in an alert lately; return how many.
 
     Raises
     ------
     NotReady
-        If nobody could be told.
+        If it could not be sent.
     """
     by_key = {t.key: t for t in found if t.kind in config.notify.kinds}
-    known = _told_lately(store, config) if by_key else set()
+    known = _alerted_lately(store, config) if by_key else set()
     new = [trouble for key, trouble in by_key.items() if key not in known]
     if not new:
         return 0
     subject = f"{config.instrument.name}: ledger has {counted(len(new), 'problem')}"
-    _tell(config, subject, "".join(f"{line}\n" for line in _lines(new)))
+    _send(config, subject, "".join(f"{line}\n" for line in _lines(new)))
     with store.recorded("notify", {}) as (session, run_id):
         detail = {"keys": [trouble.key for trouble in new]}
         session.add(Entry(at_us=store.clock(), run_id=run_id, name="alert", event="notified", detail=detail))
@@ -77,20 +77,20 @@ def notify(store: Store, config: Config, found: Iterable[Trouble]) -> int:
 
 
 def _lines(found: Sequence[Trouble]) -> list[str]:
-    """Return lines for people: one for all products of which the same is told."""
+    """Return lines for people: one for all products with the same problem."""
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for trouble in found:
         groups.setdefault((trouble.kind, trouble.where), []).append((trouble.name, trouble.text))
     lines = [
         printable(f"{kind}: {', '.join(filter(None, (where, name)))}: {text}")
-        for (kind, where), told in groups.items()
-        for name, text in alike(told)
+        for (kind, where), alerts in groups.items()
+        for name, text in alike(alerts)
     ]
     more = len(lines) - MOST_LINES
     return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more: `ledger status`, `ledger quarantine list`"]
 
 
-def _told_lately(store: Store, config: Config) -> set[str]:
+def _alerted_lately(store: Store, config: Config) -> set[str]:
     now_us, apart_us = store.clock(), int(config.notify.hours * 3600e6)
     lately = (col(Entry.at_us) > now_us - apart_us, col(Entry.at_us) < now_us + apart_us)  # a clock may go back
     query = select(col(Entry.detail)).where(col(Entry.event) == "notified", *lately)
@@ -98,8 +98,8 @@ def _told_lately(store: Store, config: Config) -> set[str]:
         return {key for detail in session.execute(query).scalars() for key in detail.get("keys", ())}
 
 
-def _tell(config: Config, subject: str, text: str) -> None:
-    """Tell by each way that is configured.
+def _send(config: Config, subject: str, text: str) -> None:
+    """Send it in each way that is configured.
 
     Raises
     ------

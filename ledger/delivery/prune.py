@@ -21,10 +21,11 @@ from ledger.disk.nights import NightFolder
 from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
 from ledger.night import record
-from ledger.night.given_out import confirmed, contradictions, standing
+from ledger.night.given_out import confirmed, contradictions, mailed_lines
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
+from ledger.report import by_file
 from ledger.run.copies import reverify
 from ledger.run.hold import refuse_moved_copies
 from ledger.run.machine import Machine
@@ -92,7 +93,7 @@ class Pruned:
             "raws": self.raws,
             "bytes": self.size_bytes,
             "kept": dict(sorted(self.kept.items())),
-            "failed": [{"file": name, "reason": reason} for name, reason in self.failed],
+            "failed": by_file(self.failed),
         }
 
 
@@ -158,11 +159,9 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
             .where(col(File.night_id) == night.id)
             .distinct()
         ).all()
-    copies: dict[str, set[tuple[str, str]]] = defaultdict(set)
     sent_us: dict[str, int] = {}
     for copy in record.copies(store, night):
         if copy.withdrawn_us is None and copy.refuted_us is None:
-            copies[copy.identity].add((copy.host, copy.path))
             sent_us[copy.identity] = min(copy.proven_us, sent_us.get(copy.identity, copy.proven_us))
     named = _named_here(machine, night)
     with store.read() as session:
@@ -173,8 +172,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
     folder = Path(night.root) / night.date
     for row in (row for row in rows if row.kind == "product"):
         candidate = _on_disk(row, [folder / row.folder / name for name in row.files])
-        n_copies = len(copies[row.identity])
-        reason: str | None = _why_not_sent(row, pipeline, n_copies, rules.copies)
+        reason = _why_not_sent(row, pipeline, has_proof=row.identity in sent_us)
         if reason is None and row.identity in contradicted:
             reason = "products that the archive has in another way than they are on record"
         if reason is None and named & {str(path) for path in candidate.paths}:
@@ -222,14 +220,14 @@ def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     return Candidate(row, tuple(paths), size_bytes)
 
 
-def _why_not_sent(row: File, pipeline: Pipeline, n_copies: int, wanted: int) -> str | None:
+def _why_not_sent(row: File, pipeline: Pipeline, *, has_proof: bool) -> str | None:
     """Return why a product does not count as archived, or None."""
     if row.quarantine_reason or row.error:
         return "products in quarantine, or with an error"
-    if row.state != pipeline.last or not any(step.needs_copy for step in pipeline.steps):
+    if row.state != pipeline.last or pipeline.sending is None:
         return f"products that are not {pipeline.last}"
-    if n_copies < wanted:
-        return f"products with fewer than {wanted} proven {'copy' if wanted == 1 else 'copies'}"
+    if not has_proof:
+        return "products without a proven copy"
     return None
 
 
@@ -242,7 +240,7 @@ def _named_here(machine: Machine, night: Night) -> set[str]:
             .join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
             .where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
         ).all()
-        mailed = [(line.frame_id, line.path) for _, line in session.execute(standing())]
+        mailed = [(line.frame_id, line.path) for _, line in session.execute(mailed_lines())]
     return {path for frame_id, path in (*lines, *mailed) if frame_id not in has}
 
 
@@ -297,12 +295,12 @@ def _proven(steps: Steps, step: Step, items: Sequence[WorkItem], found: Pruned) 
     """Return the identities of products whose copies are read again and right, and whose frames are those of raw."""
     sound: set[str] = set()
     for batch in steps.portions(f"prune {steps.folder.date}: prove", items):
-        look = reverify(steps, step, batch, {"prune": 1})
-        differing = _compared([item for item in batch if item.product.identity in look.proven], steps)
-        sound |= look.proven - differing.keys()
-        steps.reporter.advance(len(look.proven - differing.keys()))
+        checked = reverify(steps, step, batch, {"prune": 1})
+        differing = _compared([item for item in batch if item.product.identity in checked.proven], steps)
+        sound |= checked.proven - differing.keys()
+        steps.reporter.advance(len(checked.proven - differing.keys()))
         names = {item.product.identity: item.product.frame_id or item.product.name for item in batch}
-        found.failed += [(names[identity], reason) for identity, reason in {**look.failures, **differing}.items()]
+        found.failed += [(names[identity], reason) for identity, reason in {**checked.failures, **differing}.items()]
     return sound
 
 

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from ledger.db.models import Entry, File, FrameId, Mail, MailLine, Manifest, Man
 from ledger.db.store import Store, insert_many
 from ledger.errors import UsageError
 from ledger.ids.numbers import DIGITS
-from ledger.night.given_out import confirmed, said, standing
+from ledger.night.given_out import confirmed, mailed_lines, said
 from ledger.text import counted, printable
 
 #: What separates fields, in the order in which it is looked for; the archive's own lists have the first.
@@ -76,14 +76,8 @@ class Compared:
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as plain values."""
-        return {
-            "confirmed": self.confirmed,
-            "unknown": self.unknown,
-            "withdrawn": self.withdrawn,
-            "differing": [{"frame_id": frame_id, "what": what} for frame_id, what in self.differing],
-            "missing": self.missing,
-            "uncompared": self.uncompared,
-        }
+        differing = [{"frame_id": frame_id, "what": what} for frame_id, what in self.differing]
+        return asdict(self) | {"differing": differing}
 
 
 def read_receipt(content: bytes, prefix: str) -> list[Line]:
@@ -195,7 +189,9 @@ def receive(store: Store, config: Config, file: Path) -> Compared:
             "differing": len(compared.differing),
         }
         session.add(Entry(at_us=store.clock(), run_id=run_id, name=file.name, event="received", detail=counts))
-        compared.missing = _missing(session, {sent[line.frame_id].night_id for line in lines if line.frame_id in sent})
+        compared.missing = _unconfirmed(
+            session, {sent[line.frame_id].night_id for line in lines if line.frame_id in sent}
+        )
     return compared
 
 
@@ -251,13 +247,13 @@ def _sent(session: Session, lines: Sequence[Line]) -> dict[str, _Product]:
     found: dict[str, _Product] = {}
     for start in range(0, len(lines), CHUNK):
         ids = [line.frame_id for line in lines[start : start + CHUNK]]
-        listed = _standing(
+        listed = _line_states(
             session,
             select(col(ManifestLine.frame_id), col(Manifest.withdrawn_us))
             .join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
             .where(col(ManifestLine.frame_id).in_(ids)),
         )
-        mailed = _standing(
+        mailed = _line_states(
             session,
             select(col(MailLine.frame_id), col(MailLine.withdrawn_us))
             .join(Mail, col(Mail.id) == col(MailLine.mail_id))
@@ -286,8 +282,8 @@ def _sent(session: Session, lines: Sequence[Line]) -> dict[str, _Product]:
     return found
 
 
-def _standing(session: Session, query: Any) -> dict[str, bool]:
-    """Return the frame IDs of a query, and whether one of their lines was not withdrawn."""
+def _line_states(session: Session, query: Any) -> dict[str, bool]:
+    """Return the frame IDs of a query, and whether any of their lines still stands."""
     found: dict[str, bool] = {}
     for frame_id, withdrawn_us in session.execute(query):
         found[frame_id] = found.get(frame_id, False) or withdrawn_us is None
@@ -321,10 +317,10 @@ def _differences(line: Line, product: _Product) -> Iterator[str]:
         yield f"SHA-256 {line.sha256}, expected {product.sha256}"
 
 
-def _missing(session: Session, night_ids: set[int]) -> list[str]:
-    """Return what of some nights was mailed, and is not confirmed."""
+def _unconfirmed(session: Session, night_ids: set[int]) -> list[str]:
+    """Return the frame IDs of some nights that were mailed, and are not confirmed."""
     mailed = (
-        standing()
+        mailed_lines()
         .with_only_columns(col(MailLine.frame_id))
         .join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
     )

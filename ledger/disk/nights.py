@@ -66,7 +66,7 @@ def is_date(text: str) -> bool:
 def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
     """Return the night that a command names, by date or by folder.
 
-    A date in both roots means the one of `archive`. A night must be a direct child of a root.
+    A date in both roots means the one of the main pipeline. A night must be a direct child of a root.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def night_of(config: Config, pipeline: str, date: str) -> NightFolder:
 
 def _night_of_date(config: Config, date: str) -> NightFolder:
     if not config.site().has_nights:  # the database says whether there is one
-        return night_of(config, "archive", date)
+        return night_of(config, config.main, date)
     for name, pipeline in config.pipelines.items():
         if is_folder(pipeline.root / date):
             return NightFolder(name, pipeline.root, date)

@@ -56,7 +56,7 @@ class _Night:
 
 
 class FilesCheck:
-    """Looks at the files of a pipeline's nights.
+    """Checks the files of a pipeline's nights.
 
     Parameters
     ----------
@@ -92,8 +92,8 @@ class FilesCheck:
         self._foreign: list[tuple[str, int, int, str]] = []  # prefix, first and last of a run of numbers, date
         self._last: dict[str, Begin] = {}  # by prefix, of the highest number so far
 
-    def look(self, date: str | None, reporter: Reporter) -> bool:
-        """Look at all nights, or at that of one date; return whether there is any."""
+    def check(self, date: str | None, reporter: Reporter) -> bool:
+        """Check all nights, or that of one date; return whether there is any."""
         ours = col(Night.pipeline) == self._pipeline
         copies = select(col(Copy.id)).join(Night, col(Night.id) == col(Copy.night_id))
         with self._store.read() as session:
@@ -106,7 +106,7 @@ class FilesCheck:
         wanted = sorted(dates if date is None else dates & {date})
         reporter.phase("frame IDs", len(wanted))
         for each in wanted:
-            self._look_at(each)
+            self._check_night(each)
             reporter.advance()
         self._find_twice()
         return bool(wanted)
@@ -121,8 +121,8 @@ class FilesCheck:
                 self.disorders.append(_unlisted(exc, ""))
         return []
 
-    def _look_at(self, date: str) -> None:
-        """Look at one night; if a run works on it meanwhile, what was found says nothing."""
+    def _check_night(self, date: str) -> None:
+        """Check one night; if a run works on it meanwhile, what was found says nothing."""
         night = self._read(date)
         root = self._root if night.row is None else Path(night.row.root)
         files = [*self._named(night, root, is_here=True)]
@@ -144,7 +144,7 @@ class FilesCheck:
             night.disorders.append(_misnamed(night, file, f"its product is {live.state or 'rolled back'}"))
         elif is_cube(file.path):
             night.n_headers += 1
-            for found in self._headers.look(night.date, live, file.path):
+            for found in self._headers.check(night.date, live, file.path):
                 if isinstance(found, Disorder):
                     night.disorders.append(found)
                 elif not live.late:

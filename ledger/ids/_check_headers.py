@@ -85,7 +85,7 @@ class HeaderCheck:
         exposure_s = exposure_us / 1e6
         return 1 + math.ceil(abs(float(self._exposure_format % exposure_s) - exposure_s) * 1e6 - 1e-3)
 
-    def look(self, date: str, live: LiveId, path: Path) -> Iterator[Disorder | Begin]:
+    def check(self, date: str, live: LiveId, path: Path) -> Iterator[Disorder | Begin]:
         """Yield what is wrong with the header of a file that is named by `live`, and the time that it tells."""
 
         def disorder(law: str, found: str, expected: str) -> Disorder:

@@ -20,7 +20,7 @@ from ledger.db.models import State as StateRow
 from ledger.db.store import insert_many
 from ledger.errors import NotReady
 from ledger.ids.numbers import Numbers
-from ledger.ids.sequence import Standing, frame_id_of, give_back, is_manifested, lock, standing, take
+from ledger.ids.sequence import SequenceState, frame_id_of, give_back, is_manifested, lock, sequence_state, take
 from ledger.night.journal import Journal
 from ledger.night.products import WorkItem, order_key
 from ledger.text import counted
@@ -71,12 +71,12 @@ class Decision:
         """Whether there is anything to do."""
         return bool(self.fresh or self.withdrawn or self.is_first)
 
-    def check(self, now: Standing, date: str, numbers: Numbers, late_reason: str | None) -> None:
+    def check(self, now: SequenceState, date: str, numbers: Numbers, late_reason: str | None) -> None:
         """Refuse what is not to be done.
 
         Parameters
         ----------
-        now : Standing
+        now : SequenceState
             Where the sequence stands.
         date : str
             Of the night.
@@ -201,7 +201,7 @@ def allocate(
     journal: Journal,
     config: Config,
     items: Sequence[WorkItem],
-    look: Callable[[Session], object],
+    check_gate: Callable[[Session], object],
     *,
     numbers: Numbers,
     late_reason: str | None = None,
@@ -216,7 +216,7 @@ def allocate(
         Names prefix and authority.
     items : sequence of WorkItem
         All products of the night.
-    look : callable
+    check_gate : callable
         The gate; called with the session once the counter is locked, if any ID is to be given.
     numbers : Numbers
         Found on disk before.
@@ -235,11 +235,11 @@ def allocate(
         now = lock(session, config, journal.store.clock())
         decision = decide(session, journal.prefix, journal.night, items)
         if decision.fresh or decision.is_first:
-            look(session)
+            check_gate(session)
         manifested = _withdraw(session, journal, decision.withdrawn)
         reclaimed = give_back(session, now, numbers)
         journal.entry(session, [_entry_of(row, "reclaimed") for row in reclaimed])
-        now = standing(session, config)
+        now = sequence_state(session, config)
         decision.check(now, journal.night.date, numbers, late_reason)
         _assign(session, journal, take(session, now, len(decision.fresh)), decision, late_reason)
         if decision.is_first:

@@ -75,7 +75,7 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
     date : str, optional
         Look at the files of this night (YYYYMMDD) only; the sequence is always proven as a whole.
     reporter : Reporter, optional
-        Is told of progress, night by night.
+        Gets the progress, night by night.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def check(store: Store, config: Config, *, date: str | None = None, reporter: Re
     for pipeline in pipelines(config).values():
         if pipeline.numbering is not None:
             files = FilesCheck(store, config, pipeline.name, pipeline.numbering.state, sequences)
-            is_known |= files.look(date, reporter or Silent())
+            is_known |= files.check(date, reporter or Silent())
             disorders += files.disorders
             explained += files.explained
             for what, n in files.counts.items():

@@ -78,7 +78,7 @@ class Sequences:
     blocks: dict[str, list[Run]] = field(default_factory=dict)
 
     def is_ahead(self, prefix: str, number: int) -> bool:
-        """Whether the sequence has yet to come to `number`."""
+        """Whether the sequence is going to give `number`."""
         return number >= self.next_number.get(prefix, 1) and bool(self.in_blocks(prefix, (number, number)))
 
     def in_blocks(self, prefix: str, numbers: Run) -> list[Run]:
@@ -98,42 +98,29 @@ def read_sequences(session: Session) -> Sequences:
     return found
 
 
-#: By law: rows are date, ID, table, found, expected. A window that looks one ID back is enough: where any two IDs
-#: are out of order, two neighbours are.
+#: By law: rows are date, ID, table, found, expected. What `ledger audit` proves too is a view, and stands there once.
 _QUERIES = {
     "order": """
-        SELECT night.date, id.frame_id, 'frame_id',
-               'start_us ' || id.start_us || ', camera ' || id.camera || ', FLC ' || COALESCE(id.flc, 'none'),
-               'not before ' || id.before_frame_id || ', start_us ' || id.before_start_us
-               || ', camera ' || id.before_camera || ', FLC ' || COALESCE(id.before_flc, 'none')
-               || '; or late with a reason'
-        FROM (SELECT frame_id, night_id, start_us, camera, flc,
-                     LAG(frame_id) OVER sequence AS before_frame_id, LAG(start_us) OVER sequence AS before_start_us,
-                     LAG(camera) OVER sequence AS before_camera, LAG(flc) OVER sequence AS before_flc
-              FROM frame_id WHERE status = 'live' AND NOT late
-              WINDOW sequence AS (PARTITION BY prefix ORDER BY number)) AS id
-        JOIN night ON night.id = id.night_id
-        WHERE (id.before_start_us, id.before_camera, COALESCE(id.before_flc, ''))
-              > (id.start_us, id.camera, COALESCE(id.flc, ''))
-        ORDER BY id.frame_id""",
+        SELECT date, frame_id, 'frame_id',
+               'start_us ' || start_us || ', camera ' || camera || ', FLC ' || COALESCE(flc, 'none'),
+               'not before ' || last_frame_id || ', start_us ' || last_start_us || ', camera ' || last_camera
+               || ', FLC ' || COALESCE(last_flc, 'none') || '; or late with a reason'
+        FROM id_order WHERE disorder = 1
+        ORDER BY frame_id""",
     "late": """
         SELECT night.date, frame_id, 'frame_id', 'late, without a reason', 'in order, or late with a reason'
         FROM frame_id JOIN night ON night.id = frame_id.night_id
         WHERE late AND late_reason IS NULL
         ORDER BY frame_id""",
     "block": """
-        SELECT night.date, frame_id, 'frame_id', 'a number outside of all blocks',
+        SELECT date, frame_id, 'frame_id', 'a number outside of all blocks',
                'a number that a frame_block of its prefix holds'
-        FROM frame_id JOIN night ON night.id = frame_id.night_id
-        WHERE NOT EXISTS (SELECT 1 FROM frame_block WHERE frame_block.prefix = frame_id.prefix
-                          AND frame_id.number BETWEEN frame_block.first_number AND frame_block.last_number)
+        FROM id_outside_block
         ORDER BY frame_id""",
     "counter": """
-        SELECT night.date, frame_id, 'frame_sequence', 'next_number ' || COALESCE(CAST(next_number AS TEXT), 'none'),
+        SELECT date, frame_id, 'frame_sequence', 'next_number ' || COALESCE(CAST(next_number AS TEXT), 'none'),
                'above ' || number
-        FROM frame_id JOIN night ON night.id = frame_id.night_id
-        LEFT JOIN frame_sequence ON frame_sequence.prefix = frame_id.prefix
-        WHERE next_number IS NULL OR number >= next_number
+        FROM id_beyond_counter
         ORDER BY frame_id""",
     "text": """
         SELECT night.date, frame_id, 'frame_id', 'number ' || number || ' of prefix ' || prefix,
@@ -149,31 +136,15 @@ _QUERIES = {
         GROUP BY identity HAVING COUNT(*) > 1
         ORDER BY MIN(frame_id)""",
     "product": """
-        SELECT night.date, COALESCE(id.frame_id, ''), 'file',
-               'product ' || file.name || ': ' || COALESCE(
-                   'start_us ' || id.start_us || ', camera ' || id.camera || ', FLC ' || COALESCE(id.flc, 'none')
-                   || CASE WHEN id.night_id = file.night_id THEN '' ELSE ', another night' END, 'no live ID'),
-               'a live ID with start_us ' || COALESCE(CAST(file.first_us - file.exposure_us AS TEXT), 'unknown')
-               || ', camera ' || file.camera || ', FLC ' || COALESCE(file.flc, 'none')
-        FROM file
-        JOIN night ON night.id = file.night_id
-        JOIN state ON state.pipeline = file.pipeline AND state.name = file.state
-        LEFT JOIN frame_id AS id ON id.identity = file.identity AND id.status = 'live'
-        WHERE file.kind = 'product' AND state.needs_frame_id
-          AND (id.frame_id IS NULL OR id.night_id <> file.night_id OR id.camera <> file.camera
-               OR file.first_us IS NULL OR file.exposure_us IS NULL OR id.start_us <> file.first_us - file.exposure_us
-               OR COALESCE(id.flc, '') <> COALESCE(file.flc, ''))
-        ORDER BY night.date, file.name""",
+        SELECT date, COALESCE(frame_id, ''), 'file',
+               'product ' || name || ': ' || COALESCE(
+                   'start_us ' || id_start_us || ', camera ' || id_camera || ', FLC ' || COALESCE(id_flc, 'none')
+                   || CASE is_of_night WHEN 1 THEN '' ELSE ', another night' END, 'no live ID'),
+               'a live ID with start_us ' || COALESCE(CAST(start_us AS TEXT), 'unknown')
+               || ', camera ' || camera || ', FLC ' || COALESCE(flc, 'none')
+        FROM id_of_product WHERE agrees = 0
+        ORDER BY date, name""",
 }
-
-#: Numbers below the counter that no row has; the counter itself stands for the row after the last.
-_MISSING = """
-    SELECT prefix, before + 1, number - 1
-    FROM (SELECT prefix, number, LAG(number, 1, 0) OVER (PARTITION BY prefix ORDER BY number) AS before
-          FROM (SELECT prefix, number FROM frame_id
-                UNION ALL SELECT prefix, next_number FROM frame_sequence) AS taken) AS pairs
-    WHERE number > before + 1
-    ORDER BY prefix, number"""
 
 
 def find_disorders(session: Session) -> Iterator[Disorder]:
@@ -181,21 +152,21 @@ def find_disorders(session: Session) -> Iterator[Disorder]:
     for law, query in _QUERIES.items():
         for row in session.execute(text(query)):
             yield Disorder(law, *row)
-    sequences = read_sequences(session)
-    for prefix, numbers in _missing(session):
-        for first, last in sequences.in_blocks(prefix, numbers):
-            yield Disorder(
-                law="gap",
-                date="",
-                frame_id=frame_id_of(prefix, first),
-                where="frame_id",
-                found=f"{counted(last - first + 1, 'number')} without an ID, up to {frame_id_of(prefix, last)}",
-                expected="an ID for every number of a block below the counter",
-            )
+    for prefix, first, last in session.execute(
+        text("SELECT prefix, first_number, last_number FROM id_gap ORDER BY prefix, first_number")
+    ):
+        yield Disorder(
+            law="gap",
+            date="",
+            frame_id=frame_id_of(prefix, first),
+            where="frame_id",
+            found=f"{counted(last - first + 1, 'number')} without an ID, up to {frame_id_of(prefix, last)}",
+            expected="an ID for every number of a block below the counter",
+        )
 
 
 def find_explained(session: Session) -> Iterator[Explained]:
-    """Yield late IDs by reason, withdrawn IDs, and the numbers between blocks that the sequence has passed."""
+    """Yield late IDs by reason, withdrawn IDs, and the numbers between blocks that were skipped."""
     count = (func.count(), func.min(FrameId.frame_id), func.max(FrameId.frame_id))
     late = select(col(FrameId.late_reason), *count).where(
         col(FrameId.late), col(FrameId.status) == "live", col(FrameId.late_reason).is_not(None)
@@ -212,18 +183,16 @@ def find_explained(session: Session) -> Iterator[Explained]:
             names = (frame_id_of(prefix, first), frame_id_of(prefix, last))
             yield Explained("withdrawn", "their products are not made any more", last - first + 1, *names)
     sequences = read_sequences(session)
-    for prefix, (first, last) in _missing(session):
+    for prefix, first, last in session.execute(
+        text("SELECT prefix, first_number, last_number FROM id_missing ORDER BY prefix, first_number")
+    ):
         for begin, end in _outside((first, last), sequences.in_blocks(prefix, (first, last))):
             names = (frame_id_of(prefix, begin), frame_id_of(prefix, end))
             yield Explained("gap", "between blocks", end - begin + 1, *names)
 
 
-def _missing(session: Session) -> list[tuple[str, Run]]:
-    return [(prefix, (first, last)) for prefix, first, last in session.execute(text(_MISSING))]
-
-
 def _outside(numbers: Run, parts: Sequence[Run]) -> Iterator[Run]:
-    """Yield what is left of `numbers` without `parts`, which lie in it in order."""
+    """Yield the rest of `numbers` between `parts`, which lie in it in order."""
     begin, last = numbers
     for first_of_part, last_of_part in [*parts, (last + 1, last + 1)]:
         if begin < first_of_part:

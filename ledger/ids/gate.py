@@ -2,8 +2,8 @@
 
 See docs/design.md, Frame IDs.
 
-Called inside the transaction that gives them, once the counter is locked: first the lock, then the
-look. So two runs on two nights cannot pass it together.
+Called inside the transaction that gives them, once the counter is locked: so two runs on two nights cannot pass it
+together.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,28 +14,26 @@ from sqlmodel import Session, col
 
 from ledger.clock import show_us
 from ledger.config.model import Config
-from ledger.db.models import Entry, File, FrameId, FrameSequence, Night
+from ledger.db.models import File, FrameId, Night
 from ledger.db.store import Store
+from ledger.db.views import PAIRED_NIGHT
 from ledger.disk.nights import NightFolder, before_first, find_night, has_products, nights_on_disk, parse_date
 from ledger.disk.outside import Found
 from ledger.disk.raws import has_raws, is_being_written, raws_on_disk, streams_ns
 from ledger.errors import NotReady, UsageError
-from ledger.ids.sequence import newest_night
+from ledger.ids.sequence import first_date, newest_night
 from ledger.night import decisions, record
 from ledger.night.pipeline import Pipeline
 from ledger.night.record import of_night
 
 
 def from_date(session: Session, config: Config, pipeline: Pipeline) -> str | None:
-    """Return the first night that gets numbers, as ``ledger ids start --from`` named it; None if it did not."""
-    if pipeline.numbering is None:
-        return None
-    row = session.get(FrameSequence, config.instrument.prefix, populate_existing=True)
-    return row.from_date if row is not None else None
+    """Return the first night of a pipeline that gets numbers; None if it gives none, or from any night on."""
+    return None if pipeline.numbering is None else first_date(session, config.instrument.prefix)
 
 
 def refuse_before_first(session: Session, config: Config, pipeline: Pipeline, night: NightFolder) -> None:
-    """Refuse a night that the pipeline does not look at.
+    """Refuse a night before the first one.
 
     Raises
     ------
@@ -128,10 +126,10 @@ def check_gate(
     date = min(lacking)
     newest = newest_night(session, config.instrument.prefix)
     is_late = newest is not None and date < newest
-    told = "; later nights have theirs, so it is late" if is_late else ""
+    why = "; later nights have theirs, so it is late" if is_late else ""
     late = " --late --reason TEXT" if is_late else ""
     raise NotReady(
-        f"night {night.date} cannot be numbered yet: the earlier night {date} {lacking[date]}{told}, and frame IDs are"
+        f"night {night.date} cannot be numbered yet: the earlier night {date} {lacking[date]}{why}, and frame IDs are"
         f" chronological; run `ledger advance --date {date}{late}` first, or `ledger exclude {date} --reason TEXT`"
     )
 
@@ -167,7 +165,7 @@ def _lacking_on_disk(
             why = "has raw files that were never scanned" if registered else "was never scanned"
         elif looks_outside and numbered_us is None and decisions.look(session, config, folder).blocks:
             why = f"has files that may hold frames and are no raw files (`ledger outside list --date {folder.date}`)"
-        if why and not is_foreign(session, config, pipeline, folder):
+        if why and not is_foreign(session, config, folder):
             return {folder.date: why}
     return {}
 
@@ -206,7 +204,7 @@ def _lacking_in_ledger(session: Session, config: Config, pipeline: Pipeline, nig
     for row, reason in session.execute(query.order_by(col(Night.date))):
         folder = NightFolder(pipeline.name, night.root, row.date)
         is_before_first = before_first(config, pipeline.name, row.date, row.numbered_us, numbers_from)
-        if not is_before_first and not is_foreign(session, config, pipeline, folder):
+        if not is_before_first and not is_foreign(session, config, folder):
             return {row.date: reason}
     return {}
 
@@ -218,18 +216,13 @@ def _registered(session: Session, row: Night | None) -> set[tuple[str, str]]:
     return {(folder, name) for folder, name in session.execute(query)}
 
 
-def is_foreign(session: Session, config: Config, pipeline: Pipeline, folder: NightFolder) -> bool:
+def is_foreign(session: Session, config: Config, folder: NightFolder) -> bool:
     """Whether the night has products that this ledger did not make."""
     if not has_products(folder, config.instrument):
         return False
-    paired = pipeline.step(pipeline.born).forward  # precedes everything that the ledger writes
-    made = session.execute(
-        select(col(Entry.id))
-        .join(Night, col(Night.id) == col(Entry.night_id))
-        .where(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date, col(Entry.edge) == paired)
-        .limit(1)
-    ).first()
-    return made is None
+    paired = PAIRED_NIGHT.c
+    query = select(paired.night_id).where(paired.pipeline == folder.pipeline, paired.date == folder.date)
+    return session.execute(query).first() is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +245,7 @@ class Excluded:
 
 
 def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excluded:
-    """Take a night of the archive, on disk or only in the ledger, out of the chronology, or (without a reason) back in.
+    """Take a night, on disk or only in the ledger, out of the chronology, or (without a reason) back in.
 
     Raises
     ------
@@ -262,11 +255,12 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
     date = parse_date(date)
     if reason is not None and not reason.strip():
         raise UsageError("--reason is empty: expected why the night is out; it is kept for ever")
-    known = record.find_night(store, "archive", date)
+    pipeline = config.numbering or config.main
+    known = record.find_night(store, pipeline, date)
     if reason is None and (known is None or known.excluded_reason is None):
         raise UsageError(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
-    root = config.archive.root if known else find_night(config, date=date).root
-    n_ids = record.exclude(store, "archive", root, date, reason)
+    root = config.pipelines[pipeline].root if known else find_night(config, date=date).root
+    n_ids = record.exclude(store, pipeline, root, date, reason)
     with store.read() as session:
         newest = newest_night(session, config.instrument.prefix)
     return Excluded(date, n_ids, is_late=not n_ids and newest is not None and date < newest)
@@ -287,7 +281,7 @@ def outside(
     if date is not None:
         folders = [find_night(config, date=date)]
     else:
-        used = [name for name, pipeline in config.pipelines.items() if name == "archive" or pipeline.root.is_dir()]
+        used = [name for name, pipeline in config.pipelines.items() if name == config.main or pipeline.root.is_dir()]
         folders = [folder for name in used for folder in nights_on_disk(config, name)]
     with store.read() as session:
         for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):
@@ -305,5 +299,5 @@ def is_left_alone(session: Session, config: Config, pipeline: Pipeline, folder: 
     return (
         before_first(config, pipeline.name, folder.date, numbered_us, from_date(session, config, pipeline)) is not None
         or bool(row and row.excluded_reason)
-        or is_foreign(session, config, pipeline, folder)
+        or is_foreign(session, config, folder)
     )

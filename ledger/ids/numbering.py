@@ -12,7 +12,7 @@ from ledger.disk.outside import Found
 from ledger.errors import NotReady, StateError
 from ledger.ids import allocate, gate
 from ledger.ids.numbers import Numbers, numbers_on_disk
-from ledger.ids.sequence import standing
+from ledger.ids.sequence import sequence_state
 from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.pipeline import Pipeline
@@ -67,7 +67,7 @@ def refuse_numbering(
         if looks_afar or all(config.site(name).has_copies for name in config.pipelines):
             numbers = numbers_on_disk(store, config, remembers=remembers, is_routine=True)
         with store.read() as session:
-            decision.check(standing(session, config), night.date, numbers, late_reason)
+            decision.check(sequence_state(session, config), night.date, numbers, late_reason)
 
 
 def foresee_numbering(

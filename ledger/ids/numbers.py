@@ -76,7 +76,7 @@ class _Walk:
     visited: dict[str, FolderSeen] = field(default_factory=dict)
     news: list[FolderSeen] = field(default_factory=list)
 
-    def look(self, place: Path) -> None:
+    def visit(self, place: Path) -> None:
         """Look into a folder and all below it; one that links lead to twice is looked into once."""
         todo = [place]
         while todo:
@@ -195,7 +195,7 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
         with translate_read_errors(place):
             is_there = place.is_dir()
         if is_there:
-            walk.look(place)
+            walk.visit(place)
         elif _held_numbers(store, place, known.values()):
             raise Unreachable(
                 f"{str(place)!r} is not there, and held frame numbers when it was last looked at; expected it to be"

@@ -13,7 +13,7 @@ from ledger.db.models import Entry, FrameBlock, FrameSequence
 from ledger.db.store import Store, insert_if_new
 from ledger.errors import Fault, Unconfirmed, UsageError
 from ledger.ids.numbers import DIGITS, Numbers, Run, joined, numbers_on_disk
-from ledger.ids.sequence import Standing, frame_id_of, free_runs, lock, set_counter, standing
+from ledger.ids.sequence import SequenceState, frame_id_of, free_runs, lock, sequence_state, set_counter
 from ledger.night.pipeline import pipelines
 
 #: Who skips more numbers than this has to say so: a busy night takes as many, a mistyped digit skips more.
@@ -22,7 +22,7 @@ FAR = 100_000
 
 def start(
     store: Store, config: Config, prefix: str, number: int, *, from_date: str | None = None, is_sure: bool = False
-) -> tuple[Standing, int]:
+) -> tuple[SequenceState, int]:
     """Name the next number, and the first night that gets numbers.
 
     Parameters
@@ -41,7 +41,7 @@ def start(
 
     Returns
     -------
-    Standing
+    SequenceState
         After the change.
     int
         How many numbers of blocks that were handed out are given up by it.
@@ -86,8 +86,8 @@ def start(
             _close(session, before)
             _open(session, store, before, blocks)
             set_counter(session, prefix, number)
-            after = standing(session, config)
-            kept = after.left if after.authority == "blocks" else 0
+            after = sequence_state(session, config)
+            kept = after.remaining if after.authority == "blocks" else 0
             given_up = sum(last - first + 1 for first, last in handed_out) - kept
             detail = {"next": number, "before": before.counter, "from": from_date, "given_up": given_up}
             _entry(session, store, run_id, frame_id_of(prefix, number), detail)
@@ -107,7 +107,7 @@ def _held(store: Store, prefix: str, number: int) -> str:
         with store.recorded("ids start", {"prefix": prefix, "refused": number}) as (session, run_id):
             insert_if_new(session, FrameSequence, {"prefix": prefix, "next_number": 1})  # and no block to give from
             _entry(session, store, run_id, frame_id_of(prefix, 1), {"held": True, "refused": number})
-    return "; no number is given before one is named that is accepted"
+    return "; until one is named that is accepted, no number is given"
 
 
 def _limit(config: Config) -> str:
@@ -115,7 +115,7 @@ def _limit(config: Config) -> str:
     return "" if config.ids.last == LAST_NUMBER else " (ids.last_number)"
 
 
-def _refuse_far(number: int, before: Standing, numbers: Numbers) -> None:
+def _refuse_far(number: int, before: SequenceState, numbers: Numbers) -> None:
     """Refuse to skip more numbers than anybody skips by intent."""
     known = before.counter - 1
     if found := numbers.within([(1, number)]):
@@ -146,7 +146,7 @@ def refuse_unmounted(config: Config) -> None:
                 )
 
 
-def _blocks_from(number: int, before: Standing) -> list[Run]:
+def _blocks_from(number: int, before: SequenceState) -> list[Run]:
     """Return what the sequence may yield from `number` on."""
     if before.authority == "own":
         return [(number, LAST_NUMBER)]
@@ -159,7 +159,7 @@ def _blocks_from(number: int, before: Standing) -> list[Run]:
     return blocks
 
 
-def _close(session: Session, before: Standing, authority: str | None = None) -> None:
+def _close(session: Session, before: SequenceState, authority: str | None = None) -> None:
     """Cut blocks (of one authority, or all) short at the counter: what they have not given yet they never will."""
     mine = [col(FrameBlock.prefix) == before.prefix]
     if authority is not None:
@@ -172,7 +172,7 @@ def _close(session: Session, before: Standing, authority: str | None = None) -> 
     )
 
 
-def _open(session: Session, store: Store, before: Standing, blocks: Sequence[Run]) -> None:
+def _open(session: Session, store: Store, before: SequenceState, blocks: Sequence[Run]) -> None:
     session.add_all(
         FrameBlock(
             prefix=before.prefix,
@@ -190,7 +190,7 @@ def _entry(session: Session, store: Store, run_id: int, name: str, detail: Mappi
     session.add(Entry(at_us=store.clock(), run_id=run_id, name=name, event="reserved", detail=dict(detail)))
 
 
-def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[list[Run], Standing]:
+def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[list[Run], SequenceState]:
     """Import numbers that an outside authority has handed out.
 
     Parameters
@@ -206,7 +206,7 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
     -------
     blocks : list of (int, int)
         First and last of what was imported, adjoining lines as one.
-    Standing
+    SequenceState
         After the change.
 
     Raises
@@ -230,14 +230,14 @@ def reserve(store: Store, config: Config, text: str, *, source: str) -> tuple[li
         known = [(block.first_number, block.last_number) for block in session.execute(query).scalars()]
         faults |= _faults(lines, before, numbers, known)
         if faults or not lines:
-            told = [str(Fault(f"line {n}", faults[n])) for n in sorted(faults)] or ["no frame ID in it"]
-            raise UsageError("\n  ".join([f"{source}: nothing was imported", *told]))
+            lines_of_faults = [str(Fault(f"line {n}", faults[n])) for n in sorted(faults)] or ["no frame ID in it"]
+            raise UsageError("\n  ".join([f"{source}: nothing was imported", *lines_of_faults]))
         blocks = joined(lines.values())
         _open(session, store, before, blocks)
         for first, last in blocks:
             detail = {"first": first, "last": last, "source": source}
             _entry(session, store, run_id, frame_id_of(prefix, first), detail)
-        return blocks, standing(session, config)
+        return blocks, sequence_state(session, config)
 
 
 def _parse(prefix: str, text: str) -> tuple[dict[int, Run], dict[int, str]]:
@@ -266,7 +266,7 @@ def _parse_run(prefix: str, words: Sequence[str]) -> Run:
     return numbers[0], numbers[-1]
 
 
-def _faults(lines: Mapping[int, Run], before: Standing, numbers: Numbers, known: Iterable[Run]) -> dict[int, str]:
+def _faults(lines: Mapping[int, Run], before: SequenceState, numbers: Numbers, known: Iterable[Run]) -> dict[int, str]:
     """Return what is wrong with the numbers of lines, by line number."""
     found = {}
     known = joined(known)

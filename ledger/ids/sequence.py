@@ -2,8 +2,8 @@
 
 See docs/design.md, Frame IDs.
 
-Whoever changes anything here locks the counter's row first; an aborted transaction gives its numbers
-back. A number comes from a block or not at all, so what lies between blocks is an explained gap.
+Every change locks the counter's row first; an aborted transaction gives its numbers back. Numbers come from
+blocks only, so what lies between blocks is an explained gap.
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,9 @@ from sqlmodel import Session, col
 
 from ledger.config.blocks import LAST_NUMBER
 from ledger.config.model import Config
-from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine, Night
+from ledger.db.models import FrameBlock, FrameId, FrameSequence, ManifestLine
 from ledger.db.store import insert_if_new
+from ledger.db.views import NUMBERING
 from ledger.errors import NotReady, StateError
 from ledger.ids.numbers import DIGITS, Numbers, Run
 from ledger.text import counted
@@ -29,8 +30,8 @@ def frame_id_of(prefix: str, number: int) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a sequence stands.
+class SequenceState:
+    """The state of a sequence: its counter, and what it may still yield.
 
     Attributes
     ----------
@@ -54,7 +55,7 @@ class Standing:
     last_number: int
 
     @property
-    def left(self) -> int:
+    def remaining(self) -> int:
         """Return how many numbers it may still yield."""
         return sum(last - first + 1 for first, last in self.free)
 
@@ -69,8 +70,8 @@ class Standing:
         return self.counter > self.last_number or (self.authority == "own" and bool(self.free))
 
     @property
-    def way_on(self) -> str:
-        """Return what brings more numbers."""
+    def advice(self) -> str:
+        """Return what to do for more numbers."""
         if self.is_at_end:
             limit = "" if self.last_number == LAST_NUMBER else " (ids.last_number: raise it if the observatory allows)"
             return f"the last is {self.last_number}{limit}; a new prefix is needed (instrument.prefix)"
@@ -79,7 +80,7 @@ class Standing:
         return f"`ledger ids start {self.prefix} NUMBER` says where to go on"
 
     def refuse_taken(self, numbers: Numbers) -> None:
-        """Refuse to give numbers that somebody uses already.
+        """Refuse to give numbers that are in use already.
 
         Raises
         ------
@@ -95,13 +96,13 @@ class Standing:
             f" numbers, `ledger ids start {self.prefix} {number + 1}` goes on above them"
         )
         raise NotReady(
-            f"frame ID {frame_id_of(self.prefix, number)} is in use in {str(where)!r}, and the sequence has it still to"
-            f" give (next is {self.next_id}): expected every number on disk, at the destination and in manifests to be"
+            f"frame ID {frame_id_of(self.prefix, number)} is in use in {str(where)!r}, and the sequence has yet to give"
+            f" it (next is {self.next_id}): expected every number on disk, at the destination and in manifests to be"
             f" given already; {cure}; else move them away"
         )
 
     def refuse_empty(self, wanted: int) -> None:
-        """Refuse to begin what the numbers do not suffice for.
+        """Refuse to begin if there are fewer numbers than `wanted`.
 
         Raises
         ------
@@ -110,15 +111,17 @@ class Standing:
         StateError
             If the sequence itself has come to its end.
         """
-        if wanted <= self.left:
+        if wanted <= self.remaining:
             return
         of = "of the blocks that were handed out" if self.authority == "blocks" else "of its own"
-        found = f"prefix {self.prefix}: {counted(wanted, 'frame ID')} wanted, and {self.left} left {of}; {self.way_on}"
+        found = (
+            f"prefix {self.prefix}: {counted(wanted, 'frame ID')} wanted, and {self.remaining} left {of}; {self.advice}"
+        )
         raise StateError(found) if self.is_at_end else NotReady(found)
 
 
-def standing(session: Session, config: Config) -> Standing:
-    """Return where the configured sequence stands."""
+def sequence_state(session: Session, config: Config) -> SequenceState:
+    """Return the state of the configured sequence."""
     prefix, authority = config.instrument.prefix, config.ids.authority
     row = session.get(FrameSequence, prefix, populate_existing=True)
     counter = row.next_number if row else 1
@@ -127,7 +130,7 @@ def standing(session: Session, config: Config) -> Standing:
         runs = ((1, LAST_NUMBER),)  # as `lock` is going to make it
     end = config.ids.last
     free = tuple((first, min(last, end)) for first, last in runs if first <= end)
-    return Standing(prefix, authority, counter, free, row.from_date if row else None, end)
+    return SequenceState(prefix, authority, counter, free, row.from_date if row else None, end)
 
 
 def free_runs(session: Session, prefix: str, authority: str, counter: int) -> tuple[Run, ...]:
@@ -141,8 +144,8 @@ def free_runs(session: Session, prefix: str, authority: str, counter: int) -> tu
     return tuple((max(block.first_number, counter), block.last_number) for block in blocks)
 
 
-def lock(session: Session, config: Config, now_us: int) -> Standing:
-    """Lock the counter, made if it is new, until the transaction ends; return where the sequence stands."""
+def lock(session: Session, config: Config, now_us: int) -> SequenceState:
+    """Lock the counter, made if it is new, until the transaction ends; return the state of the sequence."""
     prefix = config.instrument.prefix
     query = select(FrameSequence).where(col(FrameSequence.prefix) == prefix).with_for_update()
     if session.execute(query).scalar_one_or_none() is None:
@@ -151,11 +154,11 @@ def lock(session: Session, config: Config, now_us: int) -> Standing:
         if config.ids.authority == "own":
             block = {"first_number": 1, "last_number": LAST_NUMBER, "authority": "own", "created_us": now_us}
             insert_if_new(session, FrameBlock, {"prefix": prefix, **block})
-    return standing(session, config)
+    return sequence_state(session, config)
 
 
-def take(session: Session, now: Standing, n: int) -> list[int]:
-    """Take the next `n` numbers of where the sequence stands; the counter must be locked.
+def take(session: Session, now: SequenceState, n: int) -> list[int]:
+    """Take the next `n` numbers of the sequence; the counter must be locked.
 
     Raises
     ------
@@ -173,11 +176,11 @@ def take(session: Session, now: Standing, n: int) -> list[int]:
     return taken
 
 
-def give_back(session: Session, now: Standing, numbers: Numbers) -> list[FrameId]:
+def give_back(session: Session, now: SequenceState, numbers: Numbers) -> list[FrameId]:
     """Take withdrawn numbers that were never manifested back from the tail; return their rows, which are gone.
 
-    Not beyond the begin of the block that was opened last: what was skipped stays skipped. And not a number
-    that is in use on disk.
+    The counter does not go back beyond the begin of the block that was opened last, as what was skipped stays skipped,
+    nor to a number that is in use on disk.
     """
     of_prefix = col(FrameId.prefix) == now.prefix
     kept = session.execute(
@@ -206,22 +209,20 @@ def give_back(session: Session, now: Standing, numbers: Numbers) -> list[FrameId
 
 
 def is_manifested() -> ColumnElement[bool]:
-    """Return the condition that a frame ID was ever on a manifest, be it withdrawn."""
+    """Return the condition that a frame ID was ever on a manifest, even on one that was withdrawn since."""
     return exists().where(col(ManifestLine.frame_id) == col(FrameId.frame_id))
 
 
 def set_counter(session: Session, prefix: str, number: int) -> None:
-    """Set the number from which on none was given; the counter must be locked."""
+    """Set the number that is given next; the counter must be locked."""
     session.execute(update(FrameSequence).where(col(FrameSequence.prefix) == prefix).values(next_number=number))
 
 
 def newest_night(session: Session, prefix: str) -> str | None:
     """Return the date of the night that holds the newest frame ID in order; None if there is none."""
-    query = (
-        select(col(Night.date))
-        .join(FrameId, col(FrameId.night_id) == col(Night.id))
-        .where(col(FrameId.prefix) == prefix, col(FrameId.status) == "live", col(FrameId.late).is_(False))
-        .order_by(col(FrameId.number).desc())
-        .limit(1)
-    )
-    return session.execute(query).scalar()
+    return session.execute(select(NUMBERING.c.newest_date).where(NUMBERING.c.prefix == prefix)).scalar()
+
+
+def first_date(session: Session, prefix: str) -> str | None:
+    """Return the first night that gets numbers, as ``ledger ids start --from`` named it; None if it did not."""
+    return session.execute(select(NUMBERING.c.from_date).where(NUMBERING.c.prefix == prefix)).scalar()

@@ -1,11 +1,12 @@
 """What people decided about files outside: by name or pattern, with a reason, on record."""
 
-from sqlalchemy import Select, and_, or_, select, update
+from sqlalchemy import and_, select, update
 from sqlmodel import Session, col
 
 from ledger.config.model import Config
 from ledger.db.models import Entry, File, Night, OutsideRule
 from ledger.db.store import Store
+from ledger.db.views import OUTSIDE_DECISION
 from ledger.disk.nights import NightFolder, find_night
 from ledger.disk.outside import Found, Rule, find_outside, sort_out
 from ledger.errors import UsageError
@@ -24,8 +25,7 @@ def look(session: Session, config: Config, folder: NightFolder) -> Found:
         If the night or a stream cannot be read.
     """
     of_night = and_(col(Night.pipeline) == folder.pipeline, col(Night.date) == folder.date)
-    standing = _standing().where(or_(col(OutsideRule.night_id).is_(None), of_night))
-    found = [_rule(*row) for row in session.execute(standing)]
+    found = [rule for rule in _standing(session) if rule.night in (None, (folder.pipeline, folder.date))]
 
     def raws() -> set[str]:
         query = select(col(File.folder), col(File.name)).join(Night, col(Night.id) == col(File.night_id))
@@ -38,20 +38,12 @@ def look(session: Session, config: Config, folder: NightFolder) -> Found:
 def rules(store: Store) -> list[Rule]:
     """Return the decisions that stand, in the order in which they were made."""
     with store.read() as session:
-        return [_rule(*row) for row in session.execute(_standing())]
+        return _standing(session)
 
 
-def _standing() -> Select[str, str, str, str]:
-    return (
-        select(col(OutsideRule.pattern), col(OutsideRule.reason), col(Night.pipeline), col(Night.date))
-        .outerjoin(Night, col(Night.id) == col(OutsideRule.night_id))
-        .where(col(OutsideRule.withdrawn_us).is_(None))
-        .order_by(col(OutsideRule.id))
-    )
-
-
-def _rule(pattern: str, reason: str, pipeline: str | None, date: str | None) -> Rule:
-    return Rule(pattern, reason, None if pipeline is None or date is None else (pipeline, date))
+def _standing(session: Session) -> list[Rule]:
+    found = session.execute(select(OUTSIDE_DECISION).order_by(OUTSIDE_DECISION.c.id))
+    return [Rule(row.pattern, row.reason, None if row.date is None else (row.pipeline, row.date)) for row in found]
 
 
 def ignore(store: Store, config: Config, pattern: str, reason: str, date: str | None) -> int | None:

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import String, cast, column, exists, select, table, update
-from sqlalchemy.orm import aliased
+from sqlalchemy import select, update
 from sqlmodel import Session, col
 
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db.models import Entry, FrameId, Mail, MailLine, Night, ReceiptLine
 from ledger.db.store import Store
+from ledger.db.views import ARCHIVE_WORD, MAIL_IN_DOUBT
 from ledger.disk import durable
 from ledger.disk.access import writing
 from ledger.errors import UsageError
@@ -24,7 +24,7 @@ from stages.manifested import encode
 WITHDRAWN = "withdrawn_"
 
 
-def standing() -> Any:
+def mailed_lines() -> Any:
     """Return the query of mails and their lines that went out, or perhaps did, and were not withdrawn."""
     query = select(Mail, MailLine).join(MailLine, col(MailLine.mail_id) == col(Mail.id))
     return query.where(col(Mail.error).is_(None), col(MailLine.withdrawn_us).is_(None))
@@ -32,9 +32,9 @@ def standing() -> Any:
 
 def said() -> Any:
     """Return the query of what the archive said last of each product, unless the product was withdrawn since."""
-    word = table("archive_word", column("receipt_id"), column("frame_id"))
-    is_last = (word.c.receipt_id == col(ReceiptLine.receipt_id)) & (word.c.frame_id == col(ReceiptLine.frame_id))
-    return select(ReceiptLine).join(word, is_last)
+    word = ARCHIVE_WORD.c
+    is_last = (word.receipt_id == col(ReceiptLine.receipt_id)) & (word.frame_id == col(ReceiptLine.frame_id))
+    return select(ReceiptLine).join(ARCHIVE_WORD, is_last)
 
 
 def confirmed(*nights: int | None) -> Any:
@@ -42,48 +42,28 @@ def confirmed(*nights: int | None) -> Any:
 
     Of all nights, or (by their numbers) of some.
     """
-    query = said().where(col(ReceiptLine.difference).is_(None)).with_only_columns(col(ReceiptLine.frame_id))
-    if not nights:
-        return query
-    of_nights = query.join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
-    return of_nights.where(col(FrameId.night_id).in_(nights), col(FrameId.status) == "live")
+    query = select(ARCHIVE_WORD.c.frame_id).where(ARCHIVE_WORD.c.difference.is_(None))
+    return query.where(ARCHIVE_WORD.c.night_id.in_(nights)) if nights else query
 
 
 def contradictions(session: Session, night: Night) -> list[ReceiptLine]:
     """Return what the archive said last of products of a night that it has in another way than they are on record."""
-    query = said().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
-    of_night = query.where(col(ReceiptLine.difference).is_not(None), col(FrameId.night_id) == night.id)
+    of_night = said().where(col(ReceiptLine.difference).is_not(None), ARCHIVE_WORD.c.night_id == night.id)
     return list(session.execute(of_night.order_by(col(ReceiptLine.frame_id))).scalars())
 
 
 def mailed(store: Store, night: Night) -> list[tuple[Mail, MailLine]]:
     """Return the lines of a night that were mailed, or perhaps were, and are not withdrawn, in ID order."""
-    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
+    query = mailed_lines().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
     of_night = query.where(col(FrameId.night_id) == night.id).order_by(col(MailLine.frame_id), col(Mail.id))
     with store.read() as session:
         return [(found, line) for found, line in session.execute(of_night)]
 
 
 def in_doubt(session: Session, night: Night) -> list[Mail]:
-    """Return the mails of a night that perhaps, or in part, were not sent, and were not sent again since.
-
-    What the archive has confirmed since has arrived, whatever became of the mail.
-    """
-    is_doubtful = col(Mail.error).is_(None) & (col(Mail.sent_us).is_(None) | (cast(col(Mail.refused), String) != "[]"))
-    if session.execute(select(col(Mail.id)).where(is_doubtful).limit(1)).first() is None:
-        return []
-    later = aliased(MailLine)
-    is_sent_again = exists().where(
-        col(later.frame_id) == col(MailLine.frame_id),
-        col(later.mail_id) > col(MailLine.mail_id),
-        col(later.mail_id).in_(select(col(Mail.id)).where(col(Mail.error).is_(None))),
-    )
-    query = standing().join(FrameId, col(FrameId.frame_id) == col(MailLine.frame_id))
-    of_night = query.where(is_doubtful, col(FrameId.night_id) == night.id, ~is_sent_again).order_by(col(Mail.id))
-    has = set(session.execute(confirmed(night.id)).scalars())
-    return list(
-        {mail.id: mail for mail, line in session.execute(of_night) if mail.refused or line.frame_id not in has}.values()
-    )
+    """Return the mails of a night that perhaps, or in part, were not sent, and were not sent again since."""
+    doubtful = select(MAIL_IN_DOUBT.c.mail_id).where(MAIL_IN_DOUBT.c.night_id == night.id)
+    return list(session.execute(select(Mail).where(col(Mail.id).in_(doubtful)).order_by(col(Mail.id))).scalars())
 
 
 def doubt(mail: Mail) -> str:
@@ -164,8 +144,8 @@ def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[
 def _invalidate_receipts(session: Session, night: Night, at_us: int) -> None:
     """Invalidate the archive's receipts of this night: what is given out anew is to be confirmed anew."""
     ids = select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id)
-    standing = col(ReceiptLine.withdrawn_us).is_(None)
-    session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), standing).values(withdrawn_us=at_us))
+    stands = col(ReceiptLine.withdrawn_us).is_(None)
+    session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), stands).values(withdrawn_us=at_us))
 
 
 def tell(path: Path, recipients: Sequence[str]) -> str:

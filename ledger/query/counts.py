@@ -107,8 +107,8 @@ class Tally:
         """Return what is unexpected, by kind, with how much of it there is."""
         found = {}
         dubious = {"D": self.dubious_fraction, "solo D": self.solo_dubious_fraction}
-        if told := [f"{word} {part:.1%}" for word, part in dubious.items() if part > DUBIOUS_LIMIT]:
-            found["D"] = ", ".join(told)
+        if parts := [f"{word} {part:.1%}" for word, part in dubious.items() if part > DUBIOUS_LIMIT]:
+            found["D"] = ", ".join(parts)
         if self.unpaired_fraction > UNPAIRED_LIMIT:
             found["unpaired"] = f"unpaired {self.unpaired_fraction:.1%}"
         if self.quarantined_files:

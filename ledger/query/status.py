@@ -1,74 +1,25 @@
 """Where every night stands, on disk and in the ledger.
 
-Asked all day long, by people and by ``ledger catch-up``: a few statements for all nights, through
-:mod:`ledger.db.readonly`, and as little of the disk as will do.
+Asked all day long, by people and by ``ledger catch-up``: a few statements for all nights
+(:mod:`ledger.query._questions`), and as little of the disk as will do.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, NamedTuple
+from functools import cached_property, partial
 
 from ledger.config.model import Config
 from ledger.config.site import Site
-from ledger.db.readonly import Reader, newest_revision
+from ledger.db.readonly import Reader
 from ledger.disk.access import is_folder, translate_read_errors
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
 from ledger.disk.raws import has_raws, stat_raw, streams_ns
-from ledger.errors import Busy, LedgerError, UsageError
-from ledger.night import record
+from ledger.errors import UsageError
 from ledger.night.pipeline import Pipeline
-
-#: All nights, the newest that has a frame ID in order, and the first that gets any (`ledger ids start --from`).
-_NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
-_NEWEST = """
-SELECT night.date FROM frame_id JOIN night ON night.id = frame_id.night_id
-WHERE frame_id.prefix = :prefix AND frame_id.status = 'live' AND NOT frame_id.late
-ORDER BY frame_id.number DESC LIMIT 1"""
-_RULES = """
-SELECT outside_rule.pattern, outside_rule.reason, night.pipeline, night.date
-FROM outside_rule LEFT JOIN night ON night.id = outside_rule.night_id
-WHERE outside_rule.withdrawn_us IS NULL ORDER BY outside_rule.id"""
-_RAWS = """
-SELECT file.folder, file.name FROM file JOIN night ON night.id = file.night_id
-WHERE night.pipeline = :pipeline AND night.date = :date AND file.kind = 'raw'"""
-_NUMBERS_FROM = "SELECT from_date FROM frame_sequence WHERE prefix = :prefix"
-
-#: Of some nights, from indexes alone (migration 0010): files by state, and those in quarantine or failed.
-_FILES = """
-SELECT night_id, kind, state, COUNT(*), SUM(n_frames), SUM(lost_frames)
-FROM file WHERE {} GROUP BY night_id, kind, state"""
-_ODD = """
-SELECT night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, is_discarded
-FROM file WHERE (quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded) AND {}"""
-_FRAME_IDS = "SELECT night_id, COUNT(*) FROM frame_id WHERE status = 'live' AND {} GROUP BY night_id"
-
-#: What the archive said, and how much of it is otherwise than on record, of all nights and of some: without statistics
-#: SQLite joins best in the order that it is told.
-_SAID = """
-SELECT night_id, COUNT(*), SUM(CASE WHEN archive_word.difference IS NULL THEN 0 ELSE 1 END)
-FROM archive_word CROSS JOIN frame_id
-WHERE frame_id.frame_id = archive_word.frame_id AND status = 'live' AND {}
-GROUP BY night_id"""
-_SAID_OF_SOME = _SAID.replace("archive_word CROSS JOIN frame_id", "frame_id CROSS JOIN archive_word")
-
-#: Copies that were not right (an index of identities finds their products: a plus keeps that of nights out of it), and
-#: nights of mails that may not have arrived, in whole or in part; whether they are in doubt is for `mailed` to say.
-_REFUTED = """
-SELECT refuted.night_id, refuted.identity, file.error IS NOT NULL
-FROM refuted LEFT JOIN file ON file.identity = refuted.identity AND +file.night_id = refuted.night_id"""
-_DOUBTFUL = """
-SELECT DISTINCT frame_id.night_id FROM mail CROSS JOIN mail_line CROSS JOIN frame_id
-WHERE mail.error IS NULL AND (mail.sent_us IS NULL OR CAST(mail.refused AS TEXT) <> '[]')
-  AND mail_line.mail_id = mail.id AND frame_id.frame_id = mail_line.frame_id"""
-
-#: Of one night: whether its products were made here, and raw files in quarantine.
-_WAS_PAIRED = "SELECT 1 FROM entry WHERE night_id = :night AND edge = :verb LIMIT 1"
-_PUT_ASIDE = """
-SELECT folder, name, size_bytes, mtime_ns, timing_size_bytes, timing_mtime_ns
-FROM file WHERE night_id = :night AND kind = 'raw' AND quarantine_reason IS NOT NULL"""
+from ledger.query import _questions as ask
+from ledger.query._questions import Counts, NightRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,44 +78,6 @@ class NightStatus:
         return self.stands in ("finished", "excluded", "foreign", "empty")
 
 
-class _Night(NamedTuple):
-    """A row of `_NIGHTS`."""
-
-    id: int
-    pipeline: str
-    date: str
-    numbered_us: int | None
-    excluded_reason: str | None
-    streams_ns: int | None
-
-
-class _Odd(NamedTuple):
-    """Files of a night that are alike, in a row of `_ODD` each."""
-
-    kind: str
-    state: str
-    quarantined: bool
-    failed: bool
-    discarded: bool
-    files: int
-
-
-@dataclass(slots=True)
-class _Counts:
-    """What is counted of a night's files."""
-
-    raws: Counter[str] = field(default_factory=Counter)  # by state
-    products: Counter[str] = field(default_factory=Counter)
-    frames: int = 0
-    lost: int = 0
-    odd: list[_Odd] = field(default_factory=list)
-    frame_ids: int = 0
-    confirmed: int = 0
-    contradicted: int = 0
-    refuted: dict[str, bool] = field(default_factory=dict)  # identity, and whether it failed too
-    has_doubtful_mail: bool = False
-
-
 def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None = None) -> list[NightStatus]:
     """Return where every night stands, on disk and in the ledger, by pipeline and date.
 
@@ -182,10 +95,10 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     Damaged
         If the database shows that it is.
     """
-    reader = _opened(config.database.url)
+    reader = ask.open_ledger(config.database.url)
     try:
         reader.refuse_damaged()
-        found = _Look(config, pipelines, reader).found(date)
+        found = _Nights(config, pipelines, reader).found(date)
     finally:
         reader.close()
     if date is not None and not found:
@@ -193,31 +106,8 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     return found
 
 
-def _opened(url: str) -> Reader:
-    """Open the database; what is wrong with it is said as by every other command."""
-    reader = None
-    try:
-        reader = Reader(url)
-        if reader.value("SELECT version_num FROM alembic_version") == newest_revision():
-            return reader
-    except Busy:
-        raise
-    except LedgerError:
-        pass
-    if reader is not None:
-        reader.close()
-    from ledger.db.store import Store  # noqa: PLC0415  which takes long to import
-
-    store = Store(url)
-    try:
-        store.open()
-    finally:
-        store.close()
-    return Reader(url)
-
-
-class _Look:
-    """One look at all nights.
+class _Nights:
+    """All nights, on disk and in the ledger, at one moment.
 
     Parameters
     ----------
@@ -235,77 +125,41 @@ class _Look:
     @cached_property
     def rules(self) -> list[Rule]:
         """Return the decisions about files outside."""
-        return [
-            Rule(pattern, reason, None if date is None else (pipeline, date))
-            for pattern, reason, pipeline, date in self.reader.rows(_RULES)
-        ]
+        return ask.decisions(self.reader)
 
     def found(self, date: str | None) -> list[NightStatus]:
         """Return them, or only that of a date."""
-        every = [_Night(*row) for row in self.reader.rows(_NIGHTS)]
+        every = ask.nights(self.reader)
         known = [night for night in every if date in (None, night.date)]
-        counts = self._counts([night.id for night in known] if date is not None else None)
+        counts = ask.counts(self.reader, [night.id for night in known] if date is not None else None)
         found = []
         for name, pipeline in self.pipelines.items():
             newest = numbers_from = None
             if pipeline.numbering is not None:
-                newest, numbers_from = (
-                    self.reader.value(statement, prefix=self.config.instrument.prefix)
-                    for statement in (_NEWEST, _NUMBERS_FROM)
-                )
+                newest, numbers_from = ask.numbering(self.reader, self.config.instrument.prefix)
             rows = {night.date: night for night in known if night.pipeline == name}
             folders = self._on_disk(name, has_rows=any(night.pipeline == name for night in every))
             for day in sorted(rows.keys() | folders.keys()):
                 row = rows.get(day)
                 is_before_first = before_first(self.config, name, day, row.numbered_us if row else None, numbers_from)
                 if date in (None, day) and not is_before_first:
-                    of_night = counts[row.id] if row else _Counts()
+                    of_night = counts[row.id] if row else Counts()
                     found.append(self._night(pipeline, day, row, folders.get(day), of_night, newest))
         return found
 
     def _on_disk(self, pipeline: str, *, has_rows: bool) -> dict[str, NightFolder]:
         config = self.config
         has_root = config.site(pipeline).has_nights and is_folder(config.pipelines[pipeline].root)
-        is_used = pipeline == "archive" or has_rows or has_root
+        is_used = pipeline == config.main or has_rows or has_root
         return {night.date: night for night in nights_on_disk(config, pipeline)} if is_used else {}
-
-    def _counts(self, ids: Sequence[int] | None) -> dict[int, _Counts]:
-        """Return what is counted of nights, by their numbers; of all if there are none."""
-        of_these = "night_id IS NOT NULL" if ids is None else f"night_id IN ({', '.join(map(str, ids)) or 'NULL'})"
-
-        def rows(statement: str) -> list[tuple[Any, ...]]:
-            return self.reader.rows(statement.format(of_these))
-
-        counts: dict[int, _Counts] = defaultdict(_Counts)
-        for night_id, kind, state, files, frames, lost in rows(_FILES):
-            count = counts[night_id]
-            count.lost += int(lost or 0)
-            if kind == "raw":
-                count.raws[state] += files
-                count.frames += int(frames or 0)
-            else:
-                count.products[state] += files
-        for (night_id, *row), files in Counter(rows(_ODD)).items():
-            kind, state, quarantined, failed, discarded = row
-            counts[night_id].odd.append(_Odd(kind, state, bool(quarantined), bool(failed), bool(discarded), files))
-        for night_id, n in rows(_FRAME_IDS):
-            counts[night_id].frame_ids = n
-        for night_id, n, n_otherwise in rows(_SAID if ids is None else _SAID_OF_SOME):
-            counts[night_id].confirmed = n - int(n_otherwise)
-            counts[night_id].contradicted = int(n_otherwise)
-        for night_id, identity, failed in self.reader.rows(_REFUTED):
-            counts[night_id].refuted[identity] = bool(failed)
-        for (night_id,) in self.reader.rows(_DOUBTFUL):
-            counts[night_id].has_doubtful_mail = True
-        return counts
 
     def _night(
         self,
         pipeline: Pipeline,
         date: str,
-        row: _Night | None,
+        row: NightRow | None,
         folder: NightFolder | None,
-        counts: _Counts,
+        counts: Counts,
         newest: str | None,
     ) -> NightStatus:
         """Return where a night stands.
@@ -320,7 +174,7 @@ class _Look:
             Its row, if it has one.
         folder : NightFolder or None
             Its folder, if it is on disk.
-        counts : _Counts
+        counts : Counts
             Of its files.
         newest : str or None
             Date of the newest night with a frame ID in order.
@@ -342,7 +196,7 @@ class _Look:
         was_numbered = row is not None and row.numbered_us is not None
         late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
         command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
-        if is_done and row and (counts.contradicted or (counts.has_doubtful_mail and _is_in_doubt(config, row))):
+        if is_done and (counts.contradicted or counts.has_mail_in_doubt):
             is_done, command = False, f"doctor --date {date}"
         site = self.config.site(pipeline.name)
         where = "" if is_held else site.goes_on_at(stands)
@@ -372,15 +226,15 @@ class _Look:
     def _stands(
         self,
         pipeline: Pipeline,
-        row: _Night | None,
+        row: NightRow | None,
         folder: NightFolder | None,
-        counts: _Counts,
+        counts: Counts,
         states: Collection[str],
     ) -> str:
         instrument = self.config.instrument
         if row is not None and row.excluded_reason:
             return "excluded"
-        if folder is not None and not states and self._is_foreign(pipeline, row, folder):
+        if folder is not None and not states and self._is_foreign(row, folder):
             return "foreign"
         if not counts.raws:
             has = folder is not None and has_raws(folder, instrument)
@@ -403,44 +257,24 @@ class _Look:
             return 0
         of_all = [rule for rule in self.rules if rule.night in (None, (pipeline.name, folder.date))]
         found = find_outside(folder, self.config.instrument, of_all)
-
-        def raws() -> set[str]:
-            known = self.reader.rows(_RAWS, pipeline=pipeline.name, date=folder.date)
-            return {f"{stream}/{name}" for stream, name in known}
-
+        raws = partial(ask.raws, self.reader, pipeline.name, folder.date)
         return len(sort_out(found, of_all, waits=True, raws=raws).undecided)
 
-    def _is_foreign(self, pipeline: Pipeline, row: _Night | None, folder: NightFolder) -> bool:
-        """Whether the night has products that this ledger did not make; `gate.is_foreign` in one statement less."""
-        if not has_products(folder, self.config.instrument):
-            return False
-        verb = pipeline.step(pipeline.born).forward
-        return row is None or not self.reader.rows(_WAS_PAIRED, night=row.id, verb=verb)
+    def _is_foreign(self, row: NightRow | None, folder: NightFolder) -> bool:
+        """Whether the night has products that this ledger did not make."""
+        has = has_products(folder, self.config.instrument)
+        return has and (row is None or not ask.is_paired(self.reader, row))
 
-    def _is_mended(self, row: _Night, folder: NightFolder) -> bool:
+    def _is_mended(self, row: NightRow, folder: NightFolder) -> bool:
         """Whether a raw file in quarantine was written to since; its folder does not tell."""
         streams = {stream.name: stream for stream in self.config.instrument.streams}
-        for stream_name, name, *stats in self.reader.rows(_PUT_ASIDE, night=row.id):
+        for stream_name, name, *stats in ask.put_aside(self.reader, row):
             cube, stream = folder.path / stream_name / name, streams.get(stream_name)
             with translate_read_errors(cube):
                 is_there = cube.exists()
             if stream is not None and is_there and stat_raw(cube, stream).stats != tuple(stats):
                 return True
         return False
-
-
-def _is_in_doubt(config: Config, night: _Night) -> bool:
-    """Whether a mail of a night may not have arrived."""
-    from ledger.db.store import Store  # noqa: PLC0415
-    from ledger.night import given_out  # noqa: PLC0415  rare, and takes long to import
-
-    store = Store(config.database.url)
-    try:
-        row = record.find_night(store, night.pipeline, night.date)
-        with store.read() as session:
-            return row is not None and bool(given_out.in_doubt(session, row))
-    finally:
-        store.close()
 
 
 def unfinished(config: Config, pipelines: dict[str, Pipeline]) -> list[NightFolder]:

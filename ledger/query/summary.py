@@ -7,31 +7,22 @@ in the minute in which it was last written, if that is within the time of the ni
 a salvaged file lost count in the minute of its last frame that was not lost.
 """
 
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
-from sqlmodel import Session, col
-
 from ledger.config.model import Config
-from ledger.db.models import File, Lineage, Night
 from ledger.db.store import Store
 from ledger.disk.access import is_folder
 from ledger.disk.nights import NightFolder, find_night, parse_date
 from ledger.disk.outside import Outside
 from ledger.disk.raws import has_raws, raws_on_disk
 from ledger.night import decisions, record
+from ledger.query._summary_rows import Product, Raw, pieces_left, read_files
 from ledger.query.counts import (
     HST,
-    LOST,
-    MINUTE_US,
-    NOT_SYNCED,
-    QUARANTINED,
     Minute,
-    Piece,
     Tally,
     Target,
     classes_of,
@@ -39,7 +30,7 @@ from ledger.query.counts import (
     minutes_of,
     targets_of,
 )
-from stages.check.witnesses import Observed, unexpected
+from stages.check.witnesses import unexpected
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +180,12 @@ class Summary:
             "quarantine": [asdict(file) for file in self.quarantine],
             "salvaged": [asdict(file) for file in self.salvaged],
             "outside": [asdict(file) for file in self.outside],
-            "unexpected": [asdict(told) for told in self.unexpected],
+            "unexpected": [asdict(found) for found in self.unexpected],
         }
 
 
 def find(store: Store, config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
-    """Return the night that is meant: as for all commands, and of nights that left the disk the ledger's rows remain.
+    """Return the night that is meant, as for all commands; a night that is in the ledger need not be on disk.
 
     Raises
     ------
@@ -220,17 +211,17 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
         Registered or not.
     """
     row = record.find_night(store, night.pipeline, night.date)
-    raws: list[_Raw] = []
-    products: list[_Product] = []
+    raws: list[Raw] = []
+    products: list[Product] = []
     if row is not None:
         with store.snapshot() as session:
-            raws, products = _read(session, row, config)
+            raws, products = read_files(session, row, config)
     first_state = config.pipelines[night.pipeline].states[0]
     known = {raw.name for raw in raws}
     on_disk = raws_on_disk(night, config.instrument) if has_raws(night, config.instrument) else []
     cameras = {stream.camera for stream in config.instrument.streams} | {raw.camera for raw in raws}
-    told = unexpected([raw.observed() for raw in raws if raw.is_used], config.instrument)
-    pieces = [*(product.piece() for product in products), *_pieces(raws, first_state)]
+    strange = unexpected([raw.observed() for raw in raws if raw.is_used], config.instrument)
+    pieces = [*(product.piece() for product in products), *pieces_left(raws, first_state)]
     return Summary(
         pipeline=night.pipeline,
         date=night.date,
@@ -241,7 +232,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
         quarantine=_quarantine(raws, products),
         salvaged=tuple(Salvaged(raw.name, raw.n_frames, raw.lost) for raw in raws if raw.lost),
         outside=_outside(store, config, night),
-        unexpected=tuple(Unexpected(what, tuple(names)) for what, names in told.items()),
+        unexpected=tuple(Unexpected(what, tuple(names)) for what, names in strange.items()),
         unregistered=sum(f"{raw.stream.name}/{raw.name}" not in known for raw in on_disk),
         excluded_reason=row.excluded_reason if row is not None else None,
     )
@@ -257,136 +248,7 @@ def _outside(store: Store, config: Config, night: NightFolder) -> tuple[Outside,
 # what the database says
 
 
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    name: str
-    camera: int
-    state: str
-    n_frames: int
-    lost: int
-    first_us: int | None
-    last_us: int | None
-    written_us: int
-    settings: tuple[tuple[str | None, int | None], ...]
-    quarantine_reason: str | None
-    exposure_us: int | None
-    cards: dict[str, Any]
-    in_products: int
-
-    @property
-    def kept(self) -> int:
-        return self.n_frames - self.lost
-
-    @property
-    def is_used(self) -> bool:
-        return self.quarantine_reason is None and self.first_us is not None
-
-    def observed(self) -> Observed:
-        times_us = (self.first_us or 0, self.last_us or 0, self.exposure_us or 0)
-        return Observed(self.name, self.camera, *times_us, self.cards)
-
-
-@dataclass(frozen=True, slots=True)
-class _Product:
-    name: str
-    camera: int
-    n_frames: int
-    at_us: int | None
-    flc: str | None
-    synchronised: bool
-    solo: bool | None
-    settings: tuple[tuple[str | None, int | None], ...]
-    quarantine_reason: str | None
-    in_lineage: int
-
-    @property
-    def kind(self) -> str:
-        if self.quarantine_reason is not None:
-            return QUARANTINED
-        if self.synchronised:
-            return f"paired_{self.flc or 'none'}"
-        kind = {True: "solo", False: "unpaired", None: "not_paired"}[self.solo]
-        return f"{kind}_{self.camera}"
-
-    def piece(self) -> Piece:
-        return Piece(self.at_us, self.kind, self.n_frames, self.flc, self.settings)
-
-
-def _read(session: Session, night: Night, config: Config) -> tuple[list[_Raw], list[_Product]]:
-    """Return the night's raw files and products, with the targets and exposure times of the frames in them."""
-    raw_id, product_id = col(Lineage.raw_id), col(Lineage.product_id)
-    settings: dict[int, tuple[str | None, int | None]] = {}
-    used: Counter[int] = Counter()
-    made_of: dict[int, set[tuple[str | None, int | None]]] = defaultdict(set)
-    lengths: Counter[int] = Counter()
-    raws = []
-    of_night = col(File.night_id) == night.id
-    lines = (
-        select(product_id, raw_id, func.sum(col(Lineage.n_frames)))
-        .join(File, col(File.id) == raw_id)
-        .where(of_night)
-        .group_by(product_id, raw_id)
-    )
-    found = [(int(product), int(raw), int(n)) for product, raw, n in session.execute(lines)]
-    for _, raw, n in found:
-        used[raw] += n
-    columns = (File.id, File.folder, File.name, File.camera, File.n_frames, File.first_us, File.quarantine_reason)
-    further = (File.state, File.lost_frames, File.exposure_us, File.last_us, File.mtime_ns, File.cards)
-    query = select(*map(col, columns), *map(col, further))
-    query = query.where(of_night, col(File.kind) == "raw").order_by(col(File.folder), col(File.name))
-    for (
-        key,
-        folder,
-        name,
-        camera,
-        n,
-        at_us,
-        reason,
-        state,
-        lost,
-        exposure_us,
-        last_us,
-        mtime_ns,
-        cards,
-    ) in session.execute(query):
-        words = cards.get(config.instrument.cards.target)
-        settings[key] = (str(words).strip() or None if words is not None else None, exposure_us)
-        own = () if at_us is None else (settings[key],)
-        written_us = (mtime_ns or 0) // 1000
-        times = (at_us, last_us, written_us)
-        raws.append(
-            _Raw(f"{folder}/{name}", camera, state, n, lost, *times, own, reason, exposure_us, cards, used[key])
-        )
-    for product, raw, n in found:
-        made_of[product].add(settings[raw])
-        lengths[product] += n
-    query = select(*map(col, columns), col(File.flc), col(File.synchronised), col(File.solo))
-    query = query.where(of_night, col(File.kind) == "product").order_by(col(File.first_us), col(File.name))
-    products = [
-        _Product(name, camera, n, at_us, flc, paired, solo, tuple(made_of[key]), reason, lengths[key])
-        for key, _, name, camera, n, at_us, reason, flc, paired, solo in session.execute(query)
-    ]
-    return raws, products
-
-
-def _pieces(raws: Sequence[_Raw], first_state: str) -> Iterable[Piece]:
-    """Yield the frames of raw files that no product has."""
-    begin_us = min((raw.first_us for raw in raws if raw.first_us is not None), default=0)
-    end_us = max((raw.last_us for raw in raws if raw.last_us is not None), default=0)
-    for raw in raws:
-        at_us = raw.first_us
-        # a file that was copied may say when that was; then it does not count in a minute where it does not belong
-        if at_us is None and begin_us <= raw.written_us <= end_us + MINUTE_US:
-            at_us = raw.written_us
-        if raw.quarantine_reason is not None:
-            yield Piece(at_us, QUARANTINED, raw.kept, settings=raw.settings)
-        elif raw.state == first_state:
-            yield Piece(at_us, NOT_SYNCED, raw.kept, settings=raw.settings)
-        if raw.lost:
-            yield Piece(raw.last_us, LOST, raw.lost, settings=raw.settings)
-
-
-def _balance(raws: Sequence[_Raw], products: Sequence[_Product], first_state: str) -> Balance:
+def _balance(raws: Sequence[Raw], products: Sequence[Product], first_state: str) -> Balance:
     made = Tally()
     for product in products:
         made.add(product.piece())
@@ -411,8 +273,8 @@ def _balance(raws: Sequence[_Raw], products: Sequence[_Product], first_state: st
     )
 
 
-def _quarantine(raws: Iterable[_Raw], products: Iterable[_Product]) -> tuple[Quarantined, ...]:
-    files: list[_Raw | _Product] = [*raws, *products]
+def _quarantine(raws: Iterable[Raw], products: Iterable[Product]) -> tuple[Quarantined, ...]:
+    files: list[Raw | Product] = [*raws, *products]
     return tuple(
         Quarantined(file.name, file.n_frames or None, file.quarantine_reason)
         for file in files

@@ -47,10 +47,10 @@ class Found:
 
 @dataclass(slots=True)
 class NightFiles:
-    """A night on the way: what was told of it, its products in ID order, and what was found of each, by identity."""
+    """A night on disk: what its scan gave, its products in ID order, and what their files prove, by identity."""
 
     folder: NightFolder
-    told: Result
+    scanned: Result
     products: list[Product] = field(default_factory=list)
     found: dict[str, Found] = field(default_factory=dict)
 

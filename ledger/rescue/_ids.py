@@ -20,7 +20,7 @@ from stages.product import Product
 LATE = "`ledger rebuild` found it out of order; the reason was lost with the database"
 
 
-def restore_ids(machine: Machine, nights: Sequence[NightFiles], left: Sequence[str]) -> int:
+def restore_ids(machine: Machine, nights: Sequence[NightFiles], unread: Sequence[str]) -> int:
     """Give products their frame IDs back, and the sequence its place; return how many IDs there are.
 
     The sequence yields none until ``ledger ids start``: what it gave to frames that are rolled back, which nights were
@@ -31,10 +31,10 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles], left: Sequence[s
     machine : Machine
         The ledger.
     nights : sequence of NightFiles
-        That are in it.
-    left : sequence of str
-        Dates of numbered nights that are not: earlier ones without numbers are left alone too, as their frame IDs
-        would be out of order.
+        Nights that are in the ledger.
+    unread : sequence of str
+        Dates of numbered nights that are not in it: earlier nights without numbers are left alone too, as their frame
+        IDs would be out of order.
     """
     config, store = machine.config, machine.store
     prefix = config.instrument.prefix
@@ -51,7 +51,7 @@ def restore_ids(machine: Machine, nights: Sequence[NightFiles], left: Sequence[s
     disk = numbers_on_disk(store, config, remembers=False).within([(1, config.ids.last)])
     counter = max(disk[0] + 1 if disk else 1, next_number(config, prefix) or 1, max(owners, default=0) + 1)
     with store.recorded("rebuild", {"frame_ids": len(owners)}) as (session, run_id):
-        session.add(FrameSequence(prefix=prefix, next_number=counter, from_date=max(left, default=None)))
+        session.add(FrameSequence(prefix=prefix, next_number=counter, from_date=max(unread, default=None)))
         _write_ids(session, config, store.clock(), run_id, owners)
     return len(owners)
 

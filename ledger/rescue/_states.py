@@ -27,13 +27,13 @@ PACKED = ".fz"
 def restore_states(machine: Machine, night: NightFiles) -> Result:
     """Take the products of a night along the declared edges, as far as their files prove it."""
     if not night.products:
-        return night.told
+        return night.scanned
     with machine.holding(night.folder, "rebuild", {}) as (steps, result):
-        told = night.told
-        result.registered, result.quarantined, result.salvaged = told.registered, told.quarantined, told.salvaged
-        result.moved.update(told.moved)
-        result.remarks.update(told.remarks)
-        result.failed += told.failed
+        scan = night.scanned
+        result.registered, result.quarantined, result.salvaged = scan.registered, scan.quarantined, scan.salvaged
+        result.moved.update(scan.moved)
+        result.remarks.update(scan.remarks)
+        result.failed += scan.failed
         items = record.products(steps.journal.store, steps.journal.night)
         proven = [item for item in items if night.found[item.product.identity].recognised]
         for step in steps.journal.pipeline.steps[1:]:

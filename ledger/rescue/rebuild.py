@@ -18,7 +18,7 @@ from ledger.disk.nights import NightFolder, nights_on_disk
 from ledger.disk.raws import has_raws
 from ledger.errors import UsageError
 from ledger.ids.reservation import refuse_unmounted
-from ledger.ids.sequence import frame_id_of, standing
+from ledger.ids.sequence import frame_id_of, sequence_state
 from ledger.night import record
 from ledger.night.pipeline import Pipeline, pipelines
 from ledger.report import Reporter, Result, Stop
@@ -103,22 +103,22 @@ def rebuild(
                 _refuse_missing(config, machine.pipelines[folder.pipeline], folder)
             gone = list(_gone(machine, folders))
             nights = [read_night(machine, folder) for folder in folders]
-            left = [night.folder for night in nights if night.told.stopped and _is_numbered(machine, night.folder)]
-            n_ids = restore_ids(machine, nights, [folder.date for folder in (*left, *gone)])
+            unread = [night.folder for night in nights if night.scanned.stopped and _is_numbered(machine, night.folder)]
+            n_ids = restore_ids(machine, nights, [folder.date for folder in (*unread, *gone)])
             results = [restore_states(machine, night) for night in nights]
             results += [_hold(machine, folder) for folder in gone]
             with store.recorded("rebuild", {}) as (session, run_id):
                 entry = Entry(run_id=run_id, name="ledger", event="rebuilt", at_us=0, detail={"nights": len(nights)})
                 note_beyond(session, store, config, entry)
-                counter = standing(session, config).counter
+                counter = sequence_state(session, config).counter
         finally:
             store.close()
     lowest_id = frame_id_of(config.instrument.prefix, counter) if counter <= config.ids.last else None
     return Rebuilt(sorted(results, key=lambda night: night.date), n_ids, lowest_id)
 
 
-def way_on(config: Config, made: Rebuilt) -> str:
-    """Return the command by which numbering goes on."""
+def next_command(config: Config, made: Rebuilt) -> str:
+    """Return the command that lets numbering go on."""
     if config.ids.authority == "blocks":
         return "ledger ids reserve --from-file FILE"
     number = str(made.lowest_id).removeprefix(config.instrument.prefix).lstrip("0")
@@ -190,9 +190,9 @@ def _hold(machine: Machine, folder: NightFolder) -> Result:
     there = machine.config.site(folder.pipeline).destination / folder.date
     reason = f"its products are at {str(there)!r} only, and not in this ledger since `ledger rebuild`"
     record.exclude(machine.store, folder.pipeline, folder.root, folder.date, reason)
-    told = Result(folder.pipeline, folder.date)
-    told.stopped = (
+    result = Result(folder.pipeline, folder.date)
+    result.stopped = (
         f"excluded, as its products are at {str(there)!r} only: its frames keep their IDs there, and get no others; to"
         f" have it in the ledger, bring raw files and products back to {str(folder.path)!r}, and rebuild"
     )
-    return told
+    return result

@@ -22,7 +22,7 @@ from ledger.db.tables import REVISION_TABLE, copy_rows, set_counters
 from ledger.disk import durable
 from ledger.errors import LedgerError, NotReady, UsageError
 from ledger.ids.numbers import numbers_on_disk
-from ledger.ids.sequence import standing
+from ledger.ids.sequence import sequence_state
 from stages.base import TEMPORARY_PREFIX
 
 _COUNT_RUNS = text("SELECT count(*) FROM run")
@@ -219,16 +219,18 @@ def _note(store: Store, config: Config, file: Path) -> list[str]:
     last = last_entry(store)
     with store.recorded("backup", {"restore": str(file)}) as (session, run_id):
         newest = note_beyond(session, store, config, Entry(run_id=run_id, name=file.name, event="restored", at_us=0))
-    told = []
+    complaints = []
     if newest > last:
-        told.append(f"it ends with entry {last}, and there is a backup up to {newest}: what lies between is not in it")
+        complaints.append(
+            f"it ends with entry {last}, and there is a backup up to {newest}: what lies between is not in it"
+        )
     try:
         numbers = numbers_on_disk(store, config, remembers=False)
         with store.read() as session:
-            standing(session, config).refuse_taken(numbers)
+            sequence_state(session, config).refuse_taken(numbers)
     except LedgerError as exc:
-        told.append(str(exc))
-    return told
+        complaints.append(str(exc))
+    return complaints
 
 
 def note_beyond(session: Session, store: Store, config: Config, entry: Entry) -> int:

@@ -91,7 +91,7 @@ def check_advance(context: Context, folder: NightFolder, target: str) -> None:
         gate.refuse_before_first(session, config, pipeline, folder)
     _check_destination(context, folder, pipeline, target)
     with store.read() as session:
-        if gate.is_foreign(session, config, pipeline, folder):
+        if gate.is_foreign(session, config, folder):
             product_folder = folder.path / config.instrument.product_folder
             raise NotReady(
                 f"night {folder.date} is foreign: {str(product_folder)!r} holds files that this ledger did not"

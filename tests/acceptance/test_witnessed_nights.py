@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from astropy.io import fits
 
-from ledger.cli.summary import verdict
+from ledger.cli._summary_words import verdict
 from ledger.query import summary as summaries
 from ledger.run import quarantine
 from ledger.run.plan import plan_advance

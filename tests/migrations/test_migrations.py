@@ -9,14 +9,14 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 from sqlmodel import SQLModel
 
-from ledger.cli.summary import after_tables
+from ledger.cli._summary_words import after_tables
 from ledger.config.urls import parse_url
 from ledger.db import schema
 from ledger.db.connection import WRITES, connect
 from ledger.db.store import Store
 from ledger.delivery import manifest
+from ledger.delivery.copies import verify
 from ledger.delivery.receipt import receive
-from ledger.delivery.verify import verify
 from ledger.errors import UsageError
 from ledger.night import record
 from ledger.query.summary import Summary, summarise

@@ -21,7 +21,7 @@ from ledger.audit._deep_tasks import Task
 from ledger.audit.deep import Report, audit_deeply
 from ledger.audit.laws import Violation
 from ledger.delivery import manifest
-from ledger.delivery.verify import verify
+from ledger.delivery.copies import verify
 from ledger.errors import Interrupted, UsageError
 from ledger.night import record
 from ledger.night.lease import Lease

@@ -16,7 +16,9 @@ import pytest
 import typer.main
 
 from ledger.cli import main
-from ledger.cli.common import Lines, app, show_result
+from ledger.cli.common import app
+from ledger.cli.output import show_result
+from ledger.cli.progress import Lines
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.report import Result
@@ -80,6 +82,17 @@ def test_help_shows_an_example(ledger, command):
     assert status == 0
     example = " ".join(out.split("Example", 1)[1].split())
     assert re.search(rf"ledger (--config \S+ )?{command}\b", example)
+
+
+def test_help_imports_nothing_that_takes_long():
+    heavy = {"pydantic", "yaml", "sqlalchemy", "sqlmodel", "alembic", "numpy", "astropy", "transitions", "rich"}
+    check = (
+        "import sys; from ledger.cli import main\n"
+        "sys.argv = ['ledger', '--help']\n"
+        f"try: main()\nfinally: print(sorted(sys.modules.keys() & {heavy}))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_help_names_every_command_of_the_readme(ledger):

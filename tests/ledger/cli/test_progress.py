@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ledger.cli.common import Lines
+from ledger.cli.progress import Lines
 from ledger.report import Silent
 from tests.world import DATE
 

@@ -163,6 +163,35 @@ def test_a_comparison_of_times_is_switched_off(data):
     assert (times.clocks_s, times.date_h, times.name_s) == (10, None, 300)
 
 
+@pytest.mark.parametrize("copies", [1, 2, 0, True, "1", None])
+def test_one_proven_copy_is_all_that_there_can_be(data, copies):
+    """The key of before 0.2.0 is read if it says what holds anyway."""
+    expected = parse_config(data)
+    data["prune"]["copies"] = copies
+    if copies is not True and copies == 1:
+        assert parse_config(data) == expected
+    else:
+        told = faults(data)
+        assert set(told) == {"prune.copies"}
+        assert f"a product has one destination, so one copy: found {copies!r}" in told["prune.copies"]
+
+
+def test_the_pipeline_that_numbers_is_the_one_that_is_declared_so(data):
+    config = parse_config(data)
+    assert (config.main, config.numbering) == ("archive", "archive")
+    assert (config.waits("archive"), config.waits("engineering")) == (True, False)
+    archive, engineering = data["archive"], data["engineering"]
+    archive["states"], engineering["states"] = engineering["states"], archive["states"]
+    config = parse_config(data)
+    assert (config.main, config.numbering) == ("archive", "engineering")
+    assert (config.waits("archive"), config.waits("engineering")) == (False, True)
+    data["engineering"] = None
+    data["states"] = {name: block for name, block in data["states"].items() if name in data["archive"]["states"]}
+    config = parse_config(data)
+    assert config.numbering is None
+    assert not config.waits("archive")
+
+
 def test_values_of_the_right_kind(data):
     assert (
         override(data, {"LEDGER_SALVAGE": "true", "LEDGER_SETTLE_MINUTES": "5", "LEDGER_PERMISSIONS__UMASK": "0002"})

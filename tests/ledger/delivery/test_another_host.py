@@ -14,7 +14,7 @@ import pytest
 from ledger.audit import doctor
 from ledger.audit.deep import audit_deeply
 from ledger.db import backup
-from ledger.delivery.verify import verify
+from ledger.delivery.copies import verify
 from ledger.errors import ConfigError
 from ledger.ids.numbers import numbers_on_disk
 from ledger.rescue.rebuild import rebuild

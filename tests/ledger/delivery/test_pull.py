@@ -10,7 +10,7 @@ import pytest
 
 from ledger.audit.doctor import examine
 from ledger.cli import main
-from ledger.delivery.verify import verify
+from ledger.delivery.copies import verify
 from ledger.disk.nights import WORK
 from ledger.errors import Busy, ConfigError, NotReady, UsageError
 from ledger.ids.reservation import start

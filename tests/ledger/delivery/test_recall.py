@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from ledger.delivery.recall import recall
+from ledger.delivery.copies import recall
 from ledger.errors import NotReady, UsageError
 from stages.transport.remote_folder import RECALLED
 from tests.ledger.audit.test_laws_by_sql import violations

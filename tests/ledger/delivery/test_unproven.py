@@ -6,9 +6,8 @@ import pytest
 
 from ledger.audit.doctor import examine
 from ledger.delivery import manifest
+from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
-from ledger.delivery.recall import recall
-from ledger.delivery.verify import verify
 from ledger.errors import NotReady, StateError
 from ledger.query import explanation, history
 from ledger.query import status as night_status

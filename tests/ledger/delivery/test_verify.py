@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from ledger.delivery.verify import verify
+from ledger.delivery.copies import verify
 from ledger.errors import NotReady, UsageError
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.stages.transport.test_remote import DAMAGES

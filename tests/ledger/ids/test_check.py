@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.audit.laws import check_laws, read_laws
 from ledger.db.store import Store
 from ledger.errors import UsageError
 from ledger.ids.check import LAWS, Disorder, Report, check
@@ -50,6 +51,15 @@ IN_ROWS = [
     ("file", f"UPDATE file SET files = REPLACE(files, '{ONE}', '{TWO}')", ONE),
     ("file", f"UPDATE file SET files = REPLACE(files, '{ONE}.', '{ONE}0.')", ONE),
 ]
+
+#: Laws that `ledger audit` proves too, by its name of them; of "product" that there is an ID.
+AUDITED = {
+    "order": "id_order",
+    "gap": "id_gaps",
+    "counter": "id_gaps",
+    "block": "id_blocks",
+    "product": "id_needed",
+}
 
 
 def simulate(world: World, *dates: str) -> None:
@@ -222,6 +232,23 @@ def test_disorder_in_rows(nights, law, statement, frame_id):
     assert disorders
     if frame_id is not None:
         assert disorders[0].frame_id == frame_id
+
+
+@pytest.mark.parametrize(
+    ("law", "statement"),
+    [(law, statement) for law, statement, frame_id in IN_ROWS if law in AUDITED and (law != "product" or not frame_id)],
+)
+def test_an_audit_finds_the_same(nights, law, statement):
+    around_the_guards(nights, statement)
+    broken = {found.name for found, violations in check_laws(nights.store(), read_laws()) if violations}
+    assert AUDITED[law] in broken
+
+
+def test_late_ids_are_apart_though_they_are_of_the_same_time(nights):
+    around_the_guards(nights, "UPDATE frame_id SET camera = 3, late = 1, late_reason = 'it was' WHERE number = 1")
+    assert nights.query("SELECT MIN(start_us) = MAX(start_us) FROM frame_id WHERE number <= 2") == [(1,)]
+    assert found(nights, "order") == []
+    assert nights.query("SELECT SUM(disorder) FROM id_order") == [(0,)]
 
 
 def test_a_gap_is_told_with_its_numbers(nights):

@@ -11,7 +11,7 @@ from ledger.db.models import FolderSeen
 from ledger.db.store import put
 from ledger.errors import NotReady, StateError, Unconfirmed, UsageError
 from ledger.ids.reservation import reserve, start
-from ledger.ids.sequence import standing
+from ledger.ids.sequence import sequence_state
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -30,7 +30,7 @@ def numbers(world: World) -> list[int]:
 
 def now(world: World):
     with world.store().read() as session:
-        return standing(session, world.config)
+        return sequence_state(session, world.config)
 
 
 def audit(world: World) -> None:
@@ -139,9 +139,9 @@ def test_a_number_far_above_all_that_are_known_has_to_be_meant(nights, number):
 
 @pytest.mark.parametrize(("number", "is_sure"), [(17_425_190, False), (70_425_190, True), (99_999_998, True)])
 def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(nights, number, is_sure):
-    with pytest.raises(UsageError, match="no number is given before one is named that is accepted"):
+    with pytest.raises(UsageError, match="until one is named that is accepted, no number is given"):
         start(nights.store(), nights.config, "VMPA", number, is_sure=is_sure)
-    assert (now(nights).next_id, now(nights).left) == (None, 0)
+    assert (now(nights).next_id, now(nights).remaining) == (None, 0)
     result = nights.advance(FIRST)
     assert "0 left of its own; `ledger ids start VMPA NUMBER` says where to go on" in result.stopped
     assert numbers(nights) == []
@@ -261,7 +261,7 @@ def test_blocks_are_used_in_order_and_run_out_clearly(blocks):
     text = f"# from the authority\nVMPA00000300 VMPA{300 + n:08d}\nVMPA00000100, VMPA{100 + n - 2:08d}\n\n"
     runs, after = reserve(blocks.store(), blocks.config, text, source="ids.txt")
     assert runs == [(100, 100 + n - 2), (300, 300 + n)]
-    assert (after.next_id, after.left) == ("VMPA00000100", 2 * n)
+    assert (after.next_id, after.remaining) == ("VMPA00000100", 2 * n)
     assert blocks.advance(FIRST, to="identified").succeeded
     assert numbers(blocks) == [*range(100, 100 + n - 1), 300]
     assert blocks.query("SELECT COUNT(*) FROM entry WHERE event = 'reserved'") == [(2,)]
@@ -323,7 +323,7 @@ def test_a_foreign_number_outside_of_the_blocks_is_no_matter(blocks):
     reserve(blocks.store(), blocks.config, "VMPA00001000 VMPA00001200", source="f")
     assert "VMPA00000199 is in use" in blocks.advance(SECOND).stopped
     after, given_up = start(blocks.store(), blocks.config, "VMPA", 200)
-    assert (after.next_id, after.left) == ("VMPA00000200", 202)
+    assert (after.next_id, after.remaining) == ("VMPA00000200", 202)
     assert given_up > 50
     assert blocks.advance(SECOND).succeeded
     assert numbers(blocks)[-2] >= 1000

@@ -23,7 +23,7 @@ from ledger.delivery.receipt import receive
 from ledger.errors import Busy, LedgerError
 from ledger.night import given_out, record
 from ledger.night.pipeline import pipelines
-from ledger.query import status
+from ledger.query import _questions, status
 from tests.world import DATE, World
 
 
@@ -328,17 +328,25 @@ def test_other_urls_are_left_to_sqlalchemy(url):
 def test_each_count_has_its_index(sqlite_url):
     """Without statistics, as a ledger has none; with 10^6 files, a look at each of them takes a second."""
     reader = Reader(sqlite_url)
+
+    def plan(statement: str, nights: str) -> str:
+        values = dict.fromkeys(re.findall(r":(\w+)", statement), 1)
+        return "; ".join(row[3] for row in reader.rows(f"EXPLAIN QUERY PLAN {statement.format(nights)}", **values))
+
     for statement, index in (
-        (status._FILES, "COVERING INDEX ix_file_counts"),
-        (status._ODD, "INDEX ix_file_odd"),
-        (status._FRAME_IDS, "COVERING INDEX ix_frame_id_night_id_status"),
-        (status._REFUTED, "INDEX ix_copy_refuted"),
-        (status._REFUTED, "INDEX ix_file_identity"),
-        (status._DOUBTFUL, "SCAN mail;"),
+        (_questions._FILES, "COVERING INDEX ix_file_counts"),
+        (_questions._ODD, "INDEX ix_file_odd"),
+        (_questions._FRAME_IDS, "COVERING INDEX ix_frame_id_night_id_status"),
+        (_questions._REFUTED, "INDEX ix_copy_refuted"),
+        (_questions._REFUTED, "INDEX ix_file_identity"),
+        (_questions._IN_DOUBT, "SCAN mail;"),
+        (_questions._NUMBERING, "SEARCH frame_id USING INDEX sqlite_autoindex_frame_id_2 (prefix=?);"),
+        (_questions._PAIRED, "INDEX ix_entry_night_id_event"),
     ):
         for nights in ("night_id IS NOT NULL", "night_id IN (1)"):
-            plan = "; ".join(row[3] for row in reader.rows(f"EXPLAIN QUERY PLAN {statement.format(nights)}"))
-            assert index in plan, statement
+            assert index in plan(statement, nights), statement
+    assert plan(_questions._SAID, "night_id IS NOT NULL").startswith("SCAN line;")
+    assert plan(_questions._SAID, "night_id IN (1)").startswith("SEARCH frame_id USING INDEX ix_frame_id_night_id_stat")
     reader.close()
 
 

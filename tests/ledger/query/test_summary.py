@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from sqlalchemy import event, text
 
-from ledger.cli.summary import after_tables, before_tables, minute_table, narrow, target_table, verdict
+from ledger.cli._summary_tables import minute_table, narrow, target_table
+from ledger.cli._summary_words import after_tables, before_tables, verdict
 from ledger.db.store import Store
 from ledger.errors import UsageError
 from ledger.night import record

@@ -18,7 +18,7 @@ from ledger.night import record
 from ledger.night.journal import Failure
 from ledger.night.pipeline import pipelines
 from ledger.report import Silent, Stop
-from ledger.rescue.rebuild import Rebuilt, rebuild, way_on
+from ledger.rescue.rebuild import Rebuilt, next_command, rebuild
 from tests.ledger.db.test_backup import fresh, other_url
 from tests.world import DATE, Tree, World
 
@@ -67,7 +67,7 @@ def lose(world: World, url: str) -> Rebuilt:
 def carry_on(world: World, made: Rebuilt) -> None:
     """Say where numbering goes on, as the command asks to."""
     world.now_us += 1_000_000
-    done = world.run(*way_on(world.config, made).split()[1:])
+    done = world.run(*next_command(world.config, made).split()[1:])
     assert done.returncode == 0, done.stderr
 
 
@@ -500,7 +500,7 @@ def test_numbers_that_were_handed_out_come_back(night, new_url):
     before = facts(world)["frame_id"]
     made = lose(world, new_url)
     assert made.succeeded
-    assert way_on(world.config, made) == "ledger ids reserve --from-file FILE"
+    assert next_command(world.config, made) == "ledger ids reserve --from-file FILE"
     assert facts(world)["frame_id"] == before
     last = max(row[1] for row in before)
     (world.folder / "ids.txt").write_text(f"VMPA{last + 1:08d} VMPA00000300\n")

@@ -1,0 +1,177 @@
+"""What ``ledger status`` asks the database: a few statements for all nights, answered from indexes (migration 0010).
+
+Plain SQL of both databases, as :mod:`ledger.db.readonly` explains. What other rooms ask as well is a view
+(``migrations/guards/views.sql``).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ledger.db.readonly import Reader, newest_revision
+from ledger.disk.outside import Rule
+from ledger.errors import Busy, LedgerError
+
+_NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
+_NUMBERING = "SELECT newest_date, from_date FROM numbering WHERE prefix = :prefix"
+_DECISIONS = "SELECT pattern, reason, pipeline, date FROM outside_decision ORDER BY id"
+_RAWS = """
+SELECT file.folder, file.name FROM file JOIN night ON night.id = file.night_id
+WHERE night.pipeline = :pipeline AND night.date = :date AND file.kind = 'raw'"""
+
+#: Of some nights: files by state, those in quarantine or failed, live frame IDs, what the archive said and how much of
+#: it is otherwise than on record.
+_FILES = """
+SELECT night_id, kind, state, COUNT(*), SUM(n_frames), SUM(lost_frames)
+FROM file WHERE {} GROUP BY night_id, kind, state"""
+_ODD = """
+SELECT night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, is_discarded
+FROM file WHERE (quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded) AND {}"""
+_FRAME_IDS = "SELECT night_id, COUNT(*) FROM frame_id WHERE status = 'live' AND {} GROUP BY night_id"
+_SAID = """
+SELECT night_id, COUNT(*), SUM(CASE WHEN difference IS NULL THEN 0 ELSE 1 END)
+FROM archive_word WHERE {} GROUP BY night_id"""
+
+#: Copies that were not right; an index of identities finds their products: a plus keeps that of nights out of it.
+_REFUTED = """
+SELECT refuted.night_id, refuted.identity, file.error IS NOT NULL
+FROM refuted LEFT JOIN file ON file.identity = refuted.identity AND +file.night_id = refuted.night_id"""
+_IN_DOUBT = "SELECT DISTINCT night_id FROM mail_in_doubt"
+
+#: Of one night: whether its products were made here, and raw files in quarantine.
+_PAIRED = "SELECT 1 FROM paired_night WHERE night_id = :night"
+_PUT_ASIDE = """
+SELECT folder, name, size_bytes, mtime_ns, timing_size_bytes, timing_mtime_ns
+FROM file WHERE night_id = :night AND kind = 'raw' AND quarantine_reason IS NOT NULL"""
+
+
+class NightRow(NamedTuple):
+    """The row of a night."""
+
+    id: int
+    pipeline: str
+    date: str
+    numbered_us: int | None
+    excluded_reason: str | None
+    streams_ns: int | None
+
+
+class Odd(NamedTuple):
+    """Files of a night, alike, that are in quarantine, failed or discarded."""
+
+    kind: str
+    state: str
+    quarantined: bool
+    failed: bool
+    discarded: bool
+    files: int
+
+
+@dataclass(slots=True)
+class Counts:
+    """What is counted of a night's files."""
+
+    raws: Counter[str] = field(default_factory=Counter)  # by state
+    products: Counter[str] = field(default_factory=Counter)
+    frames: int = 0
+    lost: int = 0
+    odd: list[Odd] = field(default_factory=list)
+    frame_ids: int = 0
+    confirmed: int = 0
+    contradicted: int = 0
+    refuted: dict[str, bool] = field(default_factory=dict)  # identity, and whether it failed too
+    has_mail_in_doubt: bool = False
+
+
+def open_ledger(url: str) -> Reader:
+    """Open the database of a ledger; what is wrong with it is said as by every other command.
+
+    Raises
+    ------
+    BadInput
+        If there is no ledger of the code's revision.
+    """
+    reader = None
+    try:
+        reader = Reader(url)
+        if reader.value("SELECT version_num FROM alembic_version") == newest_revision():
+            return reader
+    except Busy:
+        raise
+    except LedgerError:
+        pass
+    if reader is not None:
+        reader.close()
+    from ledger.db.store import Store  # noqa: PLC0415  which takes long to import
+
+    store = Store(url)
+    try:
+        store.open()
+    finally:
+        store.close()
+    return Reader(url)
+
+
+def nights(reader: Reader) -> list[NightRow]:
+    """Return all nights."""
+    return [NightRow(*row) for row in reader.rows(_NIGHTS)]
+
+
+def numbering(reader: Reader, prefix: str) -> tuple[str | None, str | None]:
+    """Return the night of the newest frame ID in order, and the first night that gets any."""
+    return next(((newest, first) for newest, first in reader.rows(_NUMBERING, prefix=prefix)), (None, None))
+
+
+def decisions(reader: Reader) -> list[Rule]:
+    """Return the decisions about files outside that stand."""
+    return [
+        Rule(pattern, reason, None if date is None else (pipeline, date))
+        for pattern, reason, pipeline, date in reader.rows(_DECISIONS)
+    ]
+
+
+def raws(reader: Reader, pipeline: str, date: str) -> set[str]:
+    """Return the registered raw files of a night, by stream and name."""
+    return {f"{stream}/{name}" for stream, name in reader.rows(_RAWS, pipeline=pipeline, date=date)}
+
+
+def is_paired(reader: Reader, night: NightRow) -> bool:
+    """Whether this ledger has made products of a night."""
+    return bool(reader.rows(_PAIRED, night=night.id))
+
+
+def put_aside(reader: Reader, night: NightRow) -> list[tuple[Any, ...]]:
+    """Return stream, name, and sizes and times of cube and txt, of a night's raw files in quarantine."""
+    return reader.rows(_PUT_ASIDE, night=night.id)
+
+
+def counts(reader: Reader, ids: Sequence[int] | None) -> dict[int, Counts]:
+    """Return what is counted of nights, by their numbers; of all if `ids` is None."""
+    of_these = "night_id IS NOT NULL" if ids is None else f"night_id IN ({', '.join(map(str, ids)) or 'NULL'})"
+
+    def rows(statement: str) -> list[tuple[Any, ...]]:
+        return reader.rows(statement.format(of_these))
+
+    found: dict[int, Counts] = defaultdict(Counts)
+    for night_id, kind, state, files, frames, lost in rows(_FILES):
+        count = found[night_id]
+        count.lost += int(lost or 0)
+        if kind == "raw":
+            count.raws[state] += files
+            count.frames += int(frames or 0)
+        else:
+            count.products[state] += files
+    for (night_id, *row), files in Counter(rows(_ODD)).items():
+        kind, state, quarantined, failed, discarded = row
+        found[night_id].odd.append(Odd(kind, state, bool(quarantined), bool(failed), bool(discarded), files))
+    for night_id, n in rows(_FRAME_IDS):
+        found[night_id].frame_ids = n
+    for night_id, n, n_otherwise in rows(_SAID):
+        found[night_id].confirmed = n - int(n_otherwise)
+        found[night_id].contradicted = int(n_otherwise)
+    for night_id, identity, failed in reader.rows(_REFUTED):
+        found[night_id].refuted[identity] = bool(failed)
+    for (night_id,) in reader.rows(_IN_DOUBT):
+        found[night_id].has_mail_in_doubt = True
+    return found
