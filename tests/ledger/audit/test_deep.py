@@ -31,7 +31,7 @@ from stages.check.reread import Found
 from stages.fits.cards import BLOCK, CARD
 from stages.fits.cubes import read_cube_layout
 from stages.fits.tiled import compress, plain_pieces
-from tests.conftest import make_database
+from tests.databases import make_database
 from tests.world import DATE, World
 
 STATES = ["raw", "synced", "consolidated", "fixed", "identified", "compressed", "transferred", "manifested"]
@@ -225,7 +225,7 @@ def test_a_sound_night_passes_in_every_state(sqlite_world):
 
 def test_both_databases(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     assert found(world) == []
     flip(product(world, number=1))
     (violation,) = found(world)

@@ -60,7 +60,7 @@ def test_a_night_goes_there_and_comes_back(world, sshd):
 
 def test_a_host_that_is_down_is_waited_for(afar):
     port = afar.data["transfer"]["ssh"]["port"]
-    assert afar.advance(to="compressed").succeeded
+    afar.bring(to="compressed")
     afar.data["transfer"]["ssh"]["port"] = 1
     result = afar.advance()
     assert not result.succeeded
@@ -73,7 +73,7 @@ def test_a_host_that_is_down_is_waited_for(afar):
 
 
 def test_copies_on_this_machine_are_not_taken_for_those_there(afar):
-    assert afar.advance().succeeded
+    afar.bring()
     afar.data["transfer"]["destination"] = str(afar.destination)
     done = afar.run("advance", "--date", DATE)
     assert done.returncode == 2
@@ -91,7 +91,7 @@ def test_products_are_sent_within_the_window(sqlite_world, window, is_open):
     assert result.succeeded is is_open
     assert set(result.states) == {"manifested" if is_open else "compressed"}
     sqlite_world.data["transfer"]["window"] = None
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
 
 
 def test_catch_up_waits_for_the_window_in_silence(sqlite_world):
@@ -176,7 +176,7 @@ def test_a_signal_ends_what_is_being_sent(world, sshd, number, to_all):
     world.send_afar(sshd)
     world.simulate(scale=0.1, scenario=("pdi",))
     world.data["backup"]["automatic"] = True
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
     stop_at_second(world, world.destination / DATE, number, to_all=to_all)
     ((n,),) = world.query("SELECT count(*) FROM file WHERE kind = 'product'")
@@ -200,7 +200,7 @@ def test_what_a_signal_left_there_goes_with_a_rollback(sqlite_world, sshd):
     world.send_afar(sshd)
     world.simulate(scale=0.1, scenario=("pdi",))
     raw = world.tree()
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
     stop_at_second(world, world.destination / DATE, signal.SIGTERM)
     assert world.rollback().succeeded
@@ -211,7 +211,7 @@ def test_a_repair_that_is_stopped_calls_nothing_right(sqlite_world, sshd):
     world = sqlite_world
     world.send_afar(sshd)
     world.simulate(scale=0.1, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     for cube in world.destination.glob(f"{DATE}/vgen2/*.fz"):
         cube.unlink()
     world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
@@ -225,7 +225,7 @@ def test_a_recall_that_is_stopped_brings_back_what_has_come(sqlite_world, sshd):
     world = sqlite_world
     world.send_afar(sshd)
     world.simulate(scale=0.1, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     before = world.tree()
     folder = world.night().path / "vgen2"
     for cube in folder.glob("VMPA*"):

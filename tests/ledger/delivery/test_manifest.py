@@ -31,7 +31,7 @@ def listed(sqlite_world):
 def prepare(world):
     world.simulate_two(DATE, NEXT)
     for date in (DATE, NEXT):
-        assert world.advance(date).succeeded
+        world.bring(date)
     world.data["mail"] |= {"sender": "vampires@example.org", "recipients": ["archive@example.org", "stars@example.org"]}
     return world
 

@@ -22,7 +22,7 @@ from ledger.run.steps import Steps
 from stages.transport import ssh
 from stages.transport.local import Local
 from stages.transport.remote import INCOMING, Remote
-from tests.conftest import make_database
+from tests.databases import make_database
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.ledger.delivery.test_another_host import stop_at_second
 from tests.ledger.disk.test_raws_and_nights import forbid
@@ -104,7 +104,7 @@ def pair(request, tmp_path, sshd):
 
 @pytest.fixture
 def fetched(pair):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     assert pair.fetch().succeeded
     return pair
 
@@ -112,7 +112,7 @@ def fetched(pair):
 def test_a_night_that_is_fetched_is_as_one_that_was_sent(pair):
     raw = pair.here.tree()
     pair.here.data["transfer"]["direction"] = "push"
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     sent = pair.here.tree(), pair.copies(), pair.rows()
     assert pair.here.rollback().succeeded
     assert pair.here.tree() == raw
@@ -178,7 +178,7 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
 
 
 def test_the_doctor_looks_at_the_source(pair, monkeypatch):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "ok"
     assert "archive.root" not in said
@@ -216,7 +216,7 @@ def test_damage_is_found_and_brought_again(fetched):
 
 
 def test_a_file_that_changed_at_the_source_is_not_fetched(pair):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     cube = min((pair.here.folder / "archive" / DATE).rglob("*.fz"))
     right, times = cube.read_bytes(), (cube.stat().st_atime_ns, cube.stat().st_mtime_ns)
     cube.write_bytes(right[:-1] + b"?")
@@ -231,7 +231,7 @@ def test_a_file_that_changed_at_the_source_is_not_fetched(pair):
 
 
 def test_what_somebody_else_put_there_is_left_alone(pair):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     name = min((pair.here.folder / "archive" / DATE).rglob("*.fz")).name
     strange = pair.here.destination / DATE / "vgen2" / name
     strange.parent.mkdir(parents=True)
@@ -266,7 +266,7 @@ def test_a_manifest_that_is_not_ours_any_more_is_left_on_both_sides(fetched):
 
 
 def test_an_excluded_night_is_not_fetched(pair):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     assert pair.here.run("exclude", DATE, "--reason", "dome").returncode == 0
     with pytest.raises(NotReady, match="is excluded"):
         pair.fetch()
@@ -290,7 +290,7 @@ def test_engineering_nights_are_fetched_too(pair):
 
 
 def test_what_a_broken_connection_left_is_taken_over_and_proven(pair):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     night = pair.here.folder / "archive" / DATE
     cube, other = sorted(night.rglob("*.fz"))[:2]
     left = pair.here.destination / DATE / "vgen2/.ledger-recalled/vgen2"
@@ -305,7 +305,7 @@ def test_what_a_broken_connection_left_is_taken_over_and_proven(pair):
 
 
 def test_a_work_folder_that_somebody_empties_costs_the_source_nothing(pair, monkeypatch):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     together = Steps.together
 
     def emptied(steps, *arguments):
@@ -362,7 +362,7 @@ def test_the_roots_of_the_source_are_not_looked_at_where_it_is_not(fetched, monk
 
 
 def test_a_source_that_is_down_is_waited_for(pair):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     port = pair.there.data["transfer"]["ssh"]["port"]
     pair.there.data["transfer"]["ssh"]["port"] = 1
     with pytest.raises(NotReady, match="refused"):
@@ -375,7 +375,7 @@ def test_a_source_that_is_down_is_waited_for(pair):
 @pytest.mark.parametrize("to_all", [False, True])
 def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
     there = pair.there
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
     stop_at_second(there, there.config.destination("archive"), signal.SIGTERM, to_all=to_all)
     ((n, n_fetched),) = there.query(
@@ -390,7 +390,7 @@ def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
 
 @pytest.mark.parametrize("command", ["advance", "rollback"])
 def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair, command):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     if command == "rollback":
         assert pair.here.rollback(to="identified").succeeded
         assert pair.here.advance().succeeded
@@ -405,7 +405,7 @@ def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair, co
 @pytest.mark.parametrize("is_repeated", [True, False])
 @pytest.mark.parametrize("verb", ["transfer", "list", "unlist", "withdraw"])
 def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_repeated):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     made = pair.here.tree()
     commit = Journal.commit
 
@@ -483,7 +483,7 @@ def test_a_destination_that_is_not_mounted_is_not_made(fetched):
 
 def test_a_run_that_lost_the_night_leaves_the_source_to_the_next(pair, monkeypatch):
     raw = pair.here.tree()
-    assert pair.here.advance().succeeded
+    pair.here.bring()
 
     def losing(kind, name, *, on):
         act = getattr(kind, name)

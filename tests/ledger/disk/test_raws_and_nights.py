@@ -167,7 +167,7 @@ def test_an_earlier_file_put_right_after_numbering_is_late(world):
 
 def test_an_old_night_that_is_found_is_late(sqlite_world):
     sqlite_world.simulate("20260103", scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance("20260103").succeeded
+    sqlite_world.bring("20260103")
     sqlite_world.simulate("20260102", scale=0.02, scenario=("onecamera",))
     before = live_ids(sqlite_world)
     assert "--late --reason" in sqlite_world.advance("20260102").stopped
@@ -182,7 +182,7 @@ def test_an_old_night_that_is_found_is_late(sqlite_world):
 
 def test_a_raw_file_that_changed_before_its_frames_have_products_is_registered_anew(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="raw").succeeded
+    sqlite_world.bring(to="raw")
     cube = raw_files(sqlite_world)[0]
     os.truncate(cube, cube.stat().st_size - 2880)
     result = sqlite_world.advance()
@@ -194,7 +194,7 @@ def test_a_raw_file_that_changed_before_its_frames_have_products_is_registered_a
 
 def test_a_raw_file_that_changed_after_its_frames_have_products_is_a_failure(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     cube = raw_files(sqlite_world)[0]
     moved = cube.stat().st_mtime_ns + 1
     os.utime(cube, ns=(moved, moved))
@@ -221,7 +221,7 @@ def test_a_raw_file_that_is_gone_before_its_frames_have_products_stops_the_night
 
 def test_a_raw_file_that_is_gone_after_its_frames_have_products_is_a_failure(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     moves = put_aside(sqlite_world, raw_files(sqlite_world)[0])
     result = sqlite_world.advance()
     assert not result.succeeded
@@ -432,7 +432,7 @@ def test_a_folder_that_cannot_be_read_is_one_sentence(sqlite_world, monkeypatch,
 def test_a_txt_that_is_replaced_while_the_folder_is_listed_is_looked_for_by_name(sqlite_world, monkeypatch):
     """Whoever puts another file in its place may keep its name from a listing that is under way."""
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     listed = raws.entries_of
     monkeypatch.setattr(raws, "entries_of", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
     assert sqlite_world.machine().scan(sqlite_world.night()).succeeded

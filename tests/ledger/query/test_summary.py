@@ -60,7 +60,7 @@ def true_classes(truth: Truth) -> Counter[str]:
 @pytest.mark.parametrize("scenario", [("pdi",), ("slow",), ("untriggered",), ("onecamera",), ("slow", "pdi")])
 def test_frames_by_class_are_those_of_the_truth(sqlite_world, scenario):
     truth = sqlite_world.simulate(scale=0.3, scenario=scenario)
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     frames = frames_of(summarise(sqlite_world))
     told = Counter({name: n for name, n in frames.items() if not name.startswith("paired")})
     told["paired"] = sum(n for name, n in frames.items() if name.startswith("paired"))
@@ -69,7 +69,7 @@ def test_frames_by_class_are_those_of_the_truth(sqlite_world, scenario):
 
 def test_states_of_paired_frames_are_those_of_the_truth(world):
     truth = world.simulate(scale=0.3, scenario=("pdi", "slow"))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     frames = frames_of(summarise(world))
     common = np.intersect1d(truth.frames[1]["trigger"], truth.frames[2]["trigger"])
     table = truth.frames[1][np.isin(truth.frames[1]["trigger"], common)]
@@ -86,7 +86,7 @@ def test_states_of_paired_frames_are_those_of_the_truth(world):
 
 def test_minutes_targets_and_exposure_times_are_those_of_the_truth(world):
     truth = world.simulate(scale=0.05, scenario=SOUND)
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     found = summarise(world)
     expected: Counter[int] = Counter()
     for camera in (1, 2):
@@ -104,7 +104,7 @@ def test_minutes_targets_and_exposure_times_are_those_of_the_truth(world):
 
 def test_a_sound_night_has_no_marks(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=SOUND)
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     found = summarise(sqlite_world)
     assert not any(minute.marks() for minute in found.minutes)
     assert in_words(found, sqlite_world).endswith("\nNothing unexpected in 1 target.")
@@ -112,7 +112,7 @@ def test_a_sound_night_has_no_marks(sqlite_world):
 
 def test_marks_are_where_frames_were_dropped_and_nowhere_else(sqlite_world):
     truth = sqlite_world.simulate(scale=0.3, scenario=("slow", "slow", "slow", "pdi", "slow", "slow", "slow"))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     found = summarise(sqlite_world)
     dropped = {int(t) for c in (1, 2) for t in truth.frames[c]["time_us"][truth.frames[c]["flc"] != 0] // MINUTE_US}
     assert {m.at_us // MINUTE_US: set(m.marks()) for m in found.minutes} == {
@@ -180,7 +180,7 @@ def with_pieces(found: Summary, pieces: list[Piece]) -> Summary:
 def sound(sqlite_world):
     """A summary of a night that holds."""
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     return summarise(sqlite_world)
 
 
@@ -232,7 +232,7 @@ def test_of_many_targets_those_with_marks_are_listed(sound):
 def test_files_in_quarantine_are_told_and_marked(world):
     truth = world.simulate(scale=0.05, scenario=("slow", "slow", "slow", "slow", "bad"))
     faults = {file.path for file in truth.files if file.fault}
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     found = summarise(world)
     assert {file.name for file in found.quarantine} == faults
     assert all(file.frames is None and file.reason for file in found.quarantine)
@@ -285,7 +285,7 @@ def test_known_frames_in_quarantine_are_counted(sqlite_world):
 
 def test_a_product_in_quarantine_is_told(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     before = summarise(sqlite_world)
     change(sqlite_world, "UPDATE file SET quarantine_reason = 'bad' WHERE id = (SELECT MAX(id) FROM file)")
     ((name, n),) = sqlite_world.query("SELECT name, n_frames FROM file WHERE quarantine_reason IS NOT NULL")
@@ -343,7 +343,7 @@ def test_the_sum_of_a_whole_night_holds_in_every_state(world):
 
 def test_lost_frames_are_in_the_sum_marked_and_listed(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=SOUND)
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     before = summarise(sqlite_world).balance
     first = "WHERE id = (SELECT MIN(id) FROM file WHERE kind = 'raw')"
     change(sqlite_world, f"UPDATE file SET n_frames = n_frames + 5, lost_frames = 5 {first}")
@@ -365,7 +365,7 @@ def test_lost_frames_are_in_the_sum_marked_and_listed(sqlite_world):
 def test_the_frames_that_salvage_loses_are_told(sqlite_world):
     sqlite_world.data["salvage"] = True
     sqlite_world.simulate(scale=0.05, scenario=("slow", "bad"))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     found = summarise(sqlite_world)
     lost = dict(sqlite_world.query("SELECT folder || '/' || name, lost_frames FROM file"))
     assert {file.name: file.lost for file in found.salvaged} == {name: n for name, n in lost.items() if n}
@@ -376,7 +376,7 @@ def test_the_frames_that_salvage_loses_are_told(sqlite_world):
 
 def test_a_sum_that_does_not_hold_is_said_and_fails(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     change(sqlite_world, "UPDATE file SET n_frames = n_frames + 3 WHERE id = (SELECT MIN(id) FROM file)")
     ((name,),) = sqlite_world.query("SELECT folder || '/' || name FROM file WHERE kind = 'raw' ORDER BY id LIMIT 1")
     done = sqlite_world.run("summary", "--date", DATE)
@@ -390,7 +390,7 @@ def test_a_sum_that_does_not_hold_is_said_and_fails(sqlite_world):
 
 def test_errors_that_cancel_out_are_found(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     change(sqlite_world, "UPDATE file SET n_frames = n_frames + 3 WHERE id = (SELECT MIN(id) FROM file)")
     change(sqlite_world, "UPDATE file SET n_frames = n_frames - 3 WHERE id = (SELECT MIN(id) + 1 FROM file)")
     balance = summarise(sqlite_world).balance
@@ -401,7 +401,7 @@ def test_errors_that_cancel_out_are_found(sqlite_world):
 
 def test_a_commit_between_two_statements_of_the_summary_is_not_seen(world):
     world.simulate(scale=0.05, scenario=("slow",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     before = summarise(world)
     other = Store(world.url)
     waiting = ["UPDATE file SET n_frames = n_frames + 3 WHERE kind = 'raw'"]
@@ -423,7 +423,7 @@ def test_a_commit_between_two_statements_of_the_summary_is_not_seen(world):
 
 def test_the_engineering_pipeline_and_a_date_in_both_roots(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("untriggered",), pipeline="engineering")
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     done = sqlite_world.run("summary", "--date", "2026-01-02")
     assert done.returncode == 0
     assert done.stdout.startswith(f"night {DATE} (engineering)\n")
@@ -483,7 +483,7 @@ def test_a_target_is_where_the_configuration_says(sqlite_world):
 
 def test_json_has_the_same_keys_in_every_minute(sqlite_world):
     sqlite_world.simulate(scale=0.05)
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     told = json.loads(sqlite_world.run("summary", "--date", DATE, "--json").stdout)
     keys = "pipeline date excluded_reason unregistered is_judged minutes targets balance quarantine salvaged"
     keys += " outside unexpected"
@@ -516,7 +516,7 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
 
 def test_the_table_has_a_row_a_minute_and_the_equation_follows(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("pdi", "untriggered"))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     done = sqlite_world.run("summary", "--date", DATE)
     assert done.returncode == 0
     found = summarise(sqlite_world)
@@ -551,7 +551,7 @@ def test_times_on_other_days_say_which(sqlite_world):
 
 def test_the_table_is_drawn_on_a_terminal(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     colourless = {"COLUMNS": "130", "NO_COLOR": "1", "TERM": "dumb"}
     status, shown = sqlite_world.on_terminal("", "summary", "--date", DATE, environment=colourless)
     assert status == 0
@@ -570,7 +570,7 @@ def width_of(table: tuple[tuple[str, ...], list[tuple[str, ...]]]) -> int:
 
 def test_the_tables_of_a_night_of_all_kinds_keep_to_120_columns(sqlite_world):
     sqlite_world.simulate(scale=0.3)
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     found = summarise(sqlite_world)
     wide = minute_table(found)
     assert width_of(wide) > 120

@@ -90,7 +90,7 @@ def test_the_database_is_lost_at_every_state(night, other_url, state):
     world = night
     raw = world.tree()
     clean = undisturbed(world)
-    assert clean.advance().succeeded
+    clean.bring()
     if state == "raw":
         world.machine().scan(world.night())
     else:
@@ -124,7 +124,7 @@ def test_the_database_is_lost_at_every_state(night, other_url, state):
 def test_a_rebuilt_ledger_goes_on_with_later_nights(sqlite_world, new_url):
     world = sqlite_world
     world.simulate_two(DATE, SECOND)
-    assert world.advance().succeeded
+    world.bring()
     n_ids = len(world.query("SELECT 1 FROM frame_id"))
     made = lose(world, new_url)
     assert made.frame_ids == n_ids
@@ -140,7 +140,7 @@ def test_a_rebuilt_ledger_goes_on_with_later_nights(sqlite_world, new_url):
 def test_the_way_back_works_after_a_rebuild(night, new_url):
     world = night
     raw = world.tree()
-    assert world.advance().succeeded
+    world.bring()
     lose(world, new_url)
     assert world.rollback().succeeded
     assert world.tree() == raw
@@ -194,8 +194,8 @@ def test_half_a_night_comes_back_as_it_is(night, new_url):
     """A run that was stopped, and a database that was lost with it."""
     world = night
     clean = undisturbed(world)
-    assert clean.advance().succeeded
-    assert world.advance(to="identified").succeeded
+    clean.bring()
+    world.bring(to="identified")
     items = record.products(world.store(), record.find_night(world.store(), "archive", DATE))
     folder = world.folder / "archive" / DATE / "vgen2"
     for item in items[: len(items) // 2]:  # as they are after `compressed`, and between two names
@@ -215,7 +215,7 @@ def test_half_a_night_comes_back_as_it_is(night, new_url):
 
 def test_a_compressed_cube_that_is_not_proven_is_left_as_it_is(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     cube = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))[1]
     good = cube.read_bytes()
     cube.write_bytes(good[:-2880] + bytes(2880))
@@ -239,7 +239,7 @@ def test_a_compressed_cube_that_is_not_proven_is_left_as_it_is(night, new_url):
 @pytest.mark.parametrize("damage", [Path.unlink, lambda txt: txt.write_text("0\n")], ids=["gone", "another"])
 def test_a_number_without_its_txt_stays_with_its_product(night, new_url, damage):
     world = night
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     before = facts(world)["frame_id"]
     txt = sorted((world.folder / "archive" / DATE / "vgen2").glob("VMPA*.txt"))[1]
     damage(txt)
@@ -250,7 +250,7 @@ def test_a_number_without_its_txt_stays_with_its_product(night, new_url, damage)
 
 def test_a_number_of_nobody_stops_it(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     stray = world.folder / "archive" / DATE / "vgen2" / "VMPA00009999.txt"
     stray.write_text("?")
     with pytest.raises(BadInput, match="VMPA00009999"):
@@ -267,7 +267,7 @@ def test_a_number_of_nobody_stops_it(night, new_url):
 
 def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     shutil.rmtree(world.folder / "archive" / DATE / "vgen2")
     with pytest.raises(BadInput, match="cp -Rp"):
@@ -279,7 +279,7 @@ def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
 
 def test_a_copy_that_differs_is_not_proven(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     copy = min((world.destination / DATE / "vgen2").glob("*.fz"))
     copy.write_bytes(bytes(len(copy.read_bytes())))
     made = lose(world, new_url)
@@ -312,7 +312,7 @@ def with_cell(text: str, column: str, value: str) -> str:
 )
 def test_a_night_without_its_lineage_is_left_alone(night, new_url, damage):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     lineage = world.folder / "archive" / DATE / "vgen2" / "lineage.tsv"
     lineage.write_text(damage(lineage.read_text()))
     tree = world.tree()
@@ -326,7 +326,7 @@ def test_a_night_without_its_lineage_is_left_alone(night, new_url, damage):
 
 def test_another_raw_file_leaves_the_night_alone(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     raw = min((world.folder / "archive" / DATE / "vcam1").glob("*.fits"))
     raw.rename(raw.with_name("other.fits"))
     raw.with_suffix(".txt").rename(raw.with_name("other.txt"))
@@ -358,7 +358,7 @@ def test_late_ids_come_back(sqlite_world, new_url):
 def test_the_sequence_goes_on_above_what_backups_know(night, new_url):
     world = night
     world.data["backup"]["automatic"] = True
-    assert world.advance().succeeded
+    world.bring()
     assert world.run("ids", "start", "VMPA", "500").returncode == 0
     backup.make(world.store(), world.config)
     made = lose(world, new_url)
@@ -371,7 +371,7 @@ def test_the_sequence_goes_on_above_what_backups_know(night, new_url):
 def test_a_product_without_a_number_in_a_numbered_night_waits_for_a_decision(night, new_url):
     """It may have been discarded: that is on no disk."""
     world = night
-    assert world.advance(to="identified").succeeded
+    world.bring(to="identified")
     folder = world.folder / "archive" / DATE / "vgen2"
     ids = sorted({path.stem for path in folder.glob("VMPA*")})
     (name,) = world.query(f"SELECT f.name FROM file f JOIN frame_id i ON i.identity = f.identity"
@@ -391,7 +391,7 @@ def test_a_product_without_a_number_in_a_numbered_night_waits_for_a_decision(nig
 
 def test_a_database_with_runs_is_not_replaced(night):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     with pytest.raises(BadInput, match="runs on record"):
         rebuild(world.config)
@@ -400,7 +400,7 @@ def test_a_database_with_runs_is_not_replaced(night):
 
 def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     fresh(world, other_url)
 
     class Visitor(Silent):
@@ -416,7 +416,7 @@ def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_u
 
 def test_it_needs_the_places_that_it_reads(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     away = world.destination.rename(world.destination.with_name("away"))
     with pytest.raises(BadInput, match="mounted"):
         lose(world, new_url)
@@ -426,7 +426,7 @@ def test_it_needs_the_places_that_it_reads(night, new_url):
 
 def test_the_command_says_what_it_did_and_what_is_lost(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     fresh(world, new_url)
     done = world.run("rebuild")
     assert done.returncode == 0, done.stderr
@@ -472,7 +472,7 @@ def test_what_came_after_numbering_comes_back_with_its_own_manifest(sqlite_world
 @pytest.mark.parametrize("state", ["transferred", "compressed", "fixed", "synced", "raw"])
 def test_a_night_that_was_taken_back_comes_back_as_it_is(night, new_url, state):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     tree = world.tree()
     assert world.rollback(to=state).succeeded
     before, files = facts(world), world.tree()
@@ -525,7 +525,7 @@ def test_a_salvaged_file_comes_back(night, new_url):
 @pytest.mark.parametrize("phase", ["timing", "products", "copies"])
 def test_one_that_is_stopped_leaves_no_database(night, new_url, phase):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     fresh(world, new_url)
     stop = Stop()
 
@@ -544,7 +544,7 @@ def test_one_that_is_stopped_leaves_no_database(night, new_url, phase):
 
 def test_odd_things_are_refused_or_passed_over(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     folder = world.folder / "archive" / DATE
     (folder / "vgen2" / "notes.txt").write_text("mine")
@@ -565,7 +565,7 @@ def test_odd_things_are_refused_or_passed_over(night, new_url):
 
 def test_a_foreign_night_is_left_alone(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     world.simulate(SECOND, scale=0.02, scenario=("pdi",))
     other = world.folder / "archive" / SECOND / "vgen2"
@@ -582,7 +582,7 @@ def test_a_foreign_night_is_left_alone(night, new_url):
 
 def discard(world: World, place: int) -> str:
     """Let a product fail before it has a file, and give it up; return its name."""
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     with world.machine().holding(world.night(), "test", {}) as (steps, _):
         items = record.products(steps.journal.store, steps.journal.night)
         failed = [Failure(items[place], "bad", is_final=True)]
@@ -636,7 +636,7 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_of_a_compressed_cube_is_found_without_checksums(night, new_url, damage):
     world = night
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     cube = min((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
     damaged = DAMAGES[damage](cube.read_bytes())
     cube.write_bytes(damaged)
@@ -651,8 +651,8 @@ def test_damage_of_a_compressed_cube_is_found_without_checksums(night, new_url, 
 def test_a_plain_cube_wins_over_a_damaged_compressed_one(night, new_url):
     world = night
     clean = undisturbed(world)
-    assert clean.advance().succeeded
-    assert world.advance(to="identified").succeeded
+    clean.bring()
+    world.bring(to="identified")
     plain = min((world.folder / "archive" / DATE / "vgen2").glob("VMPA*.fits"))
     good = (clean.folder / "archive" / DATE / "vgen2" / f"{plain.name}.fz").read_bytes()
     clean.close()
@@ -665,7 +665,7 @@ def test_a_plain_cube_wins_over_a_damaged_compressed_one(night, new_url):
 
 def test_a_plain_cube_with_other_pixels_is_made_anew(night, new_url):
     world = night
-    assert world.advance(to="identified").succeeded
+    world.bring(to="identified")
     before = facts(world)["frame_id"]
     plain = min((world.folder / "archive" / DATE / "vgen2").glob("VMPA*.fits"))
     good = plain.read_bytes()
@@ -679,7 +679,7 @@ def test_a_plain_cube_with_other_pixels_is_made_anew(night, new_url):
 def test_files_that_are_not_proven_stop_a_rollback(night, new_url):
     world = night
     raw = world.tree()
-    assert world.advance().succeeded
+    world.bring()
     cube = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))[1]
     cube.write_bytes(damage_end(cube.read_bytes()))
     lose(world, new_url)
@@ -752,8 +752,8 @@ def test_a_numbered_night_that_is_left_alone_keeps_its_place_in_time(sqlite_worl
 def test_an_id_of_two_nights_stops_it(sqlite_world, new_url):
     world = sqlite_world
     world.simulate_two(DATE, SECOND)
-    assert world.advance().succeeded
-    assert world.advance(SECOND).succeeded
+    world.bring()
+    world.bring(SECOND)
     ((number,),) = world.query("SELECT min(f.number) FROM frame_id f JOIN night n ON n.id = f.night_id"
                                f" WHERE n.date = '{SECOND}'")  # fmt: skip
     for top in (world.folder / "archive", world.destination):
@@ -765,7 +765,7 @@ def test_an_id_of_two_nights_stops_it(sqlite_world, new_url):
 
 def test_places_of_every_pipeline_must_be_there(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     engineering = world.folder / "engineering"
     (world.config.destination("engineering") / SECOND).mkdir()
     away = engineering.rename(world.folder / "away")
@@ -803,7 +803,7 @@ def test_places_of_every_pipeline_must_be_there(night, new_url):
 )
 def test_a_manifest_counts_only_as_it_would_be_written(night, new_url, damage):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     (here,) = (world.folder / "archive" / DATE).glob("manifest*")
     there = world.destination / DATE / here.name
     good = here.read_bytes()
@@ -822,7 +822,7 @@ def test_a_manifest_counts_only_as_it_would_be_written(night, new_url, damage):
 @pytest.mark.parametrize("name", ["SHA256SUMS", "vgen2/lineage.tsv"])
 def test_a_file_of_the_night_that_is_not_right_there_is_told(night, new_url, name):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     (world.destination / DATE / name).unlink()
     made = lose(world, new_url)
@@ -837,7 +837,7 @@ def test_a_file_of_the_night_that_is_not_right_there_is_told(night, new_url, nam
 
 def test_somebody_who_has_the_database_open_is_not_written_over(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     fresh(world, new_url)
     assert world.run("init").returncode == 0
@@ -856,7 +856,7 @@ def test_somebody_who_has_the_database_open_is_not_written_over(night, new_url):
 def test_a_journal_of_the_empty_database_does_no_harm(night, new_url):
     """Whoever had it open was killed: its journal is still there."""
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     fresh(world, new_url)
     path = Path(new_url.removeprefix("sqlite:///"))
@@ -874,7 +874,7 @@ def test_a_journal_of_the_empty_database_does_no_harm(night, new_url):
 
 def test_two_at_once_make_one_database(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     before = facts(world)
     fresh(world, new_url)
     others = []
@@ -897,7 +897,7 @@ def test_two_at_once_make_one_database(night, new_url):
 )
 def test_what_is_in_the_place_of_the_database_is_left_alone(night, new_url, content, told):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     fresh(world, new_url)
     path = Path(new_url.removeprefix("sqlite:///"))
     path.mkdir() if content is None else path.write_bytes(content)
@@ -910,7 +910,7 @@ def test_what_is_in_the_place_of_the_database_is_left_alone(night, new_url, cont
 
 def test_tables_of_somebody_else_are_left_alone(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     with closing(sqlite3.connect(new_url.removeprefix("sqlite:///"))) as other:
         other.execute("CREATE TABLE precious (x)")
         other.commit()
@@ -935,7 +935,7 @@ def test_the_highest_number_of_all_backups_counts(night, new_url):
 
 def test_names_do_not_reach_the_terminal_as_they_are(night, new_url):
     world = night
-    assert world.advance().succeeded
+    world.bring()
     folder = os.fsencode(world.destination / DATE / "vgen2")
     Path(os.fsdecode(folder + b"/VMPA00000001.\xff\x1b[31m")).touch()
     fresh(world, new_url)
