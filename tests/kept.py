@@ -39,6 +39,8 @@ def _all(folder: Path) -> dict[str, Any]:
     found = {}
     for parent, folders, names in os.walk(folder):
         for name in (*folders, *names):
+            if name == _CONFIG:
+                continue
             path = os.path.join(parent, name)  # noqa: PTH118  names may be no text
             status = os.lstat(path)
             is_file = stat.S_ISREG(status.st_mode)
@@ -47,7 +49,6 @@ def _all(folder: Path) -> dict[str, Any]:
                 (status.st_size, status.st_mtime_ns) if is_file else None,
                 os.readlink(path) if stat.S_ISLNK(status.st_mode) else None,  # noqa: PTH115
             )
-    found.pop(_CONFIG, None)
     return found
 
 

@@ -136,8 +136,12 @@ def test_products_that_need_somebody(night):
 
 
 @directions
-def test_what_a_dead_run_left_is_what_the_next_run_settles(world, direction):
-    """It is said before, nothing is changed by saying it, and the next run does just that."""
+def test_what_a_dead_run_left_is_what_the_next_run_settles(sqlite_world, direction):
+    """It is said before, nothing is changed by saying it, and the next run does just that.
+
+    On one database: what a dead run leaves on both is what the crash matrix settles.
+    """
+    world = sqlite_world
     night = CrashNight(world, direction)
     store, told = world.store(), 0
     for at in chosen(night.count(), 0, sample=5):

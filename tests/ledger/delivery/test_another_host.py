@@ -132,7 +132,7 @@ def test_numbers_that_cannot_be_seen_are_not_given(afar):
 
 
 def test_backups_go_there(afar):
-    afar.advance()
+    afar.bring()
     here, there = backup.make(afar.store(), afar.config)
     found = afar.destination / ".ledger" / here.name
     assert str(there) == f"127.0.0.1:{found}"
@@ -141,7 +141,7 @@ def test_backups_go_there(afar):
 
 def test_the_oldest_backups_there_go(afar):
     afar.data["backup"] |= {"keep": 1, "keep_days": 1}
-    afar.advance(to="synced")
+    afar.bring(to="synced")
     backup.make(afar.store(), afar.config)
     afar.now_us += 1_000_000
     afar.advance()
@@ -150,7 +150,7 @@ def test_the_oldest_backups_there_go(afar):
 
 
 def test_a_database_that_is_lost_is_made_anew_of_what_is_here_and_there(afar, other_url):
-    afar.advance()
+    afar.bring()
     before = afar.query("SELECT identity, state, sha256 FROM file WHERE kind = 'product' ORDER BY identity")
     proofs = afar.query("SELECT host, path, sha256 FROM copy ORDER BY path")
     fresh(afar, other_url)
@@ -171,8 +171,12 @@ def test_doctor_looks_there(afar):
 @pytest.mark.parametrize(
     ("number", "to_all"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
 )
-def test_a_signal_ends_what_is_being_sent(world, sshd, number, to_all):
-    """While rsync brings a batch that would take minutes; to the command alone, or to all that it has started."""
+def test_a_signal_ends_what_is_being_sent(sqlite_world, sshd, number, to_all):
+    """While rsync brings a batch that would take minutes; to the command alone, or to all that it has started.
+
+    On one database: that a run ends in order is the same on both, and the crash matrix kills it on both.
+    """
+    world = sqlite_world
     world.send_afar(sshd)
     world.simulate(scale=0.1, scenario=("pdi",))
     world.data["backup"]["automatic"] = True

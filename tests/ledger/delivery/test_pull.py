@@ -23,6 +23,7 @@ from stages.transport import ssh
 from stages.transport.local import Local
 from stages.transport.remote import INCOMING, Remote
 from tests.databases import make_database
+from tests.kept import History
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.ledger.delivery.test_another_host import stop_at_second
 from tests.ledger.disk.test_raws_and_nights import forbid
@@ -55,7 +56,7 @@ class Pair:
     """The world where nights are, and that of the host that fetches from it."""
 
     def __init__(self, folder, url, server):
-        self.here = World(folder / "source", url)
+        self.here = World(folder / "source", url, is_new=True)
         self.here.send_afar(server)
         user = getpass.getuser()
         self.here.data["engineering"]["destination"] = f"{user}@127.0.0.1:{folder}/source/destination/engineering"
@@ -95,17 +96,20 @@ class Pair:
 
 
 @pytest.fixture
-def pair(request, tmp_path, sshd):
-    made = Pair(tmp_path, make_database(request, tmp_path, "postgresql"), sshd)
+def pair(request, world_home, sshd):
+    made = Pair(world_home, make_database(request, world_home, "postgresql", "ledger_world"), sshd)
     made.here.simulate(scale=0.02, scenario=("pdi",))
+    made.history = History(world_home, made.here.url, is_known=True)
     yield made
     made.close()
 
 
 @pytest.fixture
 def fetched(pair):
-    pair.here.bring()
-    assert pair.fetch().succeeded
+    with pair.history.step("fetched", closing=pair.close) as is_done:
+        if not is_done:
+            assert pair.here.advance().succeeded
+            assert pair.fetch().succeeded
     return pair
 
 
