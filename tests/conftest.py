@@ -10,10 +10,11 @@ import pytest
 from tests import warm
 from tests.databases import (
     TEMPLATE,
-    checkpoint,
     create_database,
     database_of,
+    drop_database,
     initialise,
+    initialised_file,
     make_database,
     running_postgresql,
     spare_the_disk,
@@ -41,12 +42,9 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sqlite_template() -> Path:
     """Return an initialised SQLite database to copy."""
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    initialise(f"sqlite:///{path}")
-    checkpoint(path)
-    return path
+    return initialised_file()
 
 
 @pytest.fixture(scope="session")
@@ -92,14 +90,26 @@ def sqlite_url(request: pytest.FixtureRequest, world_home: Path) -> str:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Return the URL of a database with nothing in it; each test runs on both databases."""
+    yield from _empty_database(request, tmp_path / "empty.db")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Return the URL of another one than the world's, for a ledger that is made anew; on both databases."""
+    yield from _empty_database(request, tmp_path / "other.db")
+
+
+def _empty_database(request: pytest.FixtureRequest, path: Path) -> Iterator[str]:
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'empty.db'}"
+        yield f"sqlite:///{path}"
+        return
     server = request.getfixturevalue("postgresql_server")
-    name = f"empty_{uuid.uuid4().hex}"
+    name = f"{path.stem}_{uuid.uuid4().hex}"
     create_database(server, name)
-    return database_of(server, name)
+    yield database_of(server, name)
+    drop_database(server, name)
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ from tests.tools import missing
 
 TEMPLATE = "ledger_template"
 
+_FOLDER = tempfile.TemporaryDirectory(prefix="ledger-template-", ignore_cleanup_errors=True)
+
 
 @contextmanager
 def running_postgresql() -> Iterator[Any]:
@@ -93,11 +95,20 @@ def initialise(url: str) -> None:
     store.close()
 
 
+@cache
+def initialised_file() -> Path:
+    """Return an initialised SQLite database to copy."""
+    path = Path(_FOLDER.name) / "ledger.db"
+    initialise(f"sqlite:///{path}")
+    checkpoint(path)
+    return path
+
+
 def make_database(request: pytest.FixtureRequest, folder: Path, kind: str, name: str | None = None) -> str:
     """Copy an initialised, empty ledger of a kind of database; return its URL. It goes with what `request` is of."""
     if kind == "sqlite":
         path = folder / "ledger.db"
-        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        shutil.copyfile(initialised_file(), path)
         return f"sqlite:///{path}"
     server = request.getfixturevalue("postgresql_server")
     template = request.getfixturevalue("postgresql_template")

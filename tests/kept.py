@@ -62,14 +62,16 @@ class History:
     url : str
         Of a database.
     is_known : bool
-        Whether folder and database are as all are in the beginning.
+        Whether the database is as all are in the beginning, and no other program knows of it.
     """
 
     def __init__(self, folder: Path, url: str, *, is_known: bool) -> None:
         self._folder = folder
         self.url = url
-        self._steps: tuple[Hashable, ...] | None = (str(folder), url) if is_known else None
         self._left = self._seen() if is_known else None
+        self._steps: tuple[Hashable, ...] | None = None
+        if self._left is not None:
+            self._steps = (str(folder), url, frozenset(self._left[0].items()))
 
     def _seen(self) -> tuple[Any, Any]:
         return _all(self._folder), mark(self.url)

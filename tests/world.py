@@ -72,7 +72,7 @@ class World:
     url : str
         Of an initialised database.
     is_new : bool
-        Whether nothing is in the database, and no other program knows of it: see :meth:`bring`.
+        Whether nothing is in the database yet: nights may be put back (:meth:`bring`).
     """
 
     def __init__(self, folder: Path, url: str, *, is_new: bool = False) -> None:
@@ -88,6 +88,10 @@ class World:
         self._store: Store | None = None
         self._written: str | None = None
         self._history = kept.History(folder, url, is_known=is_new)
+
+    def begin(self) -> None:
+        """Say that nothing is in the database yet, whatever files there are: nights may be put back."""
+        self._history = kept.History(self.folder, self.url, is_known=True)
 
     @property
     def config_path(self) -> Path:

@@ -1,6 +1,5 @@
 """Backups: made by themselves, whole, put back into either database; an old one that is put back is noticed."""
 
-import os
 import re
 import sqlite3
 from contextlib import closing
@@ -54,19 +53,6 @@ def fresh(world: World, make_url: Any) -> str:
     world.url = make_url
     world.data["database"]["url"] = make_url
     return make_url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return a database of either kind that is not there, or empty."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'other.db'}"
-    from tests.databases import create_database, database_of  # noqa: PLC0415
-
-    server = request.getfixturevalue("postgresql_server")
-    name = f"other_{os.getpid()}_{abs(hash(str(tmp_path)))}"
-    create_database(server, name)
-    return database_of(server, name)
 
 
 def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_url):

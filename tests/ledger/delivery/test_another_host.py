@@ -20,10 +20,8 @@ from ledger.ids.numbers import numbers_on_disk
 from ledger.rescue.rebuild import rebuild
 from ledger.run.catch_up import catch_up
 from tests.ledger.audit.test_laws_by_sql import violations
-from tests.ledger.db.test_backup import fresh, other_url
+from tests.ledger.db.test_backup import fresh
 from tests.world import DATE
-
-__all__ = ["other_url"]  # a fixture
 
 
 @pytest.fixture
