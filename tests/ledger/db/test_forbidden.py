@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ledger.cli import main
-from tests.ledger.disk.test_raws_and_nights import forbid
+from tests.ledger.disk.raws import forbid
 from tests.world import DATE, World
 
 PLACES = {"root": "archive", "destination": "destination/archive", "products": f"archive/{DATE}/vgen2"}
