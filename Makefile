@@ -28,14 +28,15 @@ check: lint
 crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -v -n auto $(CRASH_TESTS) $(PYTEST)
 
-# Ever new files, names and configurations from outside, a hundred times as many as in `make test`, or TEST_FUZZ times;
+# Ever new files, names and configurations from outside, 300 times as many as in `make test`, or TEST_FUZZ times as named;
 # the seed is printed, and `make fuzz SEED=…` repeats a run.
 fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom)
 fuzz: $(VENV)/.installed-dev
 	TEST_FUZZ=$(or $(TEST_FUZZ),all) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(strip $(SEED)) $(PYTEST)
 
-# How fast everything is, against the same done by tools, and whether the budgets hold: half an hour on a machine that does
-# nothing else. It is written into docs/performance.md. (How right pairs and states are: benchmarks/accuracy.py.)
+# That each benchmark runs; how fast everything is, against the same done by tools, and whether the budgets hold: half an
+# hour on a machine that does nothing else. It is written into docs/performance.md. (How right pairs and states are:
+# benchmarks/accuracy.py.)
 bench: $(VENV)/.installed-dev tools
 	$(BIN)/python -m pytest tests/benchmarks/measured.py $(PYTEST)
 	$(BIN)/python benchmarks/accuracy.py

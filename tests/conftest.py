@@ -26,7 +26,6 @@ from tests.world import World
 for name in [name for name in os.environ if name.startswith("LEDGER_")]:
     del os.environ[name]  # no test may see the configuration of whoever runs it
 
-warm.write_to_memory()
 warm.share_compiled_statements()
 
 
@@ -37,8 +36,9 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Return how many workers `-n auto` means: many tests wait, for disks and for another host."""
-    return 2 * (os.cpu_count() or 1)
+    """Return how many workers `-n auto` means: some tests wait, for other processes and for another host."""
+    n = os.cpu_count() or 1
+    return n + (n + 1) // 2
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ from sqlalchemy import Engine, create_engine, make_url, text
 from ledger.config.read import packaged_config, read_config
 from ledger.db.store import Store
 from ledger.night.pipeline import pipelines
-from tests.tools import missing
+from tests.tools import folder_of_process, missing
 
 TEMPLATE = "ledger_template"
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="ledger-template-", ignore_cleanup_errors=True)
+_FOLDER = folder_of_process("template")
 
 
 @contextmanager
@@ -98,7 +98,7 @@ def initialise(url: str) -> None:
 @cache
 def initialised_file() -> Path:
     """Return an initialised SQLite database to copy."""
-    path = Path(_FOLDER.name) / "ledger.db"
+    path = _FOLDER / "ledger.db"
     initialise(f"sqlite:///{path}")
     checkpoint(path)
     return path

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.databases import keep, mark, put_back
+from tests.tools import folder_of_process
 
-_FOLDER = tempfile.TemporaryDirectory(prefix="ledger-kept-", ignore_cleanup_errors=True)
+_FOLDER = folder_of_process("kept")
 _NUMBERS = itertools.count()
 #: Written anew whenever it is read.
 _CONFIG = "config.yaml"
@@ -110,7 +111,7 @@ class History:
         self._left = self._seen()
 
     def _keep(self) -> None:
-        folder = Path(tempfile.mkdtemp(dir=_FOLDER.name))
+        folder = Path(tempfile.mkdtemp(dir=_FOLDER))
         name = f"kept_{next(_NUMBERS)}"
         keep(self.url, folder, name)
         shutil.copytree(self._folder, folder / "files", symlinks=True)

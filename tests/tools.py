@@ -1,7 +1,9 @@
 """What several tests need of the machine that they run on."""
 
+import atexit
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,13 @@ def beside(what: str, path: Path, *values: Any) -> Any:
     """
     mark = pytest.mark.skipif(not path.exists(), reason=f"missing: {what} beside the checkout")
     return pytest.param(*(values or (path,)), id="beside", marks=mark)
+
+
+def folder_of_process(name: str) -> Path:
+    """Return a new folder that goes with this process."""
+    made = tempfile.TemporaryDirectory(prefix=f"ledger-{name}-", ignore_cleanup_errors=True)
+    atexit.register(made.cleanup)
+    return Path(made.name)
 
 
 def missing(what: str) -> NoReturn:

@@ -1,36 +1,13 @@
-"""What makes the tests quicker, and changes nothing that they prove.
-
-Imported by the forkserver that commands are forked from as well (`tests.processes`), last.
-"""
+"""What makes the tests quicker, and changes nothing that they prove."""
 
 import gc
-import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine, util
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
-#: A file system in memory, where syncing costs nothing.
-MEMORY = Path("/dev/shm")  # noqa: S108  the folders made there have names of their own
-ROOM_BYTES = 4 * 2**30
-
 _COMPILED: Any = util.LRUCache(5000)
-
-
-def write_to_memory() -> None:
-    """Let temporary folders be in memory, unless the environment says where; nothing here cuts the power.
-
-    Not where programs cannot run from (``noexec``), nor where room is short, as in a container.
-    """
-    if "TMPDIR" in os.environ or not MEMORY.is_dir():
-        return
-    if os.statvfs(MEMORY).f_flag & os.ST_NOEXEC or shutil.disk_usage(MEMORY).free < ROOM_BYTES:
-        return
-    os.environ["TMPDIR"] = tempfile.tempdir = str(MEMORY)
 
 
 def share_compiled_statements() -> None:

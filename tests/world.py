@@ -28,6 +28,7 @@ from ledger.simulation.night import Truth, simulate_night
 from tests import kept
 from tests.processes import run_command
 from tests.sshd import Server
+from tests.tools import folder_of_process
 
 DATE = "20260102"
 #: UNIX time in microseconds long after the nights of the tests: they are not being written any more.
@@ -35,13 +36,13 @@ LATER_US = 1_800_000_000_000_000
 
 Tree = dict[str, tuple[str, int | None]]
 
-_TEMPLATES = tempfile.TemporaryDirectory(prefix="ledger-nights-")
+_TEMPLATES = folder_of_process("nights")
 
 
 @cache
 def _simulated(date: str, options: tuple[tuple[str, Any], ...]) -> tuple[Path, Truth]:
     """Return a raw night to copy: the same arguments give the same files."""
-    root = Path(tempfile.mkdtemp(dir=_TEMPLATES.name))
+    root = Path(tempfile.mkdtemp(dir=_TEMPLATES))
     return root / date, simulate_night(root, date, **dict(options))
 
 

@@ -33,7 +33,7 @@ def advance_to_the_end(world: World) -> dict[str, bytes]:
 
 
 def test_a_simulated_night(world, tmp_path):
-    truth = world.simulate(scale=0.3)
+    truth = world.simulate(scale=0.15)
     plain = advance_to_the_end(world)
     finished = Finished(world, DATE)
     usable = [file for file in truth.files if file.fault is None]
