@@ -11,7 +11,7 @@ import pytest
 from ledger.audit import laws
 from ledger.config.read import read_config
 from ledger.disk.nights import find_night
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.night import record
 from ledger.query import history
 from ledger.run.catch_up import catch_up
@@ -290,7 +290,7 @@ def test_copies_are_not_looked_for_where_they_are_not(sqlite_world):
     elsewhere.mkdir()
     world.data["transfer"]["destination"] = str(elsewhere)
     for act in (world.advance, world.rollback):
-        with pytest.raises(BadInput, match="set the destination back"):
+        with pytest.raises(UsageError, match="set the destination back"):
             act()
     world.data["transfer"]["destination"] = "destination/archive"
     assert world.rollback().succeeded

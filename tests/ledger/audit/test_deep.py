@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger.delivery.verify import verify
-from ledger.errors import BadInput, Interrupted
+from ledger.errors import Interrupted, UsageError
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.report import Silent, Stop
@@ -81,7 +81,7 @@ def test_the_other_pipeline_and_one_night_alone(sqlite_world):
     assert found(world, date="20260103") == []
     (violation,) = found(world, date=DATE)
     assert str(path) in violation.what
-    with pytest.raises(BadInput, match="no night 20260104"):
+    with pytest.raises(UsageError, match="no night 20260104"):
         audit(world, date="20260104")
 
 

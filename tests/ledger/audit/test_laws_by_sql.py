@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.audit import laws
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from tests.world import DATE, World
 
 ONE = "(SELECT MIN(id) FROM file WHERE kind = 'product')"
@@ -211,7 +211,7 @@ def test_the_command(finished, tmp_path):
 
 def test_a_law_says_what_it_is(tmp_path):
     (tmp_path / "mute.sql").write_text("SELECT 1")
-    with pytest.raises(BadInput, match=r"mute\.sql.*-- law:"):
+    with pytest.raises(UsageError, match=r"mute\.sql.*-- law:"):
         laws.read_laws((tmp_path,))
-    with pytest.raises(BadInput, match=r"expected a folder of \.sql files"):
+    with pytest.raises(UsageError, match=r"expected a folder of \.sql files"):
         laws.read_laws((tmp_path / "none",))

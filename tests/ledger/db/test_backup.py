@@ -13,7 +13,7 @@ from sqlmodel import SQLModel
 from ledger.cli.common import open_store
 from ledger.db import backup, schema
 from ledger.db.store import Store
-from ledger.errors import BadInput, Interrupted, LedgerError, NotReady
+from ledger.errors import Interrupted, LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.rescue.restore import restore
 from stages.base import TEMPORARY_PREFIX
@@ -174,7 +174,7 @@ def test_a_backup_is_not_put_over_a_database_in_use(backed_up):
     world.bring()
     made, _ = backup.make(world.store(), world.config)
     before = rows_of(world.url)
-    with pytest.raises(BadInput, match="runs on record: expected none"):
+    with pytest.raises(UsageError, match="runs on record: expected none"):
         restore(world.config, made)
     assert rows_of(world.url) == before
 
@@ -202,7 +202,7 @@ def test_what_is_no_backup_is_refused(sqlite_world, fault, tmp_path):
             connection.commit()
     given = file.read_bytes() if file.exists() else None
     fresh(world, f"sqlite:///{tmp_path / 'other.db'}")
-    with pytest.raises(BadInput, match=r"given\.db|revision '9999'"):
+    with pytest.raises(UsageError, match=r"given\.db|revision '9999'"):
         restore(world.config, file)
     assert not (tmp_path / "other.db").exists()
     assert (file.read_bytes() if file.exists() else None) == given
@@ -214,7 +214,7 @@ def test_the_journal_of_a_database_that_is_gone_is_not_written_over(sqlite_world
     made, _ = backup.make(world.store(), world.config)
     fresh(world, f"sqlite:///{tmp_path / 'other.db'}")
     (tmp_path / "other.db-wal").write_bytes(b"entries")
-    with pytest.raises(BadInput, match=r"other\.db-wal"):
+    with pytest.raises(UsageError, match=r"other\.db-wal"):
         restore(world.config, made)
     assert (tmp_path / "other.db-wal").read_bytes() == b"entries"
 

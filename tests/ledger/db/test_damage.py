@@ -16,7 +16,7 @@ from ledger.db import readonly
 from ledger.db.connection import query
 from ledger.db.readonly import refused
 from ledger.db.store import Store
-from ledger.errors import BadInput, Damaged
+from ledger.errors import Damaged, UsageError
 from ledger.ids import check
 from ledger.night.pipeline import pipelines
 from ledger.query.status import nights
@@ -146,7 +146,7 @@ def test_sql_says_damage_and_does_not_blame_the_statement(archived):
     store = Store(archived.url)
     with pytest.raises(Damaged):
         query(store.url, "SELECT COUNT(*) FROM entry INDEXED BY ix_entry_identity WHERE identity > ''")
-    with pytest.raises(BadInput, match="no such table"):
+    with pytest.raises(UsageError, match="no such table"):
         query(store.url, "SELECT * FROM none_such")
 
 

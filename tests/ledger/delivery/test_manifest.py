@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from ledger.delivery import manifest
 from ledger.delivery.mail import NotSent
-from ledger.errors import BadInput, ConfigError, NotReady, StateError
+from ledger.errors import ConfigError, NotReady, StateError, UsageError
 from tests.ledger.delivery.manifests import NEXT, attached, listed_bytes, mails, nights, prepare, read, send
 from tests.world import DATE
 
@@ -66,7 +66,7 @@ def test_nothing_to_list_is_said(sqlite_world):
 
 def test_it_is_not_sent_twice(listed):
     first = send(listed)
-    with pytest.raises(BadInput, match=first.message_id.strip("<>")):
+    with pytest.raises(UsageError, match=first.message_id.strip("<>")):
         send(listed)
     assert send(listed, is_again=True).message_id != first.message_id
     assert mails(listed) == [("eml", 1, 0, 0)] * 2
@@ -77,7 +77,7 @@ def test_a_mail_that_was_begun_and_nothing_known_of_is_not_sent_again(listed):
     with listed.store().write() as session:  # as if it had been killed
         session.execute(text("DROP TRIGGER guard_mail_update"))
         session.execute(text("UPDATE mail SET sent_us = NULL"))
-    with pytest.raises(BadInput, match="nobody knows"):
+    with pytest.raises(UsageError, match="nobody knows"):
         send(listed)
 
 
@@ -94,7 +94,7 @@ def test_of_which_nights_it_was_sent_is_said(listed):
     listed.rollback(NEXT, to="compressed")
     listed.data["mail"]["recipients"] = []
     send(listed)
-    with pytest.raises(BadInput, match=rf"manifest of {DATE} was written on .* UT as a mail, ready to be sent"):
+    with pytest.raises(UsageError, match=rf"manifest of {DATE} was written on .* UT as a mail, ready to be sent"):
         send(listed, DATE, NEXT, is_partial=True)
 
 
@@ -104,7 +104,7 @@ def test_a_partial_one_says_so(listed):
     assert NEXT in read(sent.file).get_body().get_content().split("not in it:")[1]
     assert mails(listed) == [("eml", 1, 0, 1)]
     listed.data["mail"]["text"] = "{count}"
-    with pytest.raises(BadInput, match="missing"):
+    with pytest.raises(UsageError, match="missing"):
         send(listed, DATE, NEXT, is_partial=True, is_again=True)
 
 
@@ -127,7 +127,7 @@ def test_what_was_mailed_does_not_change(world):
 def test_a_night_that_was_mailed_is_not_taken_back_unasked(listed):
     send(listed)
     before = listed.tree(), listed.tree(listed.destination)
-    with pytest.raises(BadInput, match="--withdraw"):
+    with pytest.raises(UsageError, match="--withdraw"):
         listed.rollback()
     assert (listed.tree(), listed.tree(listed.destination)) == before
     assert listed.rollback(NEXT).succeeded  # nothing of it was mailed
@@ -145,7 +145,7 @@ def test_whom_to_tell_what_is_said(world):
     assert path.read_bytes() == content
     assert world.query("SELECT count(*) FROM entry WHERE event = 'unmailed'") == [(1,)]
     assert world.rollback().succeeded  # it is on record, once
-    with pytest.raises(BadInput, match=first.message_id.strip("<>")):
+    with pytest.raises(UsageError, match=first.message_id.strip("<>")):
         send(world, NEXT)
     assert world.advance().succeeded
     assert attached(read(send(world, DATE, NEXT).file))[1] == content
@@ -191,20 +191,20 @@ def test_faults_of_the_configuration(sqlite_world, key, value):
 
 def test_a_header_with_a_line_end_is_refused(listed):
     listed.data["mail"]["subject"] = "{dates}\nBcc: everybody@example.org"
-    with pytest.raises(BadInput, match=r"mail\.subject"):
+    with pytest.raises(UsageError, match=r"mail\.subject"):
         send(listed)
     assert mails(listed) == []
 
 
 def test_addresses_that_are_missing_are_told(listed):
     listed.data["mail"] |= {"transport": "sendmail", "recipients": []}
-    with pytest.raises(BadInput, match=r"mail\.recipients"):
+    with pytest.raises(UsageError, match=r"mail\.recipients"):
         send(listed)
 
 
 def test_an_address_of_the_host_that_is_missing_is_told(listed):
     listed.data["mail"]["text"] = "{ip} {host}"
-    with pytest.raises(BadInput, match=r"mail\.ip"):
+    with pytest.raises(UsageError, match=r"mail\.ip"):
         send(listed)
     listed.data["mail"] |= {"ip": "192.0.2.7", "host": "summit"}
     assert read(send(listed).file).get_body().get_content() == "192.0.2.7 summit\n"

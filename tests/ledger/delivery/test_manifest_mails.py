@@ -8,7 +8,7 @@ import pytest
 from ledger.audit.doctor import examine
 from ledger.delivery.mail import NotSent, PartlySent, Unknown
 from ledger.delivery.receipt import receive
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night.pipeline import pipelines
 from ledger.query import status as night_status
 from tests.ledger.delivery.manifests import NEXT, attached, listed_bytes, mails, prepare, read, send
@@ -87,7 +87,7 @@ def test_what_nobody_knows_takes_again(listed, monkeypatch):
         with pytest.raises(Unknown, match="--again"):
             send(listed)
     listed.data["mail"]["transport"] = "eml"
-    with pytest.raises(BadInput, match="nobody knows"):
+    with pytest.raises(UsageError, match="nobody knows"):
         send(listed)
     (told,) = doubts(listed)
     assert "nobody knows whether it was sent to archive@example.org" in told
@@ -105,7 +105,7 @@ def test_what_was_refused_for_one_was_sent_to_the_others(listed, monkeypatch):
         with pytest.raises(PartlySent, match=r"not for nobody@example.org.*--again"):
             send(listed)
     assert mails(listed) == [("smtp", 1, 0, 0)]
-    with pytest.raises(BadInput, match=r"to archive@example.org, stars@example.org, and refused for nobody"):
+    with pytest.raises(UsageError, match=r"to archive@example.org, stars@example.org, and refused for nobody"):
         send(listed)
     (told,) = doubts(listed)
     assert "refused for nobody@example.org" in told

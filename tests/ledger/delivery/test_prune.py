@@ -13,7 +13,7 @@ from ledger.delivery import manifest
 from ledger.delivery.prune import prune
 from ledger.delivery.recall import recall
 from ledger.delivery.verify import verify
-from ledger.errors import Irreversible, NotReady
+from ledger.errors import CannotUndo, NotReady
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.world import DATE
 
@@ -113,7 +113,7 @@ def test_old_raw_files_go_if_all_of_their_frames_are_in_the_archive(sent):
     assert [night["stands"] for night in status if night["date"] == DATE] == ["finished"]
     assert world.run("catch-up").returncode == 0
     assert world.advance().succeeded
-    with pytest.raises(Irreversible, match="compressed"):
+    with pytest.raises(CannotUndo, match="compressed"):
         world.rollback()
     recall(world.machine(), world.night())
     assert world.rollback(to="compressed").succeeded

@@ -7,7 +7,7 @@ import pytest
 from ledger.audit.doctor import examine
 from ledger.cli import main
 from ledger.delivery.verify import verify
-from ledger.errors import BadInput, ConfigError, NotReady
+from ledger.errors import ConfigError, NotReady, UsageError
 from ledger.ids.reservation import start
 from ledger.query.status import nights
 from ledger.run.catch_up import catch_up
@@ -44,9 +44,9 @@ def test_a_night_that_is_fetched_is_as_one_that_was_sent(pair):
 
 
 def test_each_host_does_its_part(pair):
-    with pytest.raises(BadInput, match=r"20200101 .* is not in the ledger"):
+    with pytest.raises(UsageError, match=r"20200101 .* is not in the ledger"):
         pair.there.advance("20200101")
-    with pytest.raises(BadInput, match="not in the ledger"):
+    with pytest.raises(UsageError, match="not in the ledger"):
         pair.fetch()
     assert pair.here.advance(to="fixed").succeeded
     result = pair.fetch()
@@ -54,12 +54,12 @@ def test_each_host_does_its_part(pair):
     source = pair.there.data["transfer"]["source"]
     assert f"to be compressed on {source}: `ledger advance --date {DATE}` there" in str(result.stopped)
     assert pair.copies() == {}
-    with pytest.raises(BadInput, match=r"transferred is reached on 127\.0\.0\.1, which fetches"):
+    with pytest.raises(UsageError, match=r"transferred is reached on 127\.0\.0\.1, which fetches"):
         pair.here.advance(to="transferred")
-    with pytest.raises(BadInput, match=r"compressed is reached on .*@127.0.0.1 \(transfer.source\)"):
+    with pytest.raises(UsageError, match=r"compressed is reached on .*@127.0.0.1 \(transfer.source\)"):
         pair.there.advance(to="compressed")
     for command in (pair.there.rollback, lambda: plan_rollback(pair.there.machine(), pair.there.night(), "raw")):
-        with pytest.raises(BadInput, match="--to compressed` here first"):
+        with pytest.raises(UsageError, match="--to compressed` here first"):
             command()
     for command in (["scan", "--date", DATE], ["audit"], ["ids", "check"], ["prune"], ["recall", "--date", DATE]):
         done = pair.there.run(*command)
@@ -171,7 +171,7 @@ def test_numbers_at_the_destination_are_looked_at_when_people_set_the_sequence(p
     old = pair.here.destination / "20240101/vgen2/VMPA00000500.fits.fz"
     old.parent.mkdir(parents=True)
     old.touch()
-    with pytest.raises(BadInput, match="501 or more"):
+    with pytest.raises(UsageError, match="501 or more"):
         start(pair.here.store(), pair.here.config, "VMPA", 5)
     pair.here.data["transfer"]["ssh"]["port"] = 1
     with pytest.raises(NotReady, match="at the destination could not be seen"):

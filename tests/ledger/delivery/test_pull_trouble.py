@@ -8,7 +8,7 @@ import pytest
 
 from ledger.delivery.verify import verify
 from ledger.disk.nights import WORK
-from ledger.errors import BadInput, Busy, NotReady
+from ledger.errors import Busy, NotReady, UsageError
 from ledger.night.journal import Journal
 from ledger.query.status import nights
 from ledger.run.catch_up import catch_up
@@ -237,7 +237,7 @@ def test_a_destination_that_is_not_mounted_is_not_made(fetched):
         lambda: verify(fetched.there.machine(), fetched.there.night(), repairs=True),
         fetched.fetch,
     ):
-        with pytest.raises(BadInput, match=r"expected (an existing one|it to exist)"):
+        with pytest.raises(UsageError, match=r"expected (an existing one|it to exist)"):
             command()
     assert not kept.exists()
     assert fetched.here.query(ROWS[1]) == copies

@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from ledger.delivery import manifest
 from ledger.delivery.receipt import read_receipt, receive
-from ledger.errors import BadInput, StateError
+from ledger.errors import StateError, UsageError
 from ledger.night.pipeline import pipelines
 from ledger.query import status as night_status
 
@@ -91,7 +91,7 @@ def test_sizes_and_hashes_may_be_missing():
     ],
 )
 def test_what_is_no_receipt(content, message):
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UsageError, match=message):
         read_receipt(content, "VMPA")
 
 
@@ -100,7 +100,7 @@ def test_whatever_comes_is_read_or_refused(content):
     refused = ""
     try:
         lines = read_receipt(content, "VMPA")
-    except BadInput as exc:
+    except UsageError as exc:
         refused = str(exc)
     assert refused.isprintable()
     assert refused or len({line.frame_id for line in lines}) == len(lines) > 0
@@ -147,7 +147,7 @@ def test_what_was_not_sent_is_unknown(sqlite_world):
 def test_a_receipt_is_read_once(sent):
     line = "{}|{}".format(*products(sent)[0])
     take(sent, line)
-    with pytest.raises(BadInput, match="on record"):
+    with pytest.raises(UsageError, match="on record"):
         take(sent, line)
     assert sent.query("SELECT count(*) FROM receipt_line") == [(1,)]
 
@@ -167,7 +167,7 @@ def test_a_withdrawal_ends_the_confirmation(world):
     assert confirmed(world) == 0
     assert take(world, *lines).succeeded  # word by word the same as before
     assert confirmed(world) == len(lines)
-    with pytest.raises(BadInput, match="on record"):
+    with pytest.raises(UsageError, match="on record"):
         take(world, *lines)
 
 
@@ -217,7 +217,7 @@ def test_fields_that_are_not_compared_are_told(sent):
 
 
 def test_of_a_bad_receipt_nothing_is_taken(sent):
-    with pytest.raises(BadInput, match="line 2"):
+    with pytest.raises(UsageError, match="line 2"):
         take(sent, "{}|{}".format(*products(sent)[0]), "nonsense")
     assert sent.query("SELECT count(*) FROM receipt") == [(0,)]
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ledger.delivery.verify import verify
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.stages.transport.test_remote import DAMAGES
 from tests.world import DATE
@@ -134,7 +134,7 @@ def test_a_copy_cannot_be_repaired_from_a_bad_file(sent):
 def test_a_destination_that_is_gone_says_nothing_of_copies(sent):
     before = proofs(sent)
     shutil.move(sent.destination, sent.folder / "away")
-    with pytest.raises(BadInput, match="expected an existing one"):
+    with pytest.raises(UsageError, match="expected an existing one"):
         look(sent)
     assert proofs(sent) == before
     assert sent.query("SELECT count(*) FROM unverified") == [(0,)]
@@ -166,10 +166,10 @@ def test_a_proof_is_on_record(world):
 
 def test_a_night_of_which_nothing_was_sent_is_refused(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    with pytest.raises(BadInput, match="nothing of it was sent"):
+    with pytest.raises(UsageError, match="nothing of it was sent"):
         look(sqlite_world)
     sqlite_world.advance(to="compressed")
-    with pytest.raises(BadInput, match="no product was sent"):
+    with pytest.raises(UsageError, match="no product was sent"):
         look(sqlite_world)
 
 

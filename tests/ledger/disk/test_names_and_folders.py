@@ -10,7 +10,7 @@ import pytest
 from ledger.cli import main
 from ledger.disk import raws
 from ledger.disk.nights import find_night, parse_date
-from ledger.errors import BadInput, Unreachable
+from ledger.errors import Unreachable, UsageError
 from tests.ledger.disk.raws import assert_clean, forbid, raw_files
 from tests.world import DATE
 
@@ -22,7 +22,7 @@ def test_a_date(text):
 
 @pytest.mark.parametrize("text", ["20260230", "2026-1-2", "today", "", "202601020", "archive/20260102"])
 def test_no_date(text):
-    with pytest.raises(BadInput, match="expected YYYYMMDD"):
+    with pytest.raises(UsageError, match="expected YYYYMMDD"):
         parse_date(text)
 
 
@@ -40,7 +40,7 @@ def test_roots_may_nest(sqlite_world):
     night = sqlite_world.folder / "archive/engineering" / DATE
     night.mkdir(parents=True)
     assert find_night(sqlite_world.config, folder=night).pipeline == "engineering"
-    with pytest.raises(BadInput, match="not a night"):
+    with pytest.raises(UsageError, match="not a night"):
         find_night(sqlite_world.config, folder=night.parent)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from ledger.audit import doctor, laws
 from ledger.disk.outside import Outside, Rule, find_outside, sort_out
-from ledger.errors import BadInput, NotReady, Unreachable
+from ledger.errors import NotReady, Unreachable, UsageError
 from ledger.night import decisions
 from ledger.night.pipeline import pipelines
 from ledger.query.status import nights
@@ -370,7 +370,7 @@ def test_a_decision_is_taken_back(world):
     decisions.wait(world.store(), world.config, "*.gz", DATE)
     assert decisions.rules(world.store()) == []
     assert not world.advance().succeeded
-    with pytest.raises(BadInput, match="no decision"):
+    with pytest.raises(UsageError, match="no decision"):
         decisions.wait(world.store(), world.config, "*.gz", DATE)
     events = "SELECT event FROM entry WHERE event IN ('left_out', 'waited_for') ORDER BY id"
     assert world.query(events) == [("left_out",), ("waited_for",)]
@@ -388,7 +388,7 @@ def test_a_decision_is_taken_back(world):
 def test_a_decision_that_is_none_is_refused(night, pattern, reason, date, told):
     compress(night)
     before = night.query("SELECT COUNT(*) FROM entry")
-    with pytest.raises(BadInput, match=told):
+    with pytest.raises(UsageError, match=told):
         decisions.ignore(night.store(), night.config, pattern, reason, date)
     assert night.query("SELECT COUNT(*) FROM entry") == before
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.errors import BadInput, StateError
+from ledger.errors import StateError, UsageError
 from ledger.ids.reservation import start
 from ledger.night import record
 from ledger.run.plan import plan_advance
@@ -178,9 +178,9 @@ def test_what_comes_to_a_numbered_night_is_not_paired_and_the_way_is_told(put_ri
     assert "--anew" in note
     assert unpaired(put_right)
     assert live(put_right) == before
-    with pytest.raises(BadInput, match="ledger rollback"):
+    with pytest.raises(UsageError, match="ledger rollback"):
         put_right.advance(FIRST, anew=True)
-    with pytest.raises(BadInput, match="ledger rollback"):
+    with pytest.raises(UsageError, match="ledger rollback"):
         plan_advance(put_right.machine(), put_right.night(FIRST), None, anew=True)
     assert put_right.rollback(FIRST).succeeded
     assert put_right.advance(FIRST, to="synced").notes == [note]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ledger.db.store import Store
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.ids.check import LAWS, Disorder, Report, check
 from ledger.ids.reservation import start
 from ledger.night import record
@@ -479,7 +479,7 @@ def test_one_night(nights):
     assert look(nights, date=SECOND).counts["nights"] == 1
     around_the_guards(nights, "DELETE FROM frame_id WHERE number = 1")
     assert found(nights, "gap", date=SECOND)  # the sequence is one
-    with pytest.raises(BadInput, match="no night 20200101"):
+    with pytest.raises(UsageError, match="no night 20200101"):
         look(nights, date="20200101")
 
 

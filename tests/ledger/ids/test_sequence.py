@@ -9,7 +9,7 @@ import pytest
 
 from ledger.db.models import FolderSeen
 from ledger.db.store import put
-from ledger.errors import BadInput, NotReady, StateError, Unconfirmed
+from ledger.errors import NotReady, StateError, Unconfirmed, UsageError
 from ledger.ids.reservation import reserve, start
 from ledger.ids.sequence import standing
 from tests.world import World
@@ -92,7 +92,7 @@ def test_a_start_that_cannot_be(nights, prefix, number, message):
     nights.bring(FIRST, to="synced")
     start(nights.store(), nights.config, "VMPA", 3)
     before = now(nights)
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(UsageError, match=message):
         start(nights.store(), nights.config, prefix, number)
     assert now(nights) == before
 
@@ -114,7 +114,7 @@ def test_numbers_in_use_are_met(nights, place):
     path = nights.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('VMPA00000007|/a|1\r\n"/b/VMPA00000777.fits.fz";1\r\n')
-    with pytest.raises(BadInput, match=r"VMPA00000777 is in use in .*778 or more"):
+    with pytest.raises(UsageError, match=r"VMPA00000777 is in use in .*778 or more"):
         start(nights.store(), nights.config, "VMPA", 777)
     result = nights.advance(FIRST)
     assert "VMPA00000777 is in use in" in result.stopped
@@ -139,7 +139,7 @@ def test_a_number_far_above_all_that_are_known_has_to_be_meant(nights, number):
 
 @pytest.mark.parametrize(("number", "is_sure"), [(17_425_190, False), (70_425_190, True), (99_999_998, True)])
 def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(nights, number, is_sure):
-    with pytest.raises(BadInput, match="no number is given before one is named that is accepted"):
+    with pytest.raises(UsageError, match="no number is given before one is named that is accepted"):
         start(nights.store(), nights.config, "VMPA", number, is_sure=is_sure)
     assert (now(nights).next_id, now(nights).left) == (None, 0)
     result = nights.advance(FIRST)
@@ -291,7 +291,7 @@ def test_every_fault_of_a_file_is_told_and_nothing_imported(blocks):
         "one two three",
         "VMPA69999999 VMPA70000000",
     ]
-    with pytest.raises(BadInput, match="nothing was imported") as caught:
+    with pytest.raises(UsageError, match="nothing was imported") as caught:
         reserve(blocks.store(), blocks.config, "\n".join(lines), source="bad.txt")
     told = str(caught.value).splitlines()
     assert [line.strip().partition(":")[0] for line in told[1:]] == [f"line {n}" for n in range(2, 11)]
@@ -303,14 +303,14 @@ def test_every_fault_of_a_file_is_told_and_nothing_imported(blocks):
     ):
         assert words in str(caught.value)
     assert now(blocks) == before
-    with pytest.raises(BadInput, match="no frame ID in it"):
+    with pytest.raises(UsageError, match="no frame ID in it"):
         reserve(blocks.store(), blocks.config, "# nothing\n", source="empty.txt")
 
 
 def test_the_sequence_passes_numbers_only_once(blocks):
     reserve(blocks.store(), blocks.config, "VMPA00000100 VMPA00000200", source="f")
     assert blocks.advance(FIRST, to="identified").succeeded
-    with pytest.raises(BadInput, match="has passed VMPA"):
+    with pytest.raises(UsageError, match="has passed VMPA"):
         reserve(blocks.store(), blocks.config, "VMPA00000050", source="f")
 
 
@@ -331,12 +331,12 @@ def test_a_foreign_number_outside_of_the_blocks_is_no_matter(blocks):
 
 
 def test_authorities_follow_one_another(nights):
-    with pytest.raises(BadInput, match="ledger makes its numbers itself"):
+    with pytest.raises(UsageError, match="ledger makes its numbers itself"):
         reserve(nights.store(), nights.config, "VMPA00000100", source="f")
     assert nights.advance(FIRST, to="identified").succeeded
     first = numbers(nights)
     nights.data["ids"]["authority"] = "blocks"
-    with pytest.raises(BadInput, match="no block that was handed out has VMPA00005000"):
+    with pytest.raises(UsageError, match="no block that was handed out has VMPA00005000"):
         start(nights.store(), nights.config, "VMPA", 5000)
     assert "0 left" in nights.advance(SECOND).stopped
     reserve(nights.store(), nights.config, "VMPA00001000 VMPA00001999", source="f")
@@ -412,7 +412,7 @@ def test_a_destination_that_held_numbers_and_is_not_there_is_missed(nights):
     shutil.move(nights.folder / "destination/archive", nights.folder / "unmounted")
     result = nights.advance(SECOND, to="identified")
     assert "destination/archive' is not there, and held frame numbers" in result.stopped
-    with pytest.raises(BadInput, match="no such folder; numbers in use there could not be seen"):
+    with pytest.raises(UsageError, match="no such folder; numbers in use there could not be seen"):
         start(nights.store(), nights.config, "VMPA", 5000)
     shutil.move(nights.folder / "unmounted", nights.folder / "destination/archive")
     assert nights.advance(SECOND, to="identified").succeeded

@@ -6,7 +6,7 @@ import pytest
 
 from ledger.delivery import manifest
 from ledger.delivery.receipt import receive
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.query import history
 from tests.acceptance.check import identities
 from tests.world import DATE, World
@@ -66,7 +66,7 @@ def test_every_name_of_a_raw_file(finished):
 
 @pytest.mark.parametrize("text", ["VMPA00009999", "nothing.fits", "", "vcam1", DATE])
 def test_no_name_of_anything(finished, text):
-    with pytest.raises(BadInput, match="not in the ledger: expected a raw file, a product or a frame ID"):
+    with pytest.raises(UsageError, match="not in the ledger: expected a raw file, a product or a frame ID"):
         find(finished, text)
 
 
@@ -76,7 +76,7 @@ def test_a_name_that_two_nights_have_needs_its_path(finished):
     other = finished.folder / "archive/20260103/vcam1" / cube.name
     other.write_bytes(b"not FITS")
     finished.machine().scan(finished.night("20260103"))
-    with pytest.raises(BadInput, match="the name of 2 files: name one by its path") as raised:
+    with pytest.raises(UsageError, match="the name of 2 files: name one by its path") as raised:
         find(finished, cube.name)
     assert str(cube) in str(raised.value)
     assert str(other) in str(raised.value)

@@ -10,7 +10,7 @@ from sqlalchemy import event, text
 
 from ledger.cli.summary import verdict
 from ledger.db.store import Store
-from ledger.errors import BadInput
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.query import summary as summaries
 from tests.ledger.query.summaries import MINUTE_US, SOUND, change, frames_of, in_words, summarise
@@ -153,7 +153,7 @@ def test_a_night_that_is_not_there_is_refused_as_by_other_commands(sqlite_world,
 
 def test_one_night_must_be_named(sqlite_world):
     assert "expected one night" in sqlite_world.run("summary").stderr
-    with pytest.raises(BadInput, match="expected one night"):
+    with pytest.raises(UsageError, match="expected one night"):
         summaries.find(sqlite_world.store(), sqlite_world.config, date=DATE, folder=Path(DATE))
 
 

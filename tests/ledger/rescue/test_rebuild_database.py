@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.db import backup
-from ledger.errors import BadInput, Interrupted
+from ledger.errors import Interrupted, UsageError
 from ledger.report import Silent, Stop
 from ledger.rescue.rebuild import rebuild
 from tests.ledger.db.test_backup import fresh
@@ -34,7 +34,7 @@ def test_a_database_with_runs_is_not_replaced(night):
     world = night
     world.bring()
     before = facts(world)
-    with pytest.raises(BadInput, match="runs on record"):
+    with pytest.raises(UsageError, match="runs on record"):
         rebuild(world.config)
     assert facts(world) == before
 
@@ -50,7 +50,7 @@ def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_u
                 assert world.run("init").returncode == 0
                 world.store().begin_run("scan", {})
 
-    with pytest.raises(BadInput, match="1 runs on record"):
+    with pytest.raises(UsageError, match="1 runs on record"):
         rebuild(world.config, reporter=Visitor())
     assert world.query("SELECT command FROM run") == [("scan",)]
 
@@ -139,7 +139,7 @@ def test_two_at_once_make_one_database(night, new_url):
             if name.endswith("copies") and not others:
                 others.append(world.run("rebuild").returncode)
 
-    with pytest.raises(BadInput, match="runs on record"):
+    with pytest.raises(UsageError, match="runs on record"):
         rebuild(world.config, reporter=Second())
     assert others == [0]
     assert facts(world) == before
@@ -169,7 +169,7 @@ def test_tables_of_somebody_else_are_left_alone(night, new_url):
     with closing(sqlite3.connect(new_url.removeprefix("sqlite:///"))) as other:
         other.execute("CREATE TABLE precious (x)")
         other.commit()
-    with pytest.raises(BadInput, match="precious"):
+    with pytest.raises(UsageError, match="precious"):
         lose(world, new_url)
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from tests.ledger.rescue.lost import SECOND, carry_on, facts, lose
 from tests.world import DATE, World
 
@@ -14,7 +14,7 @@ def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
     world.bring()
     before = facts(world)
     shutil.rmtree(world.folder / "archive" / DATE / "vgen2")
-    with pytest.raises(BadInput, match="cp -Rp"):
+    with pytest.raises(UsageError, match="cp -Rp"):
         lose(world, new_url)
     shutil.copytree(world.destination / DATE / "vgen2", world.folder / "archive" / DATE / "vgen2")
     assert lose(world, new_url).succeeded
@@ -25,7 +25,7 @@ def test_it_needs_the_places_that_it_reads(night, new_url):
     world = night
     world.bring()
     away = world.destination.rename(world.destination.with_name("away"))
-    with pytest.raises(BadInput, match="mounted"):
+    with pytest.raises(UsageError, match="mounted"):
         lose(world, new_url)
     away.rename(world.destination)
     assert lose(world, new_url).succeeded
@@ -94,7 +94,7 @@ def test_an_id_of_two_nights_stops_it(sqlite_world, new_url):
     for top in (world.folder / "archive", world.destination):
         for path in (top / SECOND / "vgen2").glob(f"VMPA{number:08d}*"):
             path.rename(path.with_name(path.name.replace(f"{number:08d}", "00000001")))
-    with pytest.raises(BadInput, match="VMPA00000001 is in"):
+    with pytest.raises(UsageError, match="VMPA00000001 is in"):
         lose(world, new_url)
 
 
@@ -104,12 +104,12 @@ def test_places_of_every_pipeline_must_be_there(night, new_url):
     engineering = world.folder / "engineering"
     (world.config.destination("engineering") / SECOND).mkdir()
     away = engineering.rename(world.folder / "away")
-    with pytest.raises(BadInput, match=r"engineering\.root"):
+    with pytest.raises(UsageError, match=r"engineering\.root"):
         lose(world, new_url)
     away.rename(engineering)
     known = world.data["engineering"]["destination"]
     world.data["engineering"]["destination"] = str(world.folder / "unmounted")
-    with pytest.raises(BadInput, match=r"engineering\.destination"):
+    with pytest.raises(UsageError, match=r"engineering\.destination"):
         lose(world, new_url)
     world.data["engineering"]["destination"] = known
     products = world.folder / "archive" / DATE / "vgen2"

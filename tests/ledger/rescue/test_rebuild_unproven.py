@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadInput, NotReady
+from ledger.errors import NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Failure
 from tests.ledger.db.test_backup import fresh
@@ -53,13 +53,13 @@ def test_a_number_of_nobody_stops_it(night, new_url):
     world.bring()
     stray = world.folder / "archive" / DATE / "vgen2" / "VMPA00009999.txt"
     stray.write_text("?")
-    with pytest.raises(BadInput, match="VMPA00009999"):
+    with pytest.raises(UsageError, match="VMPA00009999"):
         lose(world, new_url)
     stray.unlink()
     lineage = stray.with_name("lineage.tsv")
     text = lineage.read_text()
     lineage.write_text("".join(f"{line}\n" for line in text.split("\n")[:-2]))  # without the last product
-    with pytest.raises(BadInput, match="VMPA0000000"):
+    with pytest.raises(UsageError, match="VMPA0000000"):
         lose(world, new_url)
     lineage.write_text(text)
     assert lose(world, new_url).succeeded

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadInput, Busy
+from ledger.errors import Busy, UsageError
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.run.catch_up import catch_up
@@ -189,20 +189,20 @@ def test_a_raw_file_is_looked_into_again(sqlite_world):
     n = sqlite_world.query("SELECT COUNT(*) FROM entry WHERE event = 'quarantined'")[0][0]
     assert sqlite_world.advance().quarantined == [(f"{found.folder}/{found.name}", found.reason)]
     assert sqlite_world.query("SELECT COUNT(*) FROM entry WHERE event = 'quarantined'") == [(n + 1,)]
-    with pytest.raises(BadInput, match="leave it there"):
+    with pytest.raises(UsageError, match="leave it there"):
         discard(sqlite_world.store(), str(path), "x")
 
 
 def test_nonsense_is_refused(night):
     name = products(night)[0]
     store = night.store()
-    with pytest.raises(BadInput, match="nothing to release"):
+    with pytest.raises(UsageError, match="nothing to release"):
         release(store, name)
-    with pytest.raises(BadInput, match="has not failed"):
+    with pytest.raises(UsageError, match="has not failed"):
         discard(store, name, "no reason")
-    with pytest.raises(BadInput, match="--reason is empty"):
+    with pytest.raises(UsageError, match="--reason is empty"):
         discard(store, name, " ")
-    with pytest.raises(BadInput):
+    with pytest.raises(UsageError):
         release(store, "nothing.fits")
 
 
