@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 CRASH_TESTS := $(addprefix tests/acceptance/test_,crash_matrix.py crash_errors.py fault_points.py database_dies.py \
 	disk_faults.py clock_jumps.py)
 
-.PHONY: demo test crashtest fuzz bench lint tools clean
+.PHONY: demo check test crashtest fuzz bench lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.
 demo: $(VENV)/.installed
@@ -16,22 +16,29 @@ demo: $(VENV)/.installed
 
 # Everything: style, types, import rules, and all tests on SQLite and on a real PostgreSQL.
 test: lint tools
-	$(BIN)/python -m pytest -n auto $(PYTEST)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST)
+
+# For every day: style, types, import rules, and the tests of what changed since BASE, by the rooms that they lie in.
+BASE ?= main
+check: lint
+	$(BIN)/python -m tests.changed $(BASE) $(PYTEST)
 
 # The whole crash matrix, of which `make test` takes a sample: every fault point, errors of disk and database, both ways.
 # TEST_CRASH_ROUNDS: kills at random instants, in each direction and on each database; TEST_CRASH_SEED: of the instants.
 crashtest: $(VENV)/.installed-dev tools
 	TEST_CRASH=all $(BIN)/python -m pytest -v -n auto $(CRASH_TESTS) $(PYTEST)
 
-# Ever new files, names and configurations from outside, a hundred times as many as in `make test`, or TEST_FUZZ times;
+# Ever new files, names and configurations from outside, 300 times as many as in `make test`, or TEST_FUZZ times as named;
 # the seed is printed, and `make fuzz SEED=…` repeats a run.
 fuzz: SEED := $(shell od -An -N4 -tu4 /dev/urandom)
 fuzz: $(VENV)/.installed-dev
 	TEST_FUZZ=$(or $(TEST_FUZZ),all) $(BIN)/python -m pytest tests/fuzz --hypothesis-seed=$(strip $(SEED)) $(PYTEST)
 
-# How fast everything is, against the same done by tools, and whether the budgets hold: half an hour on a machine that does
-# nothing else. It is written into docs/performance.md. (How right pairs and states are: benchmarks/accuracy.py.)
+# That each benchmark runs; how fast everything is, against the same done by tools, and whether the budgets hold: half an
+# hour on a machine that does nothing else. It is written into docs/performance.md. (How right pairs and states are:
+# benchmarks/accuracy.py.)
 bench: $(VENV)/.installed-dev tools
+	$(BIN)/python -m pytest tests/benchmarks/measured.py $(PYTEST)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/report.py
 

@@ -3,6 +3,7 @@
 import copy
 import getpass
 import hashlib
+import json
 import os
 import pty
 import shutil
@@ -18,14 +19,16 @@ import yaml
 from sqlalchemy import text
 
 from ledger.config.model import Config
-from ledger.config.read import packaged_config, read_config
+from ledger.config.read import packaged_config, parse_config
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder, find_night
 from ledger.report import Result
 from ledger.run.machine import Machine
 from ledger.simulation.night import Truth, simulate_night
+from tests import kept
 from tests.processes import run_command
 from tests.sshd import Server
+from tests.tools import folder_of_process
 
 DATE = "20260102"
 #: UNIX time in microseconds long after the nights of the tests: they are not being written any more.
@@ -52,14 +55,31 @@ def entry_of(condition: str, source: str | None, destination: str | None, **colu
     return f"INSERT INTO entry ({', '.join(values)}) SELECT {', '.join(values.values())} FROM file WHERE {condition}"
 
 
-_TEMPLATES = tempfile.TemporaryDirectory(prefix="ledger-nights-")
+_TEMPLATES = folder_of_process("nights")
 
 
 @cache
 def _simulated(date: str, options: tuple[tuple[str, Any], ...]) -> tuple[Path, Truth]:
     """Return a raw night to copy: the same arguments give the same files."""
-    root = Path(tempfile.mkdtemp(dir=_TEMPLATES.name))
+    root = Path(tempfile.mkdtemp(dir=_TEMPLATES))
     return root / date, simulate_night(root, date, **dict(options))
+
+
+@cache
+def _packaged() -> dict[str, Any]:
+    """Return the packaged configuration, to copy."""
+    data: dict[str, Any] = yaml.safe_load(packaged_config().read_text())
+    return data
+
+
+@cache
+def _config(data: str, folder: Path) -> Config:
+    """Return a configuration of data as JSON, as if it were read from a file in that folder."""
+    return parse_config(json.loads(data), source=str(folder / "config.yaml"), base=folder)
+
+
+#: Writes as the one in Python does, more quickly.
+_Dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 class World:
@@ -71,35 +91,43 @@ class World:
         New; everything goes there.
     url : str
         Of an initialised database.
+    is_new : bool
+        Whether nothing is in the database yet: nights may be put back (:meth:`bring`).
     """
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, *, is_new: bool = False) -> None:
         self.folder = folder
         self.url = url
         for name in ("archive", "engineering", "destination/archive", "destination/engineering"):
             (folder / name).mkdir(parents=True)
-        self.data: dict[str, Any] = yaml.safe_load(packaged_config().read_text())
+        self.data: dict[str, Any] = copy.deepcopy(_packaged())
         self.data["engine"]["executor"] = "inline"
         self.data["database"]["url"] = url
         self.data["backup"]["automatic"] = False  # in tests of backups it is true
         self.now_us = LATER_US
         self._store: Store | None = None
-        self._config: tuple[str, Config] | None = None
+        self._written: str | None = None
+        self._history = kept.History(folder, url, is_known=is_new)
+
+    def begin(self) -> None:
+        """Say that nothing is in the database yet, whatever files there are: nights may be put back."""
+        self._history = kept.History(self.folder, self.url, is_known=True)
 
     @property
     def config_path(self) -> Path:
         """Return the configuration's file, written anew."""
         path = self.folder / "config.yaml"
-        path.write_text(yaml.safe_dump(self.data, sort_keys=False))
+        path.write_text(yaml.dump(self.data, Dumper=_Dumper, sort_keys=False))
         return path
 
     @property
     def config(self) -> Config:
-        """Return the configuration, read again if it has changed."""
-        data = repr(self.data)
-        if self._config is None or self._config[0] != data:
-            self._config = (data, read_config(self.config_path, environment={}))
-        return self._config[1]
+        """Return the configuration, written and checked again if it has changed."""
+        data = json.dumps(self.data)
+        if data != self._written:
+            self._written = data
+            assert self.config_path.is_file()
+        return _config(data, self.folder)
 
     @property
     def destination(self) -> Path:
@@ -123,8 +151,10 @@ class World:
 
     def simulate(self, date: str = DATE, *, pipeline: str = "archive", **options: Any) -> Truth:
         """Write a raw night."""
-        night, truth = _simulated(date, tuple(sorted({"scale": 0.1, "shape": (8, 8), **options}.items())))
-        shutil.copytree(night, self.folder / pipeline / date)
+        arguments = tuple(sorted({"scale": 0.1, "shape": (8, 8), **options}.items()))
+        with self._history.step("simulate", pipeline, date, arguments):
+            night, truth = _simulated(date, arguments)
+            shutil.copytree(night, self.folder / pipeline / date)
         return copy.deepcopy(truth)
 
     def simulate_two(self, first: str, second: str) -> None:
@@ -147,6 +177,23 @@ class World:
                 "options": ["-F", "none"],  # not those of whoever runs the tests
             },
         }
+
+    def bring(self, date: str = DATE, **options: Any) -> None:
+        """Have a night where :meth:`advance` takes it: once a process, and put back for each further test.
+
+        For what a test begins with. A world that was changed in any other way than by this and by `simulate` is
+        advanced, and so is one that tells somebody of trouble, which no copy would do again.
+        """
+        data = copy.deepcopy(self.data)
+        data["database"]["url"] = ""
+        is_told = any(data["notify"][key] for key in ("command", "recipients"))
+        is_here = self.url == self.data["database"]["url"] == self._history.url
+        step = ("advance", date, repr(sorted(options.items())), self.now_us, json.dumps(data))
+        with self._history.step(*step, closing=self.close, is_repeatable=is_here and not is_told) as is_done:
+            if not is_done:
+                result = self.advance(date, **options)
+                assert result.succeeded, result
+        self.query("SELECT 1")  # as a machine leaves it: open
 
     def advance(self, date: str = DATE, **options: Any) -> Result:
         """Advance a night."""

@@ -59,6 +59,7 @@ class CrashNight:
         self.direction = direction
         self.act = ACTS[direction](world)
         self.before = world.tree()
+        world.bring()
         self.undisturbed = self._finished()
         self.begin()
 

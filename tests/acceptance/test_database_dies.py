@@ -14,7 +14,7 @@ import pytest
 from tests.acceptance.crash_night import IS_WHOLE, CrashNight, directions
 from tests.acceptance.faults import GO_ON, Points, run_under
 from tests.acceptance.syscalls import Answer, Call
-from tests.conftest import create_database, database_of, initialise, running_postgresql, url_of
+from tests.databases import create_database, database_of, initialise, running_postgresql, url_of
 from tests.world import World
 
 #: Commits of a run at which it dies, as parts of all of them.

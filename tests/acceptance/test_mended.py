@@ -109,7 +109,7 @@ def test_sync_is_counted_in_the_plan_as_in_the_result(sqlite_world):
 
 def test_a_plan_knows_duplicates_of_registered_files(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     (cube,) = cubes(sqlite_world, "vcam1")
     for path in (cube, cube.with_suffix(".txt")):
         shutil.copy2(path, path.with_name(f"vcam1_07:00:00.000000000{path.suffix}"))
@@ -152,7 +152,7 @@ def test_a_path_is_never_ambiguous_in_history(sqlite_world):
 
 def test_a_quarantined_file_may_be_removed(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("bad",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     ((folder, name),) = sqlite_world.query("SELECT folder, name FROM quarantine WHERE reason LIKE 'duplicate%'")
     (sqlite_world.folder / "archive" / DATE / folder / name).unlink()
     assert sqlite_world.advance(to="synced").succeeded
@@ -161,7 +161,7 @@ def test_a_quarantined_file_may_be_removed(sqlite_world):
 
 def test_the_question_can_be_read_on_a_terminal(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance(to="fixed").succeeded
+    sqlite_world.bring(to="fixed")
     ours, theirs = pty.openpty()
     command = [
         sys.executable,
@@ -247,7 +247,7 @@ def test_explain_a_quarantined_file_names_the_next_step(sqlite_world):
 
 def test_history_of_a_product_that_was_rolled_back_by_its_name(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance(to="fixed").succeeded
+    sqlite_world.bring(to="fixed")
     ((name,),) = sqlite_world.query("SELECT name FROM file WHERE kind = 'product' ORDER BY id LIMIT 1")
     assert sqlite_world.rollback().succeeded
     assert history.find(sqlite_world.store(), name).row is None
@@ -285,7 +285,7 @@ def test_a_umask_from_the_environment_is_octal(sqlite_world):
 def test_copies_are_not_looked_for_where_they_are_not(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("onecamera",))
-    assert world.advance(to="transferred").succeeded
+    world.bring(to="transferred")
     elsewhere = world.folder / "elsewhere"
     elsewhere.mkdir()
     world.data["transfer"]["destination"] = str(elsewhere)
@@ -301,7 +301,7 @@ def test_a_manifest_is_withdrawn_by_the_name_it_was_made_under(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("onecamera",))
     before = world.tree()
-    assert world.advance().succeeded
+    world.bring()
     world.data["instrument"]["manifest"] = "list_{date}.csv"
     assert world.rollback().succeeded
     assert (world.tree(), world.tree(world.destination)) == (before, {})
@@ -310,7 +310,7 @@ def test_a_manifest_is_withdrawn_by_the_name_it_was_made_under(sqlite_world):
 def test_a_damaged_timing_file_is_not_sent(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("onecamera",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     timing = world.folder / "archive" / DATE / "vgen2" / "VMPA00000001.txt"
     good = timing.read_bytes()
     timing.write_bytes(good + b"X")
@@ -324,7 +324,7 @@ def test_a_numbered_night_that_was_rolled_back_holds_the_gate(sqlite_world):
     world = sqlite_world
     for date in ("20260102", "20260103"):
         world.simulate(date, scale=0.02, scenario=("onecamera",))
-    assert world.advance("20260102").succeeded
+    world.bring("20260102")
     assert world.rollback("20260102").succeeded
     assert "raw files that are not synced" in world.advance("20260103").stopped
     assert world.advance("20260102").succeeded
@@ -378,7 +378,7 @@ def test_a_group_that_is_none_is_a_fault_of_the_configuration(sqlite_world):
 def test_init_does_not_take_a_guard_away_under_files(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("onecamera",))
-    assert world.advance().succeeded
+    world.bring()
     del world.data["states"]["transferred"]["requires"]
     done = world.run("init")
     assert done.returncode == 2

@@ -11,10 +11,13 @@ from astropy.io import fits
 
 from ledger.simulation.night import Truth
 from tests.acceptance.check import Finished
+from tests.others import N_LOST, write_night
+from tests.tools import SHARED, beside
 from tests.world import DATE, World
 
-#: An independent writer of raw nights, where the project is checked out beside it.
-RAW_NIGHT = Path(__file__).parents[2].parent / "shared" / "raw_night.py"
+#: Of the tests; another one is used as well where the project is checked out beside it.
+WRITERS = {"of the tests": lambda root: (write_night(root, DATE), N_LOST)}
+RAW_NIGHT = SHARED / "raw_night.py"
 
 
 def advance_to_the_end(world: World) -> dict[str, bytes]:
@@ -30,7 +33,7 @@ def advance_to_the_end(world: World) -> dict[str, bytes]:
 
 
 def test_a_simulated_night(world, tmp_path):
-    truth = world.simulate(scale=0.3)
+    truth = world.simulate(scale=0.15)
     plain = advance_to_the_end(world)
     finished = Finished(world, DATE)
     usable = [file for file in truth.files if file.fault is None]
@@ -53,23 +56,29 @@ def test_a_night_of_hard_trains(sqlite_world):
     audit(sqlite_world)
 
 
-@pytest.mark.skipif(not RAW_NIGHT.exists(), reason="missing: an independent writer of raw nights beside the checkout")
-def test_a_night_written_by_others(world, tmp_path):
+@pytest.mark.parametrize("writer", [*WRITERS, beside("an independent writer of raw nights", RAW_NIGHT)])
+def test_a_night_written_by_others(world, tmp_path, writer):
     root = world.folder / "archive"
-    subprocess.run([sys.executable, str(RAW_NIGHT), str(root), DATE, "mix"], check=True, capture_output=True)
-    truth_file = root / f"truth_{DATE}.npz"
-    truth = np.load(truth_file)
-    truth_file.unlink()
+    truth, lost = WRITERS[writer](root) if writer in WRITERS else write_by(writer, root)
     plain = advance_to_the_end(world)
     finished = Finished(world, DATE)
-    assert len(finished.quarantined) == 1  # the block `bad` has one file without its txt
+    assert len(finished.quarantined) == 1  # one file without its txt
     assert "txt" in next(iter(finished.quarantined.values()))
     n_frames = sum(len(truth[cam]) for cam in ("cam1", "cam2"))
-    finished.check_everything(n_frames - 300)
+    finished.check_everything(n_frames - lost)
     finished.check_funpack(plain, tmp_path)
-    check_pairs(finished, {c: {int(r[0]): int(r[1]) for r in truth[f"cam{c}"]} for c in (1, 2)}, 300)
+    check_pairs(finished, {c: {int(r[0]): int(r[1]) for r in truth[f"cam{c}"]} for c in (1, 2)}, lost)
     check_labels(finished, {c: {int(r[0]): int(r[2]) for r in truth[f"cam{c}"]} for c in (1, 2)})
     audit(world)
+
+
+def write_by(program: Path, root: Path) -> tuple[dict[str, np.ndarray], int]:
+    """Write a night by a program beside the checkout; return its truth, and of how many frames there is no txt."""
+    subprocess.run([sys.executable, str(program), str(root), DATE, "mix"], check=True, capture_output=True)
+    truth_file = root / f"truth_{DATE}.npz"
+    truth = dict(np.load(truth_file))
+    truth_file.unlink()
+    return truth, 300
 
 
 def check_trains(finished: Finished, truth: Truth) -> None:

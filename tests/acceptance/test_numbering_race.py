@@ -15,7 +15,7 @@ from sqlalchemy import text
 from ledger.night import record
 from tests.acceptance.numbering import check_entries, check_sequence, earlier_night, kind_of, numbered_nights
 from tests.acceptance.racers import PATIENCE_S, Job, Outcome, Racers
-from tests.conftest import make_database
+from tests.databases import make_database
 from tests.world import World
 
 NIGHTS = 8

@@ -87,7 +87,7 @@ def test_the_advice_about_cubes_that_cannot_share_one_leads_on(world):
 
 
 def test_a_night_of_the_version_before_keeps_its_products(world):
-    assert world.advance().succeeded
+    world.bring()
     before = {path.name: path.read_bytes() for path in products(world)}
     forget_structure(world)
     assert world.rollback(to="raw").succeeded

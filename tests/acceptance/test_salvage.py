@@ -138,7 +138,7 @@ def test_it_is_said_wherever_one_looks(sqlite_world):
 def test_without_salvage_the_reason_names_the_way_out(sqlite_world):
     world = sqlite_world
     truth = world.simulate(scenario=("bad",))
-    assert world.advance().succeeded
+    world.bring()
     reasons = Finished(world, DATE).quarantined
     for file in truth.files:
         expected = {"txt rows": file.n_frames - 1, "truncated": file.n_frames // 2}.get(file.fault or "")
@@ -150,7 +150,7 @@ def test_without_salvage_the_reason_names_the_way_out(sqlite_world):
 
 def test_switched_on_later_it_takes_files_up_and_says_nothing_twice(world):
     world.simulate(scale=0.02, scenario=("slow", "bad"))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     assert balance(world)[2] == 0
     n_quarantined = len(world.query("SELECT id FROM file WHERE quarantine_reason IS NOT NULL"))
     salvaging(world)

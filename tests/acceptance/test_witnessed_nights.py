@@ -69,7 +69,7 @@ def counts(world):
 @pytest.mark.parametrize("streams", [("vcam1", "vcam2"), ("vcam2",)])
 def test_a_camera_without_acquisition_times_is_archived_by_its_logging_times(world, streams):
     world.simulate(scale=0.1, scenario=("pdi",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     n_frames, n_paired, _ = counts(world)
     assert world.rollback(to="raw").succeeded
     for stream in streams:
@@ -335,7 +335,7 @@ def everywhere(world, keyword, field, **options):
 def test_a_known_form_means_what_it_says(sqlite_world, keyword, field):
     world = sqlite_world
     world.simulate(scale=0.1, scenario=("pdi",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     expected = counts(world)
     assert expected[1] > 0
     assert expected[2] > 0

@@ -1,13 +1,11 @@
 """Headers for the tests: small ones, tricky ones, real ones; and what astropy says of them."""
 
-from pathlib import Path
-
 import pytest
 from astropy.io import fits
 
+from tests.others import odd_headers
 from tests.stages.samples import CARDS, make_header
-
-SHARED = Path(__file__).parents[2].parent / "shared"
+from tests.tools import SHARED
 
 TRICKY = (
     "INTEGER =                  +42 / an integer",
@@ -43,12 +41,17 @@ TRICKY = (
 
 
 def telemetry():
-    """Real headers, as text with newlines, made blocks; some are those of compressed files."""
-    for path in sorted(SHARED.glob("telemetry/*/*/*.header")):
-        lines = path.read_text(encoding="ascii").splitlines()
+    """Headers of other instruments, as text with newlines, made blocks; some are those of compressed files.
+
+    Look-alikes, and real ones where they are beside the checkout.
+    """
+    texts = {f"odd {name}": text for name, text in odd_headers().items()}
+    texts |= {path.name[:17]: path.read_text("ascii") for path in sorted(SHARED.glob("telemetry/*/*/*.header"))}
+    for name, text in texts.items():
+        lines = text.splitlines()
         cards = [line.ljust(80) for line in lines if line.strip() and not line.startswith(("CHECKSUM", "DATASUM"))]
         block = "".join((*cards, "END".ljust(80))).replace("ZSIMPLE =", "SIMPLE  =").encode()
-        yield pytest.param(block.ljust(-(-len(block) // 2880) * 2880), id=path.name[:17])
+        yield pytest.param(block.ljust(-(-len(block) // 2880) * 2880), id=name)
 
 
 HEADERS = [

@@ -4,21 +4,54 @@ import dataclasses
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
 
 from stages import synced
-from stages.base import BadInput
+from stages.base import BadInput, Raw, frames_of
 from stages.fits.timing import read_timing
 from stages.lineage import identity_of, pack_runs
-from stages.product import Raw, frames_of
 from stages.synced import Parameters
+from tests.others import write_night
 from tests.stages.nights import START_US, Night, frames_in, names
+from tests.tools import SHARED, beside
 
-GENERATOR = Path(__file__).parents[2].parent / "shared" / "raw_night.py"
+GENERATOR = SHARED / "raw_night.py"
+
+
+def by_generator(root):
+    subprocess.run([sys.executable, GENERATOR, root, "20260102", "mix"], check=True, capture_output=True)
+    return np.load(root / "truth_20260102.npz")
+
+
+#: Who writes a night of all kinds, and how many frames there are of which kind.  37 frames of camera 1 came before
+#: camera 2 began; trigger 37 is a B without its A; a file without txt is not there, so that its partners, frames of
+#: camera 2, are unpaired.
+OF_ALL_KINDS = (
+    pytest.param(
+        lambda root: write_night(root, "20260102"),
+        {
+            **{(True, flc): 2 * (481 + 150) for flc in "AB"}, (True, "D"): 2,
+            (True, None): 2 * 390,
+            **{(False, flc): 18 + 75 for flc in "AB"}, (False, "D"): 1,
+            (False, None): 10 + 500,
+        },
+        id="by the tests",
+    ),
+    beside(
+        "the generator of raw nights",
+        GENERATOR,
+        by_generator,
+        {
+            **{(True, flc): 2 * (981 + 300) for flc in "AB"}, (True, "D"): 2,
+            (True, None): 2 * 1190,
+            **{(False, flc): 18 + 150 for flc in "AB"}, (False, "D"): 1,
+            (False, None): 10 + 1000,
+        },
+    ),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.02, 0.2])
@@ -172,10 +205,9 @@ def test_the_identity_is_of_lineage_camera_and_state(night, rng):
     assert night.run().products[0].identity == identity_of(parts, 1, "A")
 
 
-@pytest.mark.skipif(not GENERATOR.is_file(), reason="the generator of raw nights is not beside this checkout")
-def test_a_generated_night_of_all_kinds(tmp_path):
-    subprocess.run([sys.executable, GENERATOR, tmp_path, "20260102", "mix"], check=True, capture_output=True)
-    truth = np.load(tmp_path / "truth_20260102.npz")
+@pytest.mark.parametrize(("write", "expected"), OF_ALL_KINDS)
+def test_a_generated_night_of_all_kinds(tmp_path, write, expected):
+    truth = write(tmp_path)
     night = Night(tmp_path)
     flc = {}
     for camera in (1, 2):
@@ -217,11 +249,4 @@ def test_a_generated_night_of_all_kinds(tmp_path):
         for key in keys:
             assert product.flc == flc[key] or product.flc == "D"
         found[product.synchronised, product.flc] += product.n_frames
-    # 37 frames of camera 1 came before camera 2 began; trigger 37 is a B without its A; a file without txt is
-    # not there, so that its partners, 300 frames of camera 2, are unpaired.
-    assert found == {
-        (True, "A"): 2 * (981 + 300), (True, "B"): 2 * (981 + 300), (True, "D"): 2,
-        (True, None): 2 * 1190,
-        (False, "A"): 18 + 150, (False, "B"): 18 + 150, (False, "D"): 1,
-        (False, None): 10 + 1000,
-    }  # fmt: skip
+    assert found == expected

@@ -44,7 +44,7 @@ MORE = [
 @pytest.fixture
 def finished(sqlite_world: World) -> World:
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     assert violated(sqlite_world) == set()
     return sqlite_world
 
@@ -82,7 +82,7 @@ def test_a_violation_in_rows(finished, law, statement):
 
 def test_an_audit_reads_both_databases(world):
     world.simulate(scale=0.02, scenario=("slow",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     assert violated(world) == set()
     with world.store().write() as session:
         session.connection().exec_driver_sql(f"UPDATE file SET n_frames = n_frames + 1 WHERE id = {ONE}")
@@ -185,7 +185,7 @@ def test_a_frame_named_twice_or_beyond_the_file(finished, beyond):
 
 def test_one_night_alone(finished):
     finished.simulate("20260103", scale=0.02, scenario=("onecamera",))
-    assert finished.advance("20260103").succeeded
+    finished.bring("20260103")
     product_file(finished).unlink()
     assert violations(finished, date="20260103") == []
     assert {v.law for v in violations(finished, date=DATE)} == {"row_without_file"}

@@ -30,7 +30,7 @@ def test_bytes_are_told_as_they_arrive(sqlite_world, sshd, is_afar):
     if is_afar:
         sqlite_world.send_afar(sshd)
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance(to="compressed").succeeded
+    sqlite_world.bring(to="compressed")
     told = Told()
     assert sqlite_world.machine(reporter=told).advance(sqlite_world.night()).succeeded
     ((n, size_bytes),) = sqlite_world.query("SELECT count(*), sum(size_bytes) FROM file WHERE kind = 'product'")
@@ -69,7 +69,7 @@ def trouble_window(world, _):
 def test_nothing_is_told_as_done_that_was_not(sqlite_world, sshd, capsys, trouble, begins):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     trouble(world, sshd)
     result = world.machine(reporter=Lines(logging.getLogger("test"))).advance(world.night())
     assert not result.succeeded
@@ -83,7 +83,7 @@ def test_nothing_is_told_as_done_that_was_not(sqlite_world, sshd, capsys, troubl
 def test_a_bar_of_what_failed_is_not_full(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     (cube, *_) = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
     cube.write_bytes(cube.read_bytes()[:-1] + b"?")
     status, shown = world.on_terminal("", "advance", "--date", DATE)

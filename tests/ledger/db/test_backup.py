@@ -1,6 +1,5 @@
 """Backups: made by themselves, whole, put back into either database; an old one that is put back is noticed."""
 
-import os
 import re
 import sqlite3
 from contextlib import closing
@@ -56,22 +55,9 @@ def fresh(world: World, make_url: Any) -> str:
     return make_url
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def other_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return a database of either kind that is not there, or empty."""
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'other.db'}"
-    from tests.conftest import create_database, database_of  # noqa: PLC0415
-
-    server = request.getfixturevalue("postgresql_server")
-    name = f"other_{os.getpid()}_{abs(hash(str(tmp_path)))}"
-    create_database(server, name)
-    return database_of(server, name)
-
-
 def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_url):
     world = backed_up
-    assert world.advance().succeeded
+    world.bring()
     before = rows_of(world.url)
     here, there = backup.make(world.store(), world.config)
     assert here.parent == world.folder / "backups"
@@ -185,7 +171,7 @@ def test_a_migration_without_its_backup_is_not_done(empty_database_url, sqlite_w
 
 def test_a_backup_is_not_put_over_a_database_in_use(backed_up):
     world = backed_up
-    assert world.advance().succeeded
+    world.bring()
     made, _ = backup.make(world.store(), world.config)
     before = rows_of(world.url)
     with pytest.raises(UsageError, match="runs on record: expected none"):
@@ -236,7 +222,7 @@ def test_the_journal_of_a_database_that_is_gone_is_not_written_over(sqlite_world
 @pytest.mark.parametrize("way", ["by hand", "with restore"])
 def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_path):
     world = backed_up
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     old, _ = backup.make(world.store(), world.config)
     world.now_us += 1_000_000
     assert world.advance().succeeded

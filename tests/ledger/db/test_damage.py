@@ -40,7 +40,7 @@ def page_of(content: bytes, page: int) -> bytes:
 def archived(sqlite_world: World) -> World:
     """Return a world whose database is a file alone."""
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     sqlite_world.close()
     with closing(sqlite3.connect(path_of(sqlite_world))) as connection:
         assert connection.execute("PRAGMA page_size").fetchone() == (PAGE,)

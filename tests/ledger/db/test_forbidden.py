@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from ledger.cli import main
-from tests.ledger.disk.test_raws_and_nights import forbid
+from tests.ledger.disk.raws import forbid
 from tests.world import DATE, World
 
 PLACES = {"root": "archive", "destination": "destination/archive", "products": f"archive/{DATE}/vgen2"}
@@ -45,7 +45,7 @@ def test_a_folder_that_may_not_be_entered_is_one_sentence(sqlite_world, monkeypa
     world.data["backup"] = {"automatic": True}
     world.data["prune"] = {"products_days": 0}
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     folder = world.folder / PLACES[place]
     forbid(monkeypatch, "stat", folder)
     forbid(monkeypatch, "list", folder)

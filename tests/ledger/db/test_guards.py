@@ -11,7 +11,7 @@ from tests.world import DATE, World
 @pytest.fixture
 def finished(world: World) -> World:
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     return world
 
 
@@ -91,7 +91,7 @@ def test_refused(finished, statement, because):
 
 def test_no_state_without_an_id_or_a_proof(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     store = world.store()
     refused(store, "UPDATE file SET state = 'identified' WHERE kind = 'product'", "no live frame ID")
     assert world.advance(to="compressed").succeeded
@@ -100,14 +100,14 @@ def test_no_state_without_an_id_or_a_proof(world):
 
 def test_a_withdrawn_proof_does_not_come_back(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="transferred").succeeded
+    world.bring(to="transferred")
     assert world.rollback(to="compressed").succeeded
     refused(world.store(), "UPDATE copy SET withdrawn_us = NULL", "not rewritten")
 
 
 def test_a_product_needs_lineage(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     store = world.store()
     with store.write() as session:
         session.execute(text(f"DELETE FROM lineage WHERE product_id = {PRODUCT}"))
@@ -129,7 +129,7 @@ def test_nothing_is_born_in_the_middle(world):
 
 def test_replace_does_not_go_around_the_guards(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     for table, because in (
         ("entry", "append-only"),
         ("file", "not replaced"),
@@ -163,7 +163,7 @@ def test_replace_does_not_go_around_the_guards(sqlite_world):
 )
 def test_sql_cannot_write(world, statement):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     before = world.query("SELECT * FROM lineage ORDER BY product_id, position")
     done = world.run("sql", statement)
     harmless = statement.startswith(("CREATE TEMP", "PRAGMA"))  # of the connection, not of the file
@@ -174,7 +174,7 @@ def test_sql_cannot_write(world, statement):
 
 def test_sql_reads(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     done = world.run("sql", f"SELECT date, kind, state FROM night_status WHERE date = '{DATE}' ORDER BY kind")
     assert done.returncode == 0, done.stderr
     assert f"{DATE}\tproduct\tsynced" in done.stdout

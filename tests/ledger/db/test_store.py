@@ -11,7 +11,7 @@ from ledger.db.store import Store
 from ledger.errors import Busy
 from ledger.night import record
 from ledger.night.lease import EXPIRY_S, Lease, read_hold
-from tests.conftest import make_database
+from tests.databases import make_database
 
 NIGHT = {"pipeline": "archive", "root": "/data", "date": "20260102", "created_us": 1}
 COUNT = text("SELECT COUNT(*) FROM night")

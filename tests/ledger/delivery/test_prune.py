@@ -27,7 +27,7 @@ def sent(request, sqlite_world):
     if getattr(request, "param", "here") == "afar":
         world.send_afar(request.getfixturevalue("sshd"))
     world.simulate(scale=0.02, scenario=("pdi", "untriggered"))
-    assert world.advance().succeeded
+    world.bring()
     age(world, 1)
     return world
 
@@ -191,7 +191,7 @@ def test_frames_that_are_not_those_of_raw_stay(sent):
 def test_what_is_not_done_stays(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="transferred").succeeded
+    world.bring(to="transferred")
     world.data["prune"]["raw_days"] = 1
     age(world, 31)
     before = world.tree()
@@ -210,7 +210,7 @@ def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     world.data["states"]["manifested"]["parameters"] = {"path": "source"}
     world.data["prune"]["raw_days"] = 100_000
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     n = len(products(world)) // 2
     world.data["prune"]["raw_days"] = 1
     age(world, 31)
@@ -295,7 +295,7 @@ def test_what_a_killed_run_left_is_removed_by_the_next(sent):
 
 def test_the_database_refuses_what_is_not_in_the_archive(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     for kind in ("product", "raw"):
         with world.store().write() as session, pytest.raises(DBAPIError, match="in the archive"):
             session.execute(text(f"UPDATE file SET pruned_us = 1 WHERE kind = '{kind}'"))

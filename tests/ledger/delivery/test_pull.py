@@ -1,9 +1,5 @@
-"""Products that the host of the destination fetches: two configurations, one ledger, a real sshd and rsync between."""
+"""Nights of which the other host fetches the products: a real sshd and rsync between them, and PostgreSQL."""
 
-import getpass
-import os
-import shutil
-import signal
 import sys
 
 import pytest
@@ -11,110 +7,21 @@ import pytest
 from ledger.audit.doctor import examine
 from ledger.cli import main
 from ledger.delivery.copies import verify
-from ledger.disk.nights import WORK
-from ledger.errors import Busy, ConfigError, NotReady, UsageError
+from ledger.errors import ConfigError, NotReady, UsageError
 from ledger.ids.reservation import start
-from ledger.night.journal import Journal
 from ledger.query.status import nights
-from ledger.run import batches
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_advance, plan_rollback
-from ledger.run.steps import Steps
 from stages.transport import ssh
-from stages.transport.local import Local
-from stages.transport.remote import Remote
-from stages.transport.remote_folder import INCOMING
-from tests.conftest import make_database
 from tests.ledger.audit.test_laws_by_sql import violations
-from tests.ledger.delivery.test_another_host import stop_at_second
-from tests.ledger.disk.test_raws_and_nights import forbid
-from tests.world import DATE, World
-
-ROWS = (
-    "SELECT name, state, sha256, timing_sha256, size_bytes, quarantine_reason FROM file ORDER BY name",
-    "SELECT host, path, sha256, size_bytes FROM copy WHERE withdrawn_us IS NULL ORDER BY path",
-    "SELECT name, sha256 FROM manifest WHERE withdrawn_us IS NULL ORDER BY name",
-    "SELECT frame_id, status FROM frame_id ORDER BY frame_id",
-)
-#: Paths under which a process may open nothing, while a test says so.
-watched: list[str] = []
-touched: list[str] = []
-
-
-def _watch(event, arguments):
-    if watched and event in ("open", "os.listdir", "os.scandir", "os.remove", "os.rename", "os.mkdir", "os.rmdir"):
-        touched.extend(
-            str(path)
-            for path in arguments[:2]
-            if isinstance(path, str | os.PathLike) and str(path).startswith(watched[0])
-        )
-
-
-sys.addaudithook(_watch)
-
-
-class Pair:
-    """The world where nights are, and that of the host that fetches from it."""
-
-    def __init__(self, folder, url, server):
-        self.here = World(folder / "source", url)
-        self.here.send_afar(server)
-        user = getpass.getuser()
-        self.here.data["engineering"]["destination"] = f"{user}@127.0.0.1:{folder}/source/destination/engineering"
-        self.there = World(folder / "archive", url)
-        for name in ("archive", "engineering"):
-            self.there.data[name] |= {
-                "root": str(self.here.folder / name),
-                "destination": self.here.data[name]["destination"],
-            }
-        self.there.data["transfer"] = {**self.here.data["transfer"]}
-        self.pull()
-
-    def pull(self):
-        self.here.data["transfer"]["direction"] = "pull"
-        self.there.data["transfer"] |= {"direction": "pull", "source": f"{getpass.getuser()}@127.0.0.1"}
-
-    def fetch(self, **options):
-        """Advance the night on the host that fetches, and see that it keeps its hands off the nights."""
-        watched.append(str(self.here.folder / "archive"))
-        try:
-            return self.there.advance(**options)
-        finally:
-            watched.clear()
-            assert not touched, touched
-            touched.clear()
-
-    def copies(self):
-        """Return what lies at the destination."""
-        return self.here.tree(self.here.destination)
-
-    def rows(self):
-        return [self.here.query(sql) for sql in ROWS]
-
-    def close(self):
-        self.here.close()
-        self.there.close()
-
-
-@pytest.fixture
-def pair(request, tmp_path, sshd):
-    made = Pair(tmp_path, make_database(request, tmp_path, "postgresql"), sshd)
-    made.here.simulate(scale=0.02, scenario=("pdi",))
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def fetched(pair):
-    assert pair.here.advance().succeeded
-    assert pair.fetch().succeeded
-    return pair
+from tests.ledger.disk.raws import forbid
+from tests.world import DATE
 
 
 def test_a_night_that_is_fetched_is_as_one_that_was_sent(pair):
     raw = pair.here.tree()
     pair.here.data["transfer"]["direction"] = "push"
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     sent = pair.here.tree(), pair.copies(), pair.rows()
     assert pair.here.rollback().succeeded
     assert pair.here.tree() == raw
@@ -184,7 +91,7 @@ def test_catch_up_on_both_hosts_takes_a_night_to_its_end(pair):
 
 
 def test_the_doctor_looks_at_the_source(pair, monkeypatch):
-    assert pair.here.advance().succeeded
+    pair.here.bring()
     said = {finding.subject: finding for finding in examine(pair.there.config)}
     assert said["source of archive"].verdict == "ok"
     assert "archive.root" not in said
@@ -204,84 +111,6 @@ def test_the_doctor_looks_at_the_source(pair, monkeypatch):
     assert said["source of archive"].verdict == "problem"
 
 
-def test_damage_is_found_and_brought_again(fetched):
-    before = fetched.copies()
-    cube, other = sorted(fetched.here.destination.rglob("*.fz"))[:2]
-    cube.write_bytes(cube.read_bytes()[:-1] + b"?")
-    other.unlink()
-    (fetched.here.destination / DATE / "SHA256SUMS").write_text("wrong")
-    found = verify(fetched.there.machine(), fetched.there.night())
-    assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
-    assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
-    for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.site().destination_name})")):
-        (night,) = nights(world.config, world.machine().pipelines, date=DATE)
-        assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
-    repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
-    assert repaired.succeeded
-    assert fetched.copies() == before
-
-
-def test_a_file_that_changed_at_the_source_is_not_fetched(pair):
-    assert pair.here.advance().succeeded
-    cube = min((pair.here.folder / "archive" / DATE).rglob("*.fz"))
-    right, times = cube.read_bytes(), (cube.stat().st_atime_ns, cube.stat().st_mtime_ns)
-    cube.write_bytes(right[:-1] + b"?")
-    os.utime(cube, ns=times)
-    result = pair.fetch()
-    assert [name for name, _ in result.failed] == [cube.name.split(".")[0]]
-    assert result.states["compressed"] == 1
-    assert not (pair.here.destination / DATE / "vgen2" / cube.name).exists()
-    assert not list(pair.here.destination.rglob("manifest*"))
-    cube.write_bytes(right)
-    assert pair.fetch().states.keys() == {"manifested"}
-
-
-def test_what_somebody_else_put_there_is_left_alone(pair):
-    assert pair.here.advance().succeeded
-    name = min((pair.here.folder / "archive" / DATE).rglob("*.fz")).name
-    strange = pair.here.destination / DATE / "vgen2" / name
-    strange.parent.mkdir(parents=True)
-    strange.write_bytes(b"an archived one")
-    manifest = pair.here.folder / "archive" / DATE / f"manifest_VMP_{DATE}.csv"
-    manifest.write_bytes(b"somebody's own")
-    result = pair.fetch()
-    assert [told for _, told in result.failed if "find out whose" in told]
-    assert strange.read_bytes() == b"an archived one"
-    strange.unlink()
-    result = pair.fetch()
-    assert [told for _, told in result.failed if manifest.name in told]
-    assert manifest.read_bytes() == b"somebody's own"
-    manifest.unlink()
-    assert pair.fetch().succeeded
-
-
-def test_a_manifest_that_is_not_ours_any_more_is_left_on_both_sides(fetched):
-    name = f"manifest_VMP_{DATE}.csv"
-    here, there = fetched.here.folder / "archive" / DATE / name, fetched.here.destination / DATE / name
-    right = there.read_bytes()
-    for changed, other in ((there, here), (here, there)):
-        changed.write_bytes(b"somebody's own")
-        if changed is here:  # what the night's folder has is what is to be taken back
-            assert not verify(fetched.there.machine(), fetched.there.night()).succeeded
-        assert not fetched.there.rollback(to="compressed").succeeded
-        assert changed.read_bytes() == b"somebody's own"
-        assert other.read_bytes() == right
-        changed.write_bytes(right)
-    assert fetched.there.rollback(to="compressed").succeeded
-    assert fetched.copies() == {}
-
-
-def test_an_excluded_night_is_not_fetched(pair):
-    assert pair.here.advance().succeeded
-    assert pair.here.run("exclude", DATE, "--reason", "dome").returncode == 0
-    with pytest.raises(NotReady, match="is excluded"):
-        pair.fetch()
-    assert pair.copies() == {}
-    assert list(catch_up(pair.there.machine())) == []
-    assert pair.here.run("include", DATE).returncode == 0
-    assert pair.fetch().succeeded
-
-
 def test_engineering_nights_are_fetched_too(pair):
     pair.here.simulate("20260103", pipeline="engineering", scale=0.02, scenario=("pdi",))
     for world in (pair.here, pair.there):
@@ -293,61 +122,6 @@ def test_engineering_nights_are_fetched_too(pair):
     assert done.returncode == 0, done.stdout + done.stderr
     assert pair.there.run("rollback", str(folder), "--to", "compressed", "--yes").returncode == 0
     assert not list((pair.here.folder / "destination/engineering").iterdir())
-
-
-def test_what_a_broken_connection_left_is_taken_over_and_proven(pair):
-    assert pair.here.advance().succeeded
-    night = pair.here.folder / "archive" / DATE
-    cube, other = sorted(night.rglob("*.fz"))[:2]
-    left = pair.here.destination / DATE / "vgen2/.ledger-recalled/vgen2"
-    left.mkdir(parents=True)
-    shutil.copy2(cube, left / cube.name)
-    garbage = left / other.name
-    garbage.write_bytes(b"?" * other.stat().st_size)  # as long and as old as what is to come
-    os.utime(garbage, ns=(other.stat().st_atime_ns, other.stat().st_mtime_ns))
-    assert pair.fetch().succeeded
-    assert verify(pair.there.machine(), pair.there.night()).succeeded
-    assert not list(pair.here.destination.rglob(".ledger-*"))
-
-
-def test_a_work_folder_that_somebody_empties_costs_the_source_nothing(pair, monkeypatch):
-    assert pair.here.advance().succeeded
-    run_step = batches.run_step
-
-    def emptied(steps, *arguments):
-        run_step(steps, *arguments)
-        shutil.rmtree(steps.folder.path)
-        steps.folder.path.mkdir()
-
-    with monkeypatch.context() as patch:
-        patch.setattr(batches, "run_step", emptied)
-        assert pair.fetch(to="transferred").succeeded
-    assert (pair.here.folder / "archive" / DATE / "vgen2/lineage.tsv").is_file()
-    assert pair.fetch().succeeded
-    before, portions = pair.here.tree(), Steps.portions
-
-    def emptied_too(steps, *arguments):
-        yield from portions(steps, *arguments)
-        shutil.rmtree(steps.folder.path)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Steps, "portions", emptied_too)
-        verify(pair.there.machine(), pair.there.night())
-    assert pair.here.tree() == before
-    assert verify(pair.here.machine(), pair.here.night()).succeeded
-
-
-def test_the_only_good_copy_is_not_withdrawn(fetched):
-    cube = min((fetched.here.folder / "archive" / DATE).rglob("*.fz"))
-    kept = cube.read_bytes()
-    cube.unlink()
-    result = fetched.there.rollback(to="compressed")
-    assert not result.succeeded
-    assert any("may be the only copy" in told for _, told in result.failed)
-    assert (fetched.here.destination / DATE / "vgen2" / cube.name).read_bytes() == kept
-    cube.write_bytes(kept)
-    assert fetched.there.rollback(to="compressed").succeeded
-    assert fetched.copies() == {}
 
 
 @pytest.mark.parametrize("arguments", [("init",), ("status",), ("advance", "--date", DATE), ("catch-up",), ("doctor",)])
@@ -365,79 +139,6 @@ def test_the_roots_of_the_source_are_not_looked_at_where_it_is_not(fetched, monk
     assert exited.value.code in (0, None), said.out + said.err
     assert "does not exist yet" not in said.out
     assert "Permission" not in said.out + said.err
-
-
-def test_a_source_that_is_down_is_waited_for(pair):
-    assert pair.here.advance().succeeded
-    port = pair.there.data["transfer"]["ssh"]["port"]
-    pair.there.data["transfer"]["ssh"]["port"] = 1
-    with pytest.raises(NotReady, match="refused"):
-        pair.fetch()
-    assert pair.copies() == {}
-    pair.there.data["transfer"]["ssh"]["port"] = port
-    assert pair.fetch().succeeded
-
-
-@pytest.mark.parametrize("to_all", [False, True])
-def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
-    there = pair.there
-    assert pair.here.advance().succeeded
-    there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
-    stop_at_second(there, there.config.destination("archive"), signal.SIGTERM, to_all=to_all)
-    ((n, n_fetched),) = there.query(
-        "SELECT count(*), sum(CASE state WHEN 'transferred' THEN 1 ELSE 0 END) FROM file WHERE kind = 'product'"
-    )
-    assert 1 <= n_fetched < n
-    assert there.query("SELECT count(*) FROM file WHERE error IS NOT NULL OR attempts > 0") == [(0,)]
-    del there.data["transfer"]["ssh"]["limit_mb_s"]
-    assert pair.fetch().succeeded
-    assert violations(there) == []
-
-
-@pytest.mark.parametrize("command", ["advance", "rollback"])
-def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair, command):
-    assert pair.here.advance().succeeded
-    if command == "rollback":
-        assert pair.here.rollback(to="identified").succeeded
-        assert pair.here.advance().succeeded
-    with pair.here.store().write() as session:
-        session.connection().exec_driver_sql(f"UPDATE run SET ended_us = NULL WHERE command = '{command}'")
-    with pytest.raises(NotReady, match="a run died on the way to or from"):
-        pair.fetch()
-    assert pair.here.advance().succeeded
-    assert pair.fetch().succeeded
-
-
-@pytest.mark.parametrize("is_repeated", [True, False])
-@pytest.mark.parametrize("verb", ["transfer", "list", "unlist", "withdraw"])
-def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_repeated):
-    assert pair.here.advance().succeeded
-    made = pair.here.tree()
-    commit = Journal.commit
-
-    def dying(journal, moves, *arguments, **named):
-        if any(move.verb == verb for move in moves):
-            raise KeyboardInterrupt
-        commit(journal, moves, *arguments, **named)
-
-    if verb in ("unlist", "withdraw"):
-        assert pair.fetch().succeeded
-    with monkeypatch.context() as patch:
-        patch.setattr(Journal, "commit", dying)
-        with pytest.raises(KeyboardInterrupt):
-            pair.fetch() if verb in ("transfer", "list") else pair.there.rollback(to="compressed")
-    if verb == "withdraw":
-        port, pair.here.data["transfer"]["ssh"]["port"] = pair.here.data["transfer"]["ssh"]["port"], 1
-        with pytest.raises(NotReady, match=r"refused.*127\.0\.0\.1 puts that in order"):
-            pair.here.advance()
-        pair.here.data["transfer"]["ssh"]["port"] = port
-    if is_repeated:
-        assert pair.fetch().succeeded
-        assert verify(pair.there.machine(), pair.there.night()).succeeded
-    assert pair.there.rollback(to="compressed").succeeded
-    assert (pair.here.tree(), pair.copies()) == (made, {})
-    assert pair.fetch().succeeded
-    assert violations(pair.here) == []
 
 
 @pytest.mark.parametrize(
@@ -467,59 +168,6 @@ def test_one_database_on_two_hosts_is_no_file(sqlite_world):
     sqlite_world.data["transfer"] = {"destination": "archive:/data", "direction": "pull"}
     with pytest.raises(ConfigError, match="two hosts with one database"):
         _ = sqlite_world.config
-
-
-def test_a_destination_that_is_not_mounted_is_not_made(fetched):
-    """What is on the disk that is away stays, on record too."""
-    kept, copies = fetched.here.destination, fetched.here.query(ROWS[1])
-    away = kept.with_name("away")
-    kept.rename(away)
-    for command in (
-        lambda: fetched.there.rollback(to="compressed"),
-        lambda: verify(fetched.there.machine(), fetched.there.night(), repairs=True),
-        fetched.fetch,
-    ):
-        with pytest.raises(UsageError, match=r"expected (an existing one|it to exist)"):
-            command()
-    assert not kept.exists()
-    assert fetched.here.query(ROWS[1]) == copies
-    away.rename(kept)
-    assert verify(fetched.there.machine(), fetched.there.night()).succeeded
-
-
-def test_a_run_that_lost_the_night_leaves_the_source_to_the_next(pair, monkeypatch):
-    raw = pair.here.tree()
-    assert pair.here.advance().succeeded
-
-    def losing(kind, name, *, on):
-        act = getattr(kind, name)
-
-        def late(self, groups, *arguments):
-            if any(on in str(copy.final) for group in groups for copy in group):
-                with pair.here.store().write() as session:
-                    session.connection().exec_driver_sql("UPDATE lease SET fence = fence + 1, run_id = NULL")
-            return act(self, groups, *arguments)
-
-        return kind, name, late
-
-    made = pair.here.tree()
-    with monkeypatch.context() as patch:
-        patch.setattr(*losing(Remote, "fetch", on=".fz"))
-        with pytest.raises(Busy, match="another run has taken over"):
-            pair.fetch()
-    assert pair.here.tree() == made
-    assert pair.fetch().succeeded
-    listed = pair.here.tree()
-    for on in ("manifest", ".fz"):
-        with monkeypatch.context() as patch:
-            patch.setattr(*losing(Local, "withdraw", on=on))
-            with pytest.raises(Busy):
-                pair.there.rollback(to="compressed")
-        assert pair.here.tree() == (listed if on == "manifest" else made | {"SHA256SUMS": listed["SHA256SUMS"]})
-    (pair.here.folder / "archive" / DATE / f"{INCOMING}0123/vgen2").mkdir(parents=True)  # it was killed while giving
-    assert pair.here.rollback().succeeded
-    assert pair.here.tree() == raw
-    assert {name.partition("/")[0] for name in pair.copies()} == {WORK}  # was another's, and is the next one's
 
 
 def test_numbers_at_the_destination_are_looked_at_when_people_set_the_sequence(pair):

@@ -23,7 +23,7 @@ def sent(sqlite_world):
 
 def prepare(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     manifest.send(world.machine(), [world.night()])
     return world
 
@@ -173,7 +173,7 @@ def test_a_withdrawal_ends_the_confirmation(world):
 
 def test_a_withdrawal_of_what_was_not_mailed_ends_the_confirmation(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     lines = [f"{frame_id}|{size}" for frame_id, size, _ in products(sqlite_world)]
     assert take(sqlite_world, *lines).succeeded  # somebody gave them the manifest by hand
     assert sqlite_world.rollback(to="transferred").succeeded
@@ -201,7 +201,7 @@ def test_the_last_word_of_the_archive_counts(world):
 
 def test_a_receipt_that_came_before_the_mail_counts_after_it(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance(to="transferred").succeeded
+    sqlite_world.bring(to="transferred")
     lines = [f"{frame_id}|{size}" for frame_id, size, _ in products(sqlite_world)]
     assert len(take(sqlite_world, *lines).unknown) == len(lines)
     assert sqlite_world.advance().succeeded

@@ -22,7 +22,7 @@ def sent(request, sqlite_world):
     if getattr(request, "param", "here") == "afar":
         world.send_afar(request.getfixturevalue("sshd"))
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     world.now_us += 1_000_000
     return world
 
@@ -222,7 +222,7 @@ def test_the_nights_own_files_are_there_whichever_batch_fails(sqlite_world, monk
     """They are sent with the first batch of which anything arrives."""
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     first, *_ = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
     content = first.read_bytes()
     first.write_bytes(content[:-2880] + bytes(2880))

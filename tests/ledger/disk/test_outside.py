@@ -135,7 +135,7 @@ def test_a_txt_whose_cube_is_gone(night):
 
 def test_a_txt_whose_cube_is_on_record_is_not_told_beside_it(night):
     """A cube that is gone is missed by itself; one in quarantine may be removed."""
-    assert night.advance(to="synced").succeeded
+    night.bring(to="synced")
     cubes(night)[0].unlink()
     result = night.advance(to="synced")
     assert [reason.split(":")[0] for _, reason in result.failed] == ["gone"]
@@ -326,7 +326,7 @@ def test_catch_up_tells_and_fails_until_it_is_decided(night):
 
 def test_what_comes_to_a_numbered_night_is_told_and_holds_nothing_back(world):
     world.simulate_two(DATE, NEXT)
-    assert world.advance(DATE).succeeded
+    world.bring(DATE)
     (streams(world) / "vcam1/late.fits.fz").write_bytes(FITS)
     result = world.advance(DATE)
     assert result.succeeded  # there is nothing to wait with

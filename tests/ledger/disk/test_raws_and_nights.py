@@ -1,28 +1,16 @@
-"""What is on disk and what becomes of it: dates, folders, files put right, changed, gone, late, still being written."""
+"""Raw files that change, go and come back, and which night waits for which."""
 
-import errno
 import os
 import shutil
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from ledger.audit import laws
-from ledger.cli import main
-from ledger.disk import raws
-from ledger.disk.nights import find_night, parse_date
-from ledger.errors import Unreachable, UsageError
+from tests.ledger.disk.raws import assert_clean, raw_files
 from tests.world import DATE, World
 
 #: 2026-01-03 00:00 UT.
 MIDNIGHT_US = 1_767_398_400_000_000
-
-
-def raw_files(world: World, stream: str = "vcam1", date: str = DATE) -> list[Path]:
-    """Return the cubes of a stream, in order of time."""
-    return sorted((world.folder / "archive" / date / stream).glob("*.fits"))
 
 
 def put_aside(world: World, *cubes: Path) -> list[tuple[Path, Path]]:
@@ -48,47 +36,6 @@ def live_ids(world: World) -> list[tuple]:
             "SELECT number, identity, late FROM frame_id WHERE status = 'live' ORDER BY number"
         )
     ]
-
-
-def assert_clean(world: World) -> None:
-    store = world.store()
-    found = [v for _, violations in laws.check_laws(store, laws.read_laws()) for v in violations]
-    assert found + list(laws.check_files(store, world.config)) == []
-
-
-# which night
-
-
-@pytest.mark.parametrize("text", ["20260102", "2026-01-02"])
-def test_a_date(text):
-    assert parse_date(text) == DATE
-
-
-@pytest.mark.parametrize("text", ["20260230", "2026-1-2", "today", "", "202601020", "archive/20260102"])
-def test_no_date(text):
-    with pytest.raises(UsageError, match="expected YYYYMMDD"):
-        parse_date(text)
-
-
-def test_a_date_in_both_roots_means_archive_and_a_path_is_never_ambiguous(sqlite_world):
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",), pipeline="engineering")
-    assert find_night(sqlite_world.config, date=DATE).pipeline == "engineering"
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert find_night(sqlite_world.config, date=DATE).pipeline == "archive"
-    for pipeline in ("archive", "engineering"):
-        assert find_night(sqlite_world.config, folder=sqlite_world.folder / pipeline / DATE).pipeline == pipeline
-
-
-def test_roots_may_nest(sqlite_world):
-    sqlite_world.data["engineering"]["root"] = str(sqlite_world.folder / "archive/engineering")
-    night = sqlite_world.folder / "archive/engineering" / DATE
-    night.mkdir(parents=True)
-    assert find_night(sqlite_world.config, folder=night).pipeline == "engineering"
-    with pytest.raises(UsageError, match="not a night"):
-        find_night(sqlite_world.config, folder=night.parent)
-
-
-# put right, before numbering and after
 
 
 def test_a_file_put_right_before_numbering_is_paired_with_the_night(world):
@@ -167,7 +114,7 @@ def test_an_earlier_file_put_right_after_numbering_is_late(world):
 
 def test_an_old_night_that_is_found_is_late(sqlite_world):
     sqlite_world.simulate("20260103", scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance("20260103").succeeded
+    sqlite_world.bring("20260103")
     sqlite_world.simulate("20260102", scale=0.02, scenario=("onecamera",))
     before = live_ids(sqlite_world)
     assert "--late --reason" in sqlite_world.advance("20260102").stopped
@@ -177,12 +124,9 @@ def test_an_old_night_that_is_found_is_late(sqlite_world):
     assert_clean(sqlite_world)
 
 
-# changed or gone underneath
-
-
 def test_a_raw_file_that_changed_before_its_frames_have_products_is_registered_anew(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="raw").succeeded
+    sqlite_world.bring(to="raw")
     cube = raw_files(sqlite_world)[0]
     os.truncate(cube, cube.stat().st_size - 2880)
     result = sqlite_world.advance()
@@ -194,7 +138,7 @@ def test_a_raw_file_that_changed_before_its_frames_have_products_is_registered_a
 
 def test_a_raw_file_that_changed_after_its_frames_have_products_is_a_failure(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     cube = raw_files(sqlite_world)[0]
     moved = cube.stat().st_mtime_ns + 1
     os.utime(cube, ns=(moved, moved))
@@ -221,7 +165,7 @@ def test_a_raw_file_that_is_gone_before_its_frames_have_products_stops_the_night
 
 def test_a_raw_file_that_is_gone_after_its_frames_have_products_is_a_failure(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     moves = put_aside(sqlite_world, raw_files(sqlite_world)[0])
     result = sqlite_world.advance()
     assert not result.succeeded
@@ -229,9 +173,6 @@ def test_a_raw_file_that_is_gone_after_its_frames_have_products_is_a_failure(sql
     put_back(moves)
     assert sqlite_world.advance().succeeded
     assert_clean(sqlite_world)
-
-
-# the gate
 
 
 @pytest.mark.parametrize("known", ["only on disk", "scanned", "synced", "fixed"])
@@ -288,9 +229,6 @@ def test_the_gate_does_not_wait_for_what_is_none_of_its_business(sqlite_world):
     assert sqlite_world.advance("20260103").succeeded
 
 
-# still being written
-
-
 @pytest.mark.parametrize(("date", "minutes", "waits"), [(DATE, 29, True), (DATE, 31, False), ("20260101", 29, False)])
 def test_a_night_still_being_written_is_not_numbered(sqlite_world, date, minutes, waits):
     sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
@@ -305,163 +243,3 @@ def test_a_night_still_being_written_is_not_numbered(sqlite_world, date, minutes
         assert not (sqlite_world.folder / "archive" / date / "vgen2").exists()
         assert sqlite_world.advance(date, final=True).succeeded
         assert live_ids(sqlite_world)
-
-
-# foreign
-
-
-def test_a_foreign_night_is_refused_and_never_touched(sqlite_world):
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    products = sqlite_world.folder / "archive" / DATE / "vgen2"
-    products.mkdir()
-    (products / "VMPA00000001.fits.fz").write_text("of another tool")
-    before = sqlite_world.tree()
-    done = sqlite_world.run("advance", "--date", DATE)
-    assert done.returncode == 1
-    assert "foreign" in done.stderr
-    assert str(products) in done.stderr
-    assert sqlite_world.tree() == before
-    assert sqlite_world.query("SELECT COUNT(*) FROM file") == [(0,)]
-    shutil.rmtree(products)
-    assert sqlite_world.advance().succeeded
-    assert sqlite_world.rollback().succeeded
-    assert sqlite_world.advance().succeeded
-
-
-# names and folders that cannot be used
-
-
-def rename(cube: Path, stem: bytes) -> Path:
-    """Give a cube and its txt another name, which need not be text; return the cube's path."""
-    for path in (cube, cube.with_suffix(".txt")):
-        path.rename(path.with_name(os.fsdecode(stem) + path.suffix))
-    return cube.with_name(os.fsdecode(stem) + cube.suffix)
-
-
-def test_a_name_that_is_no_text_is_put_aside_escaped(world):
-    world.simulate(scale=0.02, scenario=("slow",))
-    first = raw_files(world)[0]
-    renamed = rename(first, b"vcam1_\xff")
-    escaped = r"vcam1/vcam1_\xff.fits"
-    done = world.run("advance", "--date", DATE, "--dry-run")
-    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
-    assert escaped in done.stdout
-    done = world.run("advance", "--date", DATE, "--to", "fixed")
-    assert done.returncode == 0, done.stdout + done.stderr
-    (line,) = (line for line in done.stdout.splitlines() if line.startswith("  quarantined"))
-    assert escaped in line
-    assert "UTF-8" in line
-    assert "rename it" in line
-    assert world.query("SELECT folder, name FROM quarantine") == [("vcam1", r"vcam1_\xff.fits")]
-    for command in (("status",), ("audit",), ("summary", "--date", DATE), ("scan", "--date", DATE)):
-        done = world.run(*command)
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert not world.advance(to="fixed").changed
-    rename(renamed, first.stem.encode())
-    assert world.advance().registered == 1
-    assert_clean(world)
-
-
-def test_an_escaped_name_gives_way_to_a_file_that_is_called_so(sqlite_world):
-    sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    first, second = raw_files(sqlite_world)[:2]
-    rename(first, b"vcam1_\xff")
-    rename(second, rb"vcam1_\xff")
-    result = sqlite_world.advance(to="synced")
-    assert (result.succeeded, result.quarantined) == (True, [])
-    assert_clean(sqlite_world)
-
-
-def forbid(monkeypatch: pytest.MonkeyPatch, call: str, folder: Path) -> None:
-    """Make calls on what lies in `folder`, or that list it, fail as they do for who may not look."""
-    places: list[tuple[Any, str]] = (
-        [(Path, "iterdir"), (os, "listdir"), (os, "scandir")] if call == "list" else [(os, call)]
-    )
-
-    def forbidden(place: Any, name: str) -> Any:
-        really = getattr(place, name)
-
-        def refused(path: Any, *arguments: Any, **options: Any) -> Any:
-            named = None if isinstance(path, int) else Path(path)
-            if named is not None and (named if call == "list" else named.parent) == folder:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-            return really(path, *arguments, **options)
-
-        return refused
-
-    for place, name in places:
-        monkeypatch.setattr(place, name, forbidden(place, name))
-
-
-@pytest.mark.parametrize(
-    "command", [("advance", "--date", DATE), ("scan", "--date", DATE), ("summary", "--date", DATE), ("status",)]
-)
-@pytest.mark.parametrize("what", ["list", "stat", "link", "root"])
-def test_a_folder_that_cannot_be_read_is_one_sentence(sqlite_world, monkeypatch, capsys, command, what):
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    stream = sqlite_world.folder / "archive" / DATE / "vcam1"
-    if what == "list":
-        forbid(monkeypatch, "list", stream)
-    elif what == "stat":
-        forbid(monkeypatch, "stat", stream)
-    elif what == "link":
-        stream.rename(stream.with_name("shelf"))
-        stream.symlink_to("nowhere")
-    elif command == ("status",):
-        stream = stream.parent.parent
-        forbid(monkeypatch, "list", stream)
-    else:
-        stream = stream.parent
-        forbid(monkeypatch, "stat", stream)
-    monkeypatch.chdir(sqlite_world.folder)
-    monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(sqlite_world.config_path), *command])
-    with pytest.raises(SystemExit) as exited:
-        main()
-    err = capsys.readouterr().err
-    if command == ("status",) and what == "stat":
-        assert exited.value.code in (0, None), err  # it only lists
-        return
-    assert exited.value.code == 1, err
-    (line,) = (line for line in err.splitlines() if line.startswith("ledger: "))
-    assert "Traceback" not in err
-    assert str(stream) in line
-    assert "cannot be read" in line
-    assert "run the same command again" in line
-
-
-def test_a_txt_that_is_replaced_while_the_folder_is_listed_is_looked_for_by_name(sqlite_world, monkeypatch):
-    """Whoever puts another file in its place may keep its name from a listing that is under way."""
-    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance(to="synced").succeeded
-    listed = raws.entries_of
-    monkeypatch.setattr(raws, "entries_of", lambda folder: (e for e in listed(folder) if not e.name.endswith(".txt")))
-    assert sqlite_world.machine().scan(sqlite_world.night()).succeeded
-
-
-# a camera that was not used
-
-
-@pytest.mark.parametrize("other", ["missing", "empty"])
-def test_a_camera_without_the_other_is_archived_alone(world, other):
-    truth = world.simulate(scale=0.02, scenario=("slow",))
-    stream = world.folder / "archive" / DATE / "vcam2"
-    shutil.rmtree(stream)
-    if other == "empty":
-        stream.mkdir()
-    assert world.advance().succeeded
-    n_frames = sum(file.n_frames for file in truth.files if file.path.startswith("vcam1/"))
-    assert world.query("SELECT SUM(n_frames), COUNT(DISTINCT camera) FROM file WHERE kind = 'product'") == [
-        (n_frames, 1)
-    ]
-    assert world.query("SELECT COUNT(*) FROM file WHERE kind = 'product' AND (synchronised OR NOT solo)") == [(0,)]
-    assert_clean(world)
-
-
-def test_nothing_is_numbered_while_a_streams_disk_is_not_there(world):
-    world.simulate(scale=0.02, scenario=("slow",))
-    stream = world.folder / "archive" / DATE / "vcam2"
-    stream.rename(stream.with_name("shelf"))
-    stream.symlink_to("/not/mounted/vcam2")
-    with pytest.raises(Unreachable, match="vcam2"):
-        world.advance()
-    assert world.query("SELECT COUNT(*) FROM frame_id") == [(0,)]

@@ -27,8 +27,8 @@ def nights(world: World) -> World:
 
 
 def test_numbers_go_on_from_night_to_night(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
-    assert nights.advance(SECOND, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
+    nights.bring(SECOND, to="identified")
     assert in_order(nights)
     assert live(nights)[0][0] == "VMPA00000001"
 
@@ -66,8 +66,8 @@ def test_a_night_of_nothing_but_quarantine_does_not_block(world):
 
 
 def test_the_same_product_has_the_same_id(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
-    assert nights.advance(SECOND, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
+    nights.bring(SECOND, to="identified")
     before = live(nights)
     assert nights.rollback(FIRST).succeeded
     assert live(nights) == before
@@ -81,8 +81,8 @@ def change_products(world: World) -> None:
 
 
 def test_a_changed_newest_night_is_numbered_anew_without_a_gap(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
-    assert nights.advance(SECOND, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
+    nights.bring(SECOND, to="identified")
     before = live(nights)
     change_products(nights)
     assert nights.rollback(SECOND).succeeded
@@ -95,8 +95,8 @@ def test_a_changed_newest_night_is_numbered_anew_without_a_gap(nights):
 
 
 def test_a_changed_older_night_is_late(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
-    assert nights.advance(SECOND, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
+    nights.bring(SECOND, to="identified")
     numbers = [frame_id for frame_id, _, _ in live(nights)]
     change_products(nights)
     assert nights.rollback(FIRST).succeeded
@@ -115,7 +115,7 @@ def test_a_changed_older_night_is_late(nights):
 
 def test_manifested_numbers_are_never_used_again(world):
     world.simulate(FIRST, scale=0.02, scenario=("pdi",))
-    assert world.advance(FIRST).succeeded
+    world.bring(FIRST)
     first = {frame_id for frame_id, _, _ in live(world)}
     change_products(world)
     assert world.rollback(FIRST).succeeded
@@ -206,9 +206,9 @@ def test_paired_anew_every_frame_has_its_partner_and_ids_are_in_order(put_right)
 
 def test_paired_anew_when_later_nights_are_numbered_is_late(put_right):
     put_right.simulate(SECOND, scale=0.02, scenario=("pdi",))
-    assert put_right.advance(FIRST, to="synced").succeeded
-    assert put_right.advance(FIRST, to="identified", late_reason="txt came back").succeeded
-    assert put_right.advance(SECOND, to="identified").succeeded
+    put_right.bring(FIRST, to="synced")
+    put_right.bring(FIRST, to="identified", late_reason="txt came back")
+    put_right.bring(SECOND, to="identified")
     assert put_right.rollback(FIRST).succeeded
     assert "--late --reason" in put_right.advance(FIRST, to="identified", anew=True).stopped
     withdrawn = put_right.query("SELECT COUNT(*) FROM frame_id WHERE status = 'withdrawn'")

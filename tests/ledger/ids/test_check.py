@@ -16,7 +16,7 @@ from ledger.ids.check import LAWS, Disorder, Report, check
 from ledger.ids.reservation import start
 from ledger.night import record
 from ledger.night.lease import Lease
-from tests.conftest import make_database
+from tests.databases import make_database
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -176,7 +176,7 @@ def test_good_nights(world):
 @pytest.mark.parametrize("state", ["synced", "fixed", "identified", "compressed", "transferred"])
 def test_every_state_is_in_order(sqlite_world, state):
     simulate(sqlite_world, FIRST)
-    assert sqlite_world.advance(FIRST, to=state).succeeded
+    sqlite_world.bring(FIRST, to=state)
     assert look(sqlite_world).disorders == []
     assert sqlite_world.advance(FIRST).succeeded
     assert sqlite_world.rollback(FIRST, to=state).succeeded
@@ -202,7 +202,7 @@ def test_withdrawn_ids_are_explained(nights):
 def test_exposure_starts_on_the_time_cards_are_taken_for_what_they_are(sqlite_world):
     sqlite_world.data["header"]["time_cards_from_exposure_start"] = True
     simulate(sqlite_world, FIRST)
-    assert sqlite_world.advance(FIRST, to="identified").succeeded
+    sqlite_world.bring(FIRST, to="identified")
     assert look(sqlite_world).disorders == []
     sqlite_world.data["header"]["time_cards_from_exposure_start"] = False
     assert found(sqlite_world, "header_time")
@@ -420,7 +420,7 @@ def test_disorder_in_a_header(nights, place, law, pattern, new):
 
 def test_disorder_in_a_plain_header(sqlite_world):
     simulate(sqlite_world, FIRST)
-    assert sqlite_world.advance(FIRST, to="identified").succeeded
+    sqlite_world.bring(FIRST, to="identified")
     path = products(sqlite_world) / f"{ONE}.fits"
     edit(path, rb"(?<=FRAMEID = ')VMPA00000001", b"VMPA00000002")
     (disorder,) = look(sqlite_world).disorders
@@ -474,7 +474,7 @@ def test_a_torn_file(nights, place, length):
 
 def test_a_torn_plain_file(sqlite_world):
     simulate(sqlite_world, FIRST)
-    assert sqlite_world.advance(FIRST, to="identified").succeeded
+    sqlite_world.bring(FIRST, to="identified")
     path = products(sqlite_world) / f"{ONE}.fits"
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size - 2880)

@@ -81,7 +81,7 @@ def test_raw_files_that_are_registered_hold_later_nights_back(growing):
 
 def test_calibrations_of_the_morning_after_a_later_night_are_late(growing):
     nights, moved = growing
-    assert nights.advance(SECOND).succeeded
+    nights.bring(SECOND)
     bring(moved)
     made = nights.tree(folder(nights, FIRST))
     result = nights.advance(FIRST)
@@ -100,7 +100,7 @@ def test_what_came_later_is_appended_and_comes_back_the_same(growing):
     """A night that was appended to is paired again as it was: the same products, the same IDs."""
     nights, moved = growing
     bring(moved)
-    assert nights.advance(FIRST).succeeded
+    nights.bring(FIRST)
     live = "SELECT frame_id, identity FROM frame_id WHERE status = 'live' ORDER BY number"
     ids = nights.query(live)
     assert nights.query("SELECT DISTINCT supplement FROM file WHERE kind = 'raw' ORDER BY 1") == [(0,), (1,)]
@@ -126,7 +126,7 @@ def test_what_comes_while_a_night_is_rolled_back_changes_none_of_its_products(gr
 def test_a_raw_file_that_is_released_from_quarantine_is_a_supplement_for_ever(growing):
     nights, moved = growing
     bring(moved)
-    assert nights.advance(FIRST).succeeded
+    nights.bring(FIRST)
     assert nights.rollback(FIRST).succeeded
     timing = next(path for _, path in reversed(moved) if path.suffix == ".txt")
     content = timing.read_bytes()
@@ -159,7 +159,7 @@ def test_a_hidden_file_does_not_make_a_night_foreign(nights):
 
 
 def test_what_was_on_a_manifest_and_is_withdrawn_is_told(nights):
-    assert nights.advance(FIRST).succeeded
+    nights.bring(FIRST)
     nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
     assert nights.rollback(FIRST).succeeded
     result = nights.advance(FIRST, late_reason="the polarity was wrong")
@@ -167,7 +167,7 @@ def test_what_was_on_a_manifest_and_is_withdrawn_is_told(nights):
 
 
 def test_a_folder_that_changed_without_new_raw_files_does_not_matter(nights):
-    assert nights.advance(FIRST).succeeded
+    nights.bring(FIRST)
     os.utime(folder(nights, FIRST) / "vcam1")
     assert nights.advance(SECOND).succeeded
 
@@ -231,7 +231,7 @@ def test_an_old_night_that_is_found_is_late_and_the_refusal_says_how(nights):
 
 
 def test_an_excluded_night_goes_no_further(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     done = nights.run("exclude", FIRST, "--reason", "dome tests")
     assert "frame IDs and what was made with them stay" in done.stdout
     before = nights.tree(folder(nights, FIRST))
@@ -254,15 +254,15 @@ def test_what_is_included_again_too_late_is_told(nights):
 
 
 def test_a_numbered_night_that_was_rolled_back_needs_no_late(nights):
-    assert nights.advance(FIRST).succeeded
-    assert nights.advance(SECOND).succeeded
+    nights.bring(FIRST)
+    nights.bring(SECOND)
     assert nights.rollback(FIRST).succeeded
     assert "--late" not in nights.run("status").stdout
     assert nights.advance(FIRST).succeeded
 
 
 def test_a_withdrawn_id_is_explained(nights):
-    assert nights.advance(FIRST).succeeded
+    nights.bring(FIRST)
     nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
     assert nights.rollback(FIRST).succeeded
     assert nights.advance(FIRST, late_reason="the polarity was wrong").succeeded
@@ -281,7 +281,7 @@ def test_excluding_nonsense(nights):
 
 
 def test_late_without_need_marks_nothing(nights):
-    assert nights.advance(FIRST, late_reason="to be safe").succeeded
+    nights.bring(FIRST, late_reason="to be safe")
     assert nights.query("SELECT COUNT(*) FROM frame_id WHERE late OR late_reason IS NOT NULL") == [(0,)]
 
 

@@ -48,7 +48,7 @@ def foreign(world: World, name: str, date: str = "20250101") -> None:
 
 
 def test_it_skips_ahead_and_says_so(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     before = numbers(nights)
     after, given_up = start(nights.store(), nights.config, "VMPA", 5000)
     assert (after.next_id, given_up) == ("VMPA00005000", 0)
@@ -69,7 +69,7 @@ def test_it_skips_ahead_and_says_so(nights):
 
 
 def test_what_was_skipped_is_not_taken_back(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     start(nights.store(), nights.config, "VMPA", 5000)
     nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
     assert nights.rollback(FIRST).succeeded
@@ -89,7 +89,7 @@ def test_what_was_skipped_is_not_taken_back(nights):
     ],
 )
 def test_a_start_that_cannot_be(nights, prefix, number, message):
-    assert nights.advance(FIRST, to="synced").succeeded
+    nights.bring(FIRST, to="synced")
     start(nights.store(), nights.config, "VMPA", 3)
     before = now(nights)
     with pytest.raises(UsageError, match=message):
@@ -151,7 +151,7 @@ def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(n
 
 
 def test_a_sequence_that_has_begun_goes_on_whatever_is_refused(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     before = now(nights)
     with pytest.raises(Unconfirmed) as refused:
         start(nights.store(), nights.config, "VMPA", 17_425_190)
@@ -355,7 +355,7 @@ def test_authorities_follow_one_another(nights):
 
 def test_numbers_of_another_authority_are_not_taken_back(nights):
     """They could not be given again, and would leave a gap."""
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     nights.data["ids"]["authority"] = "blocks"
     reserve(nights.store(), nights.config, "VMPA00001000 VMPA00001999", source="f")
     nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
@@ -373,7 +373,7 @@ def test_numbers_of_another_authority_are_not_taken_back(nights):
 
 
 def test_numbers_in_use_on_disk_are_not_taken_back(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     last = numbers(nights)[-1]
     foreign(nights, f"VMPA{last:08d}.fits", date=f"{FIRST}/copy of mine")
     nights.data["states"]["synced"]["parameters"]["polarity"] = "long_first"
@@ -384,7 +384,7 @@ def test_numbers_in_use_on_disk_are_not_taken_back(nights):
 
 
 def test_from_a_night_on_leaves_numbered_nights_as_they_are(nights):
-    assert nights.advance(FIRST, to="identified").succeeded
+    nights.bring(FIRST, to="identified")
     start(nights.store(), nights.config, "VMPA", 100, from_date=SECOND)
     assert nights.rollback(FIRST).succeeded
     assert nights.advance(FIRST).succeeded
@@ -408,7 +408,7 @@ def test_links_in_circles_do_not_matter(nights):
 
 
 def test_a_destination_that_held_numbers_and_is_not_there_is_missed(nights):
-    assert nights.advance(FIRST).succeeded
+    nights.bring(FIRST)
     shutil.move(nights.folder / "destination/archive", nights.folder / "unmounted")
     result = nights.advance(SECOND, to="identified")
     assert "destination/archive' is not there, and held frame numbers" in result.stopped
@@ -431,7 +431,7 @@ def test_a_root_that_held_numbers_and_is_not_there_is_missed(nights):
 def test_a_restored_database_gives_no_number_twice(sqlite_world):
     world = sqlite_world
     world.simulate_two(FIRST, SECOND)
-    assert world.advance(FIRST).succeeded
+    world.bring(FIRST)
     world.close()
     path = Path(world.url.removeprefix("sqlite:///"))
     with sqlite3.connect(path) as connection:
@@ -475,7 +475,7 @@ def test_ids_at_the_command_line(sqlite_world):
 def test_ids_check_at_the_command_line(sqlite_world):
     world = sqlite_world
     world.simulate(FIRST, scale=0.02, scenario=("pdi",))
-    assert world.advance(FIRST).succeeded
+    world.bring(FIRST)
     foreign(world, "VMPA00000001.fits.fz")
     done = world.run("ids", "check")
     assert done.returncode == 1

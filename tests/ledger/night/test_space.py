@@ -27,7 +27,7 @@ def bytes_short(text: str) -> int:
 def test_a_night_for_which_there_is_no_room_is_not_begun(sqlite_world, state):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to=state).succeeded
+    world.bring(to=state)
     before = world.tree(), world.tree(world.destination)
     world.data["space"] = {"keep_free_mb": FULL_MB}
     plan = plan_advance(world.machine(), world.night(), None)
@@ -47,7 +47,7 @@ def test_a_night_for_which_another_host_has_no_room_is_not_begun(sqlite_world, s
     world = sqlite_world
     world.send_afar(sshd)
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     before = world.tree(), world.tree(world.destination)
     world.data["space"] = {"keep_free_mb": FULL_MB}
     plan = plan_advance(world.machine(), world.night(), None)
@@ -71,9 +71,9 @@ def test_a_night_for_which_another_host_has_no_room_is_not_begun(sqlite_world, s
 def test_a_night_that_needs_no_room_needs_none(sqlite_world, state):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to=state).succeeded
+    world.bring(to=state)
     world.data["space"] = {"keep_free_mb": FULL_MB}
-    assert world.advance().succeeded
+    world.bring()
 
 
 def test_what_is_needed_shrinks_as_the_night_goes_on(sqlite_world):

@@ -15,7 +15,7 @@ from tests.world import DATE, World
 @pytest.fixture
 def finished(sqlite_world: World) -> World:
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     return sqlite_world
 
 
@@ -143,7 +143,7 @@ def test_history_at_the_command_line(finished):
 
 def test_history_maps_every_frame_of_every_product_to_raw_file_and_index(world):
     truth = world.simulate(scale=0.8, scenario=("pdi", "onecamera"))  # products of more than one raw file
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     store = world.store()
     index = {file.path: number for number, file in enumerate(truth.files)}
     there, back = set(), set()
@@ -168,7 +168,7 @@ def test_history_maps_every_frame_of_every_product_to_raw_file_and_index(world):
 
 def test_history_frame_by_frame_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance(to="identified").succeeded
+    sqlite_world.bring(to="identified")
     told = json.loads(sqlite_world.run("history", "VMPA00000001", "--frames", "--json").stdout)
     assert set(told["frames"][0]) == {"frame", "file", "index"}
     assert len(told["frames"]) == sum(part["n_frames"] for part in told["lineage"])

@@ -108,8 +108,8 @@ def test_of_many_nights_each_has_its_own_counts(world):
     dates = ("20260101", "20260102", "20260103")
     for date in dates:
         world.simulate(date, scale=0.02, scenario=("bad",) if date == DATE else ("onecamera",))
-    assert world.advance(date="20260101").succeeded
-    assert world.advance(date=DATE, to="synced").succeeded
+    world.bring(date="20260101")
+    world.bring(date=DATE, to="synced")
     together = status.nights(world.config, world.machine().pipelines)
     assert together == [night_of(world, date) for date in dates]
     assert [night.stands for night in together] == ["finished", "synced", "on disk"]
@@ -129,7 +129,7 @@ def test_of_many_nights_each_has_its_own_counts(world):
 
 def test_it_imports_nothing_that_takes_longer_than_the_answer(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     check = (
         "import sys; from ledger.cli import main\n"
         f"sys.argv = ['ledger', '--config', {str(sqlite_world.config_path)!r}, 'status']\n"
@@ -158,7 +158,7 @@ def test_what_it_says_of_archive_and_mail_is_what_others_say(listed_world):
 def listed_world(world: World) -> World:
     """Return a finished night: of its mail nobody knows whether it was sent, and one product is confirmed."""
     world.simulate(scale=0.02, scenario=("slow",))
-    assert world.advance().succeeded
+    world.bring()
     ids = [row[0] for row in world.query("SELECT frame_id FROM frame_id ORDER BY number")]
     assert len(ids) > 1
     with world.store().write() as session:

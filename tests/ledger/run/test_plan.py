@@ -62,7 +62,7 @@ def test_a_plan_of_new_files_before_numbering_pairs_the_night_anew(sqlite_world)
 @pytest.mark.parametrize("to", ["compressed", "fixed", "synced", "raw"])
 def test_rollback_does_what_its_plan_says(sqlite_world, to):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     before = everything(sqlite_world)
     plan = plan_rollback(sqlite_world.machine(), sqlite_world.night(), to)
     assert everything(sqlite_world) == before
@@ -97,7 +97,7 @@ def test_space_is_enough_and_time_is_known_from_history(sqlite_world):
 
 def test_nothing_to_do(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     plan = plan_advance(sqlite_world.machine(), sqlite_world.night(), None)
     assert plan.steps == ()
     assert "nothing to do" in in_words(plan)[-1]

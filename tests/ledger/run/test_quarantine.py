@@ -20,7 +20,7 @@ MINUTE_US = 60_000_000
 @pytest.fixture
 def night(world: World) -> World:
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="consolidated").succeeded
+    world.bring(to="consolidated")
     return world
 
 
@@ -181,7 +181,7 @@ def test_the_destination_is_not_the_files_fault(night):
 def test_a_raw_file_is_looked_into_again(sqlite_world):
     truth = sqlite_world.simulate(scale=0.02, scenario=("bad",))
     assert truth.files
-    assert sqlite_world.advance().succeeded
+    sqlite_world.bring()
     raws = [found for found in held(sqlite_world.store()) if found.kind == "raw"]
     found = raws[0]
     path = sqlite_world.night().path / found.folder / found.name
@@ -221,7 +221,7 @@ def test_not_while_a_run_works_on_the_night(night):
 
 def test_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance(to="consolidated").succeeded
+    sqlite_world.bring(to="consolidated")
     name = products(sqlite_world)[0]
     spoil(sqlite_world, name)
     sqlite_world.advance()

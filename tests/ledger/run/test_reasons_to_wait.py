@@ -4,8 +4,8 @@ import os
 from datetime import UTC, datetime
 
 import pytest
-from ledger.delivery.verify import verify
 
+from ledger.delivery.copies import verify
 from ledger.ids.gate import exclude
 from ledger.night import record
 from ledger.night.progress import Go, Outlook, Wait, next_segment

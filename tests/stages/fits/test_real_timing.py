@@ -1,33 +1,43 @@
-"""Real timing files of a night, and pairs of cameras made of them.
+"""Timing files of a night of other instruments, and pairs of cameras made of them.
 
-The streams are of other instruments than VAMPIRES, at 2500 and 2000 Hz: 400 and 500 us between frames.  Their gaps
-scatter by 1.0 to 1.8 us (standard deviation) with a few that are 14 to 32 us off, and none is missing.  So a second
-camera that is made of the same stream shares its timing noise, and one made of another stream does not.
+Real ones, where they are beside the checkout, and in any case look-alikes of them.  The streams are of other
+instruments than VAMPIRES, at 2500 and 2000 Hz: 400 and 500 us between frames.  Their gaps scatter by 1.0 to 1.8 us
+(standard deviation) with a few that are 14 to 32 us off, and none is missing.  So a second camera that is made of the
+same stream shares its timing noise, and one made of another stream does not.
 """
-
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from stages.fits.timing import format_timing, read_timing
+from tests.others import write_streams
 from tests.stages.blocks import Block, errors, find
+from tests.tools import SHARED, beside
 
-TELEMETRY = Path(__file__).parents[3].parent / "shared" / "telemetry"
-FILES = sorted(TELEMETRY.rglob("*.txt"))
 #: Period, microseconds, and frames in a file.
 STREAMS = {"apapane": (400, 5000), "ocam2d": (500, 3000)}
-
-# also in CI: the project must pass without them
-pytestmark = pytest.mark.skipif(not FILES, reason=f"missing: real timing files in {TELEMETRY}")
+TELEMETRY = SHARED / "telemetry"
 
 
-def of_stream(name):
-    return [path for path in FILES if path.parent.name == name]
+@pytest.fixture(scope="module", params=[pytest.param(None, id="look-alikes"), beside("real timing files", TELEMETRY)])
+def files(request, tmp_path_factory):
+    """Return the timing files of each stream."""
+    if request.param is None:
+        return write_streams(tmp_path_factory.mktemp("streams"))
+    return {name: sorted(request.param.rglob(f"{name}/*.txt")) for name in STREAMS}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_file_is_read_exactly(path):
+def each(files):
+    return [path for paths in files.values() for path in paths]
+
+
+def test_each_file_is_read_exactly(files):
+    assert [len(paths) for paths in files.values()] == [4, 1]
+    for path in each(files):
+        check_read(path)
+
+
+def check_read(path):
     content = path.read_bytes()
     timing = read_timing(path)
     assert format_timing(timing) == content
@@ -43,8 +53,12 @@ def test_each_file_is_read_exactly(path):
     assert np.array_equal(table[:, 5], timing.cnt0)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_each_file_is_of_its_period_and_no_time_descends(path):
+def test_each_file_is_of_its_period_and_no_time_descends(files):
+    for path in each(files):
+        check_period(path)
+
+
+def check_period(path):
     timing = read_timing(path)
     period_us, rows = STREAMS[path.parent.name]
     gaps_us = np.diff(timing.acquired_us)
@@ -91,8 +105,8 @@ def check(block):
 @pytest.mark.parametrize("offset", [-0.45, -0.1, 0.1, 0.3, 0.45])
 @pytest.mark.parametrize("dither_us", [20, 80, 150])
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_stream_against_itself(stream, dither_us, offset, drop):
-    for number, path in enumerate(of_stream(stream)):
+def test_a_stream_against_itself(files, stream, dither_us, offset, drop):
+    for number, path in enumerate(files[stream]):
         time_us = read_timing(path).acquired_us
         rng = np.random.default_rng([number, dither_us, round(1000 * drop)])
         offset_us = offset * STREAMS[stream][0]
@@ -102,17 +116,17 @@ def test_a_stream_against_itself(stream, dither_us, offset, drop):
 @pytest.mark.parametrize("drop", [0.0, 0.02, 0.2])
 @pytest.mark.parametrize("offset", [-0.45, 0.1, 0.45])
 @pytest.mark.parametrize("dither_us", [20, 150])
-def test_a_stream_against_another_of_the_same_camera(dither_us, offset, drop):
+def test_a_stream_against_another_of_the_same_camera(files, dither_us, offset, drop):
     """Both start at once, and so drift apart by the few microseconds that their periods differ by in 2 s."""
-    times = [read_timing(path).acquired_us for path in of_stream("apapane")]
+    times = [read_timing(path).acquired_us for path in files["apapane"]]
     for number, (first_us, second_us) in enumerate(zip(times, [*times[1:], times[0]], strict=True)):
         rng = np.random.default_rng([number, dither_us, round(1000 * drop)])
         aligned_us = second_us - second_us[0] + first_us[0]
         check(cameras_of(first_us, aligned_us, rng, offset_us=offset * 400, dither_us=dither_us, drop=drop))
 
 
-def test_streams_that_follow_each_other_are_one_train():
+def test_streams_that_follow_each_other_are_one_train(files):
     """The four files of a stream have no gap between them, and make cubes of one block."""
-    time_us = np.concatenate([read_timing(path).acquired_us for path in of_stream("apapane")])
+    time_us = np.concatenate([read_timing(path).acquired_us for path in files["apapane"]])
     assert np.diff(time_us).max() < 1.5 * 400
     check(cameras_of(time_us, time_us, np.random.default_rng(5), offset_us=-170, dither_us=80, drop=0.1))

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,9 +9,10 @@ import pytest
 from stages.base import BadInput
 from stages.fits import timing_rows
 from stages.fits.timing import Timing, concatenate, format_timing, paired_time_us, read_timing, select
-from tests.tools import missing
+from tests.others import write_streams
+from tests.tools import SHARED, beside, missing
 
-TELEMETRY = Path(__file__).parents[3].parent / "shared" / "telemetry"
+TELEMETRY = SHARED / "telemetry"
 HEAD = b"# Telemetry stream timing data \n# col1 : datacube frame index\n# \n"
 
 
@@ -234,9 +234,11 @@ def test_the_time_of_a_pair_is_the_mean_rounded_down():
     assert np.array_equal(paired_time_us(first, second), paired_time_us(second, first))
 
 
-@pytest.mark.skipif(not TELEMETRY.is_dir(), reason="the real telemetry is not beside this checkout")
-def test_real_files_round_trip():
-    paths = sorted(TELEMETRY.rglob("*.txt"))
+@pytest.mark.parametrize("folder", [pytest.param(None, id="look-alikes"), beside("real telemetry", TELEMETRY)])
+def test_files_of_other_instruments_round_trip(tmp_path, folder):
+    if folder is None:
+        write_streams(folder := tmp_path)
+    paths = sorted(folder.rglob("*.txt"))
     assert paths
     for path in paths:
         read = read_timing(path)

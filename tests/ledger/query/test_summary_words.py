@@ -1,0 +1,129 @@
+"""A summary in words, in tables and as JSON."""
+
+import json
+from collections import Counter
+
+from ledger.cli._summary_tables import minute_table, narrow, target_table
+from ledger.cli._summary_words import verdict
+from ledger.query.counts import classes_of
+from tests.ledger.query.summaries import change, in_words, summarise
+from tests.world import DATE
+
+
+def test_json_has_the_same_keys_in_every_minute(sqlite_world):
+    sqlite_world.simulate(scale=0.05)
+    sqlite_world.bring(to="synced")
+    told = json.loads(sqlite_world.run("summary", "--date", DATE, "--json").stdout)
+    keys = "pipeline date excluded_reason unregistered is_judged minutes targets balance quarantine salvaged"
+    keys += " outside unexpected"
+    assert set(told) == set(keys.split())
+    names = set(classes_of((1, 2)))
+    assert {
+        "paired_A",
+        "paired_none",
+        "unpaired_1",
+        "solo_2",
+        "not_paired_1",
+        "not_synced",
+        "quarantined",
+        "lost",
+    } < names
+    fractions = {"dubious_fraction", "solo_dubious_fraction", "unpaired_fraction"}
+    keys = {"exposures_us", "frames", "dubious", "quarantined_files", "marks", *fractions}
+    for minute in told["minutes"]:
+        assert set(minute) == {"ut", "hst", "targets", *keys}
+        assert set(minute["frames"]) == set(minute["dubious"]) == names
+    for target in told["targets"]:
+        assert set(target) == {"target", *keys}
+    assert told["minutes"][0]["ut"] == "2026-01-02T06:00"
+    assert told["minutes"][0]["hst"] == "2026-01-01T20:00"
+    sums: Counter[str] = Counter()
+    for minute in told["minutes"]:
+        sums.update(minute["frames"])
+    assert dict(+sums) == told["balance"]["in_products"]
+
+
+def test_the_table_has_a_row_a_minute_and_the_equation_follows(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("pdi", "untriggered"))
+    sqlite_world.bring(to="synced")
+    done = sqlite_world.run("summary", "--date", DATE)
+    assert done.returncode == 0
+    found = summarise(sqlite_world)
+    lines = done.stdout.splitlines()
+    columns = lines[1].split("\t")
+    assert columns[:4] == ["HST", "UT", "target", "exposure"]
+    assert columns[-1] == "look at"
+    assert {"paired A", "paired B", "paired D"} < set(columns)
+    assert "paired, no FLC" not in columns
+    assert all(len(line.split("\t")) == len(columns) for line in lines[1 : 2 + len(found.minutes)])
+    rest = lines[3 + len(found.minutes) :]
+    columns = rest[0].split("\t")
+    assert columns[:4] == ["target", "exposure", "frames", "paired A"]
+    assert [line.split("\t")[0] for line in rest[1:3]] == ["HD141569A", "DARK"]
+    assert all(len(line.split("\t")) == len(columns) for line in rest[:3])
+    assert lines[-2] == "The sum holds: every frame is accounted for."
+    assert lines[-1].startswith("1 of 2 targets needs a look: HD141569A (D ")
+    begin = next(place for place, line in enumerate(lines) if line.startswith("= "))
+    terms = [lines[begin - 1], *(line for line in lines[begin:] if line[0] in "=+")]
+    numbers = [int(line.lstrip("=+ ").split()[0]) for line in terms]
+    assert numbers[0] == sum(numbers[1:]) == found.balance.frames
+
+
+def test_times_on_other_days_say_which(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("slow",))
+    sqlite_world.machine().scan(sqlite_world.night())
+    day_us = 86_400_000_000
+    change(sqlite_world, f"UPDATE file SET first_us = first_us + {day_us}, last_us = last_us + {day_us}")
+    _, rows = minute_table(summarise(sqlite_world))
+    assert rows[0][:2] == ("20:00", "2026-01-03 06:00")
+
+
+def test_the_table_is_drawn_on_a_terminal(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("slow",))
+    sqlite_world.bring(to="synced")
+    colourless = {"COLUMNS": "130", "NO_COLOR": "1", "TERM": "dumb"}
+    status, shown = sqlite_world.on_terminal("", "summary", "--date", DATE, environment=colourless)
+    assert status == 0
+    above, header, row = shown.splitlines()[1:4]
+    assert above.split() == ["paired"]
+    assert header.split()[:4] == ["HST", "UT", "target", "exposure"]
+    assert header.rstrip().endswith("no FLC")
+    assert len(header.rstrip()) == len(row.rstrip()), "numbers are flush right"
+
+
+def width_of(table: tuple[tuple[str, ...], list[tuple[str, ...]]]) -> int:
+    columns, rows = table
+    cells = zip(columns, *rows, strict=True)
+    return sum(2 + max(len(line) for cell in column for line in cell.split("\n")) for column in cells) - 2
+
+
+def test_the_tables_of_a_night_of_all_kinds_keep_to_120_columns(sqlite_world):
+    sqlite_world.simulate(scale=0.3)
+    sqlite_world.bring(to="synced")
+    found = summarise(sqlite_world)
+    wide = minute_table(found)
+    assert width_of(wide) > 120
+    assert "20:00 06:00" in " ".join(wide[1][0])
+    columns, rows = narrow(wide, 120)
+    assert width_of((columns, rows)) <= 120
+    assert {"paired\nA", "paired\nno FLC", "unpaired\n1", "solo\n2"} < set(columns)
+    # what was counted is all there
+    places = [place for place, name in enumerate(wide[0]) if name not in ("target", "exposure", "look at")]
+    assert [[row[place] for place in places] for row in rows] == [[row[place] for place in places] for row in wide[1]]
+    assert width_of(narrow(target_table(found), 120)) <= 120
+
+
+def test_one_is_one_and_not_several(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("slow",))
+    sqlite_world.machine().scan(sqlite_world.night())
+    change(sqlite_world, "DELETE FROM file WHERE id = (SELECT MAX(id) FROM file)")
+    found = summarise(sqlite_world)
+    assert "\n1 more raw file on disk, not registered" in in_words(found, sqlite_world)
+    frames = found.balance.not_synced
+    missing = f"{frames} frames are not synced, 1 raw file is not registered"
+    assert verdict(found) == f"not yet judged: {missing}; next: ledger advance --date {DATE}"
+    change(sqlite_world, "UPDATE file SET n_frames = 0")
+    change(sqlite_world, "UPDATE file SET n_frames = 1 WHERE id = (SELECT MIN(id) FROM file)")
+    words = in_words(summarise(sqlite_world), sqlite_world)
+    assert "\n  1 frame in " in words
+    assert "not yet judged: 1 frame is not synced, " in words
