@@ -82,7 +82,7 @@ class Retry(StageError):
 
 
 class Stopped(Retry):
-    """Somebody asked to stop, and this was not done any more; nothing is wrong with it."""
+    """A stop was asked for before this was done; nothing is wrong with it."""
 
 
 class Irreversible(StageError):
@@ -178,11 +178,11 @@ class Job:
         Where the products are; None: in `folder`, as ever. If they are on another host, `night` and `folder` hold the
         night's own files only, for as long as they are worked with.
     is_stopped : callable or None
-        Tells whether somebody asks to stop; for what waits long in the ledger's own process.
+        Returns whether a stop is asked for; for what waits long in the ledger's own process.
     brings_night : bool
-        Whether what the night has beside its products is to be sent with these: once a run will do.
+        Whether what the night has beside its products is to be sent with these: once a run is enough.
     carried : callable or None
-        Is told of bytes that arrived at the destination, from any thread; for who shows it.
+        Called with the bytes that arrived at the destination, from any thread; for progress.
     """
 
     night: Path
@@ -317,7 +317,7 @@ class Outcome:
     failures : mapping of str to str
         Product identity to the reason why this product, of a batch, did not succeed.
     left : tuple of str
-        Identities of products that are as they were, because somebody asked to stop.
+        Identities of products that are as they were, because a stop was asked for.
     unfinished : mapping of str to str
         Product identity to what is left of it outside of the night, although it is withdrawn.
     """

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from stages.base import BadInput, Retry
 
-#: After so many bytes of a file the disk may begin with them.
+#: After so many bytes of a file the disk is asked to start on them.
 AHEAD_BYTES = 8 * 1024 * 1024
 
-#: What the system says of a socket or a device that nobody serves, and of links that go round in a circle.
+#: Errors of `open` for a socket or a device that nobody serves, and for circular links.
 _NO_FILE = frozenset({errno.ENXIO, errno.ENODEV, errno.ELOOP})
 
 
@@ -60,7 +60,7 @@ def bad_input_on_os_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[FileIO]:
-    """Open a file of somebody else's to read it, unbuffered; whatever has its name, this does not wait.
+    """Open a file that others write, for reading and unbuffered; a pipe or a device is refused without waiting for it.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def opened(path: Path) -> Iterator[FileIO]:
     Raises
     ------
     BadInput
-        If it is no file (a folder, a pipe, a socket, a device), or links go round in a circle.
+        If it is no file (a folder, a pipe, a socket, a device), or its links are circular.
     Retry
         If the system refuses to open or read it.
     """
@@ -95,7 +95,7 @@ def opened(path: Path) -> Iterator[FileIO]:
 
 
 def read_small(path: Path, most_bytes: int = 1 << 28) -> bytes:
-    """Return the content of a file that is small if it is what it should be.
+    """Return the content of a file, unless it is larger than one of its kind can be.
 
     Raises
     ------
@@ -113,17 +113,16 @@ def read_small(path: Path, most_bytes: int = 1 << 28) -> bytes:
 
 
 def begin_writing(descriptor: int, start: int, length: int) -> None:
-    """Let the system begin to bring bytes of an open file to the disk, so that a sync waits less later.
+    """Start writing bytes of an open file to the disk, so that a later sync waits less.
 
-    It is no promise. On Linux dirty pages that are said not to be needed are written at once; they stay in the cache
-    until that is done.
+    A hint only: Linux starts to write dirty pages that are said not to be needed, and keeps them until that is done.
     """
     if hasattr(os, "posix_fadvise"):  # not on macOS
         os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def read_from_disk(descriptor: int) -> None:
-    """Let a file that is synced be read from the disk, in order, and not from the cache, where the system can."""
+    """Have a synced file read from the disk, in order, and not from the cache, where the system can."""
     if hasattr(os, "posix_fadvise"):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)

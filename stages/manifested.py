@@ -127,7 +127,7 @@ def manifest_lines(*, job: Job, params: Parameters) -> tuple[ManifestLine, ...]:
 
 
 def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
-    """Return the manifests of the job's products that stand in the night's folder, in the order of their making.
+    """Return the manifests of the job's products that stand in the night's folder, oldest first.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
 
 
 def _read_line(path: Path, line: str, expected: Mapping[str, ManifestLine]) -> ManifestLine:
-    """Return the line of a manifest that this is, of a product that is not listed yet."""
+    """Parse a line of a manifest, of a product that no line before it lists."""
     known = expected.get(line.partition(DELIMITER)[0])
     if known is None or encode((known,)) != os.fsencode(line + LINE_END):
         raise BadInput(

@@ -120,8 +120,8 @@ class Lister(Protocol):
         """Return the job's products as a manifest lists them."""
 
     def read_manifests(self, *, job: Job, params: Any) -> tuple[Manifest, ...]:
-        """Return the manifests of the job's products that stand in the night's folder."""
+        """Return the manifests of the job's products that stand in the night's folder, oldest first."""
 
 
-#: All of them.
+#: All protocols of this module.
 OPTIONAL: tuple[type, ...] = (Parametrised, Suffixed, Levelled, HeaderOnly, NightWriter, Sender, Lister)

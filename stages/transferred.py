@@ -28,7 +28,7 @@ class Parameters:
     Attributes
     ----------
     in_flight : int
-        Files copied at once; with two, one is hashed while the other is written (BUDGETS).
+        Files copied at once; with two, one is hashed while the other is written.
     also : tuple of str
         Glob patterns, relative to the night's folder, of further files to send.  Raw streams, the
         product folder and temporaries never match.
@@ -54,8 +54,8 @@ class Parameters:
 def forward(*, job: Job, params: Parameters) -> Outcome:
     """Copy and prove every file of the products, then (if the job brings them) the night's own files.
 
-    A product that cannot be proven is in the outcome's failures, and the others go on; if somebody asks
-    to stop, what has arrived is proven, and the rest is left.  Copies that already lie there are proven
+    A product that cannot be proven is in the outcome's failures, and the others go on; if a stop is asked
+    for, what has arrived is proven, and the rest is left.  Copies that already lie there are proven
     and not made again, so repeating this is harmless.  One batch of a night at a time: batches share the
     night's own files.
 
@@ -277,7 +277,7 @@ def _evidence(
     results: Sequence[tuple[proof.Digest, ...] | StageError],
     failures: dict[str, str],
 ) -> tuple[Evidence, ...]:
-    """Return the proofs of products, that of the cube for each; those without, and not left, go to `failures`."""
+    """Return the proof of each proven cube; note in `failures` why others are not, unless a stop left them."""
     found = []
     for (product, group), result in zip(groups, results, strict=True):
         if isinstance(result, Stopped):
@@ -300,7 +300,7 @@ def _evidence(
 
 
 def _left(groups: Sequence[tuple[Product, object]], results: Sequence[object]) -> tuple[str, ...]:
-    """Return the identities of products that were left because somebody asked to stop."""
+    """Return the identities of products that a stop left as they were."""
     pairs = zip(groups, results, strict=True)
     return tuple(product.identity for (product, _), result in pairs if isinstance(result, Stopped))
 
@@ -316,7 +316,7 @@ def _copies(job: Job, folder: Path, product: Product) -> list[Copy]:
 
 
 def _recorded(product: Product) -> dict[str, str | None]:
-    """Return the product's file names with the SHA-256 on record: the cube's, the txt's, none of further ones."""
+    """Return the SHA-256 on record of each of the product's files: of the cube and the txt; None for further ones."""
     known = (product.sha256, product.timing_sha256)
     return dict(itertools.zip_longest(product.files, known[: len(product.files)]))
 

@@ -250,7 +250,7 @@ def _header_sha256(cube: Path) -> str:
 
 
 def _check_place(path: Path, found: Found) -> None:
-    """Tell of what stands where a header ends and data begin, if frames may not lie where the header puts them."""
+    """Report bytes between header and data that show that frames may not lie where the header puts them."""
     with _translated(path):
         with fits.open(path, memmap=False, do_not_scale_image_data=True) as hdus:
             start, image = hdus[0].fileinfo()["datLoc"], _Image(path, hdus[0])

@@ -120,7 +120,7 @@ def contradiction_of_date(cube: Path, first_us: int, last_us: int, times: Times)
 
 
 def contradiction_of_stream(cube: Path, stream: Stream, instrument: Instrument) -> str | None:
-    """Return why a cube cannot be of the camera in whose folder it lies: it is called as another one's are; or None."""
+    """Return why a cube cannot be of the camera in whose folder it lies (its name is of another one's), or None."""
     of_name = cube.name.rpartition("_")[0]
     if of_name == stream.name or of_name not in {other.name for other in instrument.streams}:
         return None
@@ -132,7 +132,7 @@ def contradiction_of_stream(cube: Path, stream: Stream, instrument: Instrument) 
 
 @lru_cache
 def _midnight_us(date: str) -> int | None:
-    """Return when a UT date (YYYYMMDD) begins, UNIX, microseconds; None if it is none."""
+    """Return when a UT date (YYYYMMDD) begins, UNIX, microseconds; None if it is not a date."""
     try:
         day = datetime.strptime(date, "%Y%m%d").replace(tzinfo=UTC)
     except ValueError:
@@ -228,9 +228,9 @@ def unexpected(files: Sequence[Observed], instrument: Instrument) -> dict[str, l
 
 
 def _apart(in_order: Sequence[Observed], cards: Cards) -> list[str]:
-    """Return triggered files that meet none of the other camera's, and have a likeness among those that meet none.
+    """Return triggered files that overlap none of the other camera's, and are as long as one there that overlaps none.
 
-    So it is if the clocks of one camera's computer are off, all alike: nothing else contradicts them.
+    This is what clocks of one camera's computer that are all off alike lead to: nothing else contradicts them.
     """
     triggered = [file for file in in_order if file.cards.get(cards.external_trigger) is True]
     alone: dict[int, list[Observed]] = defaultdict(list)
@@ -264,7 +264,7 @@ def _length(file: Observed) -> tuple[int, int]:
 
 
 def _at_odds(in_order: Sequence[Observed], cards: Cards) -> dict[str, list[str]]:
-    """Return the files, by keyword, that do not say of a common device what the other camera's say at the same time."""
+    """Return, by keyword, the files whose value for a shared device differs from the other camera's at that time."""
     found: dict[str, dict[str, None]] = defaultdict(dict)
     shared = (cards.external_trigger, cards.flc_enabled, cards.flc_stage)
     latest: dict[int, Observed] = {}  # of each camera, the file that ends last

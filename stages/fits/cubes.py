@@ -23,7 +23,7 @@ _AXES = ("NAXIS1", "NAXIS2", "NAXIS3")
 #: Of an axis; a database holds no more in a column.
 _MOST_LENGTH = 2**31 - 1
 
-#: Larger calls are erratic, smaller ones cost more of them (BUDGETS: 256 to 512 KiB).
+#: Larger calls are erratic, smaller ones cost more of them: 256 to 512 KiB are best.
 _BUFFER_BYTES = 512 * 1024
 
 #: File systems that cannot reserve space say so with one of these; writing then finds out by itself.

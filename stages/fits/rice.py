@@ -5,7 +5,7 @@ header of the table is the cube's own, with structural cards renamed and the tab
 (FITS 4.0 sec. 10.1).
 
 :func:`encode` and :func:`decode` are the one place that knows a codec. Pixels of 16 bits go through ``_rice.c``
-where that was compiled (no wrapper of cfitsio's encoder is fast enough: BUDGETS), all else through imagecodecs, with
+where that was compiled (no wrapper of cfitsio's encoder is fast enough), all else through imagecodecs, with
 the same bytes.
 """
 
@@ -286,7 +286,7 @@ def _encoded(number: int) -> str:
 
 
 def _is_of_the_table(card: bytes) -> bool:
-    """Return whether a card of the table is none of the cube's."""
+    """Return whether a card describes the table, not the cube."""
     keyword = card[:8].rstrip()
     return keyword not in RESTORED and (card == EXTNAME or OF_THE_TABLE.fullmatch(keyword) is not None)
 

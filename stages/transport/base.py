@@ -56,7 +56,7 @@ class Transport(AbstractContextManager["Transport"], Protocol):
         """Bring files there and prove them; `replaceable`: whether what lies there of a group may be replaced."""
 
     def ignore_stop(self) -> None:
-        """Go on with what is asked for from now on, whoever asks to stop: it is little, and what is there needs it."""
+        """Finish what is asked for from now on, even if a stop is asked for: it is little, and belongs to the rest."""
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie; one without a hash is compared with its source, if that is there."""

@@ -53,7 +53,7 @@ class Local:
         return self._each(list(zip(groups, replaceable, strict=True)), self._put)
 
     def ignore_stop(self) -> None:
-        """Go on as ever: what is in hand is finished anyway."""
+        """Do nothing: what is in hand is finished in any case."""
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
         """Prove copies as they lie."""
@@ -115,7 +115,7 @@ class Local:
         return tuple(found)
 
     def _each(self, arguments: Sequence[A], item: Callable[[A], T], *, gives_up: bool = True) -> list[T | StageError]:
-        """Work on groups, some at once; what ails the destination as a whole is raised, unless it may not give up."""
+        """Work on groups, some at once; raise what is wrong with the destination as a whole if it `gives_up`."""
         results: list[T | StageError] = []
         pool = ThreadPoolExecutor(self._in_flight)
         try:
@@ -132,7 +132,7 @@ class Local:
 
 
 def _ails_one_file(exc: Retry) -> bool:
-    """Tell a bad spot or a wrong mode from a disk that is full, read-only or gone."""
+    """Whether an error is of one file (a bad sector, a wrong mode), not of a disk that is full, read-only or gone."""
     return isinstance(exc.__cause__, OSError) and exc.__cause__.errno in _OF_ONE_FILE
 
 

@@ -22,7 +22,7 @@ from stages.files import AHEAD_BYTES, bad_input_on_os_error, begin_writing, read
 #: What computes the hashes; goes into the evidence.
 TOOL = "hashlib"
 
-#: Bytes per read and write; 1 MiB and more was erratic (BUDGETS, "How it was reached").
+#: Bytes per read and write; 1 MiB and more was erratic.
 BLOCK_BYTES = 512 * 1024
 
 #: What to do about a copy that is not right.
@@ -62,7 +62,7 @@ def digest(path: Path, *, from_disk: bool = False) -> Digest:
     from_disk : bool
         Sync the file and drop it from the cache first, where the system can (only what is synced
         can be dropped), so that what is hashed is what the disk holds and not what was meant to be
-        written (BUDGETS, "Proven copy").
+        written.
 
     Raises
     ------

@@ -1,7 +1,8 @@
 """The way to a destination that is a folder here, of products that are on another host: rsync brings them from there.
 
-The other direction of `stages.transport.remote`, for a source that reaches nobody: what is at the destination and at
-the source afterwards is the same. Of the night only its own small files are here (`bring`), in a folder to work in.
+The other direction of `stages.transport.remote`, for a source that cannot reach the destination: what is at the
+destination and at the source afterwards is the same. Of the night only its own small files are here (`bring`), in a
+folder to work in.
 
 At the source two things are changed, each after the run has seen that the night is still its own: checksums and
 manifests, which are made here, are given to it (`Pull.put`), and taken back (`drop`). Lineage is made there.
@@ -80,7 +81,7 @@ class Pull(Local):
         return [results[n] for n in range(len(groups))]
 
     def ignore_stop(self) -> None:
-        """Go on with what is asked for from now on, whoever asks to stop."""
+        """Finish what is asked for from now on, even if a stop is asked for."""
         self._source.ignore_stop()
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
@@ -142,13 +143,13 @@ class Pull(Local):
         return here
 
     def sizes(self, paths: Sequence[Path]) -> list[int | None]:
-        """Return the sizes of files here, in bytes; of one that is not there, of what calls that broke off brought."""
+        """Return the sizes of files here, in bytes; for a missing one, of what interrupted calls brought of it."""
         brought = [path.parent / RECALLED / path.relative_to(self._destination) for path in paths]
         found = zip(super().sizes(paths), super().sizes(brought), strict=True)
         return [there if there is not None else left for there, left in found]
 
     def remove(self, paths: Sequence[Path]) -> None:
-        """Remove files of the ledger's own, and what a broken connection had brought."""
+        """Remove files of the ledger's own, and what an interrupted call brought."""
         for path in paths:
             if path.name == RECALLED:
                 remove_recalled(path)
@@ -170,7 +171,7 @@ class Pull(Local):
         return self._source.put(given, ours)
 
     def _with_hashes(self, groups: Sequence[Group]) -> list[list[Copy]]:
-        """Return groups with the hashes of which none is on record as the source has them; without, if it has none."""
+        """Return groups with hashes that are not on record filled in from the source's files, where it has them."""
         asked = [copy for group in groups for copy in group if copy.sha256 is None and not proof.is_there(copy.source)]
         found = dict(zip(asked, self._source.digests([self._at_source(copy) for copy in asked]), strict=True))
         return [[copy._replace(sha256=copy.sha256 or found.get(copy)) for copy in group] for group in groups]
@@ -215,9 +216,9 @@ class Pull(Local):
 
 
 def bring(job: Job, source: Source, names: Sequence[PurePath]) -> None:
-    """Make the night's own files in the folder to work in what they are at the source.
+    """Bring the night's own files from the source to the working folder.
 
-    What runs that died were giving to the source goes.
+    What dead runs left at the source, half given, is removed.
 
     Parameters
     ----------
@@ -282,7 +283,7 @@ def hashes(job: Job, source: Source, names: Sequence[str]) -> dict[str, str]:
 
 
 def drop(job: Job, source: Source, paths: Iterable[Path]) -> None:
-    """Remove files of the night's own at the source that are about to go here, if they have the same bytes there.
+    """Remove at the source the night's own files that are about to be removed here, if their bytes are the same.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The way to a destination on another host: rsync brings files, a shell there proves them.
 
 Files come into a folder of their own beside the night's, one for each call, and take their names once the hash of what
-lies there is right: what an rsync that nobody waits for any more still writes is never under a name of the night. What
-earlier calls brought, whole or in part, is taken over, so a broken connection costs what it had in hand.
+lies there is right: an orphaned rsync never writes under a name of the night. What earlier calls brought, whole or in
+part, is used, so a broken connection costs only the file in hand.
 """
 
 import secrets
@@ -81,7 +81,7 @@ class Remote(RemoteFolder):
         return results.of_groups()
 
     def ignore_stop(self) -> None:
-        """Go on with what is asked for from now on, whoever asks to stop."""
+        """Finish what is asked for from now on, even if a stop is asked for."""
         self._rsync.ignore_stop()
 
     def prove(self, groups: Sequence[Group]) -> list[Proven | StageError]:
@@ -163,9 +163,9 @@ class Remote(RemoteFolder):
         return self._ask([("look", copy.final) for copy in copies])
 
     def _proven(self, results: Results, copies: Sequence[Copy], at: Mapping[Copy, Path] | None = None) -> list[Copy]:
-        """Hash copies, or what is to become them; return those of which there is any, their hashes noted.
+        """Hash copies, or their temporaries `at` a place, into `results.found`; return those that are there.
 
-        A bad spot or a wrong mode is the failure of its group; what ails the host as a whole is raised.
+        An error of one file (a bad sector, a wrong mode) fails its group; one of the host as a whole is raised.
         """
         paths = [at[copy] if at else copy.final for copy in copies]
         proven = []
@@ -268,7 +268,7 @@ class Remote(RemoteFolder):
 
 
 def _new_folder(folder: Path) -> Path:
-    """Make a folder; what calls that broke off had brought is in it, to be hashed like the rest."""
+    """Make a folder, or go on with the one that interrupted calls left: what is in it is hashed like the rest."""
     with retry_on_os_error(folder):
         if folder.is_symlink():
             raise BadInput(f"{str(folder)!r}: a link, expected a folder of the ledger's; remove it")

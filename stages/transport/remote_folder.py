@@ -135,14 +135,14 @@ class RemoteFolder:
         self._ask([("flush", folder)])
 
     def remove_if_empty(self, folders: Sequence[Path]) -> None:
-        """Remove folders in which there is nothing; what calls that died brought goes with the night's own."""
+        """Remove folders in which there is nothing; what dead calls brought is removed with the night's folder."""
         for folder in folders:
             if folder == self._destination and all(name.startswith(INCOMING) for name in self.names(folder)):
                 self.discard_incoming()
             self._ask([("prune", folder)])
 
     def discard_incoming(self) -> None:
-        """Remove what calls that died brought."""
+        """Remove what dead calls brought."""
         self._ask([("discard", self._destination, INCOMING, "")])
 
     def free_bytes(self) -> int:
@@ -190,7 +190,7 @@ class RemoteFolder:
             )
 
     def _refuse_same(self, here: Path, there: Path) -> None:
-        """Refuse a folder there that is the one here, by whatever way: a file would be its own copy, and go with it.
+        """Refuse a folder there that is the one here, mounted: a file would be its own copy, and be removed with it.
 
         Numbers of devices and inodes say nothing across hosts; a new name that is seen on both sides does.
         """
@@ -212,7 +212,7 @@ class RemoteFolder:
             )
 
     def _ask(self, calls: Sequence[tuple[str | Path, ...]]) -> list[Answer]:
-        """Make calls; whatever cannot be done there may be possible later."""
+        """Make calls; raise Retry for one that fails."""
         answers = self._asked(calls)
         for call, answer in zip(calls, answers, strict=True):
             if answer.word == "error":

@@ -30,11 +30,11 @@ class Results:
         self._group_of = {copy: n for n, group in enumerate(groups) for copy in group}
 
     def fail(self, copy: Copy, error: StageError) -> None:
-        """Let the group of a copy fail; its first error is told."""
+        """Mark the group of a copy as failed; its first error counts."""
         self._failures.setdefault(self._group_of[copy], error)
 
     def leave(self) -> None:
-        """Leave what is missing, as somebody asks to stop."""
+        """Mark what is missing as left, because a stop is asked for."""
         for copy in self.missing():
             self.fail(copy, Stopped(f"{str(copy.source)!r}: left, as somebody asked to stop; the same command goes on"))
 

@@ -13,10 +13,10 @@ from typing import IO
 from stages.base import Retry
 from stages.transport.ssh import Shell, last_line
 
-#: How soon it is seen that somebody asks to stop, seconds.
+#: How often a request to stop is looked for, seconds.
 POLL_S = 0.2
 
-#: How long after rsync has ended it may be that the signal which ended it arrives here too, seconds.
+#: How long after rsync has ended the signal that ended it may take to arrive here too, seconds.
 STOPPING_S = 1.0
 
 #: As a plain copy of what is listed, of content and not of links; resumable; quiet for five minutes at most.
@@ -38,7 +38,7 @@ RSYNC = (
 #: Size and name of a file, not a folder, in what rsync says.
 _ARRIVED = re.compile(rb"^(\d+) \d+ [^\n]*[^/\n]$", re.MULTILINE)
 
-#: Read of it at once.
+#: Bytes of that which are read at once.
 SAID_BYTES = 1_000_000
 
 #: A file that vanished or could not be read here; the rest was brought. Its own proof says so.
@@ -53,9 +53,9 @@ class Rsync:
     shell : Shell
         On the other host; rsync shares its connection.
     is_stopped : callable, optional
-        Tells whether somebody asks to stop: then rsync ends; what has arrived counts.
+        Returns whether a stop is asked for: then rsync ends; what has arrived counts.
     carried : callable, optional
-        Is told how many bytes a file has that has arrived.
+        Called with the bytes of each file that has arrived.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Rsync:
         self._carried = carried or (lambda _: None)
 
     def ignore_stop(self) -> None:
-        """Go on with what is asked for from now on, whoever asks to stop."""
+        """Finish what is asked for from now on, even if a stop is asked for."""
         self._is_stopped = lambda: False
 
     @property
@@ -93,7 +93,7 @@ class Rsync:
         Returns
         -------
         bool
-            Whether nobody asked to stop meanwhile.
+            Whether it was not stopped meanwhile.
 
         Raises
         ------
@@ -131,7 +131,7 @@ class Rsync:
             )
 
     def _is_stopped_soon(self) -> bool:
-        """Whether rsync was ended because somebody asks to stop: a signal to many processes reaches it first, maybe."""
+        """Whether a stop is asked for, now or in a moment: a signal to all processes may have reached rsync first."""
         end = time.monotonic() + STOPPING_S
         while not self._is_stopped():
             if time.monotonic() > end:
@@ -140,7 +140,7 @@ class Rsync:
         return True
 
     def _wait(self, rsync: "subprocess.Popen[bytes]", done: IO[bytes]) -> None:
-        """Wait for rsync, or end it if somebody asks to stop; tell of each file that it says has arrived."""
+        """Wait for rsync, and end it if a stop is asked for; report each file that it says has arrived."""
         place = 0
         try:
             is_over = False

@@ -39,7 +39,7 @@ ROUND = 100
 CLOSING_S = 10
 
 #: Functions that calls name; each answers one line: its number, a word, and what else there is to say.
-#: ``openssl`` hashes several times as fast as Debian's ``sha256sum`` (BUDGETS, "Proven copy").
+#: ``openssl`` hashes several times as fast as Debian's ``sha256sum``.
 FUNCTIONS = r"""
 LC_ALL=C; export LC_ALL
 empty=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
@@ -249,7 +249,7 @@ class Shell(AbstractContextManager["Shell"]):
         return os.fsdecode(line[:-1])
 
     def _lost(self) -> Retry:
-        """Return what to say of a connection that is gone, in ssh's own words, and what it does not say."""
+        """Return the error for a lost connection: ssh's own words, and what they leave out."""
         self._process.kill()
         self._process.wait()
         gone = [
