@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import inspect, text, update
+from sqlalchemy import JSON, inspect, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -260,16 +260,21 @@ def insert_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[
 
 
 def update_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Update rows by their ``id``, in one statement for each set of columns that they have."""
+    """Update rows by their ``id``, in one statement for each set of columns that they have.
+
+    JSON has the same text as in any other update: SQLite would write its own of what is nested in the rows' JSON.
+    """
     target = inspect(table).local_table
+    as_text = {column.name for column in target.columns if isinstance(column.type, JSON)}
     for names in dict.fromkeys(tuple(row) for row in rows):
-        of_names = [row for row in rows if tuple(row) == names]
+        of_names = [dict(row) for row in rows if tuple(row) == names]
         if session.get_bind().dialect.name == "postgresql":
             value = "new.{}".format
             source = f"json_populate_recordset(CAST(NULL AS {target.name}), CAST(:rows AS json)) AS new"
         else:
             value = "json_extract(new.value, '$.{}')".format
             source = "json_each(:rows) AS new"
+            of_names = [{k: json.dumps(v) if k in as_text else v for k, v in row.items()} for row in of_names]
         values = ", ".join(f"{name} = {value(name)}" for name in names if name != "id")
         statement = f"UPDATE {target.name} SET {values} FROM {source} WHERE {target.name}.id = {value('id')}"  # noqa: S608  names of the models
         session.connection().execute(text(statement), {"rows": json.dumps(of_names)})
