@@ -255,14 +255,14 @@ def foresee(
 
 
 def at_the_end(
-    outlook: Outlook, target: str, *, outside: Found | None, is_numbered: bool, faults: Sized
+    pipeline: Pipeline, date: str, target: str, *, outside: Found | None, is_numbered: bool, faults: Sized
 ) -> Wait | None:
     """Return what keeps a night from its target although all segments were taken, or None.
 
     Parameters
     ----------
-    outlook : Outlook
-        What else decides.
+    pipeline, date
+        The night.
     target : str
         The state to reach.
     outside : Found or None
@@ -272,11 +272,10 @@ def at_the_end(
     faults : sized
         Products whose copies were not right when last read.
     """
-    pipeline = outlook.pipeline
     if outside is not None and outside.blocks and pipeline.includes(pipeline.numbering, target) and not is_numbered:
-        return Wait("outside", outside.refusal(outlook.date))
+        return Wait("outside", outside.refusal(date))
     if faults and pipeline.includes(pipeline.sending, target):
-        return Wait("copies", unproven(outlook.date, faults))
+        return Wait("copies", unproven(date, faults))
     return None
 
 

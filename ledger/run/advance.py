@@ -150,8 +150,8 @@ def advance_night(steps: Steps, goal: Goal) -> None:
             result.stopped = _advance_segment(steps, segment, goal)
     if result.stopped is None:
         is_numbered, faults = record.is_numbered(store, night), record.copy_faults(store, night)
-        outlook = _outlook(steps, goal, ())
-        wait = at_the_end(outlook, goal.target, outside=outside, is_numbered=is_numbered, faults=faults)
+        date, target = steps.folder.date, goal.target
+        wait = at_the_end(pipeline, date, target, outside=outside, is_numbered=is_numbered, faults=faults)
         result.stopped = wait.reason if wait else None
 
 

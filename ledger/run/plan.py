@@ -120,7 +120,8 @@ def plan_advance(
     if site.has_nights:
         found = _raws(context, pipeline, folder, night, final=final, anew=anew)
     items = record.products(store, night) if night is not None else []
-    is_numbered = night is not None and night.numbered_us is not None and not anew
+    was_numbered = night is not None and night.numbered_us is not None
+    is_numbered = was_numbered and not anew
     unsynced = [(raw, row) for raw, row in found.usable if row is None or row.state == pipeline.states[0]]
     steps = []
     if site.has_nights:
@@ -160,7 +161,9 @@ def plan_advance(
             for step, moving in prospect.taken
         ]
         bad = [w for w in items if w.fault and not (repairs and sending and w.state == sending.state)]
-        wait = prospect.wait or at_the_end(outlook, target, outside=outside, is_numbered=is_numbered, faults=bad)
+        wait = prospect.wait or at_the_end(
+            pipeline, folder.date, target, outside=outside, is_numbered=was_numbered, faults=bad
+        )
     if wait and wait.cause in ("raw files", "numbers"):
         room = space.Need()  # nothing would be written
     return Plan(
