@@ -91,7 +91,7 @@ def test_products_that_are_older_than_ids_which_are_taken(sqlite_world):
     sqlite_world.simulate(AFTER, seed=1, scale=0.02, scenario=("pdi",))
     assert sqlite_world.advance(AFTER).succeeded
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    waits(sqlite_world, "older than frame IDs that are taken already")
+    waits(sqlite_world, "older than frame IDs that are taken already", "kind = 'product' AND state = 'synced'")
 
 
 def test_no_room(night):
