@@ -13,6 +13,7 @@ from ledger.audit import doctor
 from ledger.db.store import boot_id
 from ledger.night import record
 from ledger.night.lease import Lease
+from ledger.run.hold import leftovers
 from tests.acceptance.crash_night import CrashNight, chosen, directions
 from tests.acceptance.faults import kill, run
 from tests.world import DATE, World
@@ -149,7 +150,7 @@ def test_what_a_dead_run_left_is_what_the_next_run_settles(sqlite_world, directi
         assert run(world, night.act, at, kill).said is None
         row = record.find_night(store, "archive", DATE)
         before = world.tree(), world.tree(world.destination), world.query("SELECT count(*) FROM entry")
-        left = world.machine().leftovers(world.night(), row)
+        left = leftovers(world.machine(), world.night(), row)
         shown = [f.text for f in doctor.examine(world.config, date=DATE) if f.subject.startswith("night")]
         assert (world.tree(), world.tree(world.destination), world.query("SELECT count(*) FROM entry")) == before
         settled = set(world.advance().settled)
