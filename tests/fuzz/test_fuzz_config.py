@@ -86,7 +86,7 @@ def check(path, environment):
         assert "/" not in name
         assert name not in ("", ".", "..")
     assert "/" not in instrument.manifest.format(date="20260102")
-    assert all(config.destination(name).is_absolute() for name in config.pipelines)
+    assert all(config.site(name).destination.is_absolute() for name in config.pipelines)
 
 
 @pytest.fixture(scope="module")

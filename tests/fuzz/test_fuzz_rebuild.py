@@ -70,7 +70,7 @@ def done(tmp_path_factory, sqlite_template):
         folder=path / "vgen2",
         instrument=world.config.instrument,
         products=products,
-        destination=world.config.destination("archive") / DATE,
+        destination=world.config.site("archive").destination / DATE,
     )
     return SimpleNamespace(
         raws=raws, products=products, path=path, lineage=lineage.read_bytes(), manifest=manifest.read_bytes(), job=job

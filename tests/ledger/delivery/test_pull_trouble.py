@@ -172,7 +172,7 @@ def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
     there = pair.there
     pair.here.bring()
     there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
-    stop_at_second(there, there.config.destination("archive"), signal.SIGTERM, to_all=to_all)
+    stop_at_second(there, there.config.site("archive").destination, signal.SIGTERM, to_all=to_all)
     ((n, n_fetched),) = there.query(
         "SELECT count(*), sum(CASE state WHEN 'transferred' THEN 1 ELSE 0 END) FROM file WHERE kind = 'product'"
     )

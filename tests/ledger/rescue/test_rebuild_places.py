@@ -102,7 +102,7 @@ def test_places_of_every_pipeline_must_be_there(night, new_url):
     world = night
     world.bring()
     engineering = world.folder / "engineering"
-    (world.config.destination("engineering") / SECOND).mkdir()
+    (world.config.site("engineering").destination / SECOND).mkdir()
     away = engineering.rename(world.folder / "away")
     with pytest.raises(UsageError, match=r"engineering\.root"):
         lose(world, new_url)
