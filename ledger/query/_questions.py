@@ -89,7 +89,7 @@ def open_ledger(url: str) -> Reader:
 
     Raises
     ------
-    BadInput
+    UsageError
         If there is no ledger of the code's revision.
     """
     reader = None

@@ -60,7 +60,7 @@ class Machine(Context):
 
         Raises
         ------
-        BadInput, Busy, Interrupted
+        UsageError, Busy, Interrupted
             Before anything is changed, or (interrupted) between two files.
         """
         goal = Goal(target_of(self, folder, to), final, late_reason, anew, is_patient)
@@ -86,7 +86,7 @@ class Machine(Context):
 
         Raises
         ------
-        BadInput, Busy, Interrupted
+        UsageError, Busy, Interrupted
             Before anything is changed, or (interrupted) between two files.
         """
         target = check_rollback(self, folder, to, withdraws=withdraws)

@@ -106,7 +106,7 @@ def plan_advance(
 
     Raises
     ------
-    BadInput, NotReady
+    UsageError, NotReady
         What `Machine.advance` would refuse.
     """
     pipeline = context.pipelines[folder.pipeline]
@@ -209,7 +209,7 @@ def plan_rollback(context: Context, folder: NightFolder, to: str, *, withdraws: 
 
     Raises
     ------
-    BadInput, NotReady, Irreversible
+    UsageError, NotReady, CannotUndo
         What `Machine.rollback` would refuse.
     """
     pipeline = context.pipelines[folder.pipeline]
