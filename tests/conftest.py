@@ -118,7 +118,7 @@ def world_home(place_of_worlds: Path, tmp_path: Path) -> Iterator[Path]:
     folder = place_of_worlds / "home"
     folder.mkdir()
     yield folder
-    folder.rename(tmp_path / "home")
+    folder.rename(tmp_path / "the world's home")
 
 
 @pytest.fixture

@@ -113,6 +113,7 @@ def make_database(request: pytest.FixtureRequest, folder: Path, kind: str, name:
     server = request.getfixturevalue("postgresql_server")
     template = request.getfixturevalue("postgresql_template")
     name = name or f"ledger_{uuid.uuid4().hex}"
+    drop_database(server, name)  # of a test that could not end
     create_database(server, name, template)
     request.addfinalizer(lambda: drop_database(server, name))
     return database_of(server, name)
@@ -122,6 +123,23 @@ def checkpoint(path: Path) -> None:
     """Let an SQLite database that nobody has open be one file."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def begin_anew(url: str) -> None:
+    """Make a database that nobody has open initialised and empty again."""
+    if url.startswith("sqlite"):
+        _replace(Path(url.removeprefix("sqlite:///")), initialised_file())
+        return
+    server, own = _server_of(url)
+    drop_database(server, own)
+    create_database(server, own, TEMPLATE)
+
+
+def _replace(path: Path, source: Path) -> None:
+    for journal in ("-wal", "-shm"):
+        path.with_name(path.name + journal).unlink(missing_ok=True)
+    shutil.copyfile(source, path)
+    os.utime(path, ns=_LONG_AGO)
 
 
 # databases kept, to be put back
@@ -136,6 +154,8 @@ def mark(url: str) -> Any:
     if url.startswith("sqlite"):
         path = Path(url.removeprefix("sqlite:///"))
         journal = path.with_name(f"{path.name}-wal")
+        if not path.exists():
+            return "gone"
         status = path.stat()
         return status.st_mtime_ns, status.st_size, journal.stat().st_size if journal.exists() else 0
     # the next transaction that writes; no other program uses this server
@@ -157,11 +177,7 @@ def keep(url: str, folder: Path, name: str) -> None:
 def put_back(url: str, folder: Path, name: str) -> None:
     """Put a copy that was kept in the place of a database that nobody has open."""
     if url.startswith("sqlite"):
-        path = Path(url.removeprefix("sqlite:///"))
-        for journal in ("-wal", "-shm"):
-            path.with_name(path.name + journal).unlink(missing_ok=True)
-        shutil.copyfile(folder / "ledger.db", path)
-        os.utime(path, ns=_LONG_AGO)
+        _replace(Path(url.removeprefix("sqlite:///")), folder / "ledger.db")
         return
     server, own = _server_of(url)
     drop_database(server, own)
