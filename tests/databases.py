@@ -57,7 +57,7 @@ def spare_the_disk(server: str) -> None:
 
 @cache
 def _administrator(server: str) -> Engine:
-    return create_engine(server, isolation_level="AUTOCOMMIT", pool_size=1)
+    return create_engine(server, isolation_level="AUTOCOMMIT", pool_size=1, pool_pre_ping=True)
 
 
 def _tell(server: str, statement: str) -> Any:

@@ -81,7 +81,7 @@ def test_work_that_cannot_be_told_is_done(night):
     assert night.query("SELECT DISTINCT state FROM file WHERE kind = 'product'") == [("manifested",)]
     assert "Traceback" not in done.stderr
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("ledger: "))
-    assert "standard output: No space left on device; what was to be done is done" in line
+    assert "standard output: No space left on device; the work is done, but not all of its output was written" in line
     assert f"night {DATE} (archive): register" in log(night)
 
 

@@ -128,5 +128,5 @@ def test_ids_are_looked_for_in_any_file(night, content, suffix):
     config = read_config(packaged_config(), environment={})
     live = LiveId("VMPA00000001", 1_767_333_600_123_456, False, 2000, "identified", True)
     with little_memory():
-        found = list(HeaderCheck(config, "identified").look("20260102", live, path))
+        found = list(HeaderCheck(config, "identified").check("20260102", live, path))
     assert all(is_one_clear_line(disorder.found, "") for disorder in found if hasattr(disorder, "found"))

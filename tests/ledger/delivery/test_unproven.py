@@ -15,7 +15,7 @@ from ledger.run import plan
 from ledger.run.catch_up import catch_up
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.stages.transport.test_remote import DAMAGES
-from tests.world import DATE
+from tests.world import DATE, entry_of
 
 REPAIR = f"ledger verify --date {DATE} --repair"
 
@@ -136,6 +136,8 @@ def test_the_database_refuses_to_list_it(sent):
     damaged(sent)
     look(sent)
     sent.rollback(to="transferred")
+    with sent.store().write() as session:
+        session.connection().exec_driver_sql(entry_of("kind = 'product'", "transferred", "manifested"))
     with pytest.raises(StateError, match="no proven copy"), sent.store().write() as session:
         session.connection().exec_driver_sql("UPDATE file SET state = 'manifested' WHERE kind = 'product'")
     for change in ("refuted_us = NULL", "fault = 'all is well'"):

@@ -7,7 +7,7 @@ from ledger.cli._summary_tables import minute_table, narrow, target_table
 from ledger.cli._summary_words import verdict
 from ledger.query.counts import classes_of
 from tests.ledger.query.summaries import change, in_words, summarise
-from tests.world import DATE
+from tests.world import DATE, entry_of
 
 
 def test_json_has_the_same_keys_in_every_minute(sqlite_world):
@@ -116,7 +116,9 @@ def test_the_tables_of_a_night_of_all_kinds_keep_to_120_columns(sqlite_world):
 def test_one_is_one_and_not_several(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
     sqlite_world.machine().scan(sqlite_world.night())
-    change(sqlite_world, "DELETE FROM file WHERE id = (SELECT MAX(id) FROM file)")
+    last = "id = (SELECT MAX(id) FROM file)"
+    change(sqlite_world, entry_of(last, "raw", None))
+    change(sqlite_world, f"DELETE FROM file WHERE {last}")
     found = summarise(sqlite_world)
     assert "\n1 more raw file on disk, not registered" in in_words(found, sqlite_world)
     frames = found.balance.not_synced
