@@ -1,29 +1,36 @@
 """IDs are in order in the database, in names and in headers; whatever is not is found, each thing planted by itself."""
 
-import re
-import shutil
-import sqlite3
-from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 
 import pytest
 
 from ledger.audit.laws import check_laws, read_laws
 from ledger.db.store import Store
 from ledger.errors import UsageError
-from ledger.ids.check import LAWS, Disorder, Report, check
-from ledger.ids.reservation import start
+from ledger.ids.check import Report
 from ledger.night import record
 from ledger.night.lease import Lease
-from tests.databases import make_database
-from tests.world import World
+from tests.ledger.ids.planted import (
+    FIRST,
+    FOREIGN,
+    ONE,
+    SECOND,
+    THIRD,
+    TWO,
+    around_the_guards,
+    edit,
+    finished,
+    found,
+    look,
+    nights,
+    products,
+    put_file,
+    simulate,
+    skip_ahead,
+)
 
-FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
-FOREIGN, OTHER = "20250601", "20250602"
-ONE, TWO = "VMPA00000001", "VMPA00000002"
-#: Numbers up to here lie between blocks, but for the first few.
-SECOND_BLOCK = 1001
+__all__ = ["finished", "nights"]  # fixtures
+
 
 #: Law, statement that breaks it, and the ID that it is found with.
 IN_ROWS = [
@@ -60,85 +67,6 @@ AUDITED = {
     "block": "id_blocks",
     "product": "id_needed",
 }
-
-
-def simulate(world: World, *dates: str) -> None:
-    for date in dates:
-        world.simulate(date, seed=int(date), scale=0.02, scenario=("pdi",))
-
-
-def skip_ahead(world: World) -> None:
-    """Go on from another number: those between are in no block."""
-    start(world.store(), world.config, "VMPA", SECOND_BLOCK)
-
-
-@pytest.fixture(scope="module")
-def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """Return where two finished nights lie, whose IDs begin at 1 and 1001, a copy of all that, and the database."""
-    folder = tmp_path_factory.mktemp("finished")
-    url = make_database(request, folder, "sqlite")
-    world = World(folder / "world", url)
-    simulate(world, FIRST, SECOND)
-    assert world.advance(FIRST).succeeded
-    skip_ahead(world)
-    assert world.advance(SECOND).succeeded
-    world.close()
-    kept = tmp_path_factory.mktemp("kept") / "copy"
-    shutil.copytree(folder, kept)
-    return folder, kept, url
-
-
-@pytest.fixture
-def nights(finished: tuple[Path, Path, str]) -> Iterator[World]:
-    """Return the two nights, as they were when they were finished; rows name their paths, so they lie there again."""
-    folder, kept, url = finished
-    shutil.rmtree(folder)
-    world = World(folder / "world", url)
-    shutil.copytree(kept, folder, dirs_exist_ok=True)
-    yield world
-    world.close()
-
-
-def look(world: World, **options: str) -> Report:
-    return check(world.store(), world.config, **options)
-
-
-def found(world: World, law: str, **options: str) -> list[Disorder]:
-    """Return what breaks a law; all that is found has a law, and a place."""
-    disorders = look(world, **options).disorders
-    assert all(d.law in LAWS and d.where and d.found and d.expected for d in disorders), disorders
-    return [disorder for disorder in disorders if disorder.law == law]
-
-
-def products(world: World, date: str = FIRST, *, place: str = "archive") -> Path:
-    return world.folder / place / date / "vgen2"
-
-
-def put_file(world: World, date: str, name: str, *, place: str = "archive") -> Path:
-    path = products(world, date, place=place) / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"")
-    return path
-
-
-def edit(path: Path, pattern: bytes, new: bytes | Callable[[re.Match[bytes]], bytes]) -> None:
-    """Replace bytes of a header by as many."""
-    content = path.read_bytes()
-    changed, n = re.subn(pattern, new, content, count=1)
-    assert n == 1
-    assert changed != content
-    assert len(changed) == len(content)
-    path.write_bytes(changed)
-
-
-def around_the_guards(world: World, statement: str) -> None:
-    """Change rows as somebody does who has the file and drops guards and unique indices first."""
-    with sqlite3.connect(world.url.removeprefix("sqlite:///")) as connection:
-        kinds = "SELECT type, name FROM sqlite_master WHERE type = 'trigger' OR name = 'uq_frame_id_live_identity'"
-        for kind, name in connection.execute(kinds).fetchall():
-            connection.execute(f"DROP {kind} {name}")
-        assert connection.execute(statement).rowcount > 0
-    connection.close()
 
 
 # what is in order
@@ -259,135 +187,6 @@ def test_a_gap_is_told_with_its_numbers(nights):
     assert gap.found == f"3 numbers without an ID, up to VMPA{last + 3:08d}"
     (explained,) = look(nights).explained
     assert (explained.first, explained.last) == (f"VMPA{last + 4:08d}", "VMPA00001000")
-
-
-# names
-
-
-@pytest.mark.parametrize("place", ["archive", "destination/archive"])
-@pytest.mark.parametrize("suffix", [".fits.fz", ".txt"])
-def test_a_file_of_another_number(nights, place, suffix):
-    path = products(nights, place=place) / f"{ONE}{suffix}"
-    path.rename(path.with_name(f"VMPA00000900{suffix}"))
-    (name,) = found(nights, "name")
-    assert name.where == str(path.with_name(f"VMPA00000900{suffix}"))
-    assert name.found == "a number that the ledger has not given"
-
-
-@pytest.mark.parametrize("place", ["archive", "destination/archive"])
-def test_a_number_under_two_nights_of_ours(nights, place):
-    shutil.copy(products(nights, place=place) / f"{ONE}.txt", products(nights, SECOND, place=place))
-    (name,) = found(nights, "name")
-    assert (name.date, name.frame_id) == (SECOND, ONE)
-    assert name.found == f"a live ID of night {FIRST}"
-
-
-def test_a_copy_that_should_have_been_withdrawn(nights):
-    around_the_guards(nights, "UPDATE frame_id SET status = 'withdrawn' WHERE number = 1")
-    wheres = {name.where for name in found(nights, "name") if name.found == f"a withdrawn ID of night {FIRST}"}
-    assert str(products(nights, place="destination/archive") / f"{ONE}.fits.fz") in wheres
-
-
-def test_a_file_with_the_id_of_a_product_that_is_not_identified(nights):
-    assert nights.rollback(FIRST, to="fixed").succeeded
-    assert look(nights).disorders == []
-    put_file(nights, FIRST, f"{ONE}.txt", place="destination/archive")  # as a transfer that was interrupted leaves it
-    path = put_file(nights, FIRST, f"{ONE}.fits")
-    (name,) = found(nights, "name")
-    assert (name.where, name.found) == (str(path), "its product is fixed")
-    path.unlink()
-    assert nights.rollback(FIRST).succeeded
-    put_file(nights, FIRST, f"{ONE}.fits")
-    (name,) = found(nights, "name")
-    assert name.found == "its product is rolled back"
-
-
-@pytest.mark.parametrize("state", ["raw", "synced"])
-def test_a_night_of_ours_has_no_other_numbers(nights, sqlite_world, state):
-    """It has IDs without products (rolled back), or products without IDs (not numbered yet)."""
-    world = nights if state == "raw" else sqlite_world
-    if state == "raw":
-        assert world.rollback(FIRST).succeeded
-    else:
-        simulate(world, FIRST)
-        assert world.advance(FIRST, to=state).succeeded
-        skip_ahead(world)
-    put_file(world, FIRST, "VMPA00000900.fits")  # in no block: a foreign night might have it
-    assert [d.law for d in look(world).disorders] == ["name"]
-
-
-@pytest.mark.parametrize("place", ["archive", "destination/archive"])
-@pytest.mark.parametrize("name", [f"{ONE}.fits.fz", f"below/{ONE}_preview.png"])
-def test_a_foreign_file_with_a_number_of_ours(nights, place, name):
-    path = put_file(nights, FOREIGN, name, place=place)
-    (disorder,) = look(nights).disorders
-    assert (disorder.law, disorder.date, disorder.where) == ("foreign_number", FOREIGN, str(path))
-    assert disorder.found == f"a live ID of night {FIRST}"
-
-
-def test_nights_before_the_first_are_looked_at_too(nights):
-    nights.data["archive"]["first_night"] = SECOND
-    put_file(nights, FOREIGN, f"{ONE}.fits.fz")
-    path = put_file(nights, FIRST, f"{ONE}0000.fits")  # no frame ID
-    assert [d.law for d in look(nights).disorders] == ["foreign_number"]
-    path.unlink()
-    (products(nights) / f"{ONE}.txt").rename(products(nights) / "VMPA00000900.txt")
-    assert {d.law for d in look(nights).disorders} == {"foreign_number", "name"}
-
-
-@pytest.mark.parametrize("place", ["archive", "destination/archive"])
-def test_a_foreign_number_at_or_above_the_counter(nights, place):
-    ((counter,),) = nights.query("SELECT next_number FROM frame_sequence")
-    put_file(nights, FOREIGN, f"VMPA{counter:08d}.fits.fz", place=place)
-    (disorder,) = look(nights).disorders
-    assert (disorder.law, disorder.frame_id) == ("foreign_ahead", f"VMPA{counter:08d}")
-    assert str(counter) in disorder.found
-
-
-def test_a_foreign_number_above_all_blocks(nights):
-    around_the_guards(nights, "UPDATE frame_block SET last_number = 5000 WHERE first_number = 1001")
-    put_file(nights, FOREIGN, "VMPA00005001.fits.fz")
-    assert look(nights).disorders == []
-
-
-def test_a_number_under_two_foreign_nights(nights):
-    for number in (500, 501, 502):
-        put_file(nights, FOREIGN, f"VMPA{number:08d}.fits.fz")
-        put_file(nights, FOREIGN, f"VMPA{number:08d}.fits.fz", place="destination/archive")  # its copy
-    put_file(nights, OTHER, "VMPA00000503.fits.fz")
-    assert look(nights).disorders == []
-    put_file(nights, OTHER, "VMPA00000502.fits.fz", place="destination/archive")
-    (disorder,) = look(nights).disorders
-    assert (disorder.law, disorder.date, disorder.frame_id) == ("twice", OTHER, "VMPA00000502")
-    assert FOREIGN in disorder.found
-
-
-def test_a_name_that_is_not_text(nights):
-    path = products(nights) / f"{ONE}.fits.fz"
-    path.rename(path.with_name(f"{ONE}\udcff.fits.fz"))
-    put_file(nights, FIRST, "VMPA00000900\udcff.fits")
-    disorders = look(nights).disorders
-    assert any(r"VMPA00000900\xff.fits" in disorder.where for disorder in disorders)
-    assert str(disorders).encode()
-
-
-def test_a_folder_that_cannot_be_listed(nights):
-    path = nights.folder / "archive" / FOREIGN / "vgen2"
-    path.parent.mkdir()
-    path.write_bytes(b"")
-    (disorder,) = look(nights).disorders
-    assert (disorder.law, disorder.where) == ("folder", str(path))
-
-
-def test_a_destination_that_is_not_there(nights):
-    nights.destination.rename(nights.destination.with_name("unmounted"))
-    (disorder,) = look(nights).disorders
-    assert (disorder.law, disorder.where) == ("folder", str(nights.destination))
-    for date in (SECOND, FIRST):  # without any copy none is missed
-        around_the_guards(
-            nights, f"UPDATE copy SET withdrawn_us = 1 WHERE night_id = (SELECT id FROM night WHERE date = '{date}')"
-        )
-    assert look(nights).disorders == []
 
 
 # headers
