@@ -209,7 +209,7 @@ def repair(*, job: Job, params: Parameters) -> Outcome:
     Raises
     ------
     BadInput
-        If there is no destination, or a file of the night is not to be had.
+        If there is no destination, or a file of the night is missing or cannot be read.
     Retry
         If it cannot be read or written.
     """

@@ -209,8 +209,8 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     if not is_partial and (missing := _what_is_missing(parts)):
         faults = {s.folder.date: record.copy_faults(machine.store, s.journal.night) for s in nights}
         bad = [unproven(date, products) for date, products in faults.items() if products]
-        ways_on = "; ".join(bad) or "advance these nights first"
-        raise NotReady(f"cannot be listed: {missing}; {ways_on}, or list what there is with --partial")
+        advice = "; ".join(bad) or "advance these nights first"
+        raise NotReady(f"cannot be listed: {missing}; {advice}, or list what there is with --partial")
     if not any(part.lines for part in parts):
         raise NotReady("nothing to list: no product of these nights is at the destination; advance them first")
     return parts

@@ -14,7 +14,7 @@ from ledger.night._entries import Entries
 from ledger.night.products import WorkItem, product_columns
 from stages.base import Product
 
-#: What columns of a new row have of which nothing is known.
+#: Values of a new row's columns that nothing is known of yet.
 _BLANK = {
     name: column.get_default(call_default_factory=True)
     for name, column in File.model_fields.items()

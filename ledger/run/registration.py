@@ -192,7 +192,7 @@ def decide(
 
 
 def is_due(raw: RawOnDisk, row: File | Row[Any], config: Config, unstructured: frozenset[int]) -> bool:
-    """Whether a raw file of which nothing was made yet is inspected again.
+    """Whether a raw file without products is inspected again.
 
     It is if it changed, if it is one of the `unstructured`, if its reason for quarantine names a key of `instrument`,
     or if `salvage` was switched since: a file in quarantine may be of use now, a salvaged one no longer is.

@@ -205,7 +205,7 @@ def unexpected(files: Sequence[Observed], instrument: Instrument) -> dict[str, l
     Returns
     -------
     dict
-        By what is told of them, the names of files.
+        Names of files, by what is wrong with them.
     """
     cards, found = instrument.cards, defaultdict(list)
     ended_us: dict[int, int] = {}

@@ -1,6 +1,6 @@
 """What is compiled of the stages: ``_rice.c`` and ``_timing.c``, where there was a compiler on installation.
 
-Nothing needs it: whoever uses it does the same without it, more slowly, with the same result.
+It is optional: without it, its callers do the same more slowly, with the same result.
 """
 
 import ctypes

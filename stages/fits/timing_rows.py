@@ -43,7 +43,7 @@ _CHUNK_ROWS, _BLOCK_ROWS = 1024, 64
 #: Makes rows that differ in their digits only the same.
 _DIGITS_ALIKE = bytes.maketrans(b"0123456789", b"0000000000")
 
-#: What ``_timing.c`` is told of a run of digits.
+#: How ``_timing.c`` describes a run of digits.
 _RUN = np.dtype([("start", "i8"), ("column", "i8"), ("scale", "i8"), ("shift", "u8"), ("mask", "u8")])
 
 _P, _N = ctypes.c_void_p, ctypes.c_int

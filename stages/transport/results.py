@@ -58,7 +58,7 @@ class Results:
         return self._group_of[copy] in self._failures
 
     def missing(self) -> list[Copy]:
-        """Return the copies of which nothing is known, in groups that have not failed."""
+        """Return the copies without a result yet, in groups that have not failed."""
         return [copy for copy in self.copies if copy not in self.found and not self.is_failed(copy)]
 
     def of_groups(self) -> list[Proven | StageError]:
