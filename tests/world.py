@@ -50,7 +50,8 @@ def entry_of(condition: str, source: str | None, destination: str | None, **colu
         Other values of the entry, as SQL.
     """
     quoted = ["NULL" if state is None else f"'{state}'" for state in (source, destination)]
-    of_file = {"at_us": "0", "detail": "'{}'", "event": "'done'"} | {k: k for k in ("night_id", "identity", "name")}
+    of_file = {"at_us": "0", "detail": "'{}'", "event": "'done'", "night_id": "night_id", "identity": "identity"}
+    of_file["name"] = "CASE kind WHEN 'raw' THEN folder || '/' || name ELSE name END"
     values = of_file | dict(zip(("source", "destination"), quoted, strict=True)) | columns
     return f"INSERT INTO entry ({', '.join(values)}) SELECT {', '.join(values.values())} FROM file WHERE {condition}"
 

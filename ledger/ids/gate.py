@@ -17,7 +17,16 @@ from ledger.config.model import Config
 from ledger.db.models import File, FrameId, Night
 from ledger.db.store import Store
 from ledger.db.views import PAIRED_NIGHT
-from ledger.disk.nights import NightFolder, before_first, find_night, has_products, nights_on_disk, parse_date
+from ledger.disk.access import is_folder
+from ledger.disk.nights import (
+    NightFolder,
+    before_first,
+    find_night,
+    has_products,
+    night_of,
+    nights_on_disk,
+    parse_date,
+)
 from ledger.disk.outside import Found
 from ledger.disk.raws import has_raws, is_being_written, raws_on_disk, streams_ns
 from ledger.errors import NotReady, UsageError
@@ -259,8 +268,12 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
     known = record.find_night(store, pipeline, date)
     if reason is None and (known is None or known.excluded_reason is None):
         raise UsageError(f"night {date} is not excluded: there is nothing to take back; see `ledger status`")
-    root = config.pipelines[pipeline].root if known else find_night(config, date=date).root
-    n_ids = record.exclude(store, pipeline, root, date, reason)
+    folder = night_of(config, pipeline, date)
+    if known is None and config.site(pipeline).has_nights and not is_folder(folder.path):
+        raise UsageError(
+            f"no night {date} under {str(folder.root)!r}: expected a folder of this date; see `ledger status`"
+        )
+    n_ids = record.exclude(store, pipeline, folder.root, date, reason)
     with store.read() as session:
         newest = newest_night(session, config.instrument.prefix)
     return Excluded(date, n_ids, is_late=not n_ids and newest is not None and date < newest)

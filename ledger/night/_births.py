@@ -1,7 +1,7 @@
 """What the journal writes where rows come into being and go: raw files are registered, products made and unmade."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import delete, insert, select, update
@@ -53,7 +53,8 @@ class Births(Entries):
                 ],
             )
             insert_many(session, File, [{**_BLANK, **common, **row} for row in rows if "id" not in row])
-            update_many(session, File, [row for row in rows if "id" in row])
+            for portion in _in_turn(session, [row for row in rows if "id" in row]):
+                update_many(session, File, portion)
 
     def looked_at(self, streams_ns: int) -> None:
         """Remember how new the streams were when all that is in them was registered."""
@@ -171,3 +172,20 @@ class Births(Entries):
             ],
         )
         update_many(session, File, moved)
+
+
+def _in_turn(session: Session, rows: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Mapping[str, Any]]]:
+    """Yield rows in portions that are updated one after the other.
+
+    A file that was renamed over another one has the identity that a row gives up in the same batch. That row is first.
+    """
+    before: dict[int, str] = {}
+    for chunk in chunks([int(row["id"]) for row in rows]):
+        before |= dict(session.execute(select(col(File.id), col(File.identity)).where(col(File.id).in_(chunk))).all())
+    pending = list(rows)
+    while pending:
+        held = {before[row["id"]]: row["id"] for row in pending}
+        free = [row for row in pending if held.get(row["identity"], row["id"]) == row["id"]]
+        yield free or pending  # files that changed places: the database refuses them
+        done = {row["id"] for row in free or pending}
+        pending = [row for row in pending if row["id"] not in done]

@@ -48,7 +48,8 @@ def confirmed(*nights: int | None) -> Any:
 
 def contradictions(session: Session, night: Night) -> list[ReceiptLine]:
     """Return what the archive said last of products of a night that it has in another way than they are on record."""
-    of_night = said().where(col(ReceiptLine.difference).is_not(None), ARCHIVE_WORD.c.night_id == night.id)
+    query = said().join(FrameId, col(FrameId.frame_id) == col(ReceiptLine.frame_id))
+    of_night = query.where(col(ReceiptLine.difference).is_not(None), col(FrameId.night_id) == night.id)
     return list(session.execute(of_night.order_by(col(ReceiptLine.frame_id))).scalars())
 
 

@@ -93,7 +93,8 @@ BEGIN
                        WHERE source IS NULL AND destination = NEW.state
                          AND NOT EXISTS (SELECT 1 FROM entry
                                          WHERE identity = OLD.identity AND night_id + 0 = OLD.night_id
-                                           AND destination IS NOT NULL AND id + 0 > born.id)) THEN
+                                           AND destination IS NOT NULL AND name = OLD.folder || '/' || OLD.name
+                                           AND id + 0 > born.id)) THEN
         RAISE EXCEPTION 'guard: no state changes without its entry: a raw file is registered anew';
     END IF;
     RETURN NEW;

@@ -134,7 +134,7 @@ WHEN NEW.identity <> OLD.identity AND NOT EXISTS (
     WHERE source IS NULL AND destination = NEW.state
       AND NOT EXISTS (SELECT 1 FROM entry
                       WHERE identity = OLD.identity AND +night_id = OLD.night_id AND destination IS NOT NULL
-                        AND id > born.id))
+                        AND name = OLD.folder || '/' || OLD.name AND id > born.id))
 BEGIN SELECT RAISE(ABORT, 'guard: no state changes without its entry: a raw file is registered anew'); END
 -- end
 CREATE TRIGGER guard_file_replaced BEFORE UPDATE OF identity, folder, name ON file

@@ -230,6 +230,14 @@ def test_an_old_night_that_is_found_is_late_and_the_refusal_says_how(nights):
     assert "(the disk was found)" in done.stdout
 
 
+def test_only_a_night_that_takes_part_in_the_numbering_can_be_excluded(nights):
+    (nights.folder / "engineering/20990101").mkdir(parents=True)
+    done = nights.run("exclude", "20990101", "--reason", "dome")
+    assert done.returncode == 2
+    assert "no night 20990101 under" in done.stderr
+    assert nights.query("SELECT COUNT(*) FROM night WHERE date = '20990101'") == [(0,)]
+
+
 def test_an_excluded_night_goes_no_further(nights):
     nights.bring(FIRST, to="identified")
     done = nights.run("exclude", FIRST, "--reason", "dome tests")

@@ -267,3 +267,26 @@ def test_a_file_that_changed_under_a_product_is_not_registered_anew(sqlite_world
     assert "changed underneath" in result.failed[0][1]
     assert result.registered == 0
     assert plan.steps == ()
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a")])
+def test_a_file_that_was_renamed_over_another_and_one_in_its_own_place_are_registered(world, names):
+    """Both rows get new identities at once, and one gets what the other gives up."""
+    first = one_cube(world)
+    places = [first.with_name(f"{first.stem}{letter}.fits") for letter in names]
+    kept = copied(first, 3, to=first.parent.parent.parent.parent / "aside")
+    for cube, place in zip(kept, places, strict=False):
+        move(cube, place)
+    assert world.machine().scan(world.night()).registered == 3
+    move(places[0], places[1])
+    move(kept[2], places[0])
+    result = world.machine().scan(world.night())
+    assert (result.failed, result.registered) == ([], 2)
+    assert world.query("SELECT COUNT(DISTINCT identity), COUNT(*) FROM file WHERE quarantine_reason IS NULL") == [
+        (3, 3)
+    ]
+
+
+def move(cube: Path, place: Path) -> None:
+    for suffix in (".fits", ".txt"):
+        cube.with_suffix(suffix).replace(place.with_suffix(suffix))
