@@ -15,7 +15,7 @@
     ├── Interrupted          128 + n   stopped by signal n, in order; the same command goes on
     └── Busy                      75   somebody else is at it (EX_TEMPFAIL of sysexits.h)
 
-Those of stages are another tree (:mod:`stages.base`); :func:`translated` alone leads from one to the other.
+Those of stages are another tree (:mod:`stages.base`); :func:`translated` translates the errors of a called stage.
 A message says what, where, what was found, what was expected, and what to do next.
 """
 
@@ -156,7 +156,7 @@ def translated() -> Iterator[None]:
     Raises
     ------
     UsageError
-        For `stages.base.BadInput`: somebody has to correct what the stage was given.
+        For `stages.base.BadInput`: the stage's input is wrong.
     NotReady
         For `stages.base.Retry`.
     CannotUndo

@@ -36,7 +36,7 @@ def retry_on_os_error(path: Path) -> Iterator[None]:
     except OSError as exc:
         raise Retry(
             f"{str(exc.filename or path)!r}: cannot be read or written ({exc.strerror or exc}); "
-            "expected permission, room and a mounted disk; see to that, and it is tried again"
+            "expected permission, room and a mounted disk; see to that, and run the same command again"
         ) from exc
 
 

@@ -96,9 +96,6 @@ class NightCheck:
 class Sender(Protocol):
     """Sends products to the destination, proves what lies there, and brings it back (:mod:`stages.transferred`)."""
 
-    def own_files(self, *, job: Job) -> tuple[PurePath, ...]:
-        """Return the files that the ledger writes for the night as a whole, relative to its folder."""
-
     def verify_copies(self, *, job: Job, params: Any) -> Outcome:
         """Return fresh evidence of the products' copies at the destination, and the failures; write nothing."""
 
@@ -113,6 +110,14 @@ class Sender(Protocol):
 
 
 @runtime_checkable
+class NightOwner(Protocol):
+    """Names files that the ledger writes for the night as a whole."""
+
+    def own_files(self, *, job: Job) -> tuple[PurePath, ...]:
+        """Return them, relative to the night's folder; a host that fetches the night brings them first."""
+
+
+@runtime_checkable
 class Lister(Protocol):
     """Lists products in a manifest (:mod:`stages.manifested`)."""
 
@@ -124,4 +129,4 @@ class Lister(Protocol):
 
 
 #: All protocols of this module.
-OPTIONAL: tuple[type, ...] = (Parametrised, Suffixed, Levelled, HeaderOnly, NightWriter, Sender, Lister)
+OPTIONAL: tuple[type, ...] = (Parametrised, Suffixed, Levelled, HeaderOnly, NightWriter, NightOwner, Sender, Lister)

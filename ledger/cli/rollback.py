@@ -33,7 +33,8 @@ def rollback(
     with open_machine(jobs, changes=not dry_run) as machine:
         night = find_night(machine.config, date=date, folder=folder)
         say_if_in_both(machine, night, date)
-        to = to or machine.pipelines[night.pipeline].states[0]
+        if to is None:
+            to = machine.pipelines[night.pipeline].states[0]
         planned = plan.plan_rollback(machine, night, to, withdraws=withdraw)
         if dry_run:
             show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))

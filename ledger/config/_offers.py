@@ -19,7 +19,7 @@ def faults_of_offers(stage: Stage) -> Iterator[tuple[str, str]]:
     """Yield what is wrong with what a stage offers, and what to do about it."""
     yield from _faults_of_functions(stage, Stage)
     for protocol in OPTIONAL:
-        offered = {name for name in _members(protocol) if hasattr(stage, name)}
+        offered = {name for name in _members(protocol) if getattr(stage, name, None) is not None}
         if lacking := offered and _members(protocol) - offered:
             yield (
                 f"found {_listed(offered)} without {_listed(lacking)}",
@@ -59,7 +59,8 @@ def _takes(function: Callable[..., object], keywords: list[str]) -> bool:
 
 def _faults_of_constants(stage: Stage, protocol: type) -> Iterator[tuple[str, str]]:
     for name in get_type_hints(protocol):
-        if hasattr(stage, name) and not _has_shape(protocol, name, value := getattr(stage, name)):
+        value = getattr(stage, name, None)
+        if value is not None and not _has_shape(protocol, name, value):
             kind = "a dataclass" if protocol is Parametrised else f"one of type {_type_of(protocol, name)}"
             yield f"found {name} = {value!r}", f"expected {kind}"
 
@@ -87,11 +88,16 @@ def _near_misses(stage: Stage) -> Iterator[tuple[str, str]]:
         for meant in get_close_matches(name, absent, n=1, cutoff=_NEAR):
             protocol = absent[meant]
             is_constant = meant in get_type_hints(protocol)
-            if _has_shape(protocol, meant, value) if is_constant else inspect.isfunction(value):
+            if _has_shape(protocol, meant, value) if is_constant else _is_meant(value):
                 yield (
                     f"found {name}, which nothing asks for",
                     f"did you mean {meant!r}? A helper's name begins with an underscore",
                 )
+
+
+def _is_meant(value: object) -> bool:
+    """Whether this is a function that can be called as a stage's are; a helper has other parameters."""
+    return inspect.isfunction(value) and _takes(value, ["job", "params"])
 
 
 def _listed(names: set[str]) -> str:

@@ -13,7 +13,7 @@ from ledger.config.faults import mapping
 from ledger.config.model import Config
 from ledger.errors import ConfigError, Fault
 from stages.base import BadInput, Stage
-from stages.optional import HeaderOnly, Levelled, Lister, NightWriter, Parametrised, Sender, Suffixed
+from stages.optional import HeaderOnly, Levelled, Lister, NightOwner, NightWriter, Parametrised, Sender, Suffixed
 
 
 class LoadedStage:
@@ -30,6 +30,8 @@ class LoadedStage:
     ----------
     night_writer : NightWriter or None
         The module, if it writes files of the night as a whole.
+    night_owner : NightOwner or None
+        The module, if it names files of the night as a whole.
     sender : Sender or None
         The module, if it sends products.
     lister : Lister or None
@@ -46,11 +48,12 @@ class LoadedStage:
         self.stage = stage
         self.params = params
         self.night_writer = stage if isinstance(stage, NightWriter) else None
+        self.night_owner = stage if isinstance(stage, NightOwner) else None
         self.sender = stage if isinstance(stage, Sender) else None
         self.lister = stage if isinstance(stage, Lister) else None
-        self.suffixes = tuple(stage.SUFFIXES) if isinstance(stage, Suffixed) else ()
+        self.suffixes = tuple(stage.SUFFIXES or ()) if isinstance(stage, Suffixed) else ()
         self.level = stage.LEVEL if isinstance(stage, Levelled) else None
-        self.is_header_only = isinstance(stage, HeaderOnly) and stage.HEADER_ONLY
+        self.is_header_only = isinstance(stage, HeaderOnly) and bool(stage.HEADER_ONLY)
 
 
 def load_stages(config: Config) -> dict[str, LoadedStage]:
@@ -79,6 +82,9 @@ def load_stages(config: Config) -> dict[str, LoadedStage]:
     return loaded
 
 
+#: Modules that a state of one's own may import, by the names that they had before 0.2.0.
+MOVED = {f"stages.{name}": f"stages.fits.{name}" for name in ("cards", "cubes", "formats", "header", "timing")}
+
 #: Blocks of parameters that several states may share by name.
 SHARED_PARAMETERS = ("header",)
 
@@ -99,7 +105,9 @@ def check_stage(state: str, module: str, given: Mapping[str, Any]) -> tuple[Load
     try:
         stage = stages.load(module)
     except Exception as exc:  # noqa: BLE001  a module of the user's may raise anything while it is imported
-        hint = did_you_mean(module, stages.STAGES) or "a module of the ledger's own, or one that Python can import"
+        missing = str(getattr(exc, "name", None))
+        hint = f"{missing} is {MOVED[missing]} now" if missing in MOVED else did_you_mean(module, stages.STAGES)
+        hint = hint or "a module of the ledger's own, or one that Python can import"
         return None, [Fault(f"states.{state}.stage", f"{module!r}: {exc}", hint)]
     if faults := [Fault(f"states.{state}.stage", f"{module!r}: {e}", hint) for e, hint in faults_of_offers(stage)]:
         return None, faults

@@ -1,6 +1,7 @@
 """Views of the database that the code asks, as tables of SQLAlchemy; ``migrations/guards/views.sql`` declares them.
 
-What plain SQL asks too (:mod:`ledger.query.status`, ``ledger/audit/queries``, people) is a view, and stands there once.
+What plain SQL asks too (:mod:`ledger.query._questions`, ``ledger/audit/queries``, people) is a view, and stands there
+once.
 """
 
 from sqlalchemy import column, table

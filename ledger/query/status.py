@@ -170,7 +170,7 @@ class _Nights:
             Its pipeline's.
         date : str
             Its date.
-        row : _Night or None
+        row : NightRow or None
             Its row, if it has one.
         folder : NightFolder or None
             Its folder, if it is on disk.

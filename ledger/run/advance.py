@@ -52,7 +52,8 @@ def target_of(context: Context, folder: NightFolder, to: str | None) -> str:
         If there is no such state, or to take products there is another host's part.
     """
     pipeline, site = context.pipelines[folder.pipeline], context.config.site(folder.pipeline)
-    target, sending = pipeline.resolve(to) if to else last_state(pipeline, site), pipeline.sending
+    sending = pipeline.sending
+    target = last_state(pipeline, site) if to is None else pipeline.resolve(to)
     if sending is None or site.reaches(target):
         return target
     if not site.has_nights:

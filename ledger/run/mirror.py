@@ -68,7 +68,7 @@ def _names(steps: Steps) -> list[PurePath]:
     Withdrawn manifests are among them: if a dead run left them, they are removed.
     """
     job = steps.job()
-    senders = [loaded.sender for loaded in steps.stages.values() if loaded.sender is not None]
-    own = [name for sender in senders for name in sender.own_files(job=job)]
+    owners = [loaded.night_owner for loaded in steps.stages.values() if loaded.night_owner is not None]
+    own = [name for owner in owners for name in owner.own_files(job=job)]
     manifests = {PurePath(manifest.name) for manifest in record.all_manifests(steps.journal.store, steps.journal.night)}
     return [*own, *sorted(manifests)]

@@ -161,7 +161,7 @@ WHERE file.kind = 'product' AND state.needs_copy
                     AND copy.sha256 = file.sha256 AND copy.withdrawn_us IS NULL AND copy.refuted_us IS NULL)
 -- end
 
--- What is out of the flow, and why.
+-- What is in quarantine, and why.
 CREATE VIEW quarantine AS
 SELECT night.pipeline, night.date, file.kind, file.folder, file.name, file.state, file.n_frames,
        file.quarantine_reason AS reason, file.attempts, file.is_discarded

@@ -1,4 +1,4 @@
-"""How files get to a destination and are proven there: what a way to do it offers, and which one a job asks for.
+"""How files get to a destination and are proven there: what a way to do it offers.
 
 `stages.transport.local` is one, for a folder that is mounted here; `stages.transport.remote` another, by ssh and rsync;
 `stages.transport.pull` is for a folder here and products that are on another host. All keep the same promises: a name

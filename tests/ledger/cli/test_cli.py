@@ -343,3 +343,12 @@ def test_the_version_is_told(sqlite_world: World) -> None:
     done = sqlite_world.run("--version")
     assert done.returncode == 0
     assert done.stdout == f"ledger {version('ledger')}\n"
+
+
+@pytest.mark.parametrize("command", ["advance", "rollback"])
+def test_an_empty_state_is_none(night, command):
+    before = night.tree()
+    done = night.run(command, "--date", DATE, "--to", "", *(["--yes"] if command == "rollback" else []))
+    assert done.returncode == 2
+    assert "no state '' in pipeline archive" in done.stderr
+    assert night.tree() == before

@@ -101,6 +101,8 @@ def test_what_is_misspelt_is_a_fault_with_a_hint(check, source, name, meant):
         'SUFFIX = ".png"',  # a name like that of the endings, and no list of them
         "def prepare(): ...\ndef pair(): ...\ndef recognise(): ...\ndef level(): ...",
         LISTER + "def manifest_line(): ...",  # what is meant is there
+        "def night_file(path): ...\ndef repaired(cube): ...",  # called with something else than a stage is
+        "LEVEL = SUFFIXES = night_files = None",
     ],
 )
 def test_a_helper_is_none_of_the_ledgers_business(check, source):
@@ -119,9 +121,9 @@ def test_a_helper_is_none_of_the_ledgers_business(check, source):
         ("def forward(job): ...", "forward(job)", "forward(job=..., params=...)"),
         ('SUFFIXES = ".png"', "SUFFIXES = '.png'", "tuple[str, ...]"),
         ('LEVEL = "raw"', "LEVEL = 'raw'", "Literal['consolidated', 'fixed', 'identified']"),
-        ("HEADER_ONLY = None", "HEADER_ONLY = None", "bool"),
+        ("HEADER_ONLY = 'perhaps'", "HEADER_ONLY = 'perhaps'", "bool"),
         ("class Parameters: ...", "Parameters = ", "a dataclass"),
-        ("def recall(*, job, params): ...", "recall without own_files, repair", "all or none"),
+        ("def recall(*, job, params): ...", "recall without repair, verify_copies", "all or none"),
         ("def manifest_lines(*, job, params): ...", "manifest_lines without read_manifests", "all or none"),
     ],
 )
@@ -136,3 +138,8 @@ def test_what_is_of_the_wrong_shape_is_a_fault(check, source, found, expected):
 def test_keywords_may_be_taken_in_any_way_that_python_has(check):
     loaded, found = check("def night_files(**more): ...\ndef forward(job, params=None, more=()): ...")
     assert (found, loaded.night_writer is loaded.stage) == ([], True)
+
+
+def test_a_module_that_lies_elsewhere_now_is_named(check):
+    _, (fault,) = check("from stages.header import HeaderRules")
+    assert "stages.header is stages.fits.header now" in fault
