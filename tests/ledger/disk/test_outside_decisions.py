@@ -7,8 +7,10 @@ import pytest
 from ledger.disk.outside import Rule
 from ledger.errors import UsageError
 from ledger.night import decisions
-from tests.ledger.disk.test_outside import NEXT, compress
+from tests.ledger.disk.test_outside import NEXT, compress, night
 from tests.world import DATE
+
+__all__ = ["night"]  # a fixture
 
 
 def test_a_decision_is_taken_back(world):
