@@ -1,12 +1,14 @@
 """Databases, nights and commands for the tests. Both databases are real."""
 
 import os
+import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from ledger.cli import main
 from tests import warm
 from tests.databases import (
     TEMPLATE,
@@ -135,3 +137,21 @@ def sqlite_world(sqlite_url: str, world_home: Path) -> Iterator[World]:
     made = World(world_home / "world", sqlite_url, is_new=True)
     yield made
     made.close()
+
+
+@pytest.fixture
+def ledger(
+    sqlite_world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Return the command line, in this process: exit status, standard output, standard error."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(sqlite_world.folder)
+        monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(sqlite_world.config_path), *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exited:
+            main()
+        said = capsys.readouterr()
+        return int(exited.value.code or 0), said.out, said.err
+
+    return run

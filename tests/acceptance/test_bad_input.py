@@ -35,22 +35,6 @@ NOBODY = 65534
 TABLES = ("night", "file", "lineage", "entry", "frame_id", "frame_sequence", "copy", "manifest", "manifest_line", "run")
 
 
-@pytest.fixture
-def ledger(sqlite_world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ledger:
-    """Return the command line, in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(sqlite_world.folder)
-        monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(sqlite_world.config_path), *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exited:
-            main()
-        said = capsys.readouterr()
-        return int(exited.value.code or 0), said.out, said.err
-
-    return run
-
-
 def rows(world: World) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that the database holds of nights and runs."""
     return {table: sorted(world.query(f"SELECT * FROM {table}"), key=repr) for table in TABLES}

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import typer.main
 
-from ledger.cli import main
 from ledger.cli.common import app
 from ledger.cli.output import show_result
 from ledger.cli.progress import Lines
@@ -43,22 +42,6 @@ RESULT = {
 }
 
 Ledger = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def ledger(sqlite_world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ledger:
-    """Return the command line, in this process: exit status, standard output, standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.chdir(sqlite_world.folder)
-        monkeypatch.setattr(sys, "argv", ["ledger", "--config", str(sqlite_world.config_path), *arguments])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as exited:
-            main()
-        said = capsys.readouterr()
-        return int(exited.value.code or 0), said.out, said.err
-
-    return run
 
 
 @pytest.fixture
