@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 CRASH_TESTS := $(addprefix tests/acceptance/test_,crash_matrix.py crash_errors.py fault_points.py database_dies.py \
 	disk_faults.py clock_jumps.py)
 
+# Modules are compiled once, whatever the environment says: the tests start commands by the hundred.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo check test crashtest fuzz bench lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.

@@ -40,7 +40,7 @@ def pytest_collection_finish() -> None:
 def pytest_xdist_auto_num_workers() -> int:
     """Return how many workers `-n auto` means: some tests wait, for other processes and for another host."""
     n = os.cpu_count() or 1
-    return n + (n + 1) // 2
+    return 2 * n
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """What a stage's module offers, compared with the protocols of :mod:`stages.optional`."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
@@ -30,8 +31,15 @@ def faults_of_offers(stage: Stage) -> Iterator[tuple[str, str]]:
     yield from _near_misses(stage)
 
 
-def _members(protocol: type) -> set[str]:
-    return {name for name in (*vars(protocol), *get_type_hints(protocol)) if not name.startswith("_")}
+@cache
+def _constants(protocol: type) -> Mapping[str, Any]:
+    """Return the types of a protocol's constants by their names."""
+    return get_type_hints(protocol)
+
+
+@cache
+def _members(protocol: type) -> frozenset[str]:
+    return frozenset(name for name in (*vars(protocol), *_constants(protocol)) if not name.startswith("_"))
 
 
 def _faults_of_functions(stage: Stage, protocol: type) -> Iterator[tuple[str, str]]:
@@ -58,7 +66,7 @@ def _takes(function: Callable[..., object], keywords: list[str]) -> bool:
 
 
 def _faults_of_constants(stage: Stage, protocol: type) -> Iterator[tuple[str, str]]:
-    for name in get_type_hints(protocol):
+    for name in _constants(protocol):
         value = getattr(stage, name, None)
         if value is not None and not _has_shape(protocol, name, value):
             kind = "a dataclass" if protocol is Parametrised else f"one of type {_type_of(protocol, name)}"
@@ -66,14 +74,14 @@ def _faults_of_constants(stage: Stage, protocol: type) -> Iterator[tuple[str, st
 
 
 def _type_of(protocol: type, name: str) -> str:
-    return str(get_type_hints(protocol)[name]).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
+    return str(_constants(protocol)[name]).replace("typing.", "").removeprefix("<class '").removesuffix("'>")
 
 
 def _has_shape(protocol: type, name: str, value: Any) -> bool:
     if protocol is Parametrised:
         return isinstance(value, type) and is_dataclass(value)
     try:
-        TypeAdapter(get_type_hints(protocol)[name]).validate_python(value)
+        TypeAdapter(_constants(protocol)[name]).validate_python(value)
     except ValidationError:
         return False
     return True
@@ -87,7 +95,7 @@ def _near_misses(stage: Stage) -> Iterator[tuple[str, str]]:
             continue
         for meant in get_close_matches(name, absent, n=1, cutoff=_NEAR):
             protocol = absent[meant]
-            is_constant = meant in get_type_hints(protocol)
+            is_constant = meant in _constants(protocol)
             if _has_shape(protocol, meant, value) if is_constant else _is_meant(value):
                 yield (
                     f"found {name}, which nothing asks for",
@@ -100,5 +108,5 @@ def _is_meant(value: object) -> bool:
     return inspect.isfunction(value) and _takes(value, ["job", "params"])
 
 
-def _listed(names: set[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
