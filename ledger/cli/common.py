@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger.cli.groups import Commands
 from ledger.cli.progress import open_reporter
 from ledger.errors import Busy, Interrupted, LedgerError, UsageError
 from ledger.report import Reporter, Stop
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="ledger",
     help="Takes a night of raw FITS cubes to the archive, and back. Every command shows an example with --help.",
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -175,7 +177,8 @@ def _signals(stop: Stop) -> Iterator[None]:
         stop.signal_number = number
 
     names = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, ask_to_stop) for number in names}
+    heard = [number for number in names if signal.getsignal(number) is not signal.SIG_IGN]  # `nohup` ignores SIGHUP
+    before = {number: signal.signal(number, ask_to_stop) for number in heard}
     try:
         yield
     finally:

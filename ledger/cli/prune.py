@@ -16,7 +16,7 @@ def prune(
     yes: Annotated[bool, typer.Option("--yes", help="Remove the files; without it they are only counted.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make room: remove files here that are proven at the destination, and old raw files of which all frames are.
+    """Make room: remove files here that are proven at the destination, and old raw files whose frames all are.
 
     Which may go is set under `prune` in config.yaml. Each is proven again before it goes. Products come back with
     `ledger recall`; raw files do not: keep a copy elsewhere, if they may ever be wanted.

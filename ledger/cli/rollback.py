@@ -10,7 +10,7 @@ from ledger.errors import UsageError
 
 
 @app.command(epilog="Example: ledger rollback /data/archive/20260102 --to fixed")
-@app.command(name="restore", epilog="Example: ledger restore /data/archive/20260102")
+@app.command(name="restore", help="The same as `rollback`.", epilog="Example: ledger restore /data/archive/20260102")
 def rollback(
     folder: Folder = None,
     date: Date = None,
