@@ -17,6 +17,7 @@ from ledger.audit.laws import Violation, check_night, nights_of
 from ledger.config.model import Config
 from ledger.db.models import Night
 from ledger.db.store import Store
+from ledger.disk.dates import Dates
 from ledger.errors import Interrupted, LedgerError
 from ledger.ids.check_rows import Explained
 from ledger.night import record
@@ -62,7 +63,7 @@ def audit_deeply(
     store: Store,
     config: Config,
     *,
-    date: str | None = None,
+    dates: Dates | None = None,
     jobs: int | None = None,
     reporter: Reporter | None = None,
     stop: Stop | None = None,
@@ -73,8 +74,8 @@ def audit_deeply(
     ----------
     store, config
         The ledger.
-    date : str, optional
-        Only this night (YYYYMMDD).
+    dates : Dates, optional
+        Only these nights.
     jobs : int, optional
         Workers, instead of the configuration's.
     reporter : Reporter, optional
@@ -85,14 +86,14 @@ def audit_deeply(
     Raises
     ------
     UsageError
-        If there is no night of this date in the ledger.
+        If there is no night of one of these dates in the ledger.
     Interrupted
         As soon as `stop` is set.
     LedgerError
         If a worker dies.
     """
     begin, report = time.monotonic(), Report()
-    nights = nights_of(store, date)
+    nights = nights_of(store, dates)
     with engine.executor(config, jobs) as pool:
         calls = _Calls(pool, engine.workers_of(config, jobs), reporter or Silent(), stop or Stop())
         for night in nights:

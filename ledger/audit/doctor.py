@@ -24,8 +24,9 @@ from ledger.db import backup
 from ledger.db.models import File, Night, Run
 from ledger.db.store import Store
 from ledger.disk.access import is_folder
+from ledger.disk.dates import Dates, is_date
 from ledger.disk.mounts import file_system_of
-from ledger.disk.nights import NightFolder, is_date, night_of
+from ledger.disk.nights import NightFolder, night_of
 from ledger.disk.outside import grouped
 from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
 from ledger.errors import LedgerError, UsageError
@@ -68,15 +69,15 @@ class Finding:
     remedy: str = ""
 
 
-def examine(config: Config, *, date: str | None = None) -> Iterator[Finding]:
+def examine(config: Config, *, dates: Dates | None = None) -> Iterator[Finding]:
     """Yield all that is found, until something keeps the rest from being looked at.
 
     Parameters
     ----------
     config : Config
         It is valid, or could not be read.
-    date : str, optional
-        Only the nights of this date.
+    dates : Dates, optional
+        Only the nights of these.
     """
     yield _software()
     yield from _places(config)
@@ -88,7 +89,7 @@ def examine(config: Config, *, date: str | None = None) -> Iterator[Finding]:
         yield from _database(store, config)
         yield _backups(store, config)
         yield _frame_ids(store, config)
-        yield from _nights(machine, date)
+        yield from _nights(machine, dates)
     except LedgerError as exc:
         yield Finding("database", "problem", str(exc))
     finally:
@@ -242,23 +243,23 @@ def _frame_ids(store: Store, config: Config) -> Finding:
 # nights
 
 
-def _nights(machine: Machine, date: str | None) -> Iterator[Finding]:
+def _nights(machine: Machine, dates: Dates | None) -> Iterator[Finding]:
     try:
-        nights = laws.nights_of(machine.store, date)
+        nights = laws.nights_of(machine.store, dates)
     except UsageError as exc:
         yield Finding("nights", "problem", str(exc))
         return
     for night in nights:
         yield from _night(machine, night)
-    yield from _outside(machine, date)
+    yield from _outside(machine, dates)
 
 
-def _outside(machine: Machine, date: str | None) -> Iterator[Finding]:
+def _outside(machine: Machine, dates: Dates | None) -> Iterator[Finding]:
     """Tell of nights, known or not, with files that may hold frames and are no raw files."""
     if not machine.config.site().has_nights:
         return
     try:
-        for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, date):
+        for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, dates):
             if not found.undecided:
                 continue
             subject = _subject(machine.config, folder)

@@ -13,6 +13,7 @@ from sqlmodel import Session, col
 from ledger.config.model import Config
 from ledger.db.models import File, FrameId, Lineage, Night, State
 from ledger.db.store import Store
+from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder
 from ledger.disk.outside import grouped
 from ledger.disk.raws import advice_on_changed_raw, stat_raw
@@ -108,33 +109,37 @@ def explained(store: Store) -> list[Explained]:
         return [found for found in find_explained(session) if found.kind in ("late", "gap")]
 
 
-def nights_of(store: Store, date: str | None = None) -> Sequence[Night]:
-    """Return the nights of the ledger, oldest first; or those of one date.
+def nights_of(store: Store, dates: Dates | None = None) -> Sequence[Night]:
+    """Return the nights of the ledger, oldest first; all, or those of some dates.
 
     Raises
     ------
     UsageError
-        If there is none of this date.
+        If there is none of one of these dates.
     """
     with store.read() as session:
-        query = select(Night).order_by(col(Night.date), col(Night.pipeline))
-        nights = session.execute(query if date is None else query.where(col(Night.date) == date)).scalars().all()
-    if date is not None and not nights:
-        raise UsageError(f"no night {date} in the ledger; expected one of `ledger status`")
+        every = session.execute(select(Night).order_by(col(Night.date), col(Night.pipeline))).scalars().all()
+    if not dates:
+        return every
+    nights = [night for night in every if night.date in dates]
+    if lacking := [date for date in dates.single if date not in {night.date for night in nights}]:
+        raise UsageError(f"no night {', '.join(lacking)} in the ledger; expected one of `ledger status`")
+    if not nights:
+        raise UsageError(f"no night {dates} in the ledger; expected one of `ledger status`")
     return nights
 
 
-def check_files(store: Store, config: Config, *, date: str | None = None) -> Iterator[Violation]:
+def check_files(store: Store, config: Config, *, dates: Dates | None = None) -> Iterator[Violation]:
     """Yield where disk and rows disagree: rows without files, files without rows, frames in two products.
 
     Parameters
     ----------
     store, config
         The ledger.
-    date : str, optional
-        Only this night.
+    dates : Dates, optional
+        Only these nights.
     """
-    for night in nights_of(store, date):
+    for night in nights_of(store, dates):
         yield from check_night(store, config, night)
 
 

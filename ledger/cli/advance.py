@@ -4,15 +4,16 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, open_machine, say_if_in_both
-from ledger.cli.output import show_json, show_result
+from ledger.cli.common import AsJson, DryRun, Jobs, app, open_machine
+from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named, show_plan
+from ledger.cli.output import show_result
 from ledger.errors import UsageError
 
 
 @app.command(epilog="Example: ledger advance --date 20260102 --dry-run")
 def advance(
-    folder: Folder = None,
-    date: Date = None,
+    folder: Folders = None,
+    date: DatesOption = None,
     to: Annotated[str | None, typer.Option("--to", metavar="STATE", help="State to reach; else the last.")] = None,
     jobs: Jobs = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Why, with --late.")] = None,
@@ -25,25 +26,24 @@ def advance(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a night forward: raw files to products, to the archive, to the manifest.
+    """Take nights forward, oldest first: raw files to products, to the archive, to the manifest.
 
     Killed or interrupted at any point, the same command goes on from there.
     """
-    from ledger.disk.nights import find_night
-
     if late != (reason is not None):
         raise UsageError("--late and --reason go together: expected both or neither")
     if reason is not None and not reason.strip():
         raise UsageError("--reason is empty: expected why IDs may be out of order; it is kept for ever")
-    with open_machine(jobs, changes=not dry_run) as machine:
-        night = find_night(machine.config, date=date, folder=folder)
-        say_if_in_both(machine, night, date)
-        if dry_run:
-            from ledger.run import plan
+    if dry_run:
+        from ledger.run import plan
 
-            planned = plan.plan_advance(machine, night, to, final=final, late_reason=reason, anew=anew)
-            show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
-            return
-        result = machine.advance(night, to=to, final=final, late_reason=reason, anew=anew)
-    show_result(result, as_json=as_json)
-    raise typer.Exit(0 if result.succeeded else 1)
+        planned = EachNight(show_plan, lambda _: True, as_json=as_json)
+        with planned, open_machine(jobs, changes=False) as machine:
+            nights = nights_named(machine.config, folder, date, machine.reporter.say)
+            planned.do(nights, lambda n: plan.plan_advance(machine, n, to, final=final, late_reason=reason, anew=anew))
+        return
+    done = EachNight(show_result, lambda result: result.succeeded, as_json=as_json)
+    with done, open_machine(jobs) as machine:
+        nights = nights_named(machine.config, folder, date, machine.reporter.say)
+        done.do(nights, lambda night: machine.advance(night, to=to, final=final, late_reason=reason, anew=anew))
+    raise typer.Exit(done.status)

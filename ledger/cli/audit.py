@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Jobs, app, open_store, read_config, watched
+from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, watched
+from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json
 from ledger.errors import UsageError
 from ledger.text import counted, printable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: ledger audit --deep --date 20260102")
 def audit(
-    date: Date = None,
+    date: DatesOption = None,
     laws: Annotated[
         list[Path] | None, typer.Option("--laws", metavar="FOLDER", help="A further folder of laws, as .sql files.")
     ] = None,
@@ -30,17 +31,16 @@ def audit(
 ) -> None:
     """Prove the laws: every frame accounted for, IDs in order, rows and files in agreement. Exit 1 if one is broken.
 
-    With --date, only that night's files are compared with their rows; the laws always hold for all nights. With --deep,
-    files are read whole; a night that a run works on meanwhile is not judged, and the output says so.
+    With --date, only these nights' files are compared with their rows; the laws always hold for all nights. With
+    --deep, files are read whole; a night that a run works on meanwhile is not judged, and the output says so.
     """
     from ledger.audit import laws as auditing
     from ledger.audit.deep import audit_deeply
-    from ledger.disk.nights import parse_date
 
     if jobs is not None and not deep:
         raise UsageError("--jobs is for --deep: expected both, or no --jobs")
     config = read_config(needs_nights=True)
-    wanted = parse_date(date) if date else None
+    wanted = parse_dates(date)
     report: Report | None = None
     checked, violations = [], []
     with open_store(config) as store:
@@ -52,8 +52,8 @@ def audit(
                 typer.echo(f"{'ok  ' if not found else 'FAIL'}  {law.says}")
         if deep:
             with watched(config) as (reporter, stop):
-                report = audit_deeply(store, config, date=wanted, jobs=jobs, reporter=reporter, stop=stop)
-        on_disk = report.violations if report else list(auditing.check_files(store, config, date=wanted))
+                report = audit_deeply(store, config, dates=wanted, jobs=jobs, reporter=reporter, stop=stop)
+        on_disk = report.violations if report else list(auditing.check_files(store, config, dates=wanted))
         violations += on_disk
         explained = [*auditing.explained(store), *(report.explained if report else ())]
     if as_json:

@@ -25,7 +25,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
             succeeded = succeeded and outcome.is_in_order
             shown.append(outcome.as_json())
             if not as_json:
-                show_result(outcome, as_json=False)
+                show_result(outcome)
     if as_json:
         show_json(shown)
     raise typer.Exit(0 if succeeded else 1)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ledger.config.model import Config
     from ledger.db.store import Store
     from ledger.delivery.notify import Trouble
-    from ledger.disk.nights import NightFolder
     from ledger.run.machine import Machine
 
 
@@ -35,7 +34,6 @@ app = typer.Typer(
 )
 
 Date = Annotated[str | None, typer.Option("--date", metavar="D", help="UT date of the night: 20260102 or 2026-01-02.")]
-Folder = Annotated[Path | None, typer.Argument(metavar="[FOLDER]", help="A night's folder, instead of --date.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, max=4096, metavar="N", help="Workers; all processors by default.")
@@ -193,26 +191,6 @@ def log_lost(lines: Sequence[str]) -> None:
     with open_reporter(_chosen["log"], quiet=True) as reporter:
         for line in lines:
             reporter.say(line)
-
-
-def say_if_in_both(machine: "Machine", night: "NightFolder", date: str | None) -> None:
-    """Say which night is meant where a date is in several roots."""
-    which = which_of_both(machine.config, night)
-    if date is not None and which:
-        machine.reporter.say(which)
-
-
-def which_of_both(config: "Config", night: "NightFolder") -> str:
-    """Return which night is meant where its date is in several roots; an empty string where it is not."""
-    from ledger.disk.nights import also_in
-
-    others = also_in(config, night)
-    if not others:
-        return ""
-    return (
-        f"{night.date} is in {' and '.join([night.pipeline, *others])}: {night.pipeline} is meant;"
-        " for another give its folder"
-    )
 
 
 def can_ask() -> bool:

@@ -4,21 +4,21 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, read_config
+from ledger.cli.common import AsJson, app, read_config
+from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json
 
 
 @app.command(epilog="Example: ledger doctor --date 20260102")
-def doctor(date: Date = None, *, as_json: AsJson = False) -> None:
+def doctor(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """Check what keeps the ledger from working, and what runs that died have left. Changes nothing.
 
     Exit status 1 says that something needs you; what the next run settles by itself is only noted.
     """
     from ledger.audit import doctor as doctors
-    from ledger.disk.nights import parse_date
 
     findings = []
-    for finding in doctors.examine(read_config(), date=parse_date(date) if date else None):
+    for finding in doctors.examine(read_config(), dates=parse_dates(date)):
         findings.append(finding)
         if not as_json:
             typer.echo(f"{finding.verdict:<8} {finding.subject}: {finding.text}")

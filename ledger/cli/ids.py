@@ -49,7 +49,7 @@ def start(
 
     What is skipped can never be given: of more than 100,000 numbers it asks, or wants --yes where there is no terminal.
     """
-    from ledger.disk.nights import parse_date
+    from ledger.disk.dates import parse_date
     from ledger.errors import Unconfirmed
     from ledger.ids import reservation
 
@@ -107,7 +107,7 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
 
     With --date, only that night's files are looked at; the sequence is always proven as a whole.
     """
-    from ledger.disk.nights import parse_date
+    from ledger.disk.dates import parse_date
     from ledger.ids import check
 
     config = read_config(needs_nights=True)

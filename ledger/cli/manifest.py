@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, app, open_machine
+from ledger.cli.nights import DatesOption, nights_named
 from ledger.cli.output import show_json
 from ledger.errors import UsageError
 from ledger.text import counted
@@ -12,7 +13,7 @@ from ledger.text import counted
 
 @app.command(epilog="Example: ledger manifest --date 20260102 --date 20260103 --send")
 def manifest(
-    date: Annotated[list[str] | None, typer.Option("--date", metavar="D", help="UT date; may be repeated.")] = None,
+    date: DatesOption = None,
     *,
     send: Annotated[bool, typer.Option("--send", help="Mail it, as `mail` of the configuration says.")] = False,
     again: Annotated[bool, typer.Option("--again", help="With --send: mail what was mailed before, too.")] = False,
@@ -25,15 +26,13 @@ def manifest(
     and has got more products since, --send mails these.
     """
     from ledger.delivery import manifest
-    from ledger.disk.nights import find_night
 
     if not date:
-        raise UsageError("--date is missing: expected the UT date of a night, once or more often")
+        raise UsageError("--date is missing: expected the UT date of a night, or a range, once or more often")
     if again and not send:
         raise UsageError("--again is for --send: expected both, or no --again")
     with open_machine() as machine:
-        folders = {folder.path: folder for folder in (find_night(machine.config, date=day) for day in sorted(date))}
-        nights = list(folders.values())
+        nights = nights_named(machine.config, None, date, machine.reporter.say)
         if send:
             sent = manifest.send(machine, nights, is_partial=partial, is_again=again)
             listing, path, message_id = sent.listing, sent.file, sent.message_id

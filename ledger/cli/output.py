@@ -34,11 +34,8 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: 
     Console().print(table)
 
 
-def show_result(result: Result, *, as_json: bool) -> None:
+def show_result(result: Result) -> None:
     """Print what a run did to a night."""
-    if as_json:
-        show_json(result.as_json())
-        return
     verbs = {"register": result.registered, **result.moved} if result.registered else result.moved
     idle = "no file went on" if result.changed or not result.succeeded else "nothing to do"
     done = ", ".join(f"{verb} {n}" for verb, n in verbs.items()) or idle

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, app, open_store, read_config
+from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json, show_table
 from ledger.text import counted
 
@@ -23,9 +24,8 @@ Pattern = Annotated[
 
 
 @outside.command(name="list", epilog="Example: ledger outside list --date 20260102")
-def show(date: Date = None, *, as_json: AsJson = False) -> None:
+def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """List files that may hold frames and are no raw files, folder by folder, and what to do about them."""
-    from ledger.disk.nights import parse_date
     from ledger.disk.outside import KINDS
     from ledger.ids import gate
     from ledger.night.pipeline import pipelines
@@ -34,7 +34,7 @@ def show(date: Date = None, *, as_json: AsJson = False) -> None:
     groups: dict[tuple[str, ...], list[str]] = {}
     facts = []
     with open_store(config) as store:
-        for night, found in gate.outside(store, config, pipelines(config), parse_date(date) if date else None):
+        for night, found in gate.outside(store, config, pipelines(config), parse_dates(date)):
             for file, reason in [*((file, "") for file in found.undecided), *found.left_out]:
                 of_night = {"pipeline": night.pipeline, "date": night.date}
                 facts.append({**of_night, **asdict(file), "left_out": reason or None})
@@ -58,7 +58,7 @@ def ignore(
     date: Date = None,
 ) -> None:
     """Leave such files out, of one night or of all that there are and will be: no night waits for them any more."""
-    from ledger.disk.nights import parse_date
+    from ledger.disk.dates import parse_date
     from ledger.night import decisions
 
     config = read_config(needs_nights=True)
@@ -71,7 +71,7 @@ def ignore(
 @outside.command(epilog="Example: ledger outside wait 'apapane/*'")
 def wait(pattern: Pattern, date: Date = None) -> None:
     """Take a decision back: nights that are not numbered yet wait for such files again."""
-    from ledger.disk.nights import parse_date
+    from ledger.disk.dates import parse_date
     from ledger.night import decisions
 
     config = read_config(needs_nights=True)

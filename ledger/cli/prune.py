@@ -4,14 +4,15 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_machine
+from ledger.cli.common import AsJson, app, open_machine
+from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json
 from ledger.text import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger prune --yes")
 def prune(
-    date: Date = None,
+    date: DatesOption = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Remove the files; without it they are only counted.")] = False,
     as_json: AsJson = False,
@@ -22,10 +23,9 @@ def prune(
     `ledger recall`; raw files do not: keep a copy elsewhere, if they may ever be wanted.
     """
     from ledger.delivery.prune import prune as make_room
-    from ledger.disk.nights import parse_date
 
     with open_machine(needs_nights=True, changes=yes) as machine:
-        nights = list(make_room(machine, date=parse_date(date) if date else None, removes=yes))
+        nights = list(make_room(machine, dates=parse_dates(date), removes=yes))
     if as_json:
         show_json([night.as_json() for night in nights])
     else:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, open_store, read_config
+from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json, show_table
 
 quarantine = typer.Typer(
@@ -20,14 +21,13 @@ File = Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a
 
 
 @quarantine.command(name="list", epilog="Example: ledger quarantine list --date 20260102")
-def show(date: Date = None, *, as_json: AsJson = False) -> None:
+def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """List files in quarantine, and products that failed and wait to be tried again."""
     from ledger.clock import show_us
-    from ledger.disk.nights import parse_date
     from ledger.run import quarantine as held_back
 
     with open_store(read_config()) as store:
-        found = held_back.held(store, parse_date(date) if date else None)
+        found = held_back.held(store, parse_dates(date))
     if as_json:
         show_json([asdict(file) for file in found])
         return

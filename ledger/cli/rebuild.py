@@ -30,7 +30,7 @@ def rebuild(*, jobs: Jobs = None, as_json: AsJson = False) -> None:
         show_json({"nights": nights, "frame_ids": made.frame_ids, "lowest_id": made.lowest_id, "lost": rebuilding.LOST})
     else:
         for night in made.nights:
-            show_result(night, as_json=False)
+            show_result(night)
         typer.echo(f"{made.frame_ids} frame IDs")
         for text in rebuilding.LOST:
             typer.echo(f"  lost         {text}")

@@ -1,19 +1,20 @@
 """``ledger rollback``, also spelled ``ledger restore``."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsJson, Date, DryRun, Folder, Jobs, app, can_ask, open_machine, say_if_in_both
-from ledger.cli.output import show_json, show_result
+from ledger.cli.common import AsJson, DryRun, Jobs, app, can_ask, open_machine
+from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named, show_plan
+from ledger.cli.output import show_result
 from ledger.errors import UsageError
 
 
 @app.command(epilog="Example: ledger rollback /data/archive/20260102 --to fixed")
 @app.command(name="restore", help="The same as `rollback`.", epilog="Example: ledger restore /data/archive/20260102")
 def rollback(
-    folder: Folder = None,
-    date: Date = None,
+    folder: Folders = None,
+    date: DatesOption = None,
     to: Annotated[
         str | None, typer.Option("--to", metavar="STATE", help="State to go back to; the first by default.")
     ] = None,
@@ -26,24 +27,22 @@ def rollback(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a night back. To raw, its folder is as it was before the first advance."""
-    from ledger.disk.nights import find_night
+    """Take nights back, newest first. To raw, a night's folder is as it was before the first advance."""
     from ledger.run import plan
 
-    with open_machine(jobs, changes=not dry_run) as machine:
-        night = find_night(machine.config, date=date, folder=folder)
-        say_if_in_both(machine, night, date)
-        if to is None:
-            to = machine.pipelines[night.pipeline].states[0]
-        planned = plan.plan_rollback(machine, night, to, withdraws=withdraw)
+    show = show_plan if dry_run else show_result
+    shown = EachNight[Any](show, lambda found: dry_run or found.succeeded, as_json=as_json)
+    with shown, open_machine(jobs, changes=not dry_run) as machine:
+        nights = nights_named(machine.config, folder, date, machine.reporter.say)[::-1]
+        targets = {night: machine.pipelines[night.pipeline].states[0] if to is None else to for night in nights}
+        plans = {n: plan.plan_rollback(machine, n, target, withdraws=withdraw) for n, target in targets.items()}
         if dry_run:
-            show_json(planned.as_json()) if as_json else typer.echo("\n".join(plan.in_words(planned)))
+            shown.do(nights, plans.__getitem__)
             return
         if not yes:
-            typer.echo("\n".join(plan.in_words(planned)), err=True)
+            typer.echo("\n".join(line for planned in plans.values() for line in plan.in_words(planned)), err=True)
             if not can_ask():
                 raise UsageError("rollback was not confirmed: expected a terminal to ask on, or --yes")
             typer.confirm("Roll back?", abort=True, err=True)
-        result = machine.rollback(night, to=to, withdraws=withdraw)
-    show_result(result, as_json=as_json)
-    raise typer.Exit(0 if result.succeeded else 1)
+        shown.do(nights, lambda night: machine.rollback(night, to=targets[night], withdraws=withdraw))
+    raise typer.Exit(shown.status)

@@ -2,18 +2,15 @@
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both
+from ledger.cli.common import AsJson, app, open_machine
+from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named
 from ledger.cli.output import show_result
 
 
 @app.command(epilog="Example: ledger scan --date 20260102")
-def scan(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
-    """Register a night's raw files; put aside, with the reason, those that cannot be used."""
-    from ledger.disk.nights import find_night
-
-    with open_machine(needs_nights=True) as machine:
-        night = find_night(machine.config, date=date, folder=folder)
-        say_if_in_both(machine, night, date)
-        result = machine.scan(night)
-    show_result(result, as_json=as_json)
-    raise typer.Exit(0 if result.succeeded else 1)
+def scan(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False) -> None:
+    """Register nights' raw files; put aside, with the reason, those that cannot be used."""
+    done = EachNight(show_result, lambda result: result.succeeded, as_json=as_json)
+    with done, open_machine(needs_nights=True) as machine:
+        done.do(nights_named(machine.config, folder, date, machine.reporter.say), machine.scan)
+    raise typer.Exit(done.status)

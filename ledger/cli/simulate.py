@@ -23,7 +23,7 @@ def simulate(
     truth: Annotated[Path | None, typer.Option("--truth", metavar="FILE", help="Write the truth here (.npz).")] = None,
 ) -> None:
     """Write a raw night of known truth, as the cameras' loggers do."""
-    from ledger.disk.nights import parse_date
+    from ledger.disk.dates import parse_date
     from ledger.simulation.night import SCENARIO, simulate_night
 
     try:

@@ -4,24 +4,26 @@ from dataclasses import asdict
 
 import typer
 
-from ledger.cli.common import AsJson, Date, app, read_config
+from ledger.cli.common import AsJson, app, read_config
+from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json, show_table
 
 
 @app.command(epilog="Example: ledger status --date 20260102")
-def status(date: Date = None, *, as_json: AsJson = False) -> None:
+def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """Show where every night stands, and what to do next."""
-    from ledger.disk.nights import parse_date
     from ledger.night.pipeline import pipelines
     from ledger.query.status import nights
 
     config = read_config()
-    found = nights(config, pipelines(config), date=parse_date(date) if date else None)
+    found = nights(config, pipelines(config), dates=parse_dates(date))
     if as_json:
         show_json([asdict(night) for night in found])
         return
     if not found:
-        typer.echo("no nights" + (f" of {date}" if date else "") + f" under {config.pipelines[config.main].root}")
+        typer.echo(
+            "no nights" + (f" of {', '.join(date)}" if date else "") + f" under {config.pipelines[config.main].root}"
+        )
         return
     is_outside = any(n.outside for n in found)
     columns = (

@@ -2,12 +2,14 @@
 
 import shutil
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_store, read_config, which_of_both
-from ledger.cli.output import show_json, show_table
+from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named
+from ledger.cli.output import show_table
 from ledger.text import counted
 
 if TYPE_CHECKING:
@@ -20,24 +22,20 @@ WIDTH = 120
 
 
 @app.command(epilog="Example: ledger summary --date 20260102")
-def summary(folder: Folder = None, date: Date = None, *, as_json: AsJson = False) -> None:
-    """Show a night's frames per minute and per target, and what is unexpected.
+def summary(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False) -> None:
+    """Show nights' frames per minute and per target, and what is unexpected.
 
     A product (about 10 s of data) counts in the minute in which it begins. Exit 1 if a frame is not accounted for.
     """
     from ledger.query import summary as summaries
 
     config = read_config()
-    with open_store(config) as store:
-        night = summaries.find(store, config, date=date, folder=folder)
-        if date is not None and (which := which_of_both(config, night)):
-            typer.echo(which, err=True)
-        found = summaries.summarise(store, config, night)
-    if as_json:
-        show_json(found.as_json())
-    else:
-        _show(found, config.instrument.cards.dither_us)
-    raise typer.Exit(0 if found.balance.holds else 1)
+    dither = config.instrument.cards.dither_us
+    done = EachNight[summaries.Summary](lambda f: _show(f, dither), lambda f: f.balance.holds, as_json=as_json)
+    with done, open_store(config) as store:
+        nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))
+        done.do(nights, lambda night: summaries.summarise(store, config, night))
+    raise typer.Exit(done.status)
 
 
 def _show(found: "Summary", dither: str) -> None:

@@ -1,37 +1,33 @@
 """``ledger verify``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, Date, Folder, app, open_machine, say_if_in_both
-from ledger.cli.output import show_json
+from ledger.cli.common import AsJson, app, open_machine
+from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named
 from ledger.text import counted, printable
+
+if TYPE_CHECKING:
+    from ledger.delivery.copies import Verified
 
 
 @app.command(epilog="Example: ledger verify --date 20260102 --repair")
 def verify(
-    folder: Folder = None,
-    date: Date = None,
+    folder: Folders = None,
+    date: DatesOption = None,
     *,
     repair: Annotated[bool, typer.Option("--repair", help="Copy again what is not right there.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read a night's copies at the destination again, and prove them. Exit 1 if one is not right.
+    """Read nights' copies at the destination again, and prove them. Exit 1 if one is not right.
 
     Damaged and missing files are listed, and copied again with --repair. Files that the ledger did not send are listed,
     and never touched.
     """
     from ledger.delivery.copies import verify as verify_night
-    from ledger.disk.nights import find_night
 
-    with open_machine() as machine:
-        night = find_night(machine.config, date=date, folder=folder)
-        say_if_in_both(machine, night, date)
-        found = verify_night(machine, night, repairs=repair)
-    if as_json:
-        show_json(found.as_json())
-    else:
+    def show(found: "Verified") -> None:
         proven = counted(found.proven, "product")
         typer.echo(f"night {found.date} ({found.pipeline}): {proven} proven at the destination")
         for name in found.repaired:
@@ -42,4 +38,9 @@ def verify(
             typer.echo(printable(f"  EXTRA        {name}: not sent by this ledger; find out whose it is"))
         if found.bad and not repair:
             typer.echo(f"`ledger verify --date {found.date} --repair` copies again what is bad")
-    raise typer.Exit(0 if found.succeeded else 1)
+
+    done = EachNight(show, lambda found: found.succeeded, as_json=as_json)
+    with done, open_machine() as machine:
+        nights = nights_named(machine.config, folder, date, machine.reporter.say)
+        done.do(nights, lambda night: verify_night(machine, night, repairs=repair))
+    raise typer.Exit(done.status)

@@ -17,6 +17,7 @@ from sqlmodel import col
 from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.disk import durable
 from ledger.disk.access import translate_read_errors
+from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder
 from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
@@ -97,15 +98,15 @@ class Pruned:
         }
 
 
-def prune(machine: Machine, *, date: str | None = None, removes: bool = False) -> Iterator[Pruned]:
+def prune(machine: Machine, *, dates: Dates | None = None, removes: bool = False) -> Iterator[Pruned]:
     """Yield what may go of each night, oldest first; with `removes` it goes.
 
     Parameters
     ----------
     machine : Machine
         The ledger.
-    date : str, optional
-        Only the nights of this date.
+    dates : Dates, optional
+        Only the nights of these.
     removes : bool
         Remove it, up to ``prune.most_gb``; a night that another run holds is left out.
 
@@ -118,7 +119,7 @@ def prune(machine: Machine, *, date: str | None = None, removes: bool = False) -
         nights = session.execute(select(Night).order_by(col(Night.date), col(Night.pipeline))).scalars().all()
     left_bytes = int(machine.config.prune.most_gb * 1e9)
     for night in nights:
-        if date not in (None, night.date) or night.pipeline not in machine.pipelines:
+        if (dates and night.date not in dates) or night.pipeline not in machine.pipelines:
             continue
         found = Pruned(night.pipeline, night.date)
         if not removes:

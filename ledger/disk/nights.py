@@ -1,22 +1,19 @@
 """Nights on disk, by date and by folder. Reads folders only."""
 
 import os
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from ledger.config.model import Config
 from ledger.disk.access import entries_of, is_folder, translate_read_errors
+from ledger.disk.dates import Dates, is_date, parse_date
 from ledger.errors import UsageError
 from stages.base import TEMPORARY_PREFIX
 from stages.instrument import Instrument
 
 #: At the destination: where the own files of nights are while they are fetched. Begins with a dot: no data.
 WORK = f"{TEMPORARY_PREFIX}nights"
-
-
-_DATE = re.compile(r"(\d{4})-?(\d{2})-?(\d{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,32 +34,6 @@ class NightFolder:
         return (self.working_folder or self.root) / self.date
 
 
-def parse_date(text: str) -> str:
-    """Return a date as ``YYYYMMDD``; ``2026-01-02`` is understood too.
-
-    Raises
-    ------
-    UsageError
-        If it is no date, or a path where a date is due.
-    """
-    if is_date(text):
-        return text.replace("-", "")
-    hint = f"; a folder is given without --date: {text!r}" if "/" in text else ""
-    raise UsageError(f"date {text!r}: not a date; expected YYYYMMDD or YYYY-MM-DD, such as 20260102{hint}")
-
-
-def is_date(text: str) -> bool:
-    """Whether `text` is a day of the calendar, as ``YYYYMMDD`` or ``YYYY-MM-DD``."""
-    match = _DATE.fullmatch(text)
-    if match is None:
-        return False
-    try:
-        datetime.strptime("".join(match.groups()), "%Y%m%d").replace(tzinfo=UTC)
-    except ValueError:
-        return False
-    return True
-
-
 def find_night(config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
     """Return the night that a command names, by date or by folder.
 
@@ -78,6 +49,61 @@ def find_night(config: Config, *, date: str | None = None, folder: Path | None =
     if date is not None:
         return _night_of_date(config, parse_date(date))
     return _night_of_folder(config, Path(str(folder)))
+
+
+def find_nights(
+    config: Config, dates: Dates, folders: Sequence[Path] = (), recorded: Sequence[NightFolder] = ()
+) -> list[NightFolder]:
+    """Return the nights that a command names, each once, oldest first.
+
+    Parameters
+    ----------
+    config : Config
+        With the roots.
+    dates : Dates
+        A range means every night of it that there is.
+    folders : sequence of Path
+        Nights' folders. A date that is no folder is taken for a date.
+    recorded : sequence of NightFolder
+        Nights that are in the ledger, which then need not be on disk.
+
+    Raises
+    ------
+    UsageError
+        If a night that is named is not there, or nothing is named.
+    """
+    if not (dates or folders):
+        raise UsageError("no night is named: expected --date YYYYMMDD (or a range, 20260101..20260105) or a folder")
+    found = [_night_of_word(config, folder) for folder in folders]
+    found += [_there_or_recorded(config, date, recorded) for date in dates.single]
+    if dates.ranges:
+        every = [*recorded, *(night for name in _used(config) for night in nights_on_disk(config, name))]
+        in_ranges = {night.date for night in every if night.date in dates.ranges}
+        if not in_ranges:
+            raise UsageError(f"no night in {dates.ranges}: expected one of `ledger status`")
+        found += [_there_or_recorded(config, date, recorded) for date in in_ranges]
+    return sorted(dict.fromkeys(found), key=lambda night: (night.date, night.pipeline))
+
+
+def _used(config: Config) -> list[str]:
+    """Return the pipelines whose roots are there; the main one's has to be."""
+    return [name for name, pipeline in config.pipelines.items() if name == config.main or is_folder(pipeline.root)]
+
+
+def _there_or_recorded(config: Config, date: str, recorded: Sequence[NightFolder]) -> NightFolder:
+    try:
+        return find_night(config, date=date)
+    except UsageError:
+        for night in recorded:
+            if night.date == date:
+                return night
+        raise
+
+
+def _night_of_word(config: Config, word: Path) -> NightFolder:
+    if is_date(str(word)) and not is_folder(word):
+        return find_night(config, date=str(word))
+    return find_night(config, folder=word)
 
 
 def also_in(config: Config, night: NightFolder) -> list[str]:

@@ -17,7 +17,7 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db.models import Copy, File, FrameId, Night, State
 from ledger.db.store import Store
-from ledger.disk.nights import is_date
+from ledger.disk.dates import is_date
 from ledger.ids._check_headers import Begin, HeaderCheck, LiveId, is_cube
 from ledger.ids.check_rows import Disorder, Explained, Sequences, given_within
 from ledger.ids.numbers import DIGITS, runs_of

@@ -18,14 +18,14 @@ from ledger.db.models import File, FrameId, Night
 from ledger.db.store import Store
 from ledger.db.views import PAIRED_NIGHT
 from ledger.disk.access import is_folder
+from ledger.disk.dates import Dates, parse_date
 from ledger.disk.nights import (
     NightFolder,
     before_first,
-    find_night,
+    find_nights,
     has_products,
     night_of,
     nights_on_disk,
-    parse_date,
 )
 from ledger.disk.outside import Found
 from ledger.disk.raws import has_raws, is_being_written, raws_on_disk, streams_ns
@@ -280,19 +280,19 @@ def exclude(store: Store, config: Config, date: str, reason: str | None) -> Excl
 
 
 def outside(
-    store: Store, config: Config, pipelines: Mapping[str, Pipeline], date: str | None = None
+    store: Store, config: Config, pipelines: Mapping[str, Pipeline], dates: Dates | None = None
 ) -> Iterator[tuple[NightFolder, Found]]:
-    """Yield the nights on disk in which files may hold frames and are no raw files, oldest first; or that of a date.
+    """Yield the nights on disk, all or those of some dates, in which files may hold frames and are no raw files.
 
     Nights that are left alone (before the first one, excluded, foreign) are left out.
 
     Raises
     ------
     UsageError
-        If there is no night of this date.
+        If there is no night of one of these dates.
     """
-    if date is not None:
-        folders = [find_night(config, date=date)]
+    if dates:
+        folders = find_nights(config, dates)
     else:
         used = [name for name, pipeline in config.pipelines.items() if name == config.main or pipeline.root.is_dir()]
         folders = [folder for name in used for folder in nights_on_disk(config, name)]

@@ -1,8 +1,8 @@
 """What is on record of a night: its raw files, products, copies and manifests. Only the night's own row is written."""
 
 import json
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,15 @@ def find_night(store: Store, pipeline: str, date: str) -> Night | None:
     """Return the row of a night, or None."""
     with store.read() as session:
         return session.execute(of_night(pipeline, date)).scalar_one_or_none()
+
+
+def dates(store: Store) -> Mapping[str, Sequence[str]]:
+    """Return the dates of the nights that are on record, by pipeline, oldest first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    with store.read() as session:
+        for pipeline, date in session.execute(select(col(Night.pipeline), col(Night.date)).order_by(col(Night.date))):
+            found[pipeline].append(date)
+    return found
 
 
 def is_numbered(store: Store, night: Night) -> bool:

@@ -13,6 +13,7 @@ from ledger.config.model import Config
 from ledger.config.site import Site
 from ledger.db.readonly import Reader
 from ledger.disk.access import is_folder, translate_read_errors
+from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
 from ledger.disk.raws import has_raws, stat_raw, streams_ns
@@ -78,15 +79,15 @@ class NightStatus:
         return self.stands in ("finished", "excluded", "foreign", "empty")
 
 
-def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None = None) -> list[NightStatus]:
+def nights(config: Config, pipelines: dict[str, Pipeline], *, dates: Dates | None = None) -> list[NightStatus]:
     """Return where every night stands, on disk and in the ledger, by pipeline and date.
 
     Parameters
     ----------
     config, pipelines
         The ledger.
-    date : str, optional
-        Only this one.
+    dates : Dates, optional
+        Only these.
 
     Raises
     ------
@@ -98,11 +99,11 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, date: str | None =
     reader = ask.open_ledger(config.database.url)
     try:
         reader.refuse_damaged()
-        found = _Nights(config, pipelines, reader).found(date)
+        found = _Nights(config, pipelines, reader).found(dates)
     finally:
         reader.close()
-    if date is not None and not found:
-        raise UsageError(f"no night {date}, on disk or in the ledger; expected one of `ledger status`")
+    if dates and not found:
+        raise UsageError(f"no night {dates}, on disk or in the ledger; expected one of `ledger status`")
     return found
 
 
@@ -127,11 +128,11 @@ class _Nights:
         """Return the decisions about files outside."""
         return ask.decisions(self.reader)
 
-    def found(self, date: str | None) -> list[NightStatus]:
-        """Return them, or only that of a date."""
+    def found(self, dates: Dates | None) -> list[NightStatus]:
+        """Return them, or only those of some dates."""
         every = ask.nights(self.reader)
-        known = [night for night in every if date in (None, night.date)]
-        counts = ask.counts(self.reader, [night.id for night in known] if date is not None else None)
+        known = [night for night in every if not dates or night.date in dates]
+        counts = ask.counts(self.reader, [night.id for night in known] if dates else None)
         found = []
         for name, pipeline in self.pipelines.items():
             newest = numbers_from = None
@@ -142,7 +143,7 @@ class _Nights:
             for day in sorted(rows.keys() | folders.keys()):
                 row = rows.get(day)
                 is_before_first = before_first(self.config, name, day, row.numbered_us if row else None, numbers_from)
-                if date in (None, day) and not is_before_first:
+                if (not dates or day in dates) and not is_before_first:
                     of_night = counts[row.id] if row else Counts()
                     found.append(self._night(pipeline, day, row, folders.get(day), of_night, newest))
         return found

@@ -9,13 +9,11 @@ a salvaged file lost count in the minute of its last frame that was not lost.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from ledger.config.model import Config
 from ledger.db.store import Store
-from ledger.disk.access import is_folder
-from ledger.disk.nights import NightFolder, find_night, parse_date
+from ledger.disk.nights import NightFolder
 from ledger.disk.outside import Outside
 from ledger.disk.raws import has_raws, raws_on_disk
 from ledger.night import decisions, record
@@ -184,20 +182,10 @@ class Summary:
         }
 
 
-def find(store: Store, config: Config, *, date: str | None = None, folder: Path | None = None) -> NightFolder:
-    """Return the night that is meant, as for all commands; a night that is in the ledger need not be on disk.
-
-    Raises
-    ------
-    UsageError
-        If there is no such night, on disk or in the ledger.
-    """
-    if date is not None and folder is None:
-        day = parse_date(date)
-        for name, pipeline in config.pipelines.items():
-            if is_folder(pipeline.root / day) or record.find_night(store, name, day) is not None:
-                return NightFolder(name, pipeline.root, day)
-    return find_night(config, date=date, folder=folder)
+def recorded(store: Store, config: Config) -> list[NightFolder]:
+    """Return the nights of the ledger, which need not be on disk to be summed up."""
+    known = record.dates(store)
+    return [NightFolder(name, config.pipelines[name].root, date) for name in config.pipelines for date in known[name]]
 
 
 def summarise(store: Store, config: Config, night: NightFolder) -> Summary:

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 from ledger.config.model import Config
 from ledger.disk.access import translate_read_errors
-from ledger.disk.nights import NightFolder, is_date
+from ledger.disk.dates import is_date
+from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady, UsageError, translated
 from ledger.ids.numbers import DIGITS
 from ledger.ids.sequence import frame_id_of

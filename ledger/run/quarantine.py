@@ -8,6 +8,7 @@ from sqlmodel import Session, col
 
 from ledger.db.models import Entry, File, Night
 from ledger.db.store import Store
+from ledger.disk.dates import Dates
 from ledger.errors import UsageError
 from ledger.night.lease import refuse_held
 from ledger.query.history import Subject, find
@@ -50,8 +51,8 @@ class Held:
         return "waits" if self.next_retry_us is not None else "quarantined"
 
 
-def held(store: Store, date: str | None = None) -> list[Held]:
-    """Return the files in quarantine or waiting to be tried again, of all nights or one, in order of time."""
+def held(store: Store, dates: Dates | None = None) -> list[Held]:
+    """Return the files in quarantine or waiting to be tried again, of all nights or some, in order of time."""
     columns = (
         *(col(getattr(Night, name)) for name in ("pipeline", "date")),
         *(col(getattr(File, name)) for name in ("kind", "folder", "name", "state")),
@@ -64,10 +65,9 @@ def held(store: Store, date: str | None = None) -> list[Held]:
         .where(or_(col(File.quarantine_reason).is_not(None), col(File.next_retry_us).is_not(None)))
         .order_by(col(Night.date), col(Night.pipeline), col(File.kind).desc(), col(File.folder), col(File.name))
     )
-    if date is not None:
-        query = query.where(col(Night.date) == date)
     with store.read() as session:
-        return [Held(*row) for row in session.execute(query)]
+        found = [Held(*row) for row in session.execute(query)]
+    return [file for file in found if not dates or file.date in dates]
 
 
 def release(store: Store, name: str) -> Subject:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ledger.delivery.copies import verify
+from ledger.disk.dates import Dates
 from ledger.errors import Interrupted, UsageError
 from ledger.night import record
 from ledger.night.lease import Lease
@@ -78,11 +79,11 @@ def test_the_other_pipeline_and_one_night_alone(sqlite_world):
     assert audit(world).counts["nights"] == 2
     path = min((world.folder / "engineering" / DATE / "vgen2").glob("*.fz"))
     flip(path)
-    assert found(world, date="20260103") == []
-    (violation,) = found(world, date=DATE)
+    assert found(world, dates=Dates(["20260103"])) == []
+    (violation,) = found(world, dates=Dates([DATE]))
     assert str(path) in violation.what
     with pytest.raises(UsageError, match="no night 20260104"):
-        audit(world, date="20260104")
+        audit(world, dates=Dates(["20260104"]))
 
 
 @pytest.mark.parametrize("tile", ["frame", "row"])

@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from ledger.audit import doctor
 from ledger.db.store import boot_id
+from ledger.disk.dates import Dates
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.run.hold import leftovers
@@ -25,9 +26,9 @@ def night(world: World) -> World:
     return world
 
 
-def problems(world: World, date: str | None = None) -> dict[str, str]:
+def problems(world: World) -> dict[str, str]:
     """Return subject and text of what needs somebody."""
-    return {f.subject: f.text for f in doctor.examine(world.config, date=date) if f.verdict == "problem"}
+    return {f.subject: f.text for f in doctor.examine(world.config) if f.verdict == "problem"}
 
 
 def test_nothing_is_wrong(night):
@@ -151,7 +152,7 @@ def test_what_a_dead_run_left_is_what_the_next_run_settles(sqlite_world, directi
         row = record.find_night(store, "archive", DATE)
         before = world.tree(), world.tree(world.destination), world.query("SELECT count(*) FROM entry")
         left = leftovers(world.machine(), world.night(), row)
-        shown = [f.text for f in doctor.examine(world.config, date=DATE) if f.subject.startswith("night")]
+        shown = [f.text for f in doctor.examine(world.config, dates=Dates([DATE])) if f.subject.startswith("night")]
         assert (world.tree(), world.tree(world.destination), world.query("SELECT count(*) FROM entry")) == before
         settled = set(world.advance().settled)
         ours = {f"{path.name}: left behind, removed" for path in left.files}

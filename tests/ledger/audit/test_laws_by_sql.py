@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ledger.audit import laws
+from ledger.disk.dates import Dates
 from ledger.errors import UsageError
 from tests.world import DATE, World
 
@@ -187,8 +188,8 @@ def test_one_night_alone(finished):
     finished.simulate("20260103", scale=0.02, scenario=("onecamera",))
     finished.bring("20260103")
     product_file(finished).unlink()
-    assert violations(finished, date="20260103") == []
-    assert {v.law for v in violations(finished, date=DATE)} == {"row_without_file"}
+    assert violations(finished, dates=Dates(["20260103"])) == []
+    assert {v.law for v in violations(finished, dates=Dates([DATE]))} == {"row_without_file"}
 
 
 def test_the_command(finished, tmp_path):

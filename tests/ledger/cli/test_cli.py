@@ -286,7 +286,7 @@ def lines_of(capsys: pytest.CaptureFixture[str], **found: Any) -> list[str]:
     result = Result("archive", DATE)
     for name, value in found.items():
         setattr(result, name, value)
-    show_result(result, as_json=False)
+    show_result(result)
     return capsys.readouterr().out.splitlines()
 
 

@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from ledger.delivery.copies import verify
+from ledger.disk.dates import Dates
 from ledger.disk.nights import WORK
 from ledger.errors import Busy, NotReady, UsageError
 from ledger.night.journal import Journal
@@ -33,7 +34,7 @@ def test_damage_is_found_and_brought_again(fetched):
     assert {name for name, _ in found.bad} == {cube.name.split(".")[0], other.name.split(".")[0], "SHA256SUMS"}
     assert all("`ledger verify --repair`" in reason for _, reason in found.bad)
     for world, where in ((fetched.there, ""), (fetched.here, f" (on {fetched.here.config.site().destination_name})")):
-        (night,) = nights(world.config, world.machine().pipelines, date=DATE)
+        (night,) = nights(world.config, world.machine().pipelines, dates=Dates([DATE]))
         assert (night.stands, night.next_command) == ("unproven", f"ledger verify --date {DATE} --repair{where}")
     repaired = verify(fetched.there.machine(), fetched.there.night(), repairs=True)
     assert repaired.succeeded

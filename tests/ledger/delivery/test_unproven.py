@@ -8,6 +8,7 @@ from ledger.audit.doctor import examine
 from ledger.delivery import manifest
 from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
+from ledger.disk.dates import Dates
 from ledger.errors import NotReady, StateError
 from ledger.query import explanation, history
 from ledger.query import status as night_status
@@ -61,7 +62,7 @@ def events(world, frame_id):
 
 
 def status(world):
-    (found,) = night_status.nights(world.config, world.machine().pipelines, date=DATE)
+    (found,) = night_status.nights(world.config, world.machine().pipelines, dates=Dates([DATE]))
     return found
 
 
@@ -72,12 +73,14 @@ def explained(world, frame_id):
 
 
 def problems(world):
-    return [f for f in examine(world.config, date=DATE) if f.verdict == "problem" and f.subject == f"night {DATE}"]
+    found = examine(world.config, dates=Dates([DATE]))
+    return [f for f in found if f.verdict == "problem" and f.subject == f"night {DATE}"]
 
 
 def pruned(world):
     """Let all that may go of the night go."""
-    assert sum(found.products for found in prune(world.machine(), date=DATE, removes=True)) == len(copies(world))
+    nights = prune(world.machine(), dates=Dates([DATE]), removes=True)
+    assert sum(found.products for found in nights) == len(copies(world))
 
 
 def test_a_copy_that_a_rollback_left_is_copied_again_before_it_is_listed(sent):

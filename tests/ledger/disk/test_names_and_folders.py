@@ -9,7 +9,8 @@ import pytest
 
 from ledger.cli import main
 from ledger.disk import raws
-from ledger.disk.nights import find_night, parse_date
+from ledger.disk.dates import parse_date
+from ledger.disk.nights import find_night
 from ledger.errors import Unreachable, UsageError
 from tests.ledger.disk.raws import assert_clean, forbid, raw_files
 from tests.world import DATE

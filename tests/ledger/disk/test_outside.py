@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ledger.audit import doctor, laws
+from ledger.disk.dates import Dates
 from ledger.disk.outside import Outside, Rule, find_outside, sort_out
 from ledger.errors import NotReady, Unreachable
 from ledger.night import decisions
@@ -331,14 +332,15 @@ def test_what_comes_to_a_numbered_night_is_told_and_holds_nothing_back(world):
     result = world.advance(DATE)
     assert result.succeeded  # there is nothing to wait with
     assert any("compressed cube" in remark for remark in result.remarks)
-    assert [night.stands for night in nights(world.config, pipelines(world.config), date=DATE)] == ["changed"]
+    assert [night.stands for night in nights(world.config, pipelines(world.config), dates=Dates([DATE]))] == ["changed"]
     assert world.advance(NEXT).succeeded
-    assert any("late.fits.fz" in v.what for v in laws.check_files(world.store(), world.config, date=DATE))
-    assert any("late.fits.fz" in f.text for f in doctor.examine(world.config, date=DATE))
+    assert any("late.fits.fz" in v.what for v in laws.check_files(world.store(), world.config, dates=Dates([DATE])))
+    assert any("late.fits.fz" in f.text for f in doctor.examine(world.config, dates=Dates([DATE])))
     decisions.ignore(world.store(), world.config, "late.fits.fz", "a test", DATE)
     assert world.advance(DATE).succeeded
-    assert [night.stands for night in nights(world.config, pipelines(world.config), date=DATE)] == ["finished"]
-    assert list(laws.check_files(world.store(), world.config, date=DATE)) == []
+    (night,) = nights(world.config, pipelines(world.config), dates=Dates([DATE]))
+    assert night.stands == "finished"
+    assert list(laws.check_files(world.store(), world.config, dates=Dates([DATE]))) == []
 
 
 def test_without_frame_ids_it_is_told_and_nothing_waits(sqlite_world):

@@ -3,6 +3,7 @@
 from collections import Counter
 
 from ledger.cli._summary_words import after_tables, before_tables
+from ledger.disk.nights import find_night
 from ledger.query import summary as summaries
 from ledger.query.summary import Summary
 from tests.world import DATE, World
@@ -16,7 +17,7 @@ SOUND = ("slow", "slow", "slow", "slow")
 
 def summarise(world: World, *, pipeline: str = "archive") -> Summary:
     folder = world.folder / pipeline / DATE
-    night = summaries.find(world.store(), world.config, folder=folder)
+    night = find_night(world.config, folder=folder)
     return summaries.summarise(world.store(), world.config, night)
 
 

@@ -20,6 +20,7 @@ from ledger.db.models import Night
 from ledger.db.readonly import Reader
 from ledger.db.store import Store
 from ledger.delivery.receipt import receive
+from ledger.disk.dates import Dates
 from ledger.errors import Busy, LedgerError
 from ledger.night import given_out, record
 from ledger.night.pipeline import pipelines
@@ -28,7 +29,7 @@ from tests.world import DATE, World
 
 
 def night_of(world: World, date: str = DATE) -> status.NightStatus:
-    (night,) = status.nights(world.config, world.machine().pipelines, date=date)
+    (night,) = status.nights(world.config, world.machine().pipelines, dates=Dates([date]))
     return night
 
 

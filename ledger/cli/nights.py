@@ -1,0 +1,144 @@
+"""Commands on one night or several: which are meant, and what came of each."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, Self, TypeVar
+
+import typer
+
+from ledger.cli.output import show_json
+from ledger.errors import Interrupted, LedgerError
+from ledger.text import printable
+
+if TYPE_CHECKING:
+    from ledger.config.model import Config
+    from ledger.disk.dates import Dates
+    from ledger.disk.nights import NightFolder
+    from ledger.run.plan import Plan
+
+DatesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--date", metavar="D", help="UT date of a night, 20260102, or a range, 20260101..20260105; may be repeated."
+    ),
+]
+Folders = Annotated[list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Nights' folders, or dates.")]
+
+
+def show_plan(plan: "Plan") -> None:
+    """Print a plan."""
+    from ledger.run.plan import in_words
+
+    typer.echo("\n".join(in_words(plan)))
+
+
+class Found(Protocol):
+    """What a command did or found out about a night."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+
+
+T = TypeVar("T", bound=Found)
+
+
+def parse_dates(words: Sequence[str] | None) -> "Dates | None":
+    """Return the dates that a command names; None if it names none, which means all nights."""
+    from ledger.disk.dates import Dates
+
+    return Dates(words) if words else None
+
+
+def nights_named(
+    config: "Config",
+    folders: Sequence[Path] | None,
+    words: Sequence[str] | None,
+    say: Callable[[str], None],
+    recorded: "Sequence[NightFolder]" = (),
+) -> "list[NightFolder]":
+    """Return the nights that a command names, oldest first; `say` which is meant if a date is in several roots."""
+    from ledger.disk.dates import Dates
+    from ledger.disk.nights import find_nights
+
+    nights = find_nights(config, Dates(words or ()), folders or (), recorded)
+    for night in nights if words else ():
+        if which := which_of_both(config, night):
+            say(which)
+    return nights
+
+
+def which_of_both(config: "Config", night: "NightFolder") -> str:
+    """Return which night is meant where its date is in several roots; an empty string where it is not."""
+    from ledger.disk.nights import also_in
+
+    others = also_in(config, night)
+    if not others:
+        return ""
+    return (
+        f"{night.date} is in {' and '.join([night.pipeline, *others])}: {night.pipeline} is meant;"
+        " for another give its folder"
+    )
+
+
+class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
+    """What a command does to each night that it names; it is shown at the end, whatever the end is.
+
+    An error of one night of several does not keep the others from being tried, unless somebody asked to stop.
+
+    Parameters
+    ----------
+    show : callable
+        Prints what came of a night.
+    is_right : callable
+        Whether what came of a night is as it should be.
+    as_json : bool
+        Print it as JSON instead: an object, or a list of them if several nights were named.
+
+    Attributes
+    ----------
+    status : int
+        Exit status: that of the first night with which something is wrong.
+    """
+
+    def __init__(self, show: Callable[[T], None], is_right: Callable[[T], bool], *, as_json: bool) -> None:
+        self._show = show
+        self._is_right = is_right
+        self._as_json = as_json
+        self._found: list[T | dict[str, Any]] = []
+        self._is_one = True
+        self.status = 0
+
+    def do(self, nights: "Sequence[NightFolder]", act: "Callable[[NightFolder], T]") -> None:
+        """Act on each night in turn."""
+        self._is_one = len(nights) == 1
+        for night in nights:
+            try:
+                found = act(night)
+            except Interrupted:
+                raise
+            except LedgerError as exc:
+                if self._is_one:
+                    raise
+                self.status = self.status or exc.exit_status
+                self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(exc)})
+            else:
+                self.status = self.status or int(not self._is_right(found))
+                self._found.append(found)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._as_json and (self._found or error is None):
+            facts = [found if isinstance(found, dict) else found.as_json() for found in self._found]
+            show_json(facts[0] if self._is_one else facts)
+            return
+        for found in self._found:
+            if isinstance(found, dict):
+                typer.echo(printable(f"night {found['date']} ({found['pipeline']}): {found['stopped']}"), err=True)
+            else:
+                self._show(found)

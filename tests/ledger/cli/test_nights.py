@@ -1,0 +1,117 @@
+"""Commands on several nights: repeated dates, ranges, folders, and what hands type."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from ledger.disk.dates import Dates
+from ledger.disk.nights import find_nights
+from ledger.errors import UsageError
+from tests.world import DATE, World
+
+SECOND, THIRD = "20260103", "20260105"
+
+
+@pytest.fixture
+def nights(sqlite_world: World) -> World:
+    for seed, date in enumerate((DATE, SECOND, THIRD)):
+        sqlite_world.simulate(date, seed=seed, scale=0.02, scenario=("pdi",))
+    return sqlite_world
+
+
+def states(world: World) -> dict[str, set[str]]:
+    rows = world.query("SELECT date, state FROM file JOIN night ON night.id = night_id WHERE kind = 'product'")
+    return {date: {state for day, state in rows if day == date} for date, _ in rows}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--date", SECOND, "--date", DATE], [DATE, SECOND]),
+        (["--date", f"{DATE}..{SECOND}"], [DATE, SECOND]),
+        (["--date", f"2026-01-03..{THIRD}", "--date", DATE], [DATE, SECOND, THIRD]),
+        (["archive/20260103", f"archive/{DATE}", f"archive/{DATE}"], [DATE, SECOND]),
+        ([DATE, "2026-01-03"], [DATE, SECOND]),
+        ([DATE], [DATE]),
+    ],
+)
+def test_nights_are_named_in_many_ways_and_go_oldest_first(nights, ledger, words, expected) -> None:
+    status, out, err = ledger("advance", *words, "--to", "synced")
+    assert status == 0, err
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("night ")] == expected
+    assert set(states(nights)) == set(expected)
+
+
+def test_json_is_a_list_if_there_are_several(nights, ledger) -> None:
+    _, out, _ = ledger("scan", "--date", DATE, "--json")
+    assert json.loads(out)["date"] == DATE
+    _, out, _ = ledger("scan", "--date", f"{DATE}..{THIRD}", "--json")
+    assert [night["date"] for night in json.loads(out)] == [DATE, SECOND, THIRD]
+
+
+def test_an_error_of_one_night_does_not_keep_the_others_from_being_tried(nights, ledger) -> None:
+    (nights.folder / "archive" / SECOND / "vcam1").rename(nights.folder / "vcam1")
+    (nights.folder / "archive" / SECOND / "vcam1").write_text("no folder")
+    status, out, err = ledger("scan", "--date", f"{DATE}..{THIRD}")
+    assert status != 0
+    assert f"night {SECOND} (archive): " in err + out
+    assert {(DATE,), (THIRD,)} <= set(nights.query("SELECT date FROM night JOIN file ON night.id = night_id"))
+
+
+def test_a_rollback_of_several_is_asked_once_and_goes_newest_first(nights, ledger) -> None:
+    assert ledger("advance", "--date", f"{DATE}..{SECOND}")[0] == 0
+    status, shown = nights.on_terminal("y\n", "rollback", "--date", f"{DATE}..{SECOND}", "--to", "synced")
+    assert status == 0, shown
+    assert shown.count("Roll back?") == 1
+    assert re.findall(r"night (\d{8}) \(archive\): ", shown.split("Roll back?")[1]) == [SECOND, DATE]
+    assert states(nights) == {DATE: {"synced"}, SECOND: {"synced"}}
+
+
+def test_a_plan_of_several_nights_changes_nothing(nights, ledger) -> None:
+    status, out, _ = ledger("advance", "--date", f"{DATE}..{THIRD}", "--dry-run")
+    assert status == 0
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("night ")] == [DATE, SECOND, THIRD]
+    assert nights.query("SELECT * FROM night") == []
+
+
+def test_what_is_shown_is_of_the_nights_that_are_named(nights, ledger) -> None:
+    assert ledger("advance", "--date", f"{DATE}..{SECOND}")[0] == 0
+    for command in ("status", "summary", "verify"):
+        status, out, _ = ledger(command, "--date", DATE, "--date", SECOND, "--json")
+        assert status == 0
+        assert [night["date"] for night in json.loads(out)] == [DATE, SECOND]
+    assert ledger("audit", "--date", f"{DATE}..{SECOND}", "--deep")[0] == 0
+    assert ledger("doctor", "--date", SECOND, "--date", DATE)[0] == 0
+    status, out, _ = ledger("manifest", "--date", f"{DATE}..{SECOND}", "--json")
+    assert status == 0
+    assert json.loads(out)["count"] == len(nights.query("SELECT 1 FROM file WHERE kind = 'product'"))
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["--date", "20260105..20260102"], "ends before it begins"),
+        (["--date", "20250101..20250105"], "no night in 20250101..20250105"),
+        (["--date", "20260102..tomorrow"], "not a date"),
+        (["--date", DATE, "--date", "20250101"], "no night 20250101"),
+        (["20250101"], "no night 20250101"),
+        ([], "no night is named"),
+    ],
+)
+def test_what_is_no_night_is_refused_before_anything_is_done(nights, ledger, words, complaint) -> None:
+    status, _, err = ledger("advance", *words)
+    assert status == 2
+    assert complaint in err
+    assert nights.query("SELECT * FROM night") == []
+
+
+def test_a_folder_that_is_named_like_a_date_is_a_folder(nights, monkeypatch) -> None:
+    monkeypatch.chdir(nights.folder / "archive")
+    (night,) = find_nights(nights.config, Dates(), [Path(DATE)])
+    assert night.path == nights.folder / "archive" / DATE
+    (nights.folder / DATE).mkdir()
+    monkeypatch.chdir(nights.folder)
+    with pytest.raises(UsageError, match="is not a night"):
+        find_nights(nights.config, Dates(), [Path(DATE)])
