@@ -52,8 +52,8 @@ class NightStatus:
         Products that the archive says it has.
     stands : str
         In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
-        went since), ``unproven`` (finished, and copies were not right when last read), ``excluded``, ``foreign``,
-        ``empty``.
+        went since), ``unproven`` (finished, and copies were not right when last read), ``quarantined`` (nothing of it
+        went on, and nobody has decided so), ``excluded``, ``foreign``, ``empty``.
     next_command : str
         What to do; empty if there is nothing to do.
     """
@@ -196,6 +196,7 @@ class _Nights:
         is_done = stands in ("finished", "excluded", "foreign", "empty")
         was_numbered = row is not None and row.numbered_us is not None
         late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
+        is_held = is_held or stands == "quarantined"
         command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
         if is_done and (counts.contradicted or counts.has_mail_in_doubt):
             is_done, command = False, f"doctor --date {date}"
@@ -247,10 +248,13 @@ class _Nights:
         slowest = min(states, key=pipeline.position, default=pipeline.last)
         if slowest != pipeline.last:
             return slowest
+        at_rest = (
+            "quarantined" if not states and any(o.quarantined and not o.discarded for o in counts.odd) else "finished"
+        )
         if row is None or folder is None:
-            return "finished"
+            return at_rest
         is_seen = row.streams_ns == streams_ns(folder, instrument)
-        return "finished" if is_seen and not (put_aside and self._is_mended(row, folder)) else "changed"
+        return at_rest if is_seen and not (put_aside and self._is_mended(row, folder)) else "changed"
 
     def _outside(self, pipeline: Pipeline, folder: NightFolder | None) -> int:
         """Return how many files of a night may hold frames, are no raw files, and wait for a decision."""
@@ -279,11 +283,14 @@ class _Nights:
 
 
 def unfinished(config: Config, pipelines: dict[str, Pipeline]) -> list[NightFolder]:
-    """Return the nights on disk that are not finished, excluded, foreign or empty; oldest first."""
+    """Return the nights on disk that are not finished, excluded, foreign or empty, oldest first.
+
+    One of which all is in quarantine waits for a person, or until its raw files change.
+    """
     waiting = [
         night_of(config, s.pipeline, s.date)
         for s in nights(config, pipelines)
-        if not s.is_finished and _has_work_here(config.site(s.pipeline), s)
+        if not s.is_finished and s.stands != "quarantined" and _has_work_here(config.site(s.pipeline), s)
     ]
     return sorted(waiting, key=lambda night: (night.date, night.pipeline))
 
