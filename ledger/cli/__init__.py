@@ -5,10 +5,12 @@ For other rooms: nothing; `main` is the program.
 
 import atexit
 import gc
+import logging
 import sys
+import time
 from collections.abc import Sequence
-from contextlib import suppress
 
+from ledger import log
 from ledger.cli import (
     advance,
     audit,
@@ -37,7 +39,7 @@ from ledger.cli import (
     summary,
     verify,
 )
-from ledger.cli.common import app, log_lost
+from ledger.cli.common import app
 from ledger.errors import LedgerError, UsageError
 from ledger.text import is_utf8, printable
 
@@ -99,6 +101,7 @@ def _shown(exc: LedgerError) -> str:
 
 def main() -> None:
     """Run the command line and exit with its status: that of what was done, or 1 if it could not be said."""
+    begin_s = time.monotonic()
     output, errors = streams.secure()
     if gc.get_threshold()[0] < OBJECTS:
         gc.set_threshold(OBJECTS)
@@ -109,13 +112,16 @@ def main() -> None:
         _complain(f"standard output: {output.fault}; the work is done, but not all of its output was written")
         status = status or LedgerError.exit_status
     sys.stderr.flush()
-    with suppress(LedgerError):  # that the log cannot be opened was said before
-        log_lost([line for stream in (output, errors) if stream is not None for line in stream.lost])
+    for line in (line for stream in (output, errors) if stream is not None for line in stream.lost):
+        log.write(line, event="not_printed")
+    log.write(f"end with {status} after {time.monotonic() - begin_s:.1f} s", event="end", status=status)
+    log.close_log()
     sys.exit(status)
 
 
 def _complain(text: str) -> None:
     print(f"ledger: {text}", file=sys.stderr)  # noqa: T201  the command line speaks here
+    log.write(text, level=logging.ERROR, event="error")
 
 
 def _run() -> int:

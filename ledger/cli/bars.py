@@ -1,6 +1,5 @@
 """Progress bars on a terminal: imported only where there is one, as rich takes its time."""
 
-import logging
 from typing import Self
 
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ledger import log
 from ledger.report import Phase
 from ledger.text import printable
 
@@ -39,8 +39,7 @@ class Amount(ProgressColumn):
 class Bars:
     """Progress bars on standard error, and the log."""
 
-    def __init__(self, log: logging.Logger) -> None:
-        self.log = log
+    def __init__(self) -> None:
         self._task: TaskID | None = None
         self._phase: Phase | None = None
         columns = (TextColumn("{task.description:<28}"), BarColumn(), Amount(), TimeRemainingColumn())
@@ -58,7 +57,7 @@ class Bars:
         self.end()
         if total:
             self._phase = Phase(name, total, size_bytes)
-            self.log.info("%s", self._phase.beginning)
+            log.write(self._phase.beginning)
             self._progress.start()  # not before there is something to show: a question may be asked first
             in_bytes = size_bytes is not None
             self._task = self._progress.add_task(f"to {name}", total=size_bytes or total, in_bytes=in_bytes)
@@ -79,7 +78,7 @@ class Bars:
     def end(self) -> None:
         """Leave the bar where it is: one of which not all succeeded is not full."""
         if self._phase is not None:
-            self.log.info("%s", self._phase.end)
+            log.write(self._phase.end)
         if self._task is not None:
             self._progress.stop_task(self._task)
         self._phase = self._task = None
@@ -87,5 +86,5 @@ class Bars:
     def say(self, text: str) -> None:
         """Say one thing above the bars."""
         text = printable(text)
-        self.log.info("%s", text)
+        log.write(text)
         self._progress.console.print(text, highlight=False, markup=False)

@@ -1,9 +1,13 @@
 """What the commands share: the application, options, the opened ledger, and signals."""
 
+import getpass
+import logging
 import os
+import shlex
 import signal
+import socket
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -11,10 +15,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ledger import log
 from ledger.cli.groups import Commands
+from ledger.cli.output import log_result
 from ledger.cli.progress import open_reporter
 from ledger.errors import Busy, Interrupted, LedgerError, UsageError
 from ledger.report import Reporter, Stop
+from ledger.text import printable
 
 if TYPE_CHECKING:
     from ledger.config.model import Config
@@ -40,7 +47,7 @@ Jobs = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and do nothing.")]
 
-_chosen: dict[str, Path | None] = {"config": None, "log": None}
+_chosen: dict[str, Path | None] = {"config": None}
 
 
 def _show_version(asked: bool) -> None:
@@ -97,7 +104,8 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
     from ledger.db.store import Store
 
-    _chosen["log"] = config.log if changes else None
+    if changes:
+        begin_log(config)
     store = Store(config.database.url)
     try:
         store.open()
@@ -142,7 +150,11 @@ def open_machine(
         watched(config, quiet=quiet, logs=changes) as (reporter, stop),
     ):
         machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
-        yield machine
+        try:
+            yield machine
+        finally:
+            for result in machine.results:
+                log_result(result)
         if changes:
             from ledger.delivery.notify import troubles
 
@@ -159,13 +171,16 @@ def alert(store: "Store", config: "Config", found: "Iterable[Trouble]", say: Cal
         notify(store, config, found)
     except LedgerError as exc:  # the work is done
         say(f"ledger: {exc}")
+        log.write(str(exc), level=logging.ERROR, event="alert_failed")
 
 
 @contextmanager
 def watched(config: "Config", *, quiet: bool = False, logs: bool = True) -> Iterator[tuple[Reporter, Stop]]:
     """Open what long work needs: a reporter of its progress, and signals that ask it to stop."""
     stop = Stop()
-    with open_reporter(config.log if logs else None, quiet=quiet) as reporter, _signals(stop):
+    if logs:
+        begin_log(config)
+    with open_reporter(quiet=quiet) as reporter, _signals(stop):
         yield reporter, stop
 
 
@@ -184,13 +199,18 @@ def _signals(stop: Stop) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def log_lost(lines: Sequence[str]) -> None:
-    """Write lines that could not be printed to the log, if the command is one that leaves a trace."""
-    if not lines or _chosen["log"] is None:
+def begin_log(config: "Config") -> None:
+    """Open the log of a command that leaves a trace, and write who runs what."""
+    if log.is_open():
         return
-    with open_reporter(_chosen["log"], quiet=True) as reporter:
-        for line in lines:
-            reporter.say(line)
+    log.open_log(config.log, as_json=config.log_format == "json")
+    command = shlex.join(["ledger", *map(printable, sys.argv[1:])])
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name
+        user = str(os.getuid())
+    host = socket.gethostname()
+    log.write(f"begin `{command}` by {user} on {host}", event="begin", command=command, user=user, host=host)
 
 
 def can_ask() -> bool:

@@ -1,12 +1,14 @@
 """What commands print: JSON, tables, and what a run did to a night."""
 
 import json
+import logging
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import typer
 
+from ledger import log
 from ledger.report import Result
 from ledger.text import alike, counted, printable
 
@@ -36,30 +38,60 @@ def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: 
 
 def show_result(result: Result) -> None:
     """Print what a run did to a night."""
+    typer.echo(f"{_night(result)}: {_done(result)}")
+    for kind, text in _lines(result):
+        typer.echo(printable(f"  {kind:<12} {text}"))
+
+
+#: Levels of what is told of a night in the log; of all else it is information.
+_LEVELS = {
+    "FAILED": logging.ERROR,
+    "quarantined": logging.WARNING,
+    "to do": logging.WARNING,
+    "stopped": logging.WARNING,
+}
+
+
+def log_result(result: Result) -> None:
+    """Write the same to the log."""
+    facts: dict[str, Any] = {"pipeline": result.pipeline, "date": result.date, "command": result.command}
+    log.write(f"{_night(result)}: {result.command}: {_done(result)}", event="done", **facts)
+    for kind, text in _lines(result):
+        event = kind.lower().replace(" ", "_")
+        level = _LEVELS.get(kind, logging.INFO)
+        log.write(f"{_night(result)}: {kind.lower()}: {text}", level=level, event=event, **facts)
+
+
+def _night(result: Result) -> str:
+    return f"night {result.date} ({result.pipeline})"
+
+
+def _done(result: Result) -> str:
     verbs = {"register": result.registered, **result.moved} if result.registered else result.moved
     idle = "no file went on" if result.changed or not result.succeeded else "nothing to do"
-    done = ", ".join(f"{verb} {n}" for verb, n in verbs.items()) or idle
-    typer.echo(f"night {result.date} ({result.pipeline}): {done}")
+    return ", ".join(f"{verb} {n}" for verb, n in verbs.items()) or idle
+
+
+def _lines(result: Result) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of a night: of which kind it is, and a text."""
     if result.registered:
-        typer.echo(f"  registered   {counted(result.registered, 'raw file')}")
-    for name, reason in (quarantined := alike(result.quarantined)):
-        typer.echo(printable(f"  quarantined  {name}: {reason}"))
+        yield "registered", counted(result.registered, "raw file")
+    quarantined = alike(result.quarantined)
+    for name, reason in quarantined:
+        yield "quarantined", f"{name}: {reason}"
     if len(quarantined) < len(result.quarantined):
-        typer.echo(f"  quarantined  {len(result.quarantined)}: `ledger quarantine list --date {result.date}` names all")
+        yield "quarantined", f"{len(result.quarantined)}: `ledger quarantine list --date {result.date}` names all"
     for name, what in alike(result.salvaged):
-        typer.echo(printable(f"  salvaged     {name}: {what}"))
-    for text in result.settled:
-        typer.echo(printable(f"  settled      {text}"))
-    for line in _remarks(result):
-        typer.echo(printable(f"  remark       {line}"))
-    for text in result.notes:
-        typer.echo(printable(f"  to do        {text}"))
+        yield "salvaged", f"{name}: {what}"
+    yield from (("settled", text) for text in result.settled)
+    yield from (("remark", line) for line in _remarks(result))
+    yield from (("to do", text) for text in result.notes)
     for name, error in alike(result.failed):
-        typer.echo(printable(f"  FAILED       {name}: {error}"))
+        yield "FAILED", f"{name}: {error}"
     if result.states:
-        typer.echo("  products     " + ", ".join(f"{n} {state}" for state, n in result.states.items()))
+        yield "products", ", ".join(f"{n} {state}" for state, n in result.states.items())
     if result.stopped:
-        typer.echo(printable(f"  stopped      {result.stopped}"))
+        yield "stopped", result.stopped
 
 
 def _remarks(result: Result) -> list[str]:

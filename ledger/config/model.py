@@ -47,6 +47,7 @@ class Config(Block):
     settle_minutes: float = Field(default=30, ge=0, strict=True, allow_inf_nan=False)
     salvage: bool = Field(default=False, strict=True)
     log: Path
+    log_format: Literal["text", "json"] = "text"
     failures: Failures = Failures()
     space: Space = Space()
     backup: Backup = Backup()

@@ -15,6 +15,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, make_msgid
 from pathlib import Path
 
+from ledger import log
 from ledger.config.blocks import Mail as MailConfig
 from ledger.config.model import Config
 from ledger.disk import durable
@@ -112,7 +113,10 @@ def send(config: Config, message: EmailMessage, name: str) -> Path | None:
     elif mail.transport == "sendmail":
         _by_sendmail(mail, message, mail.recipients)
     else:
-        return _as_file(mail, message, name)
+        path = _as_file(mail, message, name)
+        log.write(f"mail {message['Subject']!r} is written to {path}", event="mail_written", file=path)
+        return path
+    _log(message)
     return None
 
 
@@ -135,6 +139,12 @@ def send_text(config: Config, recipients: Sequence[str], subject: str, text: str
         _by_smtp(config.mail, message)
     else:
         _by_sendmail(config.mail, message, recipients)
+    _log(message)
+
+
+def _log(message: EmailMessage) -> None:
+    about, to, number = (str(message[header]) for header in ("Subject", "To", "Message-ID"))
+    log.write(f"mail {about!r} is sent to {to} ({number})", event="mail", to=to, message_id=number)
 
 
 def _by_smtp(mail: MailConfig, message: EmailMessage) -> None:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlmodel import col
 
+from ledger import log
 from ledger.config.model import Config
 from ledger.db.models import Entry
 from ledger.db.store import Store
@@ -112,6 +113,8 @@ def _send(config: Config, subject: str, text: str) -> None:
             _run(config.notify.command, f"{subject}\n\n{text}")
         except NotReady as exc:
             complaints.append(str(exc))
+        else:
+            log.write(f"alert {subject!r} is given to {config.notify.command[0]}", event="alert")
     if config.notify.recipients:
         try:
             mail.send_text(config, config.notify.recipients, subject, text)

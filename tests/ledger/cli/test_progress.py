@@ -1,6 +1,5 @@
 """What is told while products are sent: bytes, as they arrive."""
 
-import logging
 import re
 
 import pytest
@@ -71,7 +70,7 @@ def test_nothing_is_told_as_done_that_was_not(sqlite_world, sshd, capsys, troubl
     world.simulate(scale=0.02, scenario=("pdi",))
     world.bring(to="compressed")
     trouble(world, sshd)
-    result = world.machine(reporter=Lines(logging.getLogger("test"))).advance(world.night())
+    result = world.machine(reporter=Lines()).advance(world.night())
     assert not result.succeeded
     said = capsys.readouterr().err
     ((n,),) = world.query("SELECT count(*) FROM file WHERE kind = 'product'")
