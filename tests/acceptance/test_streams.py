@@ -49,7 +49,7 @@ def test_with_streams_that_are_closed_the_work_is_done(night, closed):
     assert night.query("SELECT DISTINCT state FROM file WHERE kind = 'product'") == [("manifested",)]
     check_whole(night)
     assert "manifested: " in log(night)
-    said = f"night {DATE} (archive): register"
+    said = f"night {DATE} (archive): register "
     lost = [line for line in log(night).splitlines() if line.split(maxsplit=3)[3].startswith(said)]
     assert bool(lost) == (closed in ("output", "all"))
     assert (said in done.stdout) == (closed in ("errors", "input"))
