@@ -80,6 +80,10 @@ class ConfigError(UsageError):
         super().__init__(f"configuration {source}: {count}{lines}")
 
 
+class NoLedger(UsageError):
+    """There is no ledger's database where the configuration says that it is."""
+
+
 class Unconfirmed(UsageError):
     """What is asked for cannot be taken back, and nobody has said that it is meant."""
 

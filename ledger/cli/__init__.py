@@ -16,6 +16,7 @@ from ledger.cli import (
     audit,
     backup,
     catch_up,
+    config,
     demo,
     doctor,
     exclude,
@@ -39,8 +40,8 @@ from ledger.cli import (
     summary,
     verify,
 )
-from ledger.cli.common import app
-from ledger.errors import LedgerError, UsageError
+from ledger.cli.common import app, where_a_ledger_is
+from ledger.errors import LedgerError, NoLedger, UsageError
 from ledger.text import is_utf8, printable
 
 _REFUSED = (
@@ -60,6 +61,7 @@ __all__ = [
     "audit",
     "backup",
     "catch_up",
+    "config",
     "demo",
     "doctor",
     "exclude",
@@ -131,6 +133,9 @@ def _run() -> int:
         app()
     except SystemExit as exc:  # so the command line's library ends, always
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except NoLedger as exc:
+        _complain(f"{_shown(exc)}; {where_a_ledger_is()}")
+        return exc.exit_status
     except LedgerError as exc:
         _complain(_shown(exc))
         return exc.exit_status

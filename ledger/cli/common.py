@@ -71,11 +71,24 @@ def _options(
     _chosen["config"] = config
 
 
+def chosen_config() -> Path | None:
+    """Return the configuration's file that the command line names, if it names one."""
+    return _chosen["config"]
+
+
 def config_file() -> Path:
     """Return the configuration's file: what the command line or the environment names, or the first there is."""
     from ledger.config.read import find_config
 
     return find_config(_chosen["config"], os.environ)
+
+
+def where_a_ledger_is() -> str:
+    """Return where the ledger was looked for, and what to do if it is elsewhere."""
+    from ledger.config.read import why_config
+
+    why = printable(why_config(_chosen["config"], os.environ))
+    return f"if it is elsewhere, name its configuration with --config FILE: in use is {why}"
 
 
 def read_config(*, needs_nights: bool = False) -> "Config":

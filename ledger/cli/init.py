@@ -19,10 +19,12 @@ def init() -> None:
     from ledger.db import backup
     from ledger.db.store import Store
     from ledger.disk.access import is_folder
+    from ledger.disk.places import refuse_inside
     from ledger.night.pipeline import pipelines
 
     packaged = packaged_config()
     if config_file() == packaged and not Path("config.yaml").exists():
+        refuse_inside(Path.cwd())
         shutil.copyfile(packaged, "config.yaml")
         typer.echo("wrote config.yaml: set archive.root and transfer.destination in it")
     config = read_config()

@@ -44,7 +44,12 @@ def read_config(path: Path | None = None, environment: Mapping[str, str] | None 
     environment = os.environ if environment is None else environment
     found = find_config(path, environment)
     base = Path.cwd() if found == packaged_config() else found.absolute().parent
-    data = _read_yaml(found)
+    data = read_yaml(found)
+    if data and not data.keys() & Config.model_fields.keys():
+        raise UsageError(
+            f"configuration {found.absolute()}: not a ledger's; expected keys such as 'archive' and 'transfer', found"
+            f" {', '.join(map(repr, list(data)[:3]))}; name the ledger's own with --config FILE or LEDGER_CONFIG"
+        )
     faults = override(data, environment)
     return parse_config(data, source=str(found), base=base, faults=faults)
 
@@ -55,9 +60,26 @@ def find_config(path: Path | None, environment: Mapping[str, str]) -> Path:
         return _must_exist(path, "--config")
     if environment.get("LEDGER_CONFIG"):
         return _must_exist(Path(environment["LEDGER_CONFIG"]), "LEDGER_CONFIG")
+    return next((place for place in _places(environment) if place.is_file()), packaged_config())
+
+
+def _places(environment: Mapping[str, str]) -> tuple[Path, ...]:
+    """Return where a configuration is looked for if none is named."""
     home = Path(environment.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    places = (Path("config.yaml"), home / "ledger/config.yaml", Path("/etc/ledger/config.yaml"))
-    return next((place for place in places if place.is_file()), packaged_config())
+    return Path("config.yaml"), home / "ledger/config.yaml", Path("/etc/ledger/config.yaml")
+
+
+def why_config(path: Path | None, environment: Mapping[str, str]) -> str:
+    """Return in words which file :func:`read_config` would read, and why that one."""
+    found = find_config(path, environment)
+    if path is not None:
+        return f"{found.absolute()} (named by --config)"
+    if environment.get("LEDGER_CONFIG"):
+        return f"{found.absolute()} (named by LEDGER_CONFIG)"
+    if found == packaged_config():
+        looked = ", ".join(map(str, _places(environment)))
+        return f"the packaged default (there is no --config, LEDGER_CONFIG, {looked})"
+    return f"{found.absolute()} (the first that was found)"
 
 
 def _must_exist(path: Path, asked_by: str) -> Path:
@@ -73,7 +95,8 @@ def packaged_config() -> Path:
     return installed if installed.is_file() else package.parent / "config.yaml"
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return what is in a file; values are not checked."""
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:

@@ -12,7 +12,7 @@ from sqlmodel import Session, SQLModel, col
 from ledger.db.connection import READER
 from ledger.db.models import Edge, File, State
 from ledger.db.readonly import migrations_folder, newest_revision, refuse_damage
-from ledger.errors import UsageError
+from ledger.errors import NoLedger, UsageError
 
 if TYPE_CHECKING:  # each command looks at the revision, and few migrate: Alembic takes its time to import
     from alembic.config import Config as AlembicConfig
@@ -143,13 +143,13 @@ def check(engine: Engine) -> None:
     """
     shown = engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        raise UsageError(f"no database at {engine.url.database}: run `ledger init` first")
+        raise NoLedger(f"no database at {engine.url.database}: run `ledger init` first")
     with _opened(engine) as connection:
         found = _revision(connection)
         is_empty = found is None and not inspect(connection).has_table("file")
     if found is None:
         what = "has no ledger in it" if is_empty else "has tables, but no revision of a ledger"
-        raise UsageError(f"database {shown} {what}: run `ledger init` first")
+        raise NoLedger(f"database {shown} {what}: run `ledger init` first")
     if found != newest_revision():
         _refuse_unknown(found)
         raise UsageError(

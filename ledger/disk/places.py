@@ -1,0 +1,47 @@
+"""Places where no new ledger is made."""
+
+from pathlib import Path
+
+from ledger.config.read import packaged_config, read_config
+from ledger.disk.access import is_folder
+from ledger.disk.dates import is_date
+from ledger.errors import LedgerError, UsageError
+
+
+def refuse_inside(folder: Path) -> None:
+    """Refuse to make a ledger inside a night, or where an existing ledger has its nights or copies.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the configuration and the database would be.
+
+    Raises
+    ------
+    UsageError
+        If it is such a place, with the configuration of the ledger that is there, if it is known.
+    """
+    streams = [stream.name for stream in read_config(packaged_config(), {}).instrument.streams]
+    for file in (parent / "config.yaml" for parent in folder.parents):
+        if file.is_file() and _has_nights_at(file, folder):
+            raise UsageError(
+                f"{folder} belongs to the ledger of {file}: a second one is not made inside it; run the command with"
+                f" --config {file}"
+            )
+    for place in (folder, *folder.parents):
+        if is_date(place.name) and any(is_folder(place / name) for name in streams):
+            raise UsageError(
+                f"{place} is a night: no ledger is made inside it; name the configuration of its ledger with --config"
+                " FILE, or run `ledger init` in the folder where a new ledger is to be"
+            )
+
+
+def _has_nights_at(file: Path, folder: Path) -> bool:
+    """Whether a file is the configuration of a ledger that has nights or copies where a folder is."""
+    try:
+        config = read_config(file, {})
+    except LedgerError:
+        return False
+    roots = [pipeline.root for pipeline in config.pipelines.values()]
+    here = [config.site(name).destination for name in config.pipelines if config.site(name).destination_host is None]
+    return any(folder.resolve().is_relative_to(place.resolve()) for place in (*roots, *here))
