@@ -16,6 +16,7 @@ from ledger.night.lease import Lease
 from ledger.run.hold import leftovers
 from tests.acceptance.crash_night import CrashNight, chosen, directions
 from tests.acceptance.faults import kill, run
+from tests.inside import call
 from tests.world import DATE, World
 
 
@@ -31,12 +32,12 @@ def problems(world: World, date: str | None = None) -> dict[str, str]:
 
 
 def test_nothing_is_wrong(night):
-    assert night.run("doctor").returncode == 0
+    assert call(night, "doctor").returncode == 0
     assert night.advance().succeeded
-    ran = night.run("doctor", "--date", DATE)
+    ran = call(night, "doctor", "--date", DATE)
     assert ran.returncode == 0, ran.stdout
     assert "problems: 0, notes: 1" in ran.stdout  # backups are off
-    subjects = {finding["subject"] for finding in json.loads(night.run("doctor", "--json").stdout)}
+    subjects = {finding["subject"] for finding in json.loads(call(night, "doctor", "--json").stdout)}
     expected = {"software", "archive.root", "destination of archive", "log", "database", "backups", "frame IDs"}
     assert expected <= subjects
 
@@ -47,7 +48,7 @@ def test_a_place_that_is_not_there(night, place):
     folder.rename(folder.with_name("elsewhere"))
     found = problems(night)
     assert f"{folder}: no such folder" in found[place]
-    assert night.run("doctor").returncode == 1
+    assert call(night, "doctor").returncode == 1
 
 
 def test_a_disk_that_is_short(night):
@@ -85,7 +86,7 @@ def test_a_database_that_is_damaged(sqlite_world):
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
     assert "is damaged" in problems(world)["database"]
-    ran = world.run("history", "VMPA00000001")
+    ran = call(world, "history", "VMPA00000001")
     assert ran.returncode == 1
     assert "damaged" in ran.stderr
     assert "ledger backup --restore" in ran.stderr
@@ -101,7 +102,7 @@ def test_backups_that_lag_behind(night):
     night.data["backup"]["automatic"] = True
     night.bring()
     assert "there is none of the last" in problems(night)["backups"]
-    assert night.run("backup").returncode == 0
+    assert call(night, "backup").returncode == 0
     assert problems(night) == {}
     assert night.rollback(to="fixed").succeeded
     assert "lacks the last" in problems(night)["backups"]

@@ -11,6 +11,7 @@ from ledger.clock import show_us
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.run.catch_up import catch_up
+from tests.inside import call
 from tests.world import World
 
 NIGHTS = ("20260102", "20260103", "20260104")
@@ -34,7 +35,7 @@ def last_frame_us(world: World, date: str) -> int:
 
 def test_all_nights_oldest_first_and_then_silence(three):
     three.simulate("20260103", scale=0.02, scenario=("untriggered",), pipeline="engineering")
-    done = three.run("catch-up")
+    done = call(three, "catch-up")
     assert done.returncode == 0, done.stdout + done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("night")]
     expected = ["20260102 (archive)", "20260103 (archive)", "20260103 (engineering)", "20260104 (archive)"]
@@ -44,13 +45,13 @@ def test_all_nights_oldest_first_and_then_silence(three):
     )
     assert [date for (date,) in order] == sorted(date for (date,) in order)
     runs = three.query("SELECT id FROM run")
-    again = three.run("catch-up")
+    again = call(three, "catch-up")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert three.query("SELECT id FROM run") == runs
 
 
 def test_nothing_at_all_to_do_is_silent(sqlite_world):
-    done = sqlite_world.run("catch-up")
+    done = call(sqlite_world, "catch-up")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -80,16 +81,16 @@ def test_one_nights_failure_does_not_keep_the_others_from_being_tried(three):
     assert not outcomes["20260102"].succeeded
     assert outcomes["20260103"].succeeded
     assert outcomes["20260104"].succeeded
-    assert three.run("catch-up").returncode == 1
+    assert call(three, "catch-up").returncode == 1
     blocking.unlink()
-    assert three.run("catch-up").returncode == 0
+    assert call(three, "catch-up").returncode == 0
 
 
 def test_when_it_is_tried_again_is_said(three):
     (three.destination / "20260102").write_text("whose?")
-    three.run("catch-up")
+    call(three, "catch-up")
     assert three.query("SELECT DISTINCT command FROM run") == [("catch-up",)]
-    done = three.run("catch-up")
+    done = call(three, "catch-up")
     ((next_us,),) = three.query("SELECT min(next_retry_us) FROM file WHERE error IS NOT NULL")
     assert done.returncode == 1
     assert f"tried again from {show_us(next_us)} UT on, or at once by `ledger advance --date 20260102`" in done.stdout
@@ -102,7 +103,7 @@ def test_a_night_that_cannot_even_begin(three):
     outcomes = {date: outcome for _, date, outcome in caught_up(three)}
     assert str(blocking) in outcomes["20260104"].stopped
     assert outcomes["20260105"].succeeded
-    done = three.run("catch-up")
+    done = call(three, "catch-up")
     assert done.returncode == 1
     assert f"stopped      {blocking}" in done.stdout
 
