@@ -39,6 +39,18 @@ def only(world: World, law: str, path: Path) -> Violation:
     return violations[0]
 
 
+def all_of(world: World, expected: dict[Path, str]) -> Violation:
+    """Return one of the violations, and prove that each file breaks its own law, and that the same commands help."""
+    told = []
+    for violation in found(world):
+        (path,) = [path for path in expected if str(path) in violation.what]
+        if not (violation.law == "row_without_file" and expected[path] == "unreadable"):  # a folder is no file, either
+            told.append((str(path), violation.law, violation))
+    assert sorted((path, law) for path, law, _ in told) == sorted((str(path), law) for path, law in expected.items())
+    assert len({tuple(violation.next_step.split("`")[1::2]) for *_, violation in told}) == 1
+    return told[0][-1]
+
+
 def night_of(world: World) -> Path:
     return world.folder / "archive" / DATE
 

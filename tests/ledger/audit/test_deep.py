@@ -74,7 +74,7 @@ def test_the_other_pipeline_and_one_night_alone(sqlite_world):
     world = sqlite_world
     world.simulate(pipeline="engineering", scale=0.02, scenario=("slow",))
     assert world.machine().advance(world.night()).succeeded
-    world.simulate("20260103", scale=0.02, scenario=("pdi",))
+    world.simulate("20260103", scale=0.02, scenario=("onecamera",))
     assert world.advance("20260103").succeeded
     assert audit(world).counts["nights"] == 2
     path = min((world.folder / "engineering" / DATE / "vgen2").glob("*.fz"))

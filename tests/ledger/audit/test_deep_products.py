@@ -2,15 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from ledger.audit.laws import Violation
 from ledger.delivery import manifest
 from stages.fits.cards import BLOCK, CARD
 from tests.ledger.audit.damage import (
+    all_of,
     around_the_guards,
     copy_of,
     flip,
@@ -47,27 +46,6 @@ LOCAL = [
     ("bytes", "*.txt", lambda path: keeping_times(path, lambda p: p.write_bytes(p.read_bytes()[:-30]))),
     ("row_without_file", "*.txt", remove),
 ]
-
-
-def all_of(world: World, expected: dict[Path, str]) -> Violation:
-    """Return one of the violations, and prove that each file has its own law and all have the same way on.
-
-    A folder in the place of a file is no file, either: that is told twice.
-    """
-    violations = found(world)
-    laws_of = {path: [v.law for v in violations if str(path) in v.what] for path in expected}
-    for path, law in expected.items():
-        assert set(laws_of[path]) in ({law}, {law, "row_without_file"} if law == "unreadable" else {law}), laws_of
-    told = [v for v in violations if not (v.law == "row_without_file" and expected[at(v, expected)] == "unreadable")]
-    assert sorted(map(str, (at(v, expected) for v in told))) == sorted(map(str, expected)), violations
-    (_,) = {v.next_step for v in told}
-    return told[0]
-
-
-def at(violation: Violation, paths: Iterable[Path]) -> Path:
-    """Return the one file of some that a violation names."""
-    (path,) = [path for path in paths if str(path) in violation.what]
-    return path
 
 
 def test_damaged_products_are_all_found_and_brought_back(manifested):

@@ -15,6 +15,7 @@ from stages.fits.cards import BLOCK
 from stages.fits.cubes import read_cube_layout
 from tests.inside import call
 from tests.ledger.audit.damage import (
+    all_of,
     around_the_guards,
     copy_of,
     flip,
@@ -40,12 +41,14 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize(("law", "damage"), PLAIN)
-def test_a_damaged_plain_product_and_the_way_on(fixed, law, damage):
-    name, _ = frames_of(fixed)[0]
-    path = night_of(fixed) / "vgen2" / name
-    damage(path)
-    follow(fixed, only(fixed, law, path))
+def test_damaged_plain_products_are_all_found_and_made_anew(fixed):
+    of_frames = [night_of(fixed) / "vgen2" / name for name, _ in frames_of(fixed)]
+    others = [path for path in sorted((night_of(fixed) / "vgen2").glob("*.fits")) if path not in of_frames]
+    paths = [*of_frames, *others][: len(PLAIN)]
+    expected = {path: law for path, (law, _) in zip(paths, PLAIN, strict=True)}
+    for path, (_, damage) in zip(paths, PLAIN, strict=True):
+        damage(path)
+    follow(fixed, all_of(fixed, expected))
 
 
 def test_a_plain_product_that_was_cut(fixed):

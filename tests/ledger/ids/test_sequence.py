@@ -25,6 +25,14 @@ def nights(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def sqlite_nights(sqlite_world: World) -> World:
+    """Return the same for what is read of files."""
+    sqlite_world.data["outside"] = "ignore"
+    sqlite_world.simulate_two(FIRST, SECOND)
+    return sqlite_world
+
+
 def numbers(world: World) -> list[int]:
     return [n for (n,) in world.query("SELECT number FROM frame_id WHERE status = 'live' ORDER BY number")]
 
@@ -98,20 +106,7 @@ def test_a_start_that_cannot_be(nights, prefix, number, message):
     assert now(nights) == before
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        "archive/20250101/vgen2/VMPA00000777.fits.fz",
-        "archive/20250101/old/deep/VMPA00000777.txt",
-        "engineering/20250101/vgen2/VMPA00000777.fits",
-        "destination/archive/20250101/vgen2/VMPA00000777.fits.fz",
-        "destination/engineering/20250101/VMPA00000777.fits.fz",
-        "archive/20250101/manifest_VMP_20250101.csv",
-        "archive/20250102/manifest_VMP_20250102 of another tool.csv",
-        "destination/archive/20250101/manifest_VMP_20250101_supplement1.csv",
-    ],
-)
-def test_numbers_in_use_are_met(nights, place):
+def numbers_in_use_are_met(nights: World, place: str) -> None:
     path = nights.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('VMPA00000007|/a|1\r\n"/b/VMPA00000777.fits.fz";1\r\n')
@@ -125,6 +120,26 @@ def test_numbers_in_use_are_met(nights, place):
     assert start(nights.store(), nights.config, "VMPA", 778)[0].next_id == "VMPA00000778"
     assert nights.advance(FIRST).succeeded
     assert min(numbers(nights)) == 778
+
+
+def test_numbers_in_use_are_met(nights):
+    numbers_in_use_are_met(nights, "archive/20250101/vgen2/VMPA00000777.fits.fz")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "archive/20250101/old/deep/VMPA00000777.txt",
+        "engineering/20250101/vgen2/VMPA00000777.fits",
+        "destination/archive/20250101/vgen2/VMPA00000777.fits.fz",
+        "destination/engineering/20250101/VMPA00000777.fits.fz",
+        "archive/20250101/manifest_VMP_20250101.csv",
+        "archive/20250102/manifest_VMP_20250102 of another tool.csv",
+        "destination/archive/20250101/manifest_VMP_20250101_supplement1.csv",
+    ],
+)
+def test_numbers_in_use_are_met_wherever_they_are(sqlite_nights, place):
+    numbers_in_use_are_met(sqlite_nights, place)
 
 
 @pytest.mark.parametrize("number", [7_525_191, 17_425_190, 69_999_999])

@@ -30,7 +30,7 @@ def test_the_database_is_lost_at_every_state(night, other_url, state):
     if state == "raw":
         world.machine().scan(world.night())
     else:
-        assert world.advance(to=state).succeeded
+        world.bring(to=state)
     before, tree = facts(world), world.tree()
     made = lose(world, other_url)
     assert made.succeeded, made
