@@ -156,7 +156,8 @@ def put_right(world):
     timing = sorted((world.folder / "archive" / FIRST / "vcam1").glob("*.txt"))[1]
     content = timing.read_bytes()
     timing.unlink()
-    assert world.advance(FIRST, to="identified").succeeded
+    world.begin()
+    world.bring(FIRST, to="identified")
     assert world.query("SELECT COUNT(*) FROM file WHERE kind = 'product' AND NOT synchronised") != [(0,)]
     timing.write_bytes(content)
     assert world.rollback(FIRST).succeeded
