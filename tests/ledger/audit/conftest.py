@@ -12,6 +12,14 @@ def manifested(sqlite_world: World) -> World:
 
 
 @pytest.fixture
+def few(sqlite_world: World) -> World:
+    """Return a manifested night of two products, which have sums."""
+    sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
+    sqlite_world.bring()
+    return sqlite_world
+
+
+@pytest.fixture
 def compressed(sqlite_world: World) -> World:
     return standing(sqlite_world, "compressed")
 

@@ -15,6 +15,7 @@ from stages.fits.cards import BLOCK
 from stages.fits.cubes import read_cube_layout
 from stages.fits.tiled import compress
 from stages.fits.untiled import plain_pieces
+from tests.inside import call
 from tests.world import DATE, World
 
 #: Cubes of `onecamera` have DATASUM and CHECKSUM, those of `pdi` have not.
@@ -36,6 +37,18 @@ def only(world: World, law: str, path: Path) -> Violation:
     violations = [v for v in found(world) if not (law == "unreadable" and v.law == "row_without_file")]
     assert [(v.law, str(path) in v.what) for v in violations] == [(law, True)], violations
     return violations[0]
+
+
+def all_of(world: World, expected: dict[Path, str]) -> Violation:
+    """Return one of the violations, and prove that each file breaks its own law, and that the same commands help."""
+    told = []
+    for violation in found(world):
+        (path,) = [path for path in expected if str(path) in violation.what]
+        if not (violation.law == "row_without_file" and expected[path] == "unreadable"):  # a folder is no file, either
+            told.append((str(path), violation.law, violation))
+    assert sorted((path, law) for path, law, _ in told) == sorted((str(path), law) for path, law in expected.items())
+    assert len({tuple(violation.next_step.split("`")[1::2]) for *_, violation in told}) == 1
+    return told[0][-1]
 
 
 def night_of(world: World) -> Path:
@@ -141,7 +154,7 @@ def follow(world: World, violation: Violation) -> None:
     for command in commands:
         program, *arguments = shlex.split(command)
         if program == "ledger":
-            done = world.run(*arguments)
+            done = call(world, *arguments)
             assert done.returncode == 0, (command, done.stdout, done.stderr)
         else:
             subprocess.run([program, *arguments], check=True)

@@ -9,6 +9,7 @@ import pytest
 from ledger.delivery import manifest
 from stages.fits.cards import BLOCK, CARD
 from tests.ledger.audit.damage import (
+    all_of,
     around_the_guards,
     copy_of,
     flip,
@@ -47,119 +48,119 @@ LOCAL = [
 ]
 
 
-@pytest.mark.parametrize(("law", "pattern", "damage"), LOCAL)
-def test_a_damaged_product_and_the_way_on(manifested, law, pattern, damage):
-    path = product(manifested, pattern, number=1)
-    damage(path)
-    violation = only(manifested, law, path)
+def test_damaged_products_are_all_found_and_brought_back(manifested):
+    """Each damage is at a product of its own; what was sent is brought back."""
+    expected = {}
+    for number, (law, pattern, damage) in enumerate(LOCAL):
+        path = product(manifested, pattern, number=number)
+        damage(path)
+        expected[path] = law
+    violation = all_of(manifested, expected)
+    assert "ledger recall" in violation.next_step
     follow(manifested, violation)
 
 
-@pytest.mark.parametrize(("law", "pattern", "damage"), LOCAL)
-def test_a_damaged_copy_and_the_way_on(manifested, law, pattern, damage):
-    path = copy_of(manifested, product(manifested, pattern, number=1))
-    damage(path)
-    violation = only(manifested, "unreadable" if law == "unreadable" else "copy", path)
+def test_damaged_copies_are_all_found_and_made_again(manifested):
+    expected = {}
+    for number, (law, pattern, damage) in enumerate(LOCAL):
+        path = copy_of(manifested, product(manifested, pattern, number=number))
+        damage(path)
+        expected[path] = "unreadable" if law == "unreadable" else "copy"
+    violation = all_of(manifested, expected)
     assert "ledger verify" in violation.next_step
     assert "--repair" in violation.next_step
     follow(manifested, violation)
 
 
-def test_a_product_that_was_sent_is_brought_back(manifested):
-    path = product(manifested, number=1)
+def test_a_night_that_was_mailed_needs_to_be_withdrawn(few):
+    manifest.send(few.machine(), [few.night()])
+    path = product(few)
     flip(path)
-    assert "ledger recall" in only(manifested, "bytes", path).next_step
-
-
-def test_a_night_that_was_mailed_needs_to_be_withdrawn(manifested):
-    manifest.send(manifested.machine(), [manifested.night()])
-    path = product(manifested)
-    flip(path)
-    flip(copy_of(manifested, path))
-    violations = found(manifested)
+    flip(copy_of(few, path))
+    violations = found(few)
     assert all(" --yes --withdraw`" in v.next_step for v in violations)
-    copy_of(manifested, path).unlink()
-    follow(manifested, violations[0])
+    copy_of(few, path).unlink()
+    follow(few, violations[0])
 
 
-def test_copies_that_were_withdrawn_need_not_be_there(manifested):
-    assert manifested.rollback(to="compressed").succeeded
-    assert not copy_of(manifested, product(manifested)).exists()
-    assert found(manifested) == []
+def test_copies_that_were_withdrawn_need_not_be_there(few):
+    assert few.rollback(to="compressed").succeeded
+    assert not copy_of(few, product(few)).exists()
+    assert found(few) == []
 
 
-def test_a_link_is_no_copy(manifested):
-    path = product(manifested)
-    copy = copy_of(manifested, path)
+def test_a_link_is_no_copy(few):
+    path = product(few)
+    copy = copy_of(few, path)
     copy.unlink()
     copy.hardlink_to(path)
-    assert "same file" in only(manifested, "copy", copy).what
+    assert "same file" in only(few, "copy", copy).what
 
 
-def test_a_product_of_which_no_good_copy_is_left(manifested):
-    path = product(manifested)
-    copy = copy_of(manifested, path)
+def test_a_product_of_which_no_good_copy_is_left(few):
+    path = product(few)
+    copy = copy_of(few, path)
     flip(path)
     flip(copy)
-    violations = found(manifested)
+    violations = found(few)
     assert [(v.law, str(p) in v.what) for v, p in zip(violations, (path, copy), strict=True)] == [
         ("bytes", True),
         ("copy", True),
     ]
     assert f"move {copy} away" in violations[0].next_step
     copy.unlink()
-    follow(manifested, violations[0])
+    follow(few, violations[0])
 
 
 @pytest.mark.parametrize("place", ["here", "there", "both"])
 @pytest.mark.parametrize("damage", [lambda path: flip(path, 3), remove, make_folder])
-def test_a_damaged_manifest_and_the_way_on(manifested, place, damage):
-    here = next(night_of(manifested).glob("manifest*"))
-    paths = [path for path, word in ((here, "here"), (copy_of(manifested, here), "there")) if place in (word, "both")]
+def test_a_damaged_manifest_and_the_way_on(few, place, damage):
+    here = next(night_of(few).glob("manifest*"))
+    paths = [path for path, word in ((here, "here"), (copy_of(few, here), "there")) if place in (word, "both")]
     for path in paths:
         damage(path)
-    violations = found(manifested)
+    violations = found(few)
     assert {v.law for v in violations} <= {"manifest", "unreadable"}
     assert [str(path) in v.what for v, path in zip(violations, paths, strict=True)] == [True] * len(paths)
     if place == "both":
         assert "--to transferred" in violations[0].next_step
         for path in paths[1:]:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    follow(manifested, violations[0])
+    follow(few, violations[0])
 
 
-def test_a_manifest_that_lists_another_size(manifested):
-    around_the_guards(manifested, "UPDATE manifest_line SET size_bytes = size_bytes + 1 WHERE position = 1")
-    violations = found(manifested)
-    copy = copy_of(manifested, product(manifested, "*.fz", number=1))
+def test_a_manifest_that_lists_another_size(few):
+    around_the_guards(few, "UPDATE manifest_line SET size_bytes = size_bytes + 1 WHERE position = 1")
+    violations = found(few)
+    copy = copy_of(few, product(few, "*.fz", number=1))
     assert [v.law for v in violations] == ["manifest", "manifest"]
     assert str(copy) in violations[0].what
     assert "lines" in violations[1].what
     assert all("--to transferred" in v.next_step for v in violations)
 
 
-def test_a_manifest_that_lists_a_product_that_is_no_more(manifested):
-    around_the_guards(manifested, "UPDATE manifest_line SET identity = 'another', path = '/gone' WHERE position = 0")
-    assert ("manifest", "/gone is gone") in laws(manifested)
+def test_a_manifest_that_lists_a_product_that_is_no_more(few):
+    around_the_guards(few, "UPDATE manifest_line SET identity = 'another', path = '/gone' WHERE position = 0")
+    assert ("manifest", "/gone is gone") in laws(few)
 
 
 @pytest.mark.parametrize("damage", [flip, remove])
-def test_a_copy_of_a_product_that_is_no_more(manifested, damage):
-    path = copy_of(manifested, product(manifested))
-    around_the_guards(manifested, "UPDATE copy SET identity = 'another' WHERE path = ?", str(path))
-    around_the_guards(manifested, "UPDATE manifest SET withdrawn_us = 1")
+def test_a_copy_of_a_product_that_is_no_more(few, damage):
+    path = copy_of(few, product(few))
+    around_the_guards(few, "UPDATE copy SET identity = 'another' WHERE path = ?", str(path))
+    around_the_guards(few, "UPDATE manifest SET withdrawn_us = 1")
     damage(path)
-    only(manifested, "copy", path)
+    only(few, "copy", path)
 
 
-@pytest.mark.parametrize(
-    ("damage", "law"),
-    [(flip, "bytes"), (cut, "bytes"), (remove, "row_without_file"), (make_folder, "unreadable")],
-)
-def test_a_damaged_product_that_was_not_sent(compressed, damage, law):
-    path = product(compressed, number=2)
-    damage(path)
-    violation = only(compressed, law, path)
+def test_damaged_products_that_were_not_sent_are_all_found_and_made_anew(compressed):
+    expected = {}
+    damages = ((flip, "bytes"), (cut, "bytes"), (remove, "row_without_file"), (make_folder, "unreadable"))
+    for number, (damage, law) in enumerate(damages):
+        path = product(compressed, number=number)
+        damage(path)
+        expected[path] = law
+    violation = all_of(compressed, expected)
     assert "ledger rollback" in violation.next_step
     follow(compressed, violation)
 

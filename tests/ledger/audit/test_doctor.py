@@ -17,6 +17,7 @@ from ledger.night.lease import Lease
 from ledger.run.hold import leftovers
 from tests.acceptance.crash_night import CrashNight, chosen, directions
 from tests.acceptance.faults import kill, run
+from tests.inside import call
 from tests.world import DATE, World
 
 
@@ -26,41 +27,48 @@ def night(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def sqlite_night(sqlite_world: World) -> World:
+    """Return a night of which the doctor looks at disks only."""
+    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
+    return sqlite_world
+
+
 def problems(world: World) -> dict[str, str]:
     """Return subject and text of what needs somebody."""
     return {f.subject: f.text for f in doctor.examine(world.config) if f.verdict == "problem"}
 
 
 def test_nothing_is_wrong(night):
-    assert night.run("doctor").returncode == 0
+    assert call(night, "doctor").returncode == 0
     assert night.advance().succeeded
-    ran = night.run("doctor", "--date", DATE)
+    ran = call(night, "doctor", "--date", DATE)
     assert ran.returncode == 0, ran.stdout
     assert "problems: 0, notes: 1" in ran.stdout  # backups are off
-    subjects = {finding["subject"] for finding in json.loads(night.run("doctor", "--json").stdout)}
+    subjects = {finding["subject"] for finding in json.loads(call(night, "doctor", "--json").stdout)}
     expected = {"software", "archive.root", "destination of archive", "log", "database", "backups", "frame IDs"}
     assert expected <= subjects
 
 
 @pytest.mark.parametrize("place", ["archive.root", "destination of archive"])
-def test_a_place_that_is_not_there(night, place):
-    folder = night.destination if "destination" in place else night.folder / "archive"
+def test_a_place_that_is_not_there(sqlite_night, place):
+    folder = sqlite_night.destination if "destination" in place else sqlite_night.folder / "archive"
     folder.rename(folder.with_name("elsewhere"))
-    found = problems(night)
+    found = problems(sqlite_night)
     assert f"{folder}: no such folder" in found[place]
-    assert night.run("doctor").returncode == 1
+    assert call(sqlite_night, "doctor").returncode == 1
 
 
-def test_a_disk_that_is_short(night):
-    night.data["space"]["keep_free_mb"] = 1e12
-    assert set(problems(night)) >= {"archive.root", "destination of archive"}
+def test_a_disk_that_is_short(sqlite_night):
+    sqlite_night.data["space"]["keep_free_mb"] = 1e12
+    assert set(problems(sqlite_night)) >= {"archive.root", "destination of archive"}
 
 
-def test_a_log_and_backups_that_cannot_be_written(night):
-    (night.folder / "in the way").write_text("")
-    night.data["log"] = str(night.folder / "in the way/ledger.log")
-    night.data["backup"].update(automatic=True, folder=str(night.folder / "in the way"))
-    found = problems(night)
+def test_a_log_and_backups_that_cannot_be_written(sqlite_night):
+    (sqlite_night.folder / "in the way").write_text("")
+    sqlite_night.data["log"] = str(sqlite_night.folder / "in the way/ledger.log")
+    sqlite_night.data["backup"].update(automatic=True, folder=str(sqlite_night.folder / "in the way"))
+    found = problems(sqlite_night)
     assert "cannot be written" in found["log"]
     assert "cannot be written" in found["backup.folder"]
 
@@ -86,7 +94,7 @@ def test_a_database_that_is_damaged(sqlite_world):
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
     assert "is damaged" in problems(world)["database"]
-    ran = world.run("history", "VMPA00000001")
+    ran = call(world, "history", "VMPA00000001")
     assert ran.returncode == 1
     assert "damaged" in ran.stderr
     assert "ledger backup --restore" in ran.stderr
@@ -102,16 +110,16 @@ def test_backups_that_lag_behind(night):
     night.data["backup"]["automatic"] = True
     night.bring()
     assert "there is none of the last" in problems(night)["backups"]
-    assert night.run("backup").returncode == 0
+    assert call(night, "backup").returncode == 0
     assert problems(night) == {}
     assert night.rollback(to="fixed").succeeded
     assert "lacks the last" in problems(night)["backups"]
 
 
-def test_numbers_that_somebody_else_has_given(night):
-    (night.destination / "20250101/vgen2").mkdir(parents=True)
-    (night.destination / "20250101/vgen2/VMPA00000007.fits.fz").write_text("of before")
-    assert "VMPA00000007 is in use" in problems(night)["frame IDs"]
+def test_numbers_that_somebody_else_has_given(sqlite_night):
+    (sqlite_night.destination / "20250101/vgen2").mkdir(parents=True)
+    (sqlite_night.destination / "20250101/vgen2/VMPA00000007.fits.fz").write_text("of before")
+    assert "VMPA00000007 is in use" in problems(sqlite_night)["frame IDs"]
 
 
 def test_a_night_that_a_run_holds(night):

@@ -11,6 +11,7 @@ import pytest
 from ledger.audit import laws
 from ledger.disk.dates import Dates
 from ledger.errors import UsageError
+from tests.inside import call
 from tests.world import DATE, World
 
 ONE = "(SELECT MIN(id) FROM file WHERE kind = 'product')"
@@ -168,7 +169,7 @@ def test_the_way_on_with_a_raw_file_that_is_right_now(finished):
     os.utime(path, ns=(1, 1))
     (violation,) = violations(finished)
     for command in violation.next_step.split("`")[1::2]:
-        done = finished.run(*shlex.split(command)[1:])
+        done = call(finished, *shlex.split(command)[1:])
         assert done.returncode == 0, done.stdout + done.stderr
     assert violations(finished) == []
 
@@ -194,17 +195,17 @@ def test_one_night_alone(finished):
 
 def test_the_command(finished, tmp_path):
     (tmp_path / "few.sql").write_text("-- law: few products\n-- next: sleep\nSELECT 'too many' AS verdict;\n")
-    done = finished.run("audit", "--laws", str(tmp_path))
+    done = call(finished, "audit", "--laws", str(tmp_path))
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert "FAIL  few products" in lines
     assert sum(line.startswith("ok  ") for line in lines) == len(PLANTED) + 1
     assert any("few: verdict too many" in line and "next: sleep" in line for line in lines)
-    done = finished.run("audit", "--json")
+    done = call(finished, "audit", "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout) == {"laws": sorted(PLANTED), "violations": [], "explained": []}
     product_file(finished).unlink()
-    done = finished.run("audit", "--json")
+    done = call(finished, "audit", "--json")
     assert done.returncode == 1
     (violation,) = json.loads(done.stdout)["violations"]
     assert set(violation) == {"law", "what", "next_step"}

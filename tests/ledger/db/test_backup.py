@@ -17,6 +17,7 @@ from ledger.errors import Interrupted, LedgerError, NotReady, UsageError
 from ledger.night import record
 from ledger.rescue.restore import restore
 from stages.base import TEMPORARY_PREFIX
+from tests.inside import call
 from tests.world import DATE, World
 
 SECOND = "20260103"
@@ -72,7 +73,7 @@ def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_u
     for name in set(before) - {"entry", "run"}:
         assert after[name] == before[name], name
     assert [row for row in before["entry"] if row not in after["entry"]] == []
-    assert world.run("audit").returncode == 0
+    assert call(world, "audit").returncode == 0
     assert world.advance(SECOND).succeeded, "the guards are back, and numbers go on"
     with world.store().write() as session, pytest.raises(Exception, match="append-only"):
         session.execute(text("DELETE FROM entry"))
@@ -81,35 +82,35 @@ def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_u
 def test_commands_back_up_what_they_changed(backed_up):
     world = backed_up
     folder = world.folder / "backups"
-    assert world.run("advance", "--date", DATE, "--to", "synced").returncode == 0
+    assert call(world, "advance", "--date", DATE, "--to", "synced").returncode == 0
     (first,) = backups_in(folder)
     assert backups_in(world.destination / ".ledger")[0].name == first.name
     for command in (("status",), ("advance", "--date", DATE, "--to", "synced"), ("audit",)):
-        assert world.run(*command).returncode == 0
+        assert call(world, *command).returncode == 0
         assert backups_in(folder) == [first], command
-    assert world.run("exclude", SECOND, "--reason", "clouds").returncode == 0
+    assert call(world, "exclude", SECOND, "--reason", "clouds").returncode == 0
     assert len(backups_in(folder)) == 2
-    shown = world.run("backup", "--list").stdout
+    shown = call(world, "backup", "--list").stdout
     assert all(str(path) in shown for path in backups_in(folder))
-    assert world.run("backup").returncode == 0
+    assert call(world, "backup").returncode == 0
     assert rows_of(f"sqlite:///{max(backups_in(folder))}")["night"] == rows_of(world.url)["night"]
 
 
 def test_a_backup_that_cannot_be_written_is_told_and_the_work_is_done(backed_up):
     world = backed_up
     (world.folder / "backups").write_text("in the way")
-    ran = world.run("advance", "--date", DATE)
+    ran = call(world, "advance", "--date", DATE)
     assert ran.returncode == 0
     assert "no backup in" in ran.stderr
     assert str(world.folder / "backups") in ran.stderr
     assert "Traceback" not in ran.stderr
-    assert world.run("backup").returncode == 1
+    assert call(world, "backup").returncode == 1
 
 
 def test_nothing_is_backed_up_if_nobody_wants_it(backed_up):
     world = backed_up
     world.data["backup"]["automatic"] = False
-    assert world.run("advance", "--date", DATE).returncode == 0
+    assert call(world, "advance", "--date", DATE).returncode == 0
     assert not (world.folder / "backups").exists()
 
 
@@ -142,7 +143,7 @@ def test_a_migration_begins_with_a_backup_of_the_old_revision(empty_database_url
             text("INSERT INTO night (pipeline, date, root, created_us) VALUES ('archive', '20250101', '/x', 1)")
         )
     store.close()
-    ran = world.run("init")
+    ran = call(world, "init")
     assert ran.returncode == 0, ran.stderr
     (made,) = backups_in(world.folder / "backups")
     assert str(made) in ran.stdout
@@ -162,7 +163,7 @@ def test_a_migration_without_its_backup_is_not_done(empty_database_url, sqlite_w
     store = Store(empty_database_url)
     schema.upgrade(store.engine, to="0003")
     (world.folder / "backups").write_text("in the way")
-    ran = world.run("init")
+    ran = call(world, "init")
     assert ran.returncode == 1
     assert "no backup in" in ran.stderr
     assert schema.revision(store.engine) == "0003"
@@ -252,7 +253,7 @@ def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_pat
     world._store = None
     assert restore(world.config, newest) == []
     assert world.advance(SECOND).succeeded
-    assert world.run("audit").returncode == 0
+    assert call(world, "audit").returncode == 0
 
 
 @pytest.mark.parametrize("error", [LedgerError("a recipient was refused"), Interrupted(15)])

@@ -5,6 +5,7 @@ from sqlalchemy import text
 
 from ledger.db.store import Store
 from ledger.errors import LedgerError
+from tests.inside import call
 from tests.world import DATE, World
 
 
@@ -165,7 +166,7 @@ def test_sql_cannot_write(world, statement):
     world.simulate(scale=0.02, scenario=("pdi",))
     world.bring(to="synced")
     before = world.query("SELECT * FROM lineage ORDER BY product_id, position")
-    done = world.run("sql", statement)
+    done = call(world, "sql", statement)
     harmless = statement.startswith(("CREATE TEMP", "PRAGMA"))  # of the connection, not of the file
     assert done.returncode == 2 or harmless, done.stdout
     assert world.query("SELECT * FROM lineage ORDER BY product_id, position") == before
@@ -175,7 +176,7 @@ def test_sql_cannot_write(world, statement):
 def test_sql_reads(world):
     world.simulate(scale=0.02, scenario=("pdi",))
     world.bring(to="synced")
-    done = world.run("sql", f"SELECT date, kind, state FROM night_status WHERE date = '{DATE}' ORDER BY kind")
+    done = call(world, "sql", f"SELECT date, kind, state FROM night_status WHERE date = '{DATE}' ORDER BY kind")
     assert done.returncode == 0, done.stderr
     assert f"{DATE}\tproduct\tsynced" in done.stdout
 

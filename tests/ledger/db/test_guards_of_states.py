@@ -20,7 +20,7 @@ ENTRIES = "SELECT COUNT(*) FROM entry"
 @pytest.fixture
 def synced(world: World) -> World:
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="synced").succeeded
+    world.bring(to="synced")
     return world
 
 
@@ -199,7 +199,7 @@ def test_the_ledger_registers_anew_what_changed(scanned):
 def test_sqlite_replaces_no_row(sqlite_world, statement):
     """In a connection as anybody opens it: triggers of DELETE do not see what a REPLACE removes."""
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance(to="synced").succeeded
+    sqlite_world.bring(to="synced")
     sqlite_world.close()
     two = ONE.replace("MIN", "MAX")
     with sqlite3.connect(sqlite_world.url.removeprefix("sqlite:///")) as connection:

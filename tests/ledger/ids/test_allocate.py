@@ -6,6 +6,7 @@ from ledger.errors import StateError, UsageError
 from ledger.ids.reservation import start
 from ledger.night import record
 from ledger.run.plan import plan_advance
+from tests.inside import call
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -109,7 +110,7 @@ def test_a_changed_older_night_is_late(nights):
     assert late
     assert min(late) > max(numbers)
     assert nights.query("SELECT SUM(disorder) FROM id_order") == [(0,)]
-    audit = nights.run("audit")
+    audit = call(nights, "audit")
     assert audit.returncode == 0, audit.stdout
 
 
@@ -155,7 +156,8 @@ def put_right(world):
     timing = sorted((world.folder / "archive" / FIRST / "vcam1").glob("*.txt"))[1]
     content = timing.read_bytes()
     timing.unlink()
-    assert world.advance(FIRST, to="identified").succeeded
+    world.begin()
+    world.bring(FIRST, to="identified")
     assert world.query("SELECT COUNT(*) FROM file WHERE kind = 'product' AND NOT synchronised") != [(0,)]
     timing.write_bytes(content)
     assert world.rollback(FIRST).succeeded
@@ -219,7 +221,7 @@ def test_paired_anew_when_later_nights_are_numbered_is_late(put_right):
 
 
 def audit_is_clean(world: World) -> bool:
-    done = world.run("audit")
+    done = call(world, "audit")
     return done.returncode == 0
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ledger.night.journal import Journal
+from tests.inside import call
 from tests.world import DATE, World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -56,7 +57,8 @@ def growing(nights: World) -> tuple[World, list[tuple[Path, Path]]]:
     nights.simulate(FIRST, scale=0.02, scenario=("slow", "slow"))
     moved = shelve(nights, FIRST)
     assert moved
-    assert nights.advance(FIRST).succeeded
+    nights.begin()
+    nights.bring(FIRST)
     return nights, moved
 
 
@@ -93,7 +95,7 @@ def test_calibrations_of_the_morning_after_a_later_night_are_late(growing):
     assert len(lists) == 2
     supplement = (folder(nights, FIRST) / lists[1]).read_text()
     assert {line.split("|")[0] for line in supplement.splitlines()} == late
-    assert nights.run("audit").returncode == 0
+    assert call(nights, "audit").returncode == 0
 
 
 def test_what_came_later_is_appended_and_comes_back_the_same(growing):
@@ -138,7 +140,7 @@ def test_a_raw_file_that_is_released_from_quarantine_is_a_supplement_for_ever(gr
     assert nights.rollback(FIRST).succeeded
     assert nights.advance(FIRST).succeeded
     assert nights.query(LIVE) == ids
-    assert nights.run("audit").returncode == 0
+    assert call(nights, "audit").returncode == 0
 
 
 def test_a_night_on_a_disk_that_is_not_there_holds_back(nights):
@@ -195,7 +197,7 @@ def test_nights_before_the_first_do_not_hold_back_and_are_not_touched(nights):
     before = nights.tree(folder(nights, FIRST))
     assert nights.advance(SECOND).succeeded
     for command in (["advance", "--date", FIRST], ["scan", "--date", FIRST], ["advance", "--date", FIRST, "--dry-run"]):
-        done = nights.run(*command)
+        done = call(nights, *command)
         assert done.returncode == 1
         assert f"before the first night, {SECOND} (archive.first_night)" in done.stderr
     assert nights.tree(folder(nights, FIRST)) == before
@@ -210,21 +212,21 @@ def test_an_old_night_that_is_found_is_late_and_the_refusal_says_how(nights):
     held_back(nights, THIRD, "was never scanned; later nights have theirs, so it is late")
     late = f"ledger advance --date {FIRST} --late --reason TEXT"
     assert late in nights.advance(THIRD).stopped
-    assert late in nights.run("status", "--date", FIRST).stdout
-    dry = nights.run("advance", "--date", FIRST, "--dry-run")
+    assert late in call(nights, "status", "--date", FIRST).stdout
+    dry = call(nights, "advance", "--date", FIRST, "--dry-run")
     assert late in dry.stdout
     result = nights.advance(FIRST)
     assert late in result.stopped
     assert set(result.states) == {"synced"}
-    assert "late" not in nights.run("advance", "--date", FIRST, "--dry-run", "--late", "--reason", "found").stdout
-    done = nights.run("advance", "--date", FIRST, "--late", "--reason", "the disk was found")
+    assert "late" not in call(nights, "advance", "--date", FIRST, "--dry-run", "--late", "--reason", "found").stdout
+    done = call(nights, "advance", "--date", FIRST, "--late", "--reason", "the disk was found")
     assert done.returncode == 0, done.stderr
     assert nights.advance(THIRD).succeeded
     ((n_late, reasons),) = nights.query(
         "SELECT COUNT(*), COUNT(DISTINCT late_reason) FROM frame_id WHERE late AND late_reason = 'the disk was found'"
     )
     assert (n_late > 0, reasons) == (True, 1)
-    done = nights.run("audit")
+    done = call(nights, "audit")
     assert done.returncode == 0, done.stdout
     assert f"explained: {n_late} late: VMPA" in done.stdout
     assert "(the disk was found)" in done.stdout
@@ -232,7 +234,7 @@ def test_an_old_night_that_is_found_is_late_and_the_refusal_says_how(nights):
 
 def test_only_a_night_that_takes_part_in_the_numbering_can_be_excluded(nights):
     (nights.folder / "engineering/20990101").mkdir(parents=True)
-    done = nights.run("exclude", "20990101", "--reason", "dome")
+    done = call(nights, "exclude", "20990101", "--reason", "dome")
     assert done.returncode == 2
     assert "no night 20990101 under" in done.stderr
     assert nights.query("SELECT COUNT(*) FROM night WHERE date = '20990101'") == [(0,)]
@@ -240,13 +242,13 @@ def test_only_a_night_that_takes_part_in_the_numbering_can_be_excluded(nights):
 
 def test_an_excluded_night_goes_no_further(nights):
     nights.bring(FIRST, to="identified")
-    done = nights.run("exclude", FIRST, "--reason", "dome tests")
+    done = call(nights, "exclude", FIRST, "--reason", "dome tests")
     assert "frame IDs and what was made with them stay" in done.stdout
     before = nights.tree(folder(nights, FIRST))
     assert "is excluded (dome tests)" in nights.advance(FIRST).stopped
     assert nights.tree(folder(nights, FIRST)) == before
     assert nights.advance(SECOND).succeeded
-    done = nights.run("include", FIRST)
+    done = call(nights, "include", FIRST)
     assert "--late" not in done.stdout
     assert nights.advance(FIRST).succeeded  # it has its IDs: nothing is late
     assert nights.query("SELECT event FROM entry WHERE event LIKE '%cluded' ORDER BY id") == [
@@ -256,16 +258,16 @@ def test_an_excluded_night_goes_no_further(nights):
 
 
 def test_what_is_included_again_too_late_is_told(nights):
-    assert nights.run("exclude", FIRST, "--reason", "dome tests").returncode == 0
+    assert call(nights, "exclude", FIRST, "--reason", "dome tests").returncode == 0
     assert nights.advance(SECOND).succeeded
-    assert f"ledger advance --date {FIRST} --late --reason TEXT" in nights.run("include", FIRST).stdout
+    assert f"ledger advance --date {FIRST} --late --reason TEXT" in call(nights, "include", FIRST).stdout
 
 
 def test_a_numbered_night_that_was_rolled_back_needs_no_late(nights):
     nights.bring(FIRST)
     nights.bring(SECOND)
     assert nights.rollback(FIRST).succeeded
-    assert "--late" not in nights.run("status").stdout
+    assert "--late" not in call(nights, "status").stdout
     assert nights.advance(FIRST).succeeded
 
 
@@ -275,7 +277,7 @@ def test_a_withdrawn_id_is_explained(nights):
     assert nights.rollback(FIRST).succeeded
     assert nights.advance(FIRST, late_reason="the polarity was wrong").succeeded
     ((frame_id,),) = nights.query("SELECT MIN(frame_id) FROM frame_id WHERE status = 'withdrawn'")
-    assert "was withdrawn" in nights.run("explain", frame_id).stdout
+    assert "was withdrawn" in call(nights, "explain", frame_id).stdout
 
 
 def test_excluding_nonsense(nights):
@@ -284,7 +286,7 @@ def test_excluding_nonsense(nights):
         (("include", FIRST), "is not excluded"),
         (("exclude", "20990101", "--reason", "x"), "no night 20990101"),
     ):
-        done = nights.run(*arguments)
+        done = call(nights, *arguments)
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
 
 
@@ -298,7 +300,7 @@ def test_late_does_not_open_the_gate(nights):
 
 
 def test_late_needs_a_reason_in_words(nights):
-    done = nights.run("advance", "--date", FIRST, "--late", "--reason", "  ")
+    done = call(nights, "advance", "--date", FIRST, "--late", "--reason", "  ")
     assert done.returncode == 2
     assert "--reason is empty" in done.stderr
 

@@ -4,6 +4,7 @@ import pytest
 
 from ledger.errors import UsageError
 from ledger.ids.reservation import reserve, start
+from tests.inside import call
 from tests.ledger.ids.test_sequence import FIRST, SECOND, THIRD, audit, foreign, nights, now, numbers
 from tests.world import World
 
@@ -152,6 +153,6 @@ def test_from_a_night_on_leaves_numbered_nights_as_they_are(nights):
     start(nights.store(), nights.config, "VMPA", 100, from_date=SECOND)
     assert nights.rollback(FIRST).succeeded
     assert nights.advance(FIRST).succeeded
-    assert FIRST in nights.run("status").stdout
+    assert FIRST in call(nights, "status").stdout
     assert nights.advance(SECOND, to="identified").succeeded
     audit(nights)

@@ -12,6 +12,7 @@ from ledger.db.store import put
 from ledger.errors import NotReady, StateError, Unconfirmed, UsageError
 from ledger.ids.reservation import start
 from ledger.ids.sequence import sequence_state
+from tests.inside import call
 from tests.world import World
 
 FIRST, SECOND, THIRD = "20260101", "20260102", "20260103"
@@ -24,6 +25,14 @@ def nights(world: World) -> World:
     return world
 
 
+@pytest.fixture
+def sqlite_nights(sqlite_world: World) -> World:
+    """Return the same for what is read of files."""
+    sqlite_world.data["outside"] = "ignore"
+    sqlite_world.simulate_two(FIRST, SECOND)
+    return sqlite_world
+
+
 def numbers(world: World) -> list[int]:
     return [n for (n,) in world.query("SELECT number FROM frame_id WHERE status = 'live' ORDER BY number")]
 
@@ -34,7 +43,7 @@ def now(world: World):
 
 
 def audit(world: World) -> None:
-    done = world.run("audit")
+    done = call(world, "audit")
     assert done.returncode == 0, done.stdout
 
 
@@ -61,8 +70,8 @@ def test_it_skips_ahead_and_says_so(nights):
     assert nights.query("SELECT command, exit_status FROM run WHERE command = 'ids start'") == [("ids start", 0)]
     audit(nights)
     skipped = f"{5000 - before[-1] - 1} gap: VMPA{before[-1] + 1:08d} to VMPA00004999 (between blocks)"
-    assert f"explained: {skipped}" in nights.run("audit").stdout
-    done = nights.run("ids", "check")
+    assert f"explained: {skipped}" in call(nights, "audit").stdout
+    done = call(nights, "ids", "check")
     assert done.returncode == 0, done.stdout
     assert f"explained: {skipped}" in done.stdout
     assert "headers: in order" in done.stdout
@@ -97,20 +106,7 @@ def test_a_start_that_cannot_be(nights, prefix, number, message):
     assert now(nights) == before
 
 
-@pytest.mark.parametrize(
-    "place",
-    [
-        "archive/20250101/vgen2/VMPA00000777.fits.fz",
-        "archive/20250101/old/deep/VMPA00000777.txt",
-        "engineering/20250101/vgen2/VMPA00000777.fits",
-        "destination/archive/20250101/vgen2/VMPA00000777.fits.fz",
-        "destination/engineering/20250101/VMPA00000777.fits.fz",
-        "archive/20250101/manifest_VMP_20250101.csv",
-        "archive/20250102/manifest_VMP_20250102 of another tool.csv",
-        "destination/archive/20250101/manifest_VMP_20250101_supplement1.csv",
-    ],
-)
-def test_numbers_in_use_are_met(nights, place):
+def numbers_in_use_are_met(nights: World, place: str) -> None:
     path = nights.folder / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text('VMPA00000007|/a|1\r\n"/b/VMPA00000777.fits.fz";1\r\n')
@@ -124,6 +120,26 @@ def test_numbers_in_use_are_met(nights, place):
     assert start(nights.store(), nights.config, "VMPA", 778)[0].next_id == "VMPA00000778"
     assert nights.advance(FIRST).succeeded
     assert min(numbers(nights)) == 778
+
+
+def test_numbers_in_use_are_met(nights):
+    numbers_in_use_are_met(nights, "archive/20250101/vgen2/VMPA00000777.fits.fz")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "archive/20250101/old/deep/VMPA00000777.txt",
+        "engineering/20250101/vgen2/VMPA00000777.fits",
+        "destination/archive/20250101/vgen2/VMPA00000777.fits.fz",
+        "destination/engineering/20250101/VMPA00000777.fits.fz",
+        "archive/20250101/manifest_VMP_20250101.csv",
+        "archive/20250102/manifest_VMP_20250102 of another tool.csv",
+        "destination/archive/20250101/manifest_VMP_20250101_supplement1.csv",
+    ],
+)
+def test_numbers_in_use_are_met_wherever_they_are(sqlite_nights, place):
+    numbers_in_use_are_met(sqlite_nights, place)
 
 
 @pytest.mark.parametrize("number", [7_525_191, 17_425_190, 69_999_999])
@@ -147,7 +163,7 @@ def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(n
     assert numbers(nights) == []
     assert start(nights.store(), nights.config, "VMPA", 1)[0].next_id == "VMPA00000001"
     assert nights.advance(FIRST).succeeded
-    assert nights.run("audit").returncode == 0
+    assert call(nights, "audit").returncode == 0
 
 
 def test_a_sequence_that_has_begun_goes_on_whatever_is_refused(nights):
@@ -170,7 +186,7 @@ def test_near_numbers_need_no_word_more(nights):
 
 def test_whoever_skips_far_is_asked_or_says_yes(sqlite_world):
     world = sqlite_world
-    done = world.run("ids", "start", "VMPA", "7425190")
+    done = call(world, "ids", "start", "VMPA", "7425190")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "VMPA07425190 is far above none at all so far: 7,425,189 numbers are skipped" in done.stderr
     status, shown = world.on_terminal("n\n", "ids", "start", "VMPA", "7425190")
@@ -179,8 +195,8 @@ def test_whoever_skips_far_is_asked_or_says_yes(sqlite_world):
     assert world.query("SELECT name FROM entry") == [("VMPA00000001",)]  # it is held
     status, shown = world.on_terminal("y\n", "ids", "start", "VMPA", "7425190")
     assert (status, "next is VMPA07425190" in shown) == (0, True), shown
-    assert world.run("ids", "start", "VMPA", "9425190", "--yes").returncode == 0
-    done = world.run("ids", "start", "VMPA", "70425190", "--yes")
+    assert call(world, "ids", "start", "VMPA", "9425190", "--yes").returncode == 0
+    done = call(world, "ids", "start", "VMPA", "70425190", "--yes")
     assert done.returncode == 2
     assert "expected one from 1 to 69999999 (ids.last_number)" in done.stderr
 
@@ -194,13 +210,13 @@ def test_a_sequence_beyond_the_last_number_keeps_what_it_has_and_gives_no_more(n
     nights.data["ids"]["last_number"] = 69_999_999
     with pytest.raises(StateError, match=r"0 left .* the last is 69999999 \(ids.last_number: raise it if"):
         nights.advance(SECOND)
-    said = nights.run("ids", "next")
+    said = call(nights, "ids", "next")
     assert (said.returncode, "the last is 69999999 (ids.last_number" in said.stdout) == (0, True), said.stdout
     assert nights.rollback(FIRST).succeeded
     assert nights.advance(FIRST).succeeded
     assert numbers(nights) == has
     audit(nights)
-    assert nights.run("ids", "check").returncode == 0
+    assert call(nights, "ids", "check").returncode == 0
     nights.data["ids"]["last_number"] = None
     assert nights.advance(SECOND).succeeded
     assert numbers(nights)[: len(has)] == has
@@ -219,7 +235,7 @@ def test_numbers_of_simulated_frames_on_disk_are_no_concern_of_the_sequence(nigh
     foreign(nights, "VMPA70000001.fits.fz")
     assert nights.advance(FIRST).succeeded
     assert numbers(nights)[0] == 1
-    assert "foreign_ahead" not in nights.run("ids", "check").stdout
+    assert "foreign_ahead" not in call(nights, "ids", "check").stdout
 
 
 def test_from_a_night_on(nights):
@@ -232,7 +248,7 @@ def test_from_a_night_on(nights):
         nights.advance(FIRST)
     with pytest.raises(NotReady, match="left alone"):
         nights.machine().scan(nights.night(FIRST))
-    assert FIRST not in nights.run("status").stdout
+    assert FIRST not in call(nights, "status").stdout
     start(nights.store(), nights.config, "VMPA", 500, from_date=THIRD)
     assert nights.rollback(SECOND).succeeded  # what has its IDs stays inside
     assert nights.advance(SECOND, to="identified").succeeded
@@ -305,21 +321,21 @@ def test_a_restored_database_gives_no_number_twice(sqlite_world):
 
 def test_ids_at_the_command_line(sqlite_world):
     world = sqlite_world
-    assert "next is VMPA00000001; 69999999 left" in world.run("ids", "next").stdout
-    done = world.run("ids", "start", "VMPA", "12346", "--from", "2026-01-02")
+    assert "next is VMPA00000001; 69999999 left" in call(world, "ids", "next").stdout
+    done = call(world, "ids", "start", "VMPA", "12346", "--from", "2026-01-02")
     assert "next is VMPA00012346, for nights from 20260102 on" in done.stdout
-    facts = json.loads(world.run("ids", "next", "--json").stdout)
+    facts = json.loads(call(world, "ids", "next", "--json").stdout)
     assert (facts["next"], facts["from_date"], facts["authority"]) == ("VMPA00012346", "20260102", "own")
-    refused = world.run("ids", "start", "VMPB", "1")
+    refused = call(world, "ids", "start", "VMPB", "1")
     assert refused.returncode == 2
     assert refused.stderr.count("\n") == 1
     assert "unknown prefix 'VMPB'" in refused.stderr
     world.data["ids"]["authority"] = "blocks"
     (world.folder / "ids.txt").write_text("VMPA00020000 VMPA00020009\n")
-    done = world.run("ids", "reserve", "--from-file", "ids.txt")
+    done = call(world, "ids", "reserve", "--from-file", "ids.txt")
     assert "imported VMPA00020000 to VMPA00020009: 10" in done.stdout
-    assert world.run("ids", "reserve", "--from-file", "none.txt").returncode == 2
-    assert "10 left (authority: blocks)" in world.run("ids", "next").stdout
+    assert call(world, "ids", "reserve", "--from-file", "none.txt").returncode == 2
+    assert "10 left (authority: blocks)" in call(world, "ids", "next").stdout
 
 
 def test_ids_check_at_the_command_line(sqlite_world):
@@ -327,16 +343,16 @@ def test_ids_check_at_the_command_line(sqlite_world):
     world.simulate(FIRST, scale=0.02, scenario=("pdi",))
     world.bring(FIRST)
     foreign(world, "VMPA00000001.fits.fz")
-    done = world.run("ids", "check")
+    done = call(world, "ids", "check")
     assert done.returncode == 1
     assert "foreign_number" in done.stdout
     assert "20250101/vgen2/VMPA00000001.fits.fz" in done.stdout
     assert done.stdout.rstrip().endswith("1 off")
-    facts = json.loads(world.run("ids", "check", "--json").stdout)
+    facts = json.loads(call(world, "ids", "check", "--json").stdout)
     assert [disorder["frame_id"] for disorder in facts["disorders"]] == ["VMPA00000001"]
-    assert world.run("ids", "check", "--date", "20990101").returncode == 2
+    assert call(world, "ids", "check", "--date", "20990101").returncode == 2
 
 
 def test_two_pipelines_cannot_share_the_sequence(sqlite_world):
     sqlite_world.data["engineering"]["states"] = ["raw", "synced", "consolidated", "fixed", "identified"]
-    assert "frame IDs in archive and engineering" in sqlite_world.run("status").stderr
+    assert "frame IDs in archive and engineering" in call(sqlite_world, "status").stderr

@@ -9,6 +9,7 @@ from ledger.delivery.receipt import receive
 from ledger.errors import UsageError
 from ledger.query import explanation, history
 from tests.acceptance.check import identities
+from tests.inside import call
 from tests.world import DATE, World
 
 
@@ -122,18 +123,18 @@ def test_history_tells_every_step_there_and_back(finished):
 
 
 def test_history_at_the_command_line(finished):
-    done = finished.run("history", "VMPA00000001", "--json")
+    done = call(finished, "history", "VMPA00000001", "--json")
     assert done.returncode == 0
     told = json.loads(done.stdout)
     assert set(told) == {"name", "frame_id", "identity", "entries", "lineage"}
     assert told["frame_id"] == "VMPA00000001"
     assert set(told["lineage"][0]) == {"name", "state", "n_frames", "runs"}
     assert {"event", "edge", "source", "destination", "at_us", "run_id"} <= set(told["entries"][0])
-    words = finished.run("history", "VMPE00000001").stdout
+    words = call(finished, "history", "VMPE00000001").stdout
     assert "it is made of" in words
     assert told["lineage"][0]["name"] in words
     raw = told["lineage"][0]["name"]
-    words = finished.run("history", raw).stdout
+    words = call(finished, "history", raw).stdout
     assert "its frames are in" in words
     assert "VMPA00000001" in words
 
@@ -169,16 +170,16 @@ def test_history_maps_every_frame_of_every_product_to_raw_file_and_index(world):
 def test_history_frame_by_frame_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("slow",))
     sqlite_world.bring(to="identified")
-    told = json.loads(sqlite_world.run("history", "VMPA00000001", "--frames", "--json").stdout)
+    told = json.loads(call(sqlite_world, "history", "VMPA00000001", "--frames", "--json").stdout)
     assert set(told["frames"][0]) == {"frame", "file", "index"}
     assert len(told["frames"]) == sum(part["n_frames"] for part in told["lineage"])
-    words = sqlite_world.run("history", "VMPA00000001", "--frames").stdout
+    words = call(sqlite_world, "history", "VMPA00000001", "--frames").stdout
     assert "frame\traw file\tindex" in words
     last = told["frames"][-1]
     assert words.splitlines()[-1] == f"{last['frame']}\t{last['file']}\t{last['index']}"
-    assert "\tproduct\t" in sqlite_world.run("history", last["file"], "--frames").stdout
+    assert "\tproduct\t" in call(sqlite_world, "history", last["file"], "--frames").stdout
     assert sqlite_world.rollback().succeeded
-    words = sqlite_world.run("history", "VMPA00000001", "--frames").stdout
+    words = call(sqlite_world, "history", "VMPA00000001", "--frames").stdout
     assert "none of its frames is in a product now" in words
 
 
@@ -219,7 +220,7 @@ def test_explain_a_file_in_quarantine(sqlite_world):
     found = explain(sqlite_world, str(cube))
     assert found.state == "quarantined"
     assert str(cube.with_suffix(".txt")) in found.because
-    told = json.loads(sqlite_world.run("explain", str(cube), "--json").stdout)
+    told = json.loads(call(sqlite_world, "explain", str(cube), "--json").stdout)
     assert set(told) == {"name", "state", "because", "last_error", "next_command", "facts"}
 
 
@@ -233,7 +234,7 @@ def test_explain_a_product_that_failed_until_it_succeeds(sqlite_world):
     assert str(blocking) in str(found.last_error)
     assert found.facts["attempts"] == 1
     assert found.next_command == f"ledger advance --date {DATE}"
-    done = sqlite_world.run("explain", "VMPA00000001")
+    done = call(sqlite_world, "explain", "VMPA00000001")
     assert f"last error  {found.last_error}" in done.stdout
     assert f"next        ledger advance --date {DATE}" in done.stdout
     blocking.unlink()
@@ -270,4 +271,4 @@ def test_history_and_explanation_tell_of_mails_and_receipts(finished):
     events, facts = told()
     assert "unmailed" in events
     assert facts == {}
-    assert "stars@example.org" in finished.run("history", "VMPA00000001").stdout
+    assert "stars@example.org" in call(finished, "history", "VMPA00000001").stdout

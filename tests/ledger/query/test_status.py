@@ -25,6 +25,7 @@ from ledger.errors import Busy, LedgerError
 from ledger.night import given_out, record
 from ledger.night.pipeline import pipelines
 from ledger.query import _questions, status
+from tests.inside import call
 from tests.world import DATE, World
 
 
@@ -92,11 +93,11 @@ def test_status_counts_failures(sqlite_world):
 
 def test_status_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
-    (night,) = json.loads(sqlite_world.run("status", "--json").stdout)
+    (night,) = json.loads(call(sqlite_world, "status", "--json").stdout)
     keys = "pipeline date raws frames lost quarantined failed outside unproven states frame_ids confirmed stands"
     assert set(night) == {*keys.split(), "next_command"}
     assert (
-        sqlite_world.run("status", "--date", "2026-01-02")
+        call(sqlite_world, "status", "--date", "2026-01-02")
         .stdout.splitlines()[1]
         .startswith(f"{DATE}\tarchive\ton disk")
     )

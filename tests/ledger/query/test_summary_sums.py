@@ -10,6 +10,7 @@ from sqlalchemy import event, text
 from ledger.cli._summary_words import verdict
 from ledger.db.store import Store
 from ledger.night import record
+from tests.inside import call
 from tests.ledger.query.summaries import MINUTE_US, SOUND, change, frames_of, in_words, summarise
 from tests.world import DATE
 
@@ -86,10 +87,10 @@ def test_a_sum_that_does_not_hold_is_said_and_fails(sqlite_world):
     sqlite_world.bring(to="synced")
     change(sqlite_world, "UPDATE file SET n_frames = n_frames + 3 WHERE id = (SELECT MIN(id) FROM file)")
     ((name,),) = sqlite_world.query("SELECT folder || '/' || name FROM file WHERE kind = 'raw' ORDER BY id LIMIT 1")
-    done = sqlite_world.run("summary", "--date", DATE)
+    done = call(sqlite_world, "summary", "--date", DATE)
     assert done.returncode == 1
     assert f"THE SUM DOES NOT HOLD: 3 frames are nowhere; astray: {name}; run `ledger audit`" in done.stdout
-    done = sqlite_world.run("summary", "--date", DATE, "--json")
+    done = call(sqlite_world, "summary", "--date", DATE, "--json")
     assert done.returncode == 1
     balance = json.loads(done.stdout)["balance"]
     assert (balance["holds"], balance["frames"] - balance["accounted"]) == (False, 3)
@@ -128,42 +129,42 @@ def test_a_commit_between_two_statements_of_the_summary_is_not_seen(world):
 def test_the_engineering_pipeline_and_a_date_in_both_roots(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("untriggered",), pipeline="engineering")
     sqlite_world.bring()
-    done = sqlite_world.run("summary", "--date", "2026-01-02")
+    done = call(sqlite_world, "summary", "--date", "2026-01-02")
     assert done.returncode == 0
     assert done.stdout.startswith(f"night {DATE} (engineering)\n")
     assert done.stderr == ""
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    done = sqlite_world.run("summary", "--date", DATE)
+    done = call(sqlite_world, "summary", "--date", DATE)
     assert done.stdout.startswith(f"night {DATE} (archive)\n")
     assert "archive is meant; for another give its folder" in done.stderr
-    done = sqlite_world.run("summary", str(sqlite_world.folder / "engineering" / DATE), "--json")
+    done = call(sqlite_world, "summary", str(sqlite_world.folder / "engineering" / DATE), "--json")
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["pipeline"] == "engineering"
 
 
 @pytest.mark.parametrize("date", ["20260109", "2026-13-01", "yesterday"])
 def test_a_night_that_is_not_there_is_refused_as_by_other_commands(sqlite_world, date):
-    done, other = (sqlite_world.run(command, "--date", date) for command in ("summary", "advance"))
+    done, other = (call(sqlite_world, command, "--date", date) for command in ("summary", "advance"))
     assert (done.returncode, done.stdout, done.stderr) == (other.returncode, other.stdout, other.stderr)
     assert done.returncode == 2
 
 
 def test_a_night_must_be_named(sqlite_world):
-    assert "no night is named" in sqlite_world.run("summary").stderr
+    assert "no night is named" in call(sqlite_world, "summary").stderr
 
 
 def test_a_night_on_disk_an_empty_one_and_one_that_has_left_the_disk(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("slow",))
-    done = sqlite_world.run("summary", "--date", DATE)
+    done = call(sqlite_world, "summary", "--date", DATE)
     assert done.returncode == 0
     assert f"raw files on disk, not registered and not counted here: run `ledger scan --date {DATE}`" in done.stdout
     (sqlite_world.folder / "archive/20260103").mkdir()
-    done = sqlite_world.run("summary", "--date", "20260103")
+    done = call(sqlite_world, "summary", "--date", "20260103")
     assert (done.returncode, done.stdout) == (0, "night 20260103 (archive)\nno raw files, on disk or in the ledger\n")
     assert sqlite_world.advance(to="synced").succeeded
-    shown = sqlite_world.run("summary", "--date", DATE).stdout
+    shown = call(sqlite_world, "summary", "--date", DATE).stdout
     shutil.rmtree(sqlite_world.folder / "archive" / DATE)
-    done = sqlite_world.run("summary", "--date", DATE)
+    done = call(sqlite_world, "summary", "--date", DATE)
     assert (done.returncode, done.stdout) == (0, shown)
 
 

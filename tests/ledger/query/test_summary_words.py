@@ -6,6 +6,7 @@ from collections import Counter
 from ledger.cli._summary_tables import minute_table, narrow, target_table
 from ledger.cli._summary_words import verdict
 from ledger.query.counts import classes_of
+from tests.inside import call
 from tests.ledger.query.summaries import change, in_words, summarise
 from tests.world import DATE, entry_of
 
@@ -13,7 +14,7 @@ from tests.world import DATE, entry_of
 def test_json_has_the_same_keys_in_every_minute(sqlite_world):
     sqlite_world.simulate(scale=0.05)
     sqlite_world.bring(to="synced")
-    told = json.loads(sqlite_world.run("summary", "--date", DATE, "--json").stdout)
+    told = json.loads(call(sqlite_world, "summary", "--date", DATE, "--json").stdout)
     keys = "pipeline date excluded_reason unregistered is_judged minutes targets balance quarantine salvaged"
     keys += " outside unexpected"
     assert set(told) == set(keys.split())
@@ -46,7 +47,7 @@ def test_json_has_the_same_keys_in_every_minute(sqlite_world):
 def test_the_table_has_a_row_a_minute_and_the_equation_follows(sqlite_world):
     sqlite_world.simulate(scale=0.05, scenario=("pdi", "untriggered"))
     sqlite_world.bring(to="synced")
-    done = sqlite_world.run("summary", "--date", DATE)
+    done = call(sqlite_world, "summary", "--date", DATE)
     assert done.returncode == 0
     found = summarise(sqlite_world)
     lines = done.stdout.splitlines()

@@ -5,6 +5,7 @@ from typing import Any
 
 from ledger.rescue.rebuild import Rebuilt, next_command, rebuild
 from tests.databases import initialised_file
+from tests.inside import call
 from tests.ledger.db.test_backup import fresh
 from tests.world import World
 
@@ -39,7 +40,7 @@ def lose(world: World, url: str) -> Rebuilt:
 def carry_on(world: World, made: Rebuilt) -> None:
     """Say where numbering goes on, as the command asks to."""
     world.now_us += 1_000_000
-    done = world.run(*next_command(world.config, made).split()[1:])
+    done = call(world, *next_command(world.config, made).split()[1:])
     assert done.returncode == 0, done.stderr
 
 

@@ -9,6 +9,7 @@ from ledger.disk.nights import NightFolder
 from ledger.night import record
 from ledger.night.pipeline import pipelines
 from ledger.rescue.rebuild import next_command
+from tests.inside import call
 from tests.ledger.rescue.lost import SECOND, carry_on, facts, lose, undisturbed
 from tests.world import DATE, Tree, World
 
@@ -29,7 +30,7 @@ def test_the_database_is_lost_at_every_state(night, other_url, state):
     if state == "raw":
         world.machine().scan(world.night())
     else:
-        assert world.advance(to=state).succeeded
+        world.bring(to=state)
     before, tree = facts(world), world.tree()
     made = lose(world, other_url)
     assert made.succeeded, made
@@ -50,7 +51,7 @@ def test_the_database_is_lost_at_every_state(night, other_url, state):
     assert of_night(world) == of_night(clean)
     assert [row[:6] for row in facts(world)["frame_id"]] == [row[:6] for row in facts(clean)["frame_id"]]
     clean.close()
-    audit = world.run("audit", "--deep")
+    audit = call(world, "audit", "--deep")
     assert audit.returncode == 0, audit.stdout
     assert world.rollback().succeeded
     assert world.tree() == raw
@@ -68,8 +69,8 @@ def test_a_rebuilt_ledger_goes_on_with_later_nights(sqlite_world, new_url):
     carry_on(world, made)
     assert world.advance(SECOND).succeeded
     assert world.query("SELECT count(*) FROM id_order WHERE disorder = 1") == [(0,)]
-    assert world.run("ids", "check").returncode == 0
-    assert world.run("doctor").returncode == 0
+    assert call(world, "ids", "check").returncode == 0
+    assert call(world, "doctor").returncode == 0
 
 
 def test_the_way_back_works_after_a_rebuild(night, new_url):
@@ -161,7 +162,7 @@ def test_late_ids_come_back(sqlite_world, new_url):
     assert {row[-1] for row in before["frame_id"]} == {0, 1} or {row[-1] for row in before["frame_id"]} == {False, True}
     assert lose(world, new_url).succeeded
     assert facts(world) == before
-    assert world.run("ids", "check").returncode == 0
+    assert call(world, "ids", "check").returncode == 0
 
 
 def test_what_came_after_numbering_comes_back_with_its_own_manifest(sqlite_world, new_url):
@@ -212,7 +213,7 @@ def test_a_night_that_was_taken_back_comes_back_as_it_is(night, new_url, state):
         carry_on(world, made)
     assert world.advance().succeeded
     assert world.tree() == tree
-    assert world.run("audit").returncode == 0
+    assert call(world, "audit").returncode == 0
 
 
 def test_numbers_that_were_handed_out_come_back(night, new_url):
@@ -220,7 +221,7 @@ def test_numbers_that_were_handed_out_come_back(night, new_url):
     world.data["ids"]["authority"] = "blocks"
     (world.folder / "ids.txt").write_text("VMPA00000101 VMPA00000103\nVMPA00000201 VMPA00000300\n")
     reserve = ("ids", "reserve", "--from-file", str(world.folder / "ids.txt"))
-    assert world.run(*reserve).returncode == 0
+    assert call(world, *reserve).returncode == 0
     assert world.advance().succeeded
     before = facts(world)["frame_id"]
     made = lose(world, new_url)
@@ -229,10 +230,10 @@ def test_numbers_that_were_handed_out_come_back(night, new_url):
     assert facts(world)["frame_id"] == before
     last = max(row[1] for row in before)
     (world.folder / "ids.txt").write_text(f"VMPA{last + 1:08d} VMPA00000300\n")
-    done = world.run(*reserve)
+    done = call(world, *reserve)
     assert done.returncode == 0, done.stderr
-    assert world.run("ids", "check").returncode == 0
-    assert world.run("audit").returncode == 0
+    assert call(world, "ids", "check").returncode == 0
+    assert call(world, "audit").returncode == 0
 
 
 def test_a_salvaged_file_comes_back(night, new_url):

@@ -12,6 +12,7 @@ from ledger.db import backup
 from ledger.errors import Interrupted, UsageError
 from ledger.report import Silent, Stop
 from ledger.rescue.rebuild import rebuild
+from tests.inside import call
 from tests.ledger.db.test_backup import fresh
 from tests.ledger.rescue.lost import facts, lose
 from tests.world import DATE
@@ -21,13 +22,13 @@ def test_the_sequence_goes_on_above_what_backups_know(night, new_url):
     world = night
     world.data["backup"]["automatic"] = True
     world.bring()
-    assert world.run("ids", "start", "VMPA", "500").returncode == 0
+    assert call(world, "ids", "start", "VMPA", "500").returncode == 0
     backup.make(world.store(), world.config)
     made = lose(world, new_url)
     assert made.lowest_id == "VMPA00000500"
     assert world.query("SELECT next_number FROM frame_sequence") == [(500,)]
     assert backup.why_outdated(world.store(), world.config) is None
-    assert world.run("audit").returncode == 0
+    assert call(world, "audit").returncode == 0
 
 
 def test_a_database_with_runs_is_not_replaced(night):
@@ -59,15 +60,15 @@ def test_the_command_says_what_it_did_and_what_is_lost(night, new_url):
     world = night
     world.bring()
     fresh(world, new_url)
-    done = world.run("rebuild")
+    done = call(world, "rebuild")
     assert done.returncode == 0, done.stderr
     assert "manifested" in done.stdout
     assert "lost" in done.stdout
-    assert world.run("audit").returncode == 0
-    again = world.run("rebuild")
+    assert call(world, "audit").returncode == 0
+    again = call(world, "rebuild")
     assert again.returncode == 2
     assert "runs on record" in again.stderr
-    assert "restored=1" in world.run("history", "VMPA00000001").stdout
+    assert "restored=1" in call(world, "history", "VMPA00000001").stdout
 
 
 @pytest.mark.parametrize("phase", ["timing", "products", "copies"])
@@ -95,15 +96,15 @@ def test_somebody_who_has_the_database_open_is_not_written_over(night, new_url):
     world.bring()
     before = facts(world)
     fresh(world, new_url)
-    assert world.run("init").returncode == 0
+    assert call(world, "init").returncode == 0
     path = new_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as other:
         other.execute("SELECT count(*) FROM run").fetchall()
-        done = world.run("rebuild")
+        done = call(world, "rebuild")
         assert done.returncode == 1
         assert "open" in done.stderr
         assert other.execute("SELECT count(*) FROM run").fetchall() == [(0,)]
-    done = world.run("rebuild")
+    done = call(world, "rebuild")
     assert done.returncode == 0, done.stderr
     assert facts(world) == before
 
@@ -137,7 +138,7 @@ def test_two_at_once_make_one_database(night, new_url):
     class Second(Silent):
         def phase(self, name: str, total: int) -> None:  # noqa: ARG002
             if name.endswith("copies") and not others:
-                others.append(world.run("rebuild").returncode)
+                others.append(call(world, "rebuild").returncode)
 
     with pytest.raises(UsageError, match="runs on record"):
         rebuild(world.config, reporter=Second())
@@ -156,7 +157,7 @@ def test_what_is_in_the_place_of_the_database_is_left_alone(night, new_url, cont
     fresh(world, new_url)
     path = Path(new_url.removeprefix("sqlite:///"))
     path.mkdir() if content is None else path.write_bytes(content)
-    done = world.run("rebuild")
+    done = call(world, "rebuild")
     assert done.returncode == (2 if told else 0)
     assert str(told) in done.stderr or told is None
     assert "raw: " not in done.stderr or told is None, "refused before any work"
@@ -176,10 +177,10 @@ def test_tables_of_somebody_else_are_left_alone(night, new_url):
 def test_the_highest_number_of_all_backups_counts(night, new_url):
     world = night
     world.data["backup"]["automatic"] = True
-    assert world.run("ids", "start", "VMPA", "500").returncode == 0
+    assert call(world, "ids", "start", "VMPA", "500").returncode == 0
     fresh(world, f"{new_url}.begun-anew")
-    assert world.run("init").returncode == 0
-    assert world.run("scan", "--date", DATE).returncode == 0
+    assert call(world, "init").returncode == 0
+    assert call(world, "scan", "--date", DATE).returncode == 0
     newest = backup.found(world.config)[-1]
     newest.path.with_name(newest.path.name.replace(f"{newest.last_entry:012d}", f"{10**6:012d}")).write_bytes(
         b"?" * 999

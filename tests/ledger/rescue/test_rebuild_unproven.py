@@ -8,6 +8,7 @@ import pytest
 from ledger.errors import NotReady, UsageError
 from ledger.night import record
 from ledger.night.journal import Failure
+from tests.inside import call
 from tests.ledger.db.test_backup import fresh
 from tests.ledger.rescue.lost import SECOND, carry_on, facts, lose, undisturbed
 from tests.world import DATE, World
@@ -31,7 +32,7 @@ def test_a_compressed_cube_that_is_not_proven_is_left_as_it_is(night, new_url):
     # made anew, as the reason says
     cube.unlink()
     cube.with_name(f"{name}.txt").unlink()
-    assert world.run("quarantine", "release", name).returncode == 0
+    assert call(world, "quarantine", "release", name).returncode == 0
     world.advance(to="compressed")
     assert cube.read_bytes() == good
 
@@ -83,33 +84,35 @@ def with_cell(text: str, column: str, value: str) -> str:
     return "\n".join(map("\t".join, rows))
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda text: text.replace("identity", "identities", 1),
-        lambda _: "",
-        lambda text: text[: len(text) // 2],
-        lambda text: text.replace("0:1:", "1:1:"),
-        lambda text: text.replace("vcam1/", "vcam9/"),
-        lambda text: text + text.split("\n")[1] + "\n",
-        lambda text: text.replace("\t1\t", "\t" + "9" * 5000 + "\t"),
-        lambda text: with_cell(text, "flc", "D"),
-        lambda text: with_cell(text, "supplement", "1"),
-        lambda text: with_cell(text, "group", "3000000000"),
-    ],
-)
-def test_a_night_without_its_lineage_is_left_alone(night, new_url, damage):
+#: Of lineage.tsv.
+LINEAGES = [
+    lambda text: text.replace("identity", "identities", 1),
+    lambda _: "",
+    lambda text: text[: len(text) // 2],
+    lambda text: text.replace("0:1:", "1:1:"),
+    lambda text: text.replace("vcam1/", "vcam9/"),
+    lambda text: text + text.split("\n")[1] + "\n",
+    lambda text: text.replace("\t1\t", "\t" + "9" * 5000 + "\t"),
+    lambda text: with_cell(text, "flc", "D"),
+    lambda text: with_cell(text, "supplement", "1"),
+    lambda text: with_cell(text, "group", "3000000000"),
+]
+
+
+def test_a_night_without_its_lineage_is_left_alone(night, new_url):
     world = night
     world.bring()
     lineage = world.folder / "archive" / DATE / "vgen2" / "lineage.tsv"
-    lineage.write_text(damage(lineage.read_text()))
-    tree = world.tree()
-    made = lose(world, new_url)
-    assert "lineage.tsv" in str(made.nights[0].stopped)
-    assert world.query("SELECT count(*) FROM file WHERE kind = 'product'") == [(0,)]
-    with pytest.raises(NotReady, match="foreign"):
-        world.advance()
-    assert world.tree() == tree
+    text = lineage.read_text()
+    for number, damage in enumerate(LINEAGES):
+        lineage.write_text(damage(text))
+        tree = world.tree()
+        made = lose(world, f"{new_url}{number}")
+        assert "lineage.tsv" in str(made.nights[0].stopped), number
+        assert world.query("SELECT count(*) FROM file WHERE kind = 'product'") == [(0,)], number
+        with pytest.raises(NotReady, match="foreign"):
+            world.advance()
+        assert world.tree() == tree, number
 
 
 def test_another_raw_file_leaves_the_night_alone(night, new_url):
@@ -141,11 +144,11 @@ def test_a_product_without_a_number_in_a_numbered_night_waits_for_a_decision(nig
     assert [failed[0] for failed in made.nights[0].failed] == [name]
     assert world.query(f"SELECT 1 FROM frame_id WHERE frame_id = '{ids[2]}'") == []
     assert "in quarantine" in str(world.advance().stopped)
-    assert world.run("quarantine", "release", name).returncode == 0
+    assert call(world, "quarantine", "release", name).returncode == 0
     carry_on(world, made)
     assert "--late" in str(world.advance(to="identified").stopped)
     assert world.advance(to="identified", late_reason="lost").succeeded
-    assert world.run("audit").returncode == 0
+    assert call(world, "audit").returncode == 0
 
 
 def test_odd_things_are_refused_or_passed_over(night, new_url):
@@ -191,7 +194,7 @@ def discard(world: World, place: int) -> str:
         failed = [Failure(items[place], "bad", is_final=True)]
         steps.journal.failed(failed, steps.journal.pipeline.steps[1].forward, world.config.failures)
     name = items[place].product.name
-    assert world.run("quarantine", "discard", name, "--reason", "bad").returncode == 0
+    assert call(world, "quarantine", "discard", name, "--reason", "bad").returncode == 0
     return name
 
 
@@ -217,10 +220,10 @@ def test_a_discarded_product_gets_no_number_by_itself(night, new_url):
     carry_on(world, made)
     assert "quarantine" in str(world.advance().stopped)
     assert facts(world)["frame_id"] == before
-    assert world.run("quarantine", "discard", discarded, "--reason", "bad, as before").returncode == 0
+    assert call(world, "quarantine", "discard", discarded, "--reason", "bad, as before").returncode == 0
     assert world.advance().succeeded
     assert facts(world)["frame_id"] == before
-    assert world.run("audit").returncode == 0
+    assert call(world, "audit").returncode == 0
 
 
 def damage_end(content: bytes) -> bytes:
@@ -334,7 +337,7 @@ def test_a_file_of_the_night_that_is_not_right_there_is_told(night, new_url, nam
     made = lose(world, new_url)
     assert [failed[0] for failed in made.nights[0].failed] == [name]
     assert facts(world) == before
-    assert world.run("verify", "--date", DATE, "--repair").returncode == 0
+    assert call(world, "verify", "--date", DATE, "--repair").returncode == 0
     assert (world.destination / DATE / name).is_file()
 
 
@@ -344,7 +347,7 @@ def test_names_do_not_reach_the_terminal_as_they_are(night, new_url):
     folder = os.fsencode(world.destination / DATE / "vgen2")
     Path(os.fsdecode(folder + b"/VMPA00000001.\xff\x1b[31m")).touch()
     fresh(world, new_url)
-    done = world.run("rebuild")
+    done = call(world, "rebuild")
     assert done.returncode == 2
     assert "\\x1b[31m" in done.stderr
     assert "\x1b" not in done.stderr

@@ -11,6 +11,7 @@ from ledger.clock import show_us
 from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.run.catch_up import catch_up
+from tests.inside import call
 from tests.world import World
 
 NIGHTS = ("20260102", "20260103", "20260104")
@@ -28,13 +29,21 @@ def three(sqlite_world: World) -> World:
     return sqlite_world
 
 
+@pytest.fixture
+def two(sqlite_world: World) -> World:
+    """Return the last night, and one before it."""
+    for date in NIGHTS[1:]:
+        sqlite_world.simulate(date, scale=0.02, scenario=("onecamera",))
+    return sqlite_world
+
+
 def last_frame_us(world: World, date: str) -> int:
     return max(p.stat().st_mtime_ns for p in (world.folder / "archive" / date).rglob("*.fits")) // 1000
 
 
 def test_all_nights_oldest_first_and_then_silence(three):
     three.simulate("20260103", scale=0.02, scenario=("untriggered",), pipeline="engineering")
-    done = three.run("catch-up")
+    done = call(three, "catch-up")
     assert done.returncode == 0, done.stdout + done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("night")]
     expected = ["20260102 (archive)", "20260103 (archive)", "20260103 (engineering)", "20260104 (archive)"]
@@ -44,13 +53,13 @@ def test_all_nights_oldest_first_and_then_silence(three):
     )
     assert [date for (date,) in order] == sorted(date for (date,) in order)
     runs = three.query("SELECT id FROM run")
-    again = three.run("catch-up")
+    again = call(three, "catch-up")
     assert (again.returncode, again.stdout, again.stderr) == (0, "", "")
     assert three.query("SELECT id FROM run") == runs
 
 
 def test_nothing_at_all_to_do_is_silent(sqlite_world):
-    done = sqlite_world.run("catch-up")
+    done = call(sqlite_world, "catch-up")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
@@ -80,16 +89,16 @@ def test_one_nights_failure_does_not_keep_the_others_from_being_tried(three):
     assert not outcomes["20260102"].succeeded
     assert outcomes["20260103"].succeeded
     assert outcomes["20260104"].succeeded
-    assert three.run("catch-up").returncode == 1
+    assert call(three, "catch-up").returncode == 1
     blocking.unlink()
-    assert three.run("catch-up").returncode == 0
+    assert call(three, "catch-up").returncode == 0
 
 
 def test_when_it_is_tried_again_is_said(three):
     (three.destination / "20260102").write_text("whose?")
-    three.run("catch-up")
+    call(three, "catch-up")
     assert three.query("SELECT DISTINCT command FROM run") == [("catch-up",)]
-    done = three.run("catch-up")
+    done = call(three, "catch-up")
     ((next_us,),) = three.query("SELECT min(next_retry_us) FROM file WHERE error IS NOT NULL")
     assert done.returncode == 1
     assert f"tried again from {show_us(next_us)} UT on, or at once by `ledger advance --date 20260102`" in done.stdout
@@ -102,7 +111,7 @@ def test_a_night_that_cannot_even_begin(three):
     outcomes = {date: outcome for _, date, outcome in caught_up(three)}
     assert str(blocking) in outcomes["20260104"].stopped
     assert outcomes["20260105"].succeeded
-    done = three.run("catch-up")
+    done = call(three, "catch-up")
     assert done.returncode == 1
     assert f"stopped      {blocking}" in done.stdout
 
@@ -142,24 +151,24 @@ def test_excluded_foreign_and_earlier_nights_are_left_alone(three):
         (400 * 365 * 86_400_000_000, ".txt", False),
     ],
 )
-def test_a_file_of_the_future_holds_nothing_up_and_is_told(three, salvage, growing, ahead_us):
+def test_a_file_of_the_future_holds_nothing_up_and_is_told(two, salvage, growing, ahead_us):
     """How old it is cannot be known; 400 years are more nanoseconds than 64 bits hold."""
-    three.data["salvage"] = salvage
-    three.now_us = 1_767_571_200_000_000  # 2026-01-05 00:00 UT: the last night is of yesterday
-    newest = max((three.folder / "archive" / "20260104" / "vcam1").glob(f"*{growing}"))
-    future_us = three.now_us + ahead_us
+    two.data["salvage"] = salvage
+    two.now_us = 1_767_571_200_000_000  # 2026-01-05 00:00 UT: the last night is of yesterday
+    newest = max((two.folder / "archive" / "20260104" / "vcam1").glob(f"*{growing}"))
+    future_us = two.now_us + ahead_us
     os.utime(newest, ns=(future_us * 1000, future_us * 1000))
-    outcomes = {date: outcome for _, date, outcome in caught_up(three)}
-    assert [outcomes[date].succeeded for date in NIGHTS] == [True] * 3
+    outcomes = {date: outcome for _, date, outcome in caught_up(two)}
+    assert [outcomes[date].succeeded for date in NIGHTS[1:]] == [True] * 2
     (told,) = outcomes["20260104"].notes
     assert f"vcam1/{newest.stem}.fits was written at" in told
     assert "in the future" in told
-    assert three.query("SELECT DISTINCT state FROM file WHERE kind = 'product'") == [("manifested",)]
-    (found,) = (f for f in examine_nights(three) if "in the future" in f.text)
+    assert two.query("SELECT DISTINCT state FROM file WHERE kind = 'product'") == [("manifested",)]
+    (found,) = (f for f in examine_nights(two) if "in the future" in f.text)
     assert (found.subject, found.verdict) == ("night 20260104", "note")
     assert newest.stem in found.text
-    assert three.rollback("20260104", to="raw").succeeded
-    assert three.advance("20260104").succeeded
+    assert two.rollback("20260104", to="raw").succeeded
+    assert two.advance("20260104").succeeded
 
 
 def examine_nights(world: World) -> list[Finding]:

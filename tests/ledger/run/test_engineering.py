@@ -1,6 +1,7 @@
 """The engineering pipeline: no frame IDs and no manifest, products keep their names, and the way back is as exact."""
 
 from ledger.audit import laws
+from tests.inside import call
 from tests.world import DATE, World
 
 
@@ -39,7 +40,7 @@ def test_end_to_end_and_back(world: World):
 def test_states_that_it_does_not_have(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",), pipeline="engineering")
     for arguments in (("advance", "--date", DATE, "--to", "manifested"), ("rollback", "--date", DATE, "--to", "id'd")):
-        done = sqlite_world.run(*arguments)
+        done = call(sqlite_world, *arguments)
         assert done.returncode == 2
         assert "in pipeline engineering: expected one of raw, synced" in done.stderr
 
@@ -65,11 +66,11 @@ def test_both_pipelines_hold_the_same_night(sqlite_world):
     for pipeline in ("archive", "engineering"):
         sqlite_world.simulate(scale=0.02, scenario=("onecamera",), pipeline=pipeline)
     for pipeline in ("archive", "engineering"):
-        done = sqlite_world.run("advance", str(sqlite_world.folder / pipeline / DATE))
+        done = call(sqlite_world, "advance", str(sqlite_world.folder / pipeline / DATE))
         assert done.returncode == 0, done.stderr
         assert f"night {DATE} ({pipeline})" in done.stdout
     assert sqlite_world.query("SELECT pipeline, COUNT(*) FROM file WHERE kind = 'raw' GROUP BY pipeline") == [
         ("archive", 1),
         ("engineering", 1),
     ]
-    assert sqlite_world.run("audit").returncode == 0
+    assert call(sqlite_world, "audit").returncode == 0

@@ -12,6 +12,7 @@ from ledger.night.lease import Lease
 from ledger.run.catch_up import catch_up
 from ledger.run.quarantine import discard, held, release
 from stages.base import TEMPORARY_PREFIX
+from tests.inside import call
 from tests.world import DATE, World
 
 MINUTE_US = 60_000_000
@@ -62,9 +63,9 @@ def test_bad_input_is_put_aside_at_once_and_holds_the_night_up(night):
         "failed",
         "quarantined",
     ]
-    status = night.run("status").stdout
+    status = call(night, "status").stdout
     assert f"ledger quarantine list --date {DATE}" in status
-    explained = night.run("explain", name).stdout
+    explained = call(night, "explain", name).stdout
     assert f"ledger quarantine discard {name} --reason TEXT" in explained
     # it is not tried again by itself
     assert night.advance().failed == []
@@ -73,7 +74,7 @@ def test_bad_input_is_put_aside_at_once_and_holds_the_night_up(night):
     assert night.advance().succeeded
     assert night.query("SELECT COUNT(*) FROM frame_id") == [(len(others) + 1,)]
     assert held(night.store()) == []
-    assert night.run("audit").returncode == 0
+    assert call(night, "audit").returncode == 0
 
 
 def test_a_discarded_product_holds_nothing_up(night):
@@ -85,8 +86,8 @@ def test_a_discarded_product_holds_nothing_up(night):
     assert result.succeeded
     assert result.states == {"consolidated": 1, "manifested": len(others)}
     assert night.query("SELECT COUNT(*) FROM manifest_line") == [(len(others),)]
-    assert night.run("audit").returncode == 0
-    assert "finished" in night.run("status").stdout
+    assert call(night, "audit").returncode == 0
+    assert "finished" in call(night, "status").stdout
     (found,) = held(night.store())
     assert (found.stands, found.reason) == ("discarded", "the disk has a hole")
     # taken back, it is late: the others have their numbers
@@ -94,7 +95,7 @@ def test_a_discarded_product_holds_nothing_up(night):
     release(night.store(), name)
     assert "older than frame IDs that are taken" in str(night.advance().stopped)
     assert night.advance(late_reason="it was found whole on a backup").succeeded
-    assert night.run("audit").returncode == 0
+    assert call(night, "audit").returncode == 0
     assert night.rollback().succeeded
 
 
@@ -106,13 +107,13 @@ def test_skip_goes_on_without_what_is_in_quarantine(night):
     assert result.states == {"consolidated": 1, "manifested": len(others)}
     assert [failed for failed, _ in result.failed] == [name]
     assert night.advance().succeeded
-    assert "finished" in night.run("status").stdout
+    assert "finished" in call(night, "status").stdout
 
 
 def test_the_plan_tells_what_holds_the_night_up(night):
     spoil(night, products(night)[0])
     night.advance(to="fixed")
-    told = night.run("advance", "--date", DATE, "--dry-run").stdout
+    told = call(night, "advance", "--date", DATE, "--dry-run").stdout
     assert "stops there    1 product in quarantine before identified" in told
     assert "identify" not in told.split("stops there")[0]
 
@@ -145,7 +146,7 @@ def test_by_hand_a_product_that_waits_is_tried_at_once(night):
     assert not night.advance().succeeded
     (found,) = held(night.store())
     assert (found.stands, found.next_retry_us) == ("waits", night.now_us + 10 * MINUTE_US)
-    shown = night.run("quarantine", "list").stdout
+    shown = call(night, "quarantine", "list").stdout
     assert datetime.fromtimestamp(found.next_retry_us / 1e6, tz=UTC).strftime("%H:%M:%S") in shown
     blocking.rmdir()
     assert night.advance().succeeded
@@ -225,13 +226,13 @@ def test_at_the_command_line(sqlite_world):
     name = products(sqlite_world)[0]
     spoil(sqlite_world, name)
     sqlite_world.advance()
-    listed = sqlite_world.run("quarantine", "list", "--date", DATE)
+    listed = call(sqlite_world, "quarantine", "list", "--date", DATE)
     assert f"{DATE}\tvgen2/{name}\tconsolidated\tquarantined\t1\t\t" in listed.stdout
-    assert sqlite_world.run("quarantine", "discard", name).returncode == 2
-    done = sqlite_world.run("quarantine", "discard", name, "--reason", "cut short")
+    assert call(sqlite_world, "quarantine", "discard", name).returncode == 2
+    done = call(sqlite_world, "quarantine", "discard", name, "--reason", "cut short")
     assert (done.returncode, "goes on without it" in done.stdout) == (0, True), done.stderr
-    assert "discarded" in sqlite_world.run("quarantine", "list").stdout
-    assert "is_discarded" in sqlite_world.run("quarantine", "list", "--json").stdout
-    done = sqlite_world.run("quarantine", "release", name)
+    assert "discarded" in call(sqlite_world, "quarantine", "list").stdout
+    assert "is_discarded" in call(sqlite_world, "quarantine", "list", "--json").stdout
+    done = call(sqlite_world, "quarantine", "release", name)
     assert (done.returncode, f"ledger advance --date {DATE}" in done.stdout) == (0, True), done.stderr
-    assert sqlite_world.run("quarantine", "list").stdout.count("\n") == 1
+    assert call(sqlite_world, "quarantine", "list").stdout.count("\n") == 1

@@ -89,7 +89,7 @@ def test_a_raw_file_that_is_gone(night):
 
 def test_products_that_are_older_than_ids_which_are_taken(sqlite_world):
     sqlite_world.simulate(AFTER, seed=1, scale=0.02, scenario=("pdi",))
-    assert sqlite_world.advance(AFTER).succeeded
+    sqlite_world.bring(AFTER)
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
     waits(sqlite_world, "older than frame IDs that are taken already", "kind = 'product' AND state = 'synced'")
 
@@ -100,7 +100,7 @@ def test_no_room(night):
 
 
 def test_a_product_in_quarantine(night):
-    assert night.advance(to="fixed").succeeded
+    night.bring(to="fixed")
     with night.store().write() as session:
         session.connection().exec_driver_sql(
             "UPDATE file SET quarantine_reason = 'a test' WHERE id = (SELECT max(id) FROM file)"
@@ -116,7 +116,7 @@ def test_a_window_that_is_closed(night):
 
 
 def test_copies_that_were_listed_and_are_not_right(night):
-    assert night.advance().succeeded
+    night.bring()
     night.now_us += 1_000_000
     cube = min((night.destination / DATE / "vgen2").glob("*.fz"))
     DAMAGES["same size and time"](cube)
@@ -128,7 +128,7 @@ def test_copies_that_were_listed_and_are_not_right(night):
 
 def test_products_that_failed_keep_the_others_from_a_barrier(night):
     """A dry run takes them to succeed this time; what stopped the run is what keeps the others."""
-    assert night.advance(to="synced").succeeded
+    night.bring(to="synced")
     cube = min((night.folder / "archive" / DATE / "vcam1").glob("*.fits"))
     content = cube.read_bytes()
     stat = cube.stat()
@@ -144,7 +144,7 @@ def test_products_that_failed_keep_the_others_from_a_barrier(night):
 
 def test_the_first_reason_is_the_one_that_is_told(night):
     """What costs most to find out is not looked up while another reason stands."""
-    assert night.advance(to="fixed").succeeded
+    night.bring(to="fixed")
     machine = night.machine()
     pipeline, site = machine.pipelines["archive"], night.config.site()
     looked_up = []

@@ -19,6 +19,7 @@ from ledger.night.record import TWIN_COLUMNS
 from ledger.run import registration
 from ledger.run.plan import in_words, plan_advance
 from ledger.text import alike
+from tests.inside import call
 from tests.world import DATE, World
 
 OTHER = "20260103"
@@ -179,12 +180,12 @@ def test_of_many_files_that_were_put_aside_a_line_is_told(sqlite_world):
         copy.with_suffix(".txt").unlink()
     planned = in_words(plan_advance(sqlite_world.machine(), sqlite_world.night(), "raw"))
     assert len([line for line in planned if "does not exist" in line]) == 1
-    done = sqlite_world.run("scan", "--date", DATE)
+    done = call(sqlite_world, "scan", "--date", DATE)
     told = [line for line in done.stdout.splitlines() if line.startswith("  quarantined")]
     assert len(told) == 2
     assert "and 37 more: timing file" in told[0]
     assert f"40: `ledger quarantine list --date {DATE}` names all" in told[1]
-    listed = sqlite_world.run("quarantine", "list", "--date", DATE)
+    listed = call(sqlite_world, "quarantine", "list", "--date", DATE)
     assert len(listed.stdout.splitlines()) == 1 + 40
 
 
