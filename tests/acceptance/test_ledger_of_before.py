@@ -65,12 +65,13 @@ def odd(cube: Path, what: str) -> bytes:
     return changed
 
 
-@pytest.fixture(params=ODD)
-def archived(request, world: World, monkeypatch) -> World:
-    """Return a world with a night that was archived when less was looked at, of whose raw files one is odd."""
+@pytest.fixture
+def archived(world: World, monkeypatch) -> World:
+    """Return a world with a night that was archived when less was looked at; each of its first raw files is odd."""
     world.simulate(scale=0.02, scenario=("slow",))
-    cube = cubes(world)[0]
-    keeping_times(cube, odd(cube, request.param))
+    first = [*cubes(world), *cubes(world, "vcam2")][: len(ODD)]
+    for what, cube in zip(ODD, first, strict=True):
+        keeping_times(cube, odd(cube, what))
     world.data["instrument"]["times"] = dict.fromkeys(("clocks_s", "date_h", "name_s", "exposures"))
     with monkeypatch.context() as patched:
         patched.setattr(registration, "register", partial(registration.register, is_new=False))
