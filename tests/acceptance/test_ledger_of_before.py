@@ -103,7 +103,7 @@ def test_rebuilt_it_has_the_same_ids_and_goes_back_and_forward(archived, tmp_pat
 
 def test_a_night_without_numbers_is_looked_at_again_before_it_gets_some(world):
     world.simulate(scale=0.02, scenario=("slow",))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     forget_structure(world)
     before = products(world)
     planned = plan_advance(world.machine(), world.night(), None)
@@ -119,7 +119,7 @@ def test_a_night_without_numbers_is_looked_at_again_before_it_gets_some(world):
 def test_what_is_found_then_is_put_aside(world):
     """Before numbers are given, and not after."""
     world.simulate(scale=0.02, scenario=("slow",))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     forget_structure(world)
     cube = cubes(world)[0]
     keeping_times(cube, cube.read_bytes()[:-4] + b"fill")
