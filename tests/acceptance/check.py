@@ -5,8 +5,11 @@ import fnmatch
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 from collections import Counter
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,14 +23,39 @@ TIME_CARDS = ("DATE-OBS", "UT-STR", "UT", "UT-END", "HST-STR", "HST", "HST-END",
 KEEP_DIGITS = ("CD?_?*", "PC?_?*", "CDELT*")
 
 
-def identities(cube: Path) -> list[tuple[int, int, int | None]]:
-    """Return camera, serial and trigger (None: free-running) of every frame, from its first pixels."""
+#: Camera, serial and trigger (None: free-running) of a frame.
+Identity = tuple[int, int, int | None]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What is in a cube: who its frames are, by their first pixels, its header, and its cards as they are written."""
+
+    frames: list[Identity]
+    header: fits.Header
+    cards: list[fits.Card]
+
+
+def opened(cube: Path) -> Opened:
+    """Return what is in a compressed cube."""
     with fits.open(cube) as hdus:
-        hdu = hdus[1] if cube.suffix == ".fz" else hdus[0]
-        return decoded(np.asarray(hdu.data)[:, 0, :5].astype(np.int64))
+        frames, header = decoded_cube(hdus[1]), hdus[1].header
+    with fits.open(cube, disable_image_compression=True) as hdus:
+        return Opened(frames, header, list(hdus[1].header.cards))
 
 
-def raw_identities(cube: Path) -> list[tuple[int, int, int | None]]:
+def identities(cube: Path) -> list[Identity]:
+    """Return who every frame of a cube is."""
+    with fits.open(cube) as hdus:
+        return decoded_cube(hdus[1] if cube.suffix == ".fz" else hdus[0])
+
+
+def decoded_cube(hdu: fits.ImageHDU) -> list[Identity]:
+    """Return who every frame of a cube is that is open."""
+    return decoded(np.asarray(hdu.data)[:, 0, :5].astype(np.int64))
+
+
+def raw_identities(cube: Path) -> list[Identity]:
     """Return the same of a raw cube's whole frames, however short the file is; it is uint16 by its BZERO."""
     header = fits.Header.fromfile(cube)
     shape = (header["NAXIS2"], header["NAXIS1"])
@@ -37,7 +65,7 @@ def raw_identities(cube: Path) -> list[tuple[int, int, int | None]]:
     return decoded(pixels[:, 0, :5].astype(np.int64) + 32768)
 
 
-def decoded(first: np.ndarray) -> list[tuple[int, int, int | None]]:
+def decoded(first: np.ndarray) -> list[Identity]:
     """Return who frames are from their first five pixels."""
     low, high = first[:, [1, 3]], first[:, [2, 4]]
     serial, trigger = (low + (high << 16)).T
@@ -63,7 +91,8 @@ class Finished:
         )
         names = ("frame_id", "name", "camera", "flc", "synchronised", "group", "sha256", "size_bytes", "start_us", "id")
         self.products = [dict(zip(names, row, strict=True)) for row in rows]
-        self.frames = {p["frame_id"]: identities(self.cube(p)) for p in self.products}
+        self.opened = {p["frame_id"]: opened(self.cube(p)) for p in self.products}
+        self.frames = {frame_id: cube.frames for frame_id, cube in self.opened.items()}
         self.quarantined = {
             f"{folder}/{name}": reason
             for folder, name, reason in world.query(
@@ -73,6 +102,9 @@ class Finished:
 
     def cube(self, product: dict) -> Path:
         return self.folder / f"{product['frame_id']}.fits.fz"
+
+    def header(self, product: dict) -> fits.Header:
+        return self.opened[product["frame_id"]].header
 
     def check_everything(self, n_frames: int, n_lost: int = 0) -> None:
         self.check_frames(n_frames, n_lost)
@@ -85,6 +117,7 @@ class Finished:
 
     def check_frames(self, n_frames: int, n_lost: int = 0) -> None:
         """Every frame is in exactly one product, where the lineage says; nothing else is."""
+        of_raw = cache(raw_identities)
         every = [(c, s) for frames in self.frames.values() for c, s, _ in frames]
         assert len(every) == len(set(every)) == n_frames
         for product in self.products:
@@ -94,7 +127,7 @@ class Finished:
             )
             expected: list = []
             for folder, name, runs in lineage:
-                raw = raw_identities(self.night / folder / name)
+                raw = of_raw(self.night / folder / name)
                 parsed = runs if isinstance(runs, list) else json.loads(runs)
                 expected += [raw[i] for first, step, n in parsed for i in range(first, first + step * n, step)]
             assert self.frames[product["frame_id"]] == expected
@@ -110,10 +143,10 @@ class Finished:
         for product in self.products:
             groups.setdefault(product["group"], []).append(product)
         for group in groups.values():
-            cards = {tuple(fits.getheader(self.cube(p), 1)[k] for k in TIME_CARDS) for p in group}
+            cards = {tuple(self.header(p)[k] for k in TIME_CARDS) for p in group}
             assert len(cards) == 1
             for product in group:
-                header = fits.getheader(self.cube(product), 1)
+                header = self.header(product)
                 assert header["U_SYNC"] is bool(product["synchronised"])
                 if product["flc"] is not None:
                     assert header["U_FLC"].strip() == product["flc"]
@@ -130,24 +163,20 @@ class Finished:
         keys = [(p["start_us"], p["camera"], p["flc"] or "") for p in self.products]
         assert keys == sorted(keys)
         for product in self.products:
-            header = fits.getheader(self.cube(product), 1)
+            header = self.header(product)
             assert header["FRAMEID"] == product["frame_id"]
             assert header["EXP-ID"] == "VMPE" + product["frame_id"][4:]
 
     def check_headers(self) -> None:
         """Every value is written in its format of the dictionary, or kept for one of the reasons of the design."""
         formats = read_dictionary("vampires")
-        for product in self.products:
-            with fits.open(self.cube(product), disable_image_compression=True) as hdus:
-                cards = hdus[1].header.cards
-            for card in cards:
-                form = formats.get(card.keyword)
-                structural = (
-                    card.keyword in ("SIMPLE", "BITPIX", "EXTEND", "BSCALE", "BZERO") or "NAXIS" in card.keyword
-                )
-                if form is None or structural or any(fnmatch.fnmatch(card.keyword, k) for k in KEEP_DIGITS):
-                    continue
-                assert obeys(card, form), (card.image, form)
+        different = {card.image: card for cube in self.opened.values() for card in cube.cards}
+        for image, card in different.items():
+            form = formats.get(card.keyword)
+            structural = card.keyword in ("SIMPLE", "BITPIX", "EXTEND", "BSCALE", "BZERO") or "NAXIS" in card.keyword
+            if form is None or structural or any(fnmatch.fnmatch(card.keyword, k) for k in KEEP_DIGITS):
+                continue
+            assert obeys(card, form), (image, form)
 
     def check_destination(self) -> None:
         """The destination holds the bytes that the ledger says, and nothing that the night does not."""
@@ -193,14 +222,15 @@ class Finished:
         """`funpack -C` gives back every product as it was before compression; `fitsverify` finds no fault."""
         need("funpack", "fitsverify")
         assert set(plain) == {f"{p['frame_id']}.fits" for p in self.products}
-        for product in self.products:
-            cube = self.cube(product)
-            back = tmp_path / cube.stem
-            subprocess.run(["funpack", "-C", "-O", str(back), str(cube)], check=True)
-            assert back.read_bytes() == plain[back.name]
-            assert faults(cube) == faults(back)
-            assert not any("error" in fault.lower() for fault in faults(cube))
-            back.unlink()
+        packed = [f"{p['frame_id']}.fits.fz" for p in self.products]
+        back = tmp_path / "unpacked"
+        back.mkdir()
+        subprocess.run(["funpack", "-C", "-P", f"{back}/", *packed], cwd=self.folder, check=True)
+        assert {path.name: path.read_bytes() for path in back.iterdir()} == plain
+        found = list(faults(self.folder, packed).values())
+        assert found == list(faults(back, [name.removesuffix(".fz") for name in packed]).values())
+        assert not any("error" in fault.lower() for each in found for fault in each)
+        shutil.rmtree(back)
 
     def count(self) -> Counter:
         """Return how many frames there are of each class."""
@@ -210,10 +240,17 @@ class Finished:
         return counts
 
 
-def faults(cube: Path) -> set[str]:
-    """Return what fitsverify finds; warnings about what the raw header says are not ours to mend."""
-    said = subprocess.run(["fitsverify", "-l", str(cube)], capture_output=True, text=True, check=False).stdout
-    return set(re.findall(r"\*\*\* (?:Warning|Error).*", said))
+def faults(folder: Path, cubes: list[str]) -> dict[str, set[str]]:
+    """Return what fitsverify finds in each cube; warnings about what the raw header says are not ours to mend."""
+    said = subprocess.run(["fitsverify", "-l", *cubes], cwd=folder, capture_output=True, text=True, check=False).stdout
+    _, *parts = re.split(r"^File: (.*)$", said, flags=re.MULTILINE)
+    found = {
+        name: set(re.findall(r"\*\*\* (?:Warning|Error).*", text))
+        for name, text in zip(parts[::2], parts[1::2], strict=True)
+    }
+    assert list(found) == cubes
+    assert said.count("Verification found") == len(cubes)
+    return found
 
 
 def obeys(card: fits.Card, form: str) -> bool:

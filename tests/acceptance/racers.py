@@ -176,10 +176,12 @@ def _heard(racer: Racer) -> Any:
 
 
 def _start() -> Racer:
-    """Start a process; not by fork, which would hand connections to the database down to it."""
+    """Start a process; not by fork, which would hand connections to the database down to it.
+
+    The server that it is forked from has imported all that `tests.processes` names.
+    """
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    context.set_forkserver_preload([__name__])
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)
     process.start()

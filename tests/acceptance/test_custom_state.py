@@ -97,7 +97,8 @@ def check_pictures(world: World) -> None:
     assert sums.count(".pgm\n") == len(files(world))
 
 
-def test_the_page_as_it_stands(world: World, tmp_path: Path) -> None:
+def test_the_page_as_it_stands(sqlite_world: World, tmp_path: Path) -> None:
+    world = sqlite_world
     world.data["engine"] = {"executor": "processes", "workers": 2}
     before = simulate(world)
     configure(world)

@@ -26,7 +26,7 @@ def test_a_step_that_nobody_repeats_is_undone_by_a_rollback(sqlite_world, verb, 
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
     before = world.tree()
-    assert world.advance(to=to).succeeded
+    world.bring(to=to)
     n = run_and_kill(world, lambda machine: machine.advance(world.night()), None)
     assert world.rollback(to=to).succeeded
     for at in range(n - 8, n) if verb == "list" else range(n // 2, n // 2 + 3):
@@ -39,7 +39,7 @@ def test_a_step_that_nobody_repeats_is_undone_by_a_rollback(sqlite_world, verb, 
 def test_a_bad_copy_is_never_listed_wherever_its_rollback_was_killed(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     made = world.tree(world.destination)
     path = min((world.destination / DATE / "vgen2").glob("*.fz"))
 
@@ -67,7 +67,7 @@ def test_a_product_that_is_lost_is_made_again(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
     before = world.tree()
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     made = world.tree()
     folder = world.folder / "archive" / DATE / "vgen2"
     (folder / "VMPA00000001.fits.fz").unlink()
@@ -157,7 +157,7 @@ def test_workers_end_with_their_run(sqlite_world):
 def test_what_a_dead_run_left_is_told_and_nothing_else_is_touched(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     folder = world.folder / "archive" / DATE / "vgen2"
     mine = folder / "notes.txt"
     mine.write_text("of the observer")
@@ -173,7 +173,7 @@ def test_a_file_of_somebody_under_a_name_like_ours_is_not_touched(sqlite_world):
     """``funpack VMPA00000001.fits.fz`` makes such a file; only what a run left that died is removed."""
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance(to="compressed").succeeded
+    world.bring(to="compressed")
     unpacked = world.folder / "archive" / DATE / "vgen2" / "VMPA00000001.fits"
     unpacked.write_bytes(b"of somebody")
     assert world.advance().settled == []

@@ -65,12 +65,13 @@ def odd(cube: Path, what: str) -> bytes:
     return changed
 
 
-@pytest.fixture(params=ODD)
-def archived(request, world: World, monkeypatch) -> World:
-    """Return a world with a night that was archived when less was looked at, of whose raw files one is odd."""
+@pytest.fixture
+def archived(world: World, monkeypatch) -> World:
+    """Return a world with a night that was archived when less was looked at; each of its first raw files is odd."""
     world.simulate(scale=0.02, scenario=("slow",))
-    cube = cubes(world)[0]
-    keeping_times(cube, odd(cube, request.param))
+    first = [*cubes(world), *cubes(world, "vcam2")][: len(ODD)]
+    for what, cube in zip(ODD, first, strict=True):
+        keeping_times(cube, odd(cube, what))
     world.data["instrument"]["times"] = dict.fromkeys(("clocks_s", "date_h", "name_s", "exposures"))
     with monkeypatch.context() as patched:
         patched.setattr(registration, "register", partial(registration.register, is_new=False))
@@ -102,7 +103,7 @@ def test_rebuilt_it_has_the_same_ids_and_goes_back_and_forward(archived, tmp_pat
 
 def test_a_night_without_numbers_is_looked_at_again_before_it_gets_some(world):
     world.simulate(scale=0.02, scenario=("slow",))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     forget_structure(world)
     before = products(world)
     planned = plan_advance(world.machine(), world.night(), None)
@@ -118,7 +119,7 @@ def test_a_night_without_numbers_is_looked_at_again_before_it_gets_some(world):
 def test_what_is_found_then_is_put_aside(world):
     """Before numbers are given, and not after."""
     world.simulate(scale=0.02, scenario=("slow",))
-    assert world.advance(to="fixed").succeeded
+    world.bring(to="fixed")
     forget_structure(world)
     cube = cubes(world)[0]
     keeping_times(cube, cube.read_bytes()[:-4] + b"fill")

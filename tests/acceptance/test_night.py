@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from astropy.io import fits
 
 from ledger.simulation.night import Truth
 from tests.acceptance.check import Finished
@@ -90,7 +89,7 @@ def check_trains(finished: Finished, truth: Truth) -> None:
     n_frames: Counter = Counter()
     n_dubious: Counter = Counter()
     for product in finished.products:
-        target = fits.getval(finished.cube(product), "OBJECT", 1).strip()
+        target = finished.header(product)["OBJECT"].strip()
         n_frames[target] += len(finished.frames[product["frame_id"]])
         n_dubious[target] += len(finished.frames[product["frame_id"]]) * (product["flc"] == "D")
     assert n_frames["1 kHz"] == n_frames["SLOW"] == n_frames["Offset"] > 100

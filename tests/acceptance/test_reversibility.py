@@ -22,23 +22,18 @@ def test_every_pair_of_states(world):
     for state in states:
         assert machine.advance(night, to=state).succeeded
         seen[state] = snapshot(world)
-    assert seen["raw"][0] == before
+    assert seen["raw"][:2] == (before, {})
     assert len({str(tree) for tree, *_ in seen.values()}) >= 6  # every state with files of its own shows on disk
     numbered = seen["identified"][2]
     assert numbered
     for high, low in itertools.combinations(reversed(states), 2):
-        assert machine.advance(night, to=high).succeeded
+        if low == states[states.index(high) - 1]:  # the first of those from this state
+            assert machine.rollback(night, to=high).succeeded
         result = machine.rollback(night, to=low)
         assert result.succeeded, (high, low, result)
-        tree, destination, ids, rows = snapshot(world)
-        assert (tree, destination, rows) == (seen[low][0], seen[low][1], seen[low][3]), (high, low)
-        assert ids == numbered, (high, low)
-        if low == "raw":
-            assert tree == before
-            assert destination == {}
+        assert snapshot(world) == (*seen[low][:2], numbered, seen[low][3]), (high, low)
         assert machine.advance(night, to=high).succeeded
-        assert snapshot(world)[:2] == seen[high][:2], (high, low)
-        assert snapshot(world)[3] == seen[high][3], (high, low)
+        assert snapshot(world) == (*seen[high][:2], numbered, seen[high][3]), (high, low)
     audit = world.run("audit")
     assert audit.returncode == 0, audit.stdout
 

@@ -66,7 +66,8 @@ def counts(world):
 
 
 @pytest.mark.parametrize("streams", [("vcam1", "vcam2"), ("vcam2",)])
-def test_a_camera_without_acquisition_times_is_archived_by_its_logging_times(world, streams):
+def test_a_camera_without_acquisition_times_is_archived_by_its_logging_times(sqlite_world, streams):
+    world = sqlite_world
     world.simulate(scale=0.1, scenario=("pdi",))
     world.bring(to="synced")
     n_frames, n_paired, _ = counts(world)

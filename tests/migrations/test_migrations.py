@@ -163,7 +163,7 @@ def test_late_ids_and_supplements_outlive_a_migration_back_and_forth(world: Worl
 
 def test_what_is_confirmed_outlives_a_migration_back_and_forth(world: World):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     manifest.send(world.machine(), [world.night()])
     rows = world.query("SELECT frame_id, size_bytes FROM mail_line ORDER BY frame_id")
     file = world.folder / "receipt.csv"
@@ -182,7 +182,7 @@ def test_what_is_confirmed_outlives_a_migration_back_and_forth(world: World):
 
 def test_copies_that_were_found_bad_before_are_refuted(world: World):
     world.simulate(scale=0.02, scenario=("pdi",))
-    assert world.advance().succeeded
+    world.bring()
     for repairs in (False, True, False):
         world.now_us += 1_000_000
         min((world.destination / DATE).rglob("*.fz")).write_bytes(b"damaged")
