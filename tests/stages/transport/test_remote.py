@@ -128,22 +128,24 @@ def test_odd_names_are_names(tmp_path, host):
 # what lies there
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_bad_copy_is_found_and_copied_again(there, base, damage):
-    forward(there)
-    path = base / DATE / "vgen2" / there.products[1].files[0]
-    DAMAGES[damage](path)
+def test_bad_copies_are_found_and_copied_again(there, base):
+    """Each is bad in another way, the last one in its txt; one in their midst is good."""
+    more = tuple(make_product(there.folder, number) for number in range(4, 8))
+    there = dataclasses.replace(there, products=(*there.products, *more))
+    there = dataclasses.replace(there, placed=frozenset(product.identity for product in there.products))
+    first, good, *others = there.products
+    assert not forward(there).failures
+    right = tree(base)
+    folder = base / DATE / "vgen2"
+    for product, damage in zip((first, *others), DAMAGES, strict=False):
+        DAMAGES[damage](folder / product.files[0])
+    replace_bytes(folder / others[-1].files[1])
     found = verify(there)
-    assert list(found.failures) == [there.products[1].identity]
-    assert len(found.evidence) == 2
+    assert list(found.failures) == [product.identity for product in (first, *others)]
+    assert [evidence.identity for evidence in found.evidence] == [good.identity]
     assert not forward(there).failures
     assert not verify(there).failures
-
-
-def test_txt_is_proven_too(there, base):
-    forward(there)
-    replace_bytes(base / DATE / "vgen2" / there.products[0].files[1])
-    assert list(verify(there).failures) == [there.products[0].identity]
+    assert tree(base) == right
 
 
 def test_what_somebody_else_put_there_is_left(there, base):
