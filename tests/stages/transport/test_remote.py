@@ -44,6 +44,13 @@ def there(job, host):
     return dataclasses.replace(job, host=host)
 
 
+def with_more(job, *numbers):
+    """Return the job with further products."""
+    products = (*job.products, *(make_product(job.night / "vgen2", number) for number in numbers))
+    placed = frozenset(product.identity for product in products)
+    return dataclasses.replace(job, products=products, placed=placed)
+
+
 def forward(job, **params):
     return transferred.forward(job=job, params=Parameters(**params))
 
@@ -130,9 +137,7 @@ def test_odd_names_are_names(tmp_path, host):
 
 def test_bad_copies_are_found_and_copied_again(there, base):
     """Each is bad in another way, the last one in its txt; one in their midst is good."""
-    more = tuple(make_product(there.folder, number) for number in range(4, 8))
-    there = dataclasses.replace(there, products=(*there.products, *more))
-    there = dataclasses.replace(there, placed=frozenset(product.identity for product in there.products))
+    there = with_more(there, 4, 5, 6, 7)
     first, good, *others = there.products
     assert not forward(there).failures
     right = tree(base)
@@ -158,22 +163,18 @@ def test_what_somebody_else_put_there_is_left(there, base):
     assert len(outcome.evidence) == 2
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_copy_that_is_not_ours_is_not_withdrawn(there, base, which):
-    forward(there)
-    path = base / DATE / "vgen2" / there.products[2].files[which]
-    replace_bytes(path)
-    before = {path.name for path in path.parent.glob(f"{there.products[2].name}*")}
+def test_copies_that_are_not_ours_and_the_only_one_are_not_withdrawn(there, base):
+    there = with_more(there, 4)
+    only, other_cube, other_txt, ours = there.products
+    assert not forward(there).failures
+    folder = base / DATE / "vgen2"
+    (there.folder / only.files[0]).unlink()
+    replace_bytes(folder / other_cube.files[0])
+    replace_bytes(folder / other_txt.files[1])
     outcome = reverse(there)
-    assert list(outcome.failures) == [there.products[2].identity]
-    assert {path.name for path in path.parent.glob(f"{there.products[2].name}*")} == before
-
-
-def test_only_copy_is_not_withdrawn(there, base):
-    forward(there)
-    (there.folder / there.products[0].files[0]).unlink()
-    assert list(reverse(there).failures) == [there.products[0].identity]
-    assert (base / DATE / "vgen2" / there.products[0].files[0]).exists()
+    assert list(outcome.failures) == [product.identity for product in (only, other_cube, other_txt)]
+    assert outcome.withdrawn == (ours.identity,)
+    assert {path.name for path in folder.glob("VMPA*")} == {*only.files, *other_cube.files, *other_txt.files}
 
 
 def test_source_of_other_bytes_is_not_given_a_name(there, base):
