@@ -1,7 +1,6 @@
 """Faults that were found by use, each a test that failed before it was mended."""
 
 import shutil
-import subprocess
 import sys
 
 import pytest
@@ -13,6 +12,7 @@ from ledger.night import record
 from ledger.query import history
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_advance
+from tests.ledger.cli.forked import Running
 from tests.world import DATE
 
 
@@ -261,11 +261,13 @@ def test_init_does_not_take_a_guard_away_under_files(sqlite_world):
 
 def test_several_processes_at_once_on_an_empty_ledger(world):
     world.simulate(scale=0.02, scenario=("onecamera",))
-    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), "advance", "--date", DATE]
-    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL) for _ in range(3)]
-    said = [run.communicate()[1] for run in runs]
-    assert {run.returncode for run in runs} <= {0, 75}, said
-    assert 0 in {run.returncode for run in runs}
+    advance = ("advance", "--date", DATE)
+    with Running(world, *advance) as first, Running(world, *advance) as second, Running(world, *advance) as third:
+        runs = (first, second, third)
+        statuses = {run.wait() for run in runs}
+        said = [run.told for run in runs]
+    assert statuses <= {0, 75}, said
+    assert 0 in statuses
 
 
 def test_a_file_of_somebody_under_a_name_of_ours_is_not_written_over(sqlite_world):

@@ -1,49 +1,21 @@
 """Faults of commands that were found by trying them, and mended."""
 
-import os
-import pty
-import subprocess
-import sys
-
 from ledger.config.read import read_config
 from ledger.night import record
 from ledger.query import history
 from ledger.run.catch_up import catch_up
 from tests.acceptance.test_mended import cubes
+from tests.ledger.cli.forked import on_terminal
 from tests.world import DATE
 
 
 def test_the_question_can_be_read_on_a_terminal(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     sqlite_world.bring(to="fixed")
-    ours, theirs = pty.openpty()
-    command = [
-        sys.executable,
-        "-m",
-        "ledger.cli",
-        "--config",
-        str(sqlite_world.config_path),
-        "rollback",
-        "--date",
-        DATE,
-    ]
-    with subprocess.Popen(
-        command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm"}
-    ) as p:
-        os.close(theirs)
-        shown = b""
-        while b"[y/N]" not in shown:
-            shown += os.read(ours, 65536)
-        os.write(ours, b"n\n")
-        try:
-            while piece := os.read(ours, 65536):
-                shown += piece
-        except OSError:
-            pass
-        p.wait()
-    after = shown.split(b"[y/N]")[1]
-    assert b"\x1b[2K" not in after.split(b"n\r\n")[0], after  # nothing erases the line of the question
-    assert b"\x1b[?25l" not in shown.split(b"[y/N]")[0], "the cursor is hidden while it asks"
+    _, shown = on_terminal(sqlite_world, "n\n", "rollback", "--date", DATE, after="[y/N]")
+    before, after = shown.split("[y/N]")
+    assert "\x1b[2K" not in after.split("n\r\n")[0], after  # nothing erases the line of the question
+    assert "\x1b[?25l" not in before, "the cursor is hidden while it asks"
 
 
 def test_catch_up_says_that_the_archives_root_is_missing(sqlite_world):

@@ -1,19 +1,16 @@
 """transferred: copies are withdrawn, verified, and left in order whenever a run is killed."""
 
-import os
-import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from stages import transferred
 from stages.base import TEMPORARY_PREFIX
 from stages.transferred import Parameters
+from tests.ledger.cli.forked import start
 from tests.stages.test_transferred import DATE, base, cube, forward, job, only, reverse, tree, write_sums
+from tests.stages.transport import dying
 
 __all__ = ["base", "job"]  # fixtures
 
@@ -92,34 +89,17 @@ def test_only_copy_left_is_not_withdrawn(job, base):
     assert (base / DATE / "vgen2" / cube(product)).exists()
 
 
-KILLED = """
-import os, pickle, sys
-from stages import transferred
-function, job, dies_at, below = pickle.load(open(sys.argv[1], "rb"))
-count = 0
-def hook(event, arguments):
-    global count
-    if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir") and below in str(arguments[0]):
-        count += 1
-        if count == dies_at:
-            os._exit(9)
-sys.addaudithook(hook)
-getattr(transferred, function)(job=job, params=transferred.Parameters(in_flight=1))
-"""
-
-
-def run_killed(tmp_path, function, job, dies_at):
+def run_killed(function, job, dies_at):
     """Run in a process of its own that dies before its n-th step at the destination."""
-    call = tmp_path / "call.pickle"
-    call.write_bytes(pickle.dumps((function, job, dies_at, str(job.destination))))
-    root = Path(transferred.__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
-    code = subprocess.run([sys.executable, "-c", KILLED, call], env=environment, check=False).returncode
+    process = start(dying.run, function, job, dies_at, str(job.destination))
+    process.join()
+    code = process.exitcode
+    process.close()
     assert code in (0, 9)
     return code == 9
 
 
-def test_killed_anywhere_forward_ends_the_same(job, base, tmp_path):
+def test_killed_anywhere_forward_ends_the_same(job, base):
     job = only(job, 0)
     write_sums(job)
     done, there = forward(job), tree(base)
@@ -128,13 +108,13 @@ def test_killed_anywhere_forward_ends_the_same(job, base, tmp_path):
     while killed:
         dies_at += 1
         shutil.rmtree(base / DATE)
-        killed = run_killed(tmp_path, "forward", job, dies_at)
+        killed = run_killed("forward", job, dies_at)
         assert forward(job) == done
         assert tree(base) == there
     assert dies_at > 10
 
 
-def test_killed_anywhere_both_ways_reverse_leaves_nothing(job, base, tmp_path):
+def test_killed_anywhere_both_ways_reverse_leaves_nothing(job, base):
     job = only(job, 0)
     write_sums(job)
     for function in ("forward", "reverse"):
@@ -144,7 +124,7 @@ def test_killed_anywhere_both_ways_reverse_leaves_nothing(job, base, tmp_path):
             dies_at += 1
             if function == "reverse":
                 forward(job)
-            killed = run_killed(tmp_path, function, job, dies_at)
+            killed = run_killed(function, job, dies_at)
             assert reverse(job).withdrawn == (job.product.identity,)
             assert tree(base) == {}
         assert dies_at > 5

@@ -1,7 +1,6 @@
 """The command line: words, JSON, exit status, terminals; what is asked and what is never done unasked."""
 
 import json
-import os
 import re
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from ledger.night import record
 from ledger.night.lease import Lease
 from ledger.report import Result
 from ledger.text import counted
+from tests.ledger.cli.forked import on_terminal
+from tests.processes import run_command
 from tests.world import DATE, World
 
 README = Path(__file__).parents[3] / "README.md"
@@ -197,12 +198,12 @@ def test_rollback_asks_on_a_terminal(night, ledger):
     before = night.tree()
     assert ledger("advance", "--date", DATE)[0] == 0
     finished = everything(night)
-    status, shown = night.on_terminal("n\n", "rollback", "--date", DATE)
+    status, shown = on_terminal(night, "n\n", "rollback", "--date", DATE)
     assert status == 1
     assert "unlist" in shown
     assert "Roll back? [y/N]" in shown
     assert everything(night) == finished
-    status, shown = night.on_terminal("y\n", "rollback", "--date", DATE)
+    status, shown = on_terminal(night, "y\n", "rollback", "--date", DATE)
     assert status == 0
     assert "2/2" in shown  # bars
     assert night.tree() == before
@@ -210,11 +211,11 @@ def test_rollback_asks_on_a_terminal(night, ledger):
 
 
 def test_bars_on_a_terminal(night):
-    status, shown = night.on_terminal("", "advance", "--date", DATE)
+    status, shown = on_terminal(night, "", "advance", "--date", DATE)
     assert status == 0
     assert "━" in shown
     assert all(f"{n}/{n}" in shown for n in (1, 2, 4))
-    status, shown = night.on_terminal("", "catch-up")
+    status, shown = on_terminal(night, "", "catch-up")
     assert (status, shown) == (0, "")
 
 
@@ -242,14 +243,13 @@ def test_init_is_harmless_to_repeat(night, ledger):
 
 
 def test_init_writes_the_configuration_where_there_is_none(tmp_path):
-    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "ledger.cli", "init"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    environment = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)}
+    done = run_command(["init"], tmp_path, environment)
     assert done.returncode == 0, done.stderr
     assert "created" in done.stdout
     assert (tmp_path / "ledger.db").is_file()
     (tmp_path / "config.yaml").write_text((tmp_path / "config.yaml").read_text() + "# mine\n")
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = run_command(["init"], tmp_path, environment)
     assert "up to date" in done.stdout
     assert (tmp_path / "config.yaml").read_text().endswith("# mine\n")
 

@@ -6,6 +6,7 @@ import pytest
 
 from ledger.cli.progress import Lines
 from ledger.report import Silent
+from tests.ledger.cli.forked import on_terminal
 from tests.world import DATE
 
 
@@ -46,7 +47,7 @@ def test_bytes_are_told_as_they_arrive(sqlite_world, sshd, is_afar):
 
 def test_a_terminal_shows_bytes_and_rate(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    status, shown = sqlite_world.on_terminal("", "advance", "--date", DATE)
+    status, shown = on_terminal(sqlite_world, "", "advance", "--date", DATE)
     assert status == 0, shown
     assert "MB" in shown or "kB" in shown
     assert "/s" in shown
@@ -85,7 +86,7 @@ def test_a_bar_of_what_failed_is_not_full(sqlite_world):
     world.bring(to="compressed")
     (cube, *_) = sorted((world.folder / "archive" / DATE / "vgen2").glob("*.fz"))
     cube.write_bytes(cube.read_bytes()[:-1] + b"?")
-    status, shown = world.on_terminal("", "advance", "--date", DATE)
+    status, shown = on_terminal(world, "", "advance", "--date", DATE)
     assert status == 1
     bar = [line for line in re.split(r"[\r\n]+", shown) if "to transferred" in line][-1]
     done, total = re.search(r"([\d.]+)/([\d.]+) [kM]B", bar).groups()

@@ -17,7 +17,7 @@ def listed(sqlite_world):
 @pytest.fixture
 def pair(request, world_home, sshd):
     made = Pair(world_home, make_database(request, world_home, "postgresql", "ledger_world"), sshd)
-    made.here.simulate(scale=0.02, scenario=("pdi",))
+    made.here.simulate(scale=0.005, scenario=("pdi",))
     made.history = History(world_home, made.here.url, is_known=True)
     yield made
     made.close()

@@ -4,8 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from ledger.ids.numbers import numbers_on_disk
 from ledger.rescue.rebuild import rebuild
 from ledger.run.catch_up import catch_up
 from tests.ledger.audit.test_laws_by_sql import violations
+from tests.ledger.cli.forked import Running
 from tests.ledger.db.test_backup import fresh
 from tests.world import DATE
 
@@ -27,17 +26,12 @@ from tests.world import DATE
 @pytest.fixture
 def afar(sqlite_world, sshd):
     """A world whose archive is sent to another host."""
-    return made_afar(sqlite_world, sshd)
+    sqlite_world.send_afar(sshd)
+    sqlite_world.simulate(scale=0.005, scenario=("pdi",))
+    return sqlite_world
 
 
-def made_afar(world, sshd):
-    world.send_afar(sshd)
-    world.simulate(scale=0.02, scenario=("pdi",))
-    return world
-
-
-def test_a_night_goes_there_and_comes_back(world, sshd):
-    afar = made_afar(world, sshd)
+def test_a_night_goes_there_and_comes_back(afar):
     before = afar.tree()
     assert afar.advance().succeeded
     copies = afar.query("SELECT host, path, tool FROM copy WHERE withdrawn_us IS NULL")
@@ -83,13 +77,14 @@ def test_copies_on_this_machine_are_not_taken_for_those_there(afar):
     [("07:00-09:00", True), ("09:00-07:00", False), ("08:01-10:00", False), ("22:00-08:01", True)],
 )
 def test_products_are_sent_within_the_window(sqlite_world, window, is_open):
-    sqlite_world.data["transfer"]["window"] = window
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))  # it is 08:00
+    sqlite_world.bring(to="compressed")
+    sqlite_world.data["transfer"]["window"] = window
     result = sqlite_world.advance()
     assert result.succeeded is is_open
     assert set(result.states) == {"manifested" if is_open else "compressed"}
     sqlite_world.data["transfer"]["window"] = None
-    sqlite_world.bring()
+    assert sqlite_world.advance().succeeded
 
 
 def test_catch_up_waits_for_the_window_in_silence(sqlite_world):
@@ -142,7 +137,7 @@ def test_the_oldest_backups_there_go(afar):
     afar.bring(to="synced")
     backup.make(afar.store(), afar.config)
     afar.now_us += 1_000_000
-    afar.advance()
+    assert afar.advance(to="fixed").succeeded
     here, _ = backup.make(afar.store(), afar.config)
     assert [path.name for path in (afar.destination / ".ledger").iterdir()] == [here.name]
 
@@ -166,20 +161,33 @@ def test_doctor_looks_there(afar):
     assert found.verdict == "problem"
 
 
-@pytest.mark.parametrize(
-    ("number", "to_all"), [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)]
-)
-def test_a_signal_ends_what_is_being_sent(sqlite_world, sshd, number, to_all):
-    """While rsync brings a batch that would take minutes; to the command alone, or to all that it has started.
+@pytest.mark.parametrize(("number", "to_all"), [(signal.SIGINT, False), (signal.SIGTERM, True)])
+def test_a_signal_ends_what_is_being_sent(afar, number, to_all):
+    """While rsync brings a batch; to the command alone, or to all that it has started.
 
     On one database: that a run ends in order is the same on both, and the crash matrix kills it on both.
     """
-    world = sqlite_world
-    world.send_afar(sshd)
-    world.simulate(scale=0.1, scenario=("pdi",))
-    world.data["backup"]["automatic"] = True
-    world.bring(to="compressed")
-    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
+    afar.data["backup"]["automatic"] = True
+    afar.bring(to="compressed")
+    stop_sending(afar, number, to_all=to_all)
+    found = {f.subject: f for f in doctor.examine(afar.config)}
+    assert found["backups"].verdict == "ok", found["backups"]
+    afar.data["transfer"]["ssh"]["limit_mb_s"] = None
+    assert afar.advance().succeeded
+    assert not list(afar.destination.glob(f"{DATE}/.ledger-incoming-*"))
+    assert verify(afar.machine(), afar.night()).succeeded
+
+
+def test_what_a_signal_left_there_goes_with_a_rollback(afar):
+    raw = afar.tree()
+    afar.bring(to="compressed")
+    stop_sending(afar, signal.SIGTERM)
+    assert afar.rollback().succeeded
+    assert (afar.tree(), afar.tree(afar.destination)) == (raw, {})
+
+
+def stop_sending(world, number, *, to_all=False):
+    """Stop what sends a night, and see that no more than that has happened."""
     stop_at_second(world, world.destination / DATE, number, to_all=to_all)
     ((n,),) = world.query("SELECT count(*) FROM file WHERE kind = 'product'")
     ((n_sent,),) = world.query("SELECT count(*) FROM file WHERE state = 'transferred'")
@@ -188,76 +196,51 @@ def test_a_signal_ends_what_is_being_sent(sqlite_world, sshd, number, to_all):
     assert world.query(rows) == [(0,)]
     assert world.query("SELECT count(*) FROM entry WHERE event = 'failed'") == [(0,)]
     assert world.query("SELECT count(*) FROM run WHERE ended_us IS NULL") == [(0,)]
-    found = {f.subject: f for f in doctor.examine(world.config)}
-    assert found["backups"].verdict == "ok", found["backups"]
     assert len(list(world.destination.glob(f"{DATE}/vgen2/*.fz"))) == n_sent
-    world.data["transfer"]["ssh"]["limit_mb_s"] = None
-    assert world.advance().succeeded
-    assert not list(world.destination.glob(f"{DATE}/.ledger-incoming-*"))
-    assert verify(world.machine(), world.night()).succeeded
 
 
-def test_what_a_signal_left_there_goes_with_a_rollback(sqlite_world, sshd):
-    world = sqlite_world
-    world.send_afar(sshd)
-    world.simulate(scale=0.1, scenario=("pdi",))
-    raw = world.tree()
-    world.bring(to="compressed")
-    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
-    stop_at_second(world, world.destination / DATE, signal.SIGTERM)
-    assert world.rollback().succeeded
-    assert (world.tree(), world.tree(world.destination)) == (raw, {})
-
-
-def test_a_repair_that_is_stopped_calls_nothing_right(sqlite_world, sshd):
-    world = sqlite_world
-    world.send_afar(sshd)
-    world.simulate(scale=0.1, scenario=("pdi",))
-    world.bring()
-    for cube in world.destination.glob(f"{DATE}/vgen2/*.fz"):
+def test_a_repair_that_is_stopped_calls_nothing_right(afar):
+    afar.bring()
+    for cube in afar.destination.glob(f"{DATE}/vgen2/*.fz"):
         cube.unlink()
-    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
-    stop_at_second(world, world.destination / DATE, signal.SIGTERM, "verify", "--repair", "--date", DATE)
-    n_there = len(list(world.destination.glob(f"{DATE}/vgen2/*.fz")))
-    ((n, n_bad),) = world.query("SELECT count(*), (SELECT count(*) FROM unverified) FROM file WHERE kind = 'product'")
+    stop_at_second(afar, afar.destination / DATE, signal.SIGTERM, "verify", "--repair", "--date", DATE)
+    n_there = len(list(afar.destination.glob(f"{DATE}/vgen2/*.fz")))
+    ((n, n_bad),) = afar.query("SELECT count(*), (SELECT count(*) FROM unverified) FROM file WHERE kind = 'product'")
     assert 1 <= n_there == n - n_bad < n
 
 
-def test_a_recall_that_is_stopped_brings_back_what_has_come(sqlite_world, sshd):
-    world = sqlite_world
-    world.send_afar(sshd)
-    world.simulate(scale=0.1, scenario=("pdi",))
-    world.bring()
-    before = world.tree()
-    folder = world.night().path / "vgen2"
+def test_a_recall_that_is_stopped_brings_back_what_has_come(afar):
+    afar.bring()
+    before = afar.tree()
+    folder = afar.night().path / "vgen2"
     for cube in folder.glob("VMPA*"):
         cube.unlink()
-    world.data["transfer"]["ssh"]["limit_mb_s"] = 0.04
-    stop_at_second(world, folder, signal.SIGTERM, "recall", "--date", DATE)
-    assert world.query("SELECT count(*) FROM entry WHERE event = 'unrecalled'") == [(0,)]
+    stop_at_second(afar, folder, signal.SIGTERM, "recall", "--date", DATE)
+    assert afar.query("SELECT count(*) FROM entry WHERE event = 'unrecalled'") == [(0,)]
     n_here = len(list(folder.glob("VMPA*.fz")))
-    assert world.query("SELECT count(*) FROM entry WHERE event = 'recalled'") == [(n_here,)]
-    assert n_here >= 1
-    world.data["transfer"]["ssh"]["limit_mb_s"] = None
-    assert world.run("recall", "--date", DATE).returncode == 0
-    assert world.tree() == before
+    assert afar.query("SELECT count(*) FROM entry WHERE event = 'recalled'") == [(n_here,)]
+    assert 1 <= n_here < len(list(afar.destination.glob(f"{DATE}/vgen2/*.fz")))
+    afar.data["transfer"]["ssh"]["limit_mb_s"] = None
+    assert afar.run("recall", "--date", DATE).returncode == 0
+    assert afar.tree() == before
 
 
 def stop_at_second(world, folder, number, *arguments, to_all=False):
-    """Run a command, and send a signal once the second product begins to arrive somewhere below a folder."""
-    arguments = arguments or ("advance", "--date", DATE)
-    command = [sys.executable, "-m", "ledger.cli", "--config", str(world.config_path), *arguments]
-    with subprocess.Popen(command, cwd=world.folder, stderr=subprocess.PIPE, text=True) as process:
+    """Run a command, and send a signal once the second product begins to arrive somewhere below a folder.
+
+    Each product takes two seconds: there are some left in which the signal is obeyed.
+    """
+    world.data["transfer"]["ssh"] = {**world.data["transfer"]["ssh"], "limit_mb_s": 0.02}
+    with Running(world, *(arguments or ("advance", "--date", DATE))) as running:
         while not [path for path in folder.rglob(".VMPA00000002.*") if ".ledger-" in str(path.parent)]:
-            assert process.poll() is None, process.stderr.read()
+            assert not running.is_over(), running.told
             time.sleep(0.05)
-        for pid in descendants(process.pid) if to_all else ():
+        for pid in descendants(running.pid) if to_all else ():
             with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
                 os.kill(pid, number)
-        process.send_signal(number)
-        _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + number, told
-    assert "the same command goes on" in told
+        running.send_signal(number)
+        assert running.wait() == 128 + number, running.told
+        assert "the same command goes on" in running.told
 
 
 def descendants(pid):

@@ -59,7 +59,7 @@ def test_a_raw_file_that_came_since_is_missing(listed):
 
 def test_nothing_to_list_is_said(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    sqlite_world.advance(to="compressed")
+    sqlite_world.bring(to="compressed")
     with pytest.raises(NotReady, match="nothing to list"):
         manifest.write(sqlite_world.machine(), nights(sqlite_world), is_partial=True)
 

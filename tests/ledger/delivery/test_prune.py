@@ -26,7 +26,7 @@ def sent(request, sqlite_world):
     world = sqlite_world
     if getattr(request, "param", "here") == "afar":
         world.send_afar(request.getfixturevalue("sshd"))
-    world.simulate(scale=0.02, scenario=("pdi", "untriggered"))
+    world.simulate(scale=0.005, scenario=("pdi", "untriggered"))
     world.bring()
     age(world, 1)
     return world

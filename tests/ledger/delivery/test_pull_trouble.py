@@ -172,7 +172,6 @@ def test_a_source_that_is_down_is_waited_for(pair):
 def test_a_fetch_that_is_stopped_keeps_what_has_come(pair, to_all):
     there = pair.there
     pair.here.bring()
-    there.data["transfer"]["ssh"] = {**there.data["transfer"]["ssh"], "limit_mb_s": 0.04}
     stop_at_second(there, there.config.site("archive").destination, signal.SIGTERM, to_all=to_all)
     ((n, n_fetched),) = there.query(
         "SELECT count(*), sum(CASE state WHEN 'transferred' THEN 1 ELSE 0 END) FROM file WHERE kind = 'product'"
@@ -203,6 +202,25 @@ def test_what_a_dead_run_left_at_the_source_is_put_in_order_there_first(pair, co
 def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_repeated):
     pair.here.bring()
     made = pair.here.tree()
+    with pair.history.step("killed", verb, closing=pair.close) as is_done:
+        if not is_done:
+            kill(pair, monkeypatch, verb)
+    if verb == "withdraw":
+        port, pair.here.data["transfer"]["ssh"]["port"] = pair.here.data["transfer"]["ssh"]["port"], 1
+        with pytest.raises(NotReady, match=r"refused.*127\.0\.0\.1 puts that in order"):
+            pair.here.advance()
+        pair.here.data["transfer"]["ssh"]["port"] = port
+    if is_repeated:
+        assert pair.fetch().succeeded
+        assert verify(pair.there.machine(), pair.there.night()).succeeded
+    assert pair.there.rollback(to="compressed").succeeded
+    assert (pair.here.tree(), pair.copies()) == (made, {})
+    assert is_repeated or pair.fetch().succeeded
+    assert violations(pair.here) == []
+
+
+def kill(pair, monkeypatch, verb):
+    """Kill a fetch, or what takes it back, before it is on record."""
     commit = Journal.commit
 
     def dying(journal, moves, *arguments, **named):
@@ -216,18 +234,6 @@ def test_a_fetch_that_is_killed_is_taken_up_again(pair, monkeypatch, verb, is_re
         patch.setattr(Journal, "commit", dying)
         with pytest.raises(KeyboardInterrupt):
             pair.fetch() if verb in ("transfer", "list") else pair.there.rollback(to="compressed")
-    if verb == "withdraw":
-        port, pair.here.data["transfer"]["ssh"]["port"] = pair.here.data["transfer"]["ssh"]["port"], 1
-        with pytest.raises(NotReady, match=r"refused.*127\.0\.0\.1 puts that in order"):
-            pair.here.advance()
-        pair.here.data["transfer"]["ssh"]["port"] = port
-    if is_repeated:
-        assert pair.fetch().succeeded
-        assert verify(pair.there.machine(), pair.there.night()).succeeded
-    assert pair.there.rollback(to="compressed").succeeded
-    assert (pair.here.tree(), pair.copies()) == (made, {})
-    assert pair.fetch().succeeded
-    assert violations(pair.here) == []
 
 
 def test_a_destination_that_is_not_mounted_is_not_made(fetched):

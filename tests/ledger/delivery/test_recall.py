@@ -97,14 +97,14 @@ def test_a_night_of_which_nothing_was_sent_is_refused(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
     with pytest.raises(UsageError, match="nothing of it was sent"):
         bring_back(sqlite_world)
-    sqlite_world.advance(to="compressed")
+    sqlite_world.bring(to="compressed")
     with pytest.raises(UsageError, match="no product was sent"):
         bring_back(sqlite_world)
 
 
 def test_the_command(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    world.advance()
+    world.bring()
     path = here(world) / cubes(world)[0].name
     path.unlink()
     done = world.run("recall", "--date", DATE, "--json")

@@ -140,7 +140,7 @@ def test_a_frame_id_alone_confirms_nothing(sent):
 
 def test_what_was_not_sent_is_unknown(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    sqlite_world.advance(to="identified")
+    sqlite_world.bring(to="identified")
     assert take(sqlite_world, "VMPA00000001|5").unknown == ["VMPA00000001"]
 
 

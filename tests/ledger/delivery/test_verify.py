@@ -19,9 +19,10 @@ everywhere = pytest.mark.parametrize("sent", ["here", "afar"], indirect=True)
 def sent(request, sqlite_world):
     """A world with a night that was sent, to this machine or to another one."""
     world = sqlite_world
-    if getattr(request, "param", "here") == "afar":
+    is_afar = getattr(request, "param", "here") == "afar"
+    if is_afar:
         world.send_afar(request.getfixturevalue("sshd"))
-    world.simulate(scale=0.02, scenario=("pdi",))
+    world.simulate(scale=0.01 if is_afar else 0.02, scenario=("pdi",))
     world.bring()
     world.now_us += 1_000_000
     return world
@@ -143,8 +144,8 @@ def test_a_destination_that_is_gone_says_nothing_of_copies(sent):
 def test_a_host_that_is_down_says_nothing_of_copies(sqlite_world, sshd):
     world = sqlite_world
     world.send_afar(sshd)
-    world.simulate(scale=0.02, scenario=("pdi",))
-    world.advance()
+    world.simulate(scale=0.01, scenario=("pdi",))
+    world.bring()
     world.data["transfer"]["ssh"]["port"] = 1
     with pytest.raises(NotReady, match="refused"):
         look(world)
@@ -153,7 +154,7 @@ def test_a_host_that_is_down_says_nothing_of_copies(sqlite_world, sshd):
 
 def test_a_proof_is_on_record(world):
     world.simulate(scale=0.02, scenario=("pdi",))
-    world.advance()
+    world.bring()
     cubes(world)[0].unlink()
     assert look(world).bad
     assert world.query("SELECT count(*) FROM unverified") == [(1,)]
@@ -168,14 +169,14 @@ def test_a_night_of_which_nothing_was_sent_is_refused(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
     with pytest.raises(UsageError, match="nothing of it was sent"):
         look(sqlite_world)
-    sqlite_world.advance(to="compressed")
+    sqlite_world.bring(to="compressed")
     with pytest.raises(UsageError, match="no product was sent"):
         look(sqlite_world)
 
 
 def test_the_command(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    sqlite_world.advance()
+    sqlite_world.bring()
     assert sqlite_world.run("verify", "--date", DATE).returncode == 0
     os.truncate(cubes(sqlite_world)[0], 100)
     done = sqlite_world.run("verify", "--date", DATE)

@@ -16,7 +16,7 @@ from stages.transport.pull import Pull
 from stages.transport.remote_folder import INCOMING, RECALLED
 from stages.transport.rsync import Rsync
 from tests.stages.test_transferred import DATE, base, forward, job, reverse, tree
-from tests.stages.transport.test_remote import host, replace_bytes
+from tests.stages.transport.test_remote import host, replace_bytes, with_more
 
 __all__ = ["base", "host", "job"]  # fixtures
 
@@ -30,6 +30,10 @@ def night(job):
 @pytest.fixture
 def here(job, base, host):
     """Return the job of the host that fetches."""
+    return fetching(job, host, base)
+
+
+def fetching(job, host, base):
     work = base / WORK / DATE
     (work / "vgen2").mkdir(parents=True)
     return dataclasses.replace(job, night=work, folder=work / "vgen2", source=Source(host, job.night, "archive"))
@@ -114,23 +118,22 @@ def test_own_files_are_brought_as_they_are_at_the_source(here, night):
     assert not (here.night / "SHA256SUMS").exists()
 
 
-@pytest.mark.parametrize("change", ["source", "copy", "timing"])
-def test_a_copy_without_its_twin_at_the_source_stays(here, night, base, change):
+def test_copies_without_their_twins_at_the_source_stay(job, host, base):
+    job = with_more(job, 4)
+    here, night = fetching(job, host, base), job.night
     brought(here, night)
     assert not forward(here).failures
-    cube, timing = here.products[0].files
-    path = {"source": night / "vgen2" / cube, "copy": base / DATE / "vgen2" / cube, "timing": night / "vgen2" / timing}[
-        change
-    ]
-    if change == "timing":
-        path.unlink()  # of which no hash is on record
-    else:
-        replace_bytes(path)
+    source, copy, timing, whole = here.products
+    replace_bytes(night / "vgen2" / source.files[0])
+    replace_bytes(base / DATE / "vgen2" / copy.files[0])
+    (night / "vgen2" / timing.files[1]).unlink()  # of which no hash is on record
     kept = tree(base / DATE / "vgen2")
     outcome = reverse(here)
-    assert list(outcome.failures) == [here.products[0].identity]
-    assert {name: kept[name] for name in here.products[0].files} == {
-        name: content for name, content in tree(base / DATE / "vgen2").items() if name in here.products[0].files
+    assert list(outcome.failures) == [product.identity for product in (source, copy, timing)]
+    assert outcome.withdrawn == (whole.identity,)
+    left = tree(base / DATE / "vgen2")
+    assert {name: kept[name] for name in kept if name.startswith("VMPA") and name not in whole.files} == {
+        name: content for name, content in left.items() if name.startswith("VMPA")
     }
 
 

@@ -44,6 +44,13 @@ def there(job, host):
     return dataclasses.replace(job, host=host)
 
 
+def with_more(job, *numbers):
+    """Return the job with further products."""
+    products = (*job.products, *(make_product(job.night / "vgen2", number) for number in numbers))
+    placed = frozenset(product.identity for product in products)
+    return dataclasses.replace(job, products=products, placed=placed)
+
+
 def forward(job, **params):
     return transferred.forward(job=job, params=Parameters(**params))
 
@@ -59,7 +66,8 @@ def verify(job):
 # there and back
 
 
-def test_it_is_what_a_local_destination_would_be(there, base, tmp_path):
+def test_it_is_what_a_local_destination_would_be_and_goes_again(there, base, tmp_path):
+    before = tree(base)
     write_sums(there)
     assert not forward(there, also=("*.log",)).failures
     (tmp_path / "local").mkdir()
@@ -70,44 +78,29 @@ def test_it_is_what_a_local_destination_would_be(there, base, tmp_path):
         {path.name: path.stat().st_mtime_ns for path in root.rglob("VMPA*")} for root in (base, tmp_path / "local")
     ]
     assert times[0] == times[1]
+    done = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"], cwd=base / DATE, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert done.stdout.count(": OK\n") == 7
+    outcome = reverse(there, also=("*.log",))
+    assert set(outcome.withdrawn) == {product.identity for product in there.products}
+    assert tree(base) == before
+    assert not reverse(there, also=("*.log",)).failures
 
 
-def test_evidence_is_of_the_bytes_there(there):
+def test_evidence_is_of_the_bytes_there_and_repeating_brings_nothing(there, base, monkeypatch):
     outcome = forward(there)
     assert [evidence.sha256 for evidence in outcome.evidence] == [product.sha256 for product in there.products]
     for evidence, product in zip(outcome.evidence, there.products, strict=True):
         assert (evidence.host, evidence.size_bytes) == ("127.0.0.1", product.size_bytes)
         assert evidence.path == str(there.destination / "vgen2" / product.files[0])
         assert evidence.tool in {"openssl dgst", "sha256sum", "shasum"}
-
-
-def test_sums_satisfy_coreutils_there(there, base):
-    write_sums(there)
-    forward(there)
-    done = subprocess.run(
-        ["sha256sum", "-c", "SHA256SUMS"], cwd=base / DATE, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0
-    assert done.stdout.count(": OK\n") == 7
-
-
-def test_repeating_brings_nothing(there, base, monkeypatch):
-    first = forward(there)
     status = {path: path.stat().st_ino for path in base.rglob("VMPA*")}
     monkeypatch.setattr(rsync, "RSYNC", ("false",))
     again = forward(there)
-    assert again.evidence == first.evidence
+    assert again.evidence == outcome.evidence
     assert {path: path.stat().st_ino for path in base.rglob("VMPA*")} == status
-
-
-def test_way_back_leaves_what_was_there(there, base):
-    before = tree(base)
-    write_sums(there)
-    forward(there, also=("*.log",))
-    outcome = reverse(there, also=("*.log",))
-    assert set(outcome.withdrawn) == {product.identity for product in there.products}
-    assert tree(base) == before
-    assert not reverse(there, also=("*.log",)).failures
 
 
 def test_odd_names_are_names(tmp_path, host):
@@ -128,22 +121,22 @@ def test_odd_names_are_names(tmp_path, host):
 # what lies there
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_bad_copy_is_found_and_copied_again(there, base, damage):
-    forward(there)
-    path = base / DATE / "vgen2" / there.products[1].files[0]
-    DAMAGES[damage](path)
+def test_bad_copies_are_found_and_copied_again(there, base):
+    """Each is bad in another way, the last one in its txt; one in their midst is good."""
+    there = with_more(there, 4, 5, 6, 7)
+    first, good, *others = there.products
+    assert not forward(there).failures
+    right = tree(base)
+    folder = base / DATE / "vgen2"
+    for product, damage in zip((first, *others), DAMAGES, strict=False):
+        DAMAGES[damage](folder / product.files[0])
+    replace_bytes(folder / others[-1].files[1])
     found = verify(there)
-    assert list(found.failures) == [there.products[1].identity]
-    assert len(found.evidence) == 2
+    assert list(found.failures) == [product.identity for product in (first, *others)]
+    assert [evidence.identity for evidence in found.evidence] == [good.identity]
     assert not forward(there).failures
     assert not verify(there).failures
-
-
-def test_txt_is_proven_too(there, base):
-    forward(there)
-    replace_bytes(base / DATE / "vgen2" / there.products[0].files[1])
-    assert list(verify(there).failures) == [there.products[0].identity]
+    assert tree(base) == right
 
 
 def test_what_somebody_else_put_there_is_left(there, base):
@@ -156,76 +149,53 @@ def test_what_somebody_else_put_there_is_left(there, base):
     assert len(outcome.evidence) == 2
 
 
-@pytest.mark.parametrize("which", [0, 1])
-def test_copy_that_is_not_ours_is_not_withdrawn(there, base, which):
-    forward(there)
-    path = base / DATE / "vgen2" / there.products[2].files[which]
-    replace_bytes(path)
-    before = {path.name for path in path.parent.glob(f"{there.products[2].name}*")}
+def test_copies_that_are_not_ours_and_the_only_one_are_not_withdrawn(there, base):
+    there = with_more(there, 4)
+    only, other_cube, other_txt, ours = there.products
+    assert not forward(there).failures
+    folder = base / DATE / "vgen2"
+    (there.folder / only.files[0]).unlink()
+    replace_bytes(folder / other_cube.files[0])
+    replace_bytes(folder / other_txt.files[1])
     outcome = reverse(there)
-    assert list(outcome.failures) == [there.products[2].identity]
-    assert {path.name for path in path.parent.glob(f"{there.products[2].name}*")} == before
+    assert list(outcome.failures) == [product.identity for product in (only, other_cube, other_txt)]
+    assert outcome.withdrawn == (ours.identity,)
+    assert {path.name for path in folder.glob("VMPA*")} == {*only.files, *other_cube.files, *other_txt.files}
 
 
-def test_only_copy_is_not_withdrawn(there, base):
-    forward(there)
-    (there.folder / there.products[0].files[0]).unlink()
-    assert list(reverse(there).failures) == [there.products[0].identity]
-    assert (base / DATE / "vgen2" / there.products[0].files[0]).exists()
-
-
-def test_source_of_other_bytes_is_not_given_a_name(there, base):
-    replace_bytes(there.folder / there.products[0].files[0])
-    outcome = forward(there)
-    assert "changed since it was compressed" in outcome.failures[there.products[0].identity]
-    assert not (base / DATE / "vgen2" / there.products[0].files[0]).exists()
-    assert len(outcome.evidence) == 2
+def test_sources_that_are_not_right_fail_alone(there, base):
+    """One has other bytes, one is missing, and one has a further file that cannot be read."""
+    other, missing, further, right = with_more(there, 4).products
+    replace_bytes(there.folder / other.files[0])
+    (there.folder / missing.files[0]).unlink()
+    (there.folder / f"{further.name}.png").mkdir()  # in place of a file
+    further = dataclasses.replace(further, files=(*further.files, f"{further.name}.png"))
+    products = (other, missing, further, right)
+    placed = frozenset(product.identity for product in products)
+    outcome = forward(dataclasses.replace(there, products=products, placed=placed))
+    assert list(outcome.failures) == [product.identity for product in products[:3]]
+    assert "changed since it was compressed" in outcome.failures[other.identity]
+    assert not (base / DATE / "vgen2" / other.files[0]).exists()
+    assert [evidence.identity for evidence in outcome.evidence] == [right.identity]
     assert not list((base / DATE).glob(f"{TEMPORARY_PREFIX}*"))
 
 
-def test_a_further_file_that_cannot_be_read_fails_its_product_alone(there):
-    further = there.folder / f"{there.products[0].name}.png"
-    further.mkdir()  # in place of a file
-    products = (dataclasses.replace(there.products[0], files=(*there.products[0].files, further.name)),)
-    outcome = forward(dataclasses.replace(there, products=(*products, *there.products[1:])))
-    assert list(outcome.failures) == [there.products[0].identity]
-    assert len(outcome.evidence) == 2
-
-
-def test_missing_source_fails_alone(there):
-    (there.folder / there.products[0].files[0]).unlink()
-    assert list(forward(there).failures) == [there.products[0].identity]
-
-
-def test_what_an_earlier_run_brought_is_taken_over(there, base, monkeypatch):
+def test_what_an_earlier_run_brought_is_taken_over_if_it_is_right(there, base):
+    """Half of a file is not taken for it; bytes that rsync takes for the same are copied with force."""
     left = base / DATE / f"{remote_folder.INCOMING}0123"
     (left / "vgen2").mkdir(parents=True)
-    name = there.products[0].files[0]
-    shutil.copy2(there.folder / name, left / "vgen2" / name)
-    inode = (left / "vgen2" / name).stat().st_ino
+    whole, half, same = (product.files[0] for product in there.products)
+    for name in (whole, same):
+        shutil.copy2(there.folder / name, left / "vgen2" / name)
+    replace_bytes(left / "vgen2" / same)
+    content = (there.folder / half).read_bytes()
+    (left / "vgen2" / half).write_bytes(content[: len(content) // 2])
+    inode = (left / "vgen2" / whole).stat().st_ino
     assert not forward(there).failures
-    assert (base / DATE / "vgen2" / name).stat().st_ino == inode
+    assert (base / DATE / "vgen2" / whole).stat().st_ino == inode
     assert not left.exists()
-
-
-def test_half_of_a_file_is_not_taken_for_it(there, base):
-    left = base / DATE / f"{remote_folder.INCOMING}0123"
-    (left / "vgen2").mkdir(parents=True)
-    name = there.products[0].files[0]
-    content = (there.folder / name).read_bytes()
-    (left / "vgen2" / name).write_bytes(content[: len(content) // 2])
-    assert not forward(there).failures
-    assert (base / DATE / "vgen2" / name).read_bytes() == content
-
-
-def test_bytes_that_rsync_takes_for_the_same_are_copied_with_force(there, base):
-    left = base / DATE / f"{remote_folder.INCOMING}0123"
-    (left / "vgen2").mkdir(parents=True)
-    name = there.products[0].files[0]
-    shutil.copy2(there.folder / name, left / "vgen2" / name)
-    replace_bytes(left / "vgen2" / name)
-    assert not forward(there).failures
-    assert (base / DATE / "vgen2" / name).read_bytes() == (there.folder / name).read_bytes()
+    for name in (half, same):
+        assert (base / DATE / "vgen2" / name).read_bytes() == (there.folder / name).read_bytes()
 
 
 # manifests

@@ -12,7 +12,7 @@ from stages.base import BadInput, Retry
 from stages.transport import remote_folder, rsync
 from stages.transport.ssh import Shell
 from tests.stages.test_transferred import DATE, base, job, only, tree
-from tests.stages.transport.test_remote import forward, host, reverse, there, verify
+from tests.stages.transport.test_remote import forward, host, reverse, there, verify, with_more
 
 __all__ = ["base", "host", "job", "there"]  # fixtures
 
@@ -51,19 +51,23 @@ def plain(there, sshd):
         )
 
 
-@pytest.mark.parametrize("n", [0, 1])
-def test_a_file_that_may_not_be_read_fails_alone(plain, n):
+def test_files_that_may_not_be_read_fail_alone(plain):
+    """A cube, and another one's txt."""
+    plain = with_more(plain, 4)
     assert not forward(plain).failures
-    path = plain.destination / "vgen2" / plain.products[1].files[n]
-    path.chmod(0)
-    (plain.destination / "vgen2" / plain.products[2].files[0]).unlink()
+    folder = plain.destination / "vgen2"
+    _, cube, txt, missing = plain.products
+    paths = [folder / cube.files[0], folder / txt.files[1]]
+    for path in paths:
+        path.chmod(0)
+    (folder / missing.files[0]).unlink()
     outcome = verify(plain)
-    assert list(outcome.failures) == [product.identity for product in plain.products[1:]]
-    assert "Permission denied" in outcome.failures[plain.products[1].identity]
-    outcome = forward(plain)
-    assert list(outcome.failures) == [plain.products[1].identity]
-    assert list(reverse(plain).failures) == [plain.products[1].identity]
-    path.chmod(0o600)
+    assert list(outcome.failures) == [product.identity for product in (cube, txt, missing)]
+    assert all("Permission denied" in outcome.failures[product.identity] for product in (cube, txt))
+    for act in (forward, reverse):
+        assert list(act(plain).failures) == [cube.identity, txt.identity]
+    for path in paths:
+        path.chmod(0o600)
     assert not forward(plain).failures
 
 
