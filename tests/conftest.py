@@ -1,6 +1,7 @@
 """Databases, nights and commands for the tests. Both databases are real."""
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -27,6 +28,10 @@ from tests.world import World
 
 for name in [name for name in os.environ if name.startswith("LEDGER_")]:
     del os.environ[name]  # no test may see the configuration of whoever runs it
+
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # as in the background of a shell, or under nohup
+        signal.signal(number, handler)
 
 warm.share_compiled_statements()
 

@@ -48,8 +48,8 @@ sum_coreutils() { sha256sum; }
 sum_perl() { shasum -a 256; }
 sum_none() { echo 'no openssl, sha256sum or shasum on this host' >&2; return 1; }
 sum=none
-for each in perl coreutils openssl; do
-    case $(sum_$each </dev/null 2>/dev/null) in $empty*) sum=$each ;; esac
+for each in openssl coreutils perl; do
+    case $(sum_$each </dev/null 2>/dev/null) in $empty*) sum=$each; break ;; esac
 done
 one_line() { printf '%s' "$1" | tr '\n' ' ' | cut -c 1-500; }
 failed() { printf '%s error %s\n' "$1" "$(one_line "$2")"; }
