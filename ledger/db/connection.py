@@ -1,5 +1,6 @@
 """Connections: SQLite and PostgreSQL made to mean the same thing by a transaction."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, refuse_damage
+from ledger.db.readonly import BUSY_TIMEOUT_MS, NO_DRIVER, SqliteFile, refuse_damage
 from ledger.disk.mounts import refuse_network
 from ledger.errors import UsageError
 
@@ -17,8 +18,15 @@ from ledger.errors import UsageError
 WRITES = "ledger_writes"
 
 
-def connect(url: URL) -> Engine:
+def connect(url: URL, file: SqliteFile | None = None) -> Engine:
     """Return an engine for a ledger at `url`; nothing is opened yet.
+
+    Parameters
+    ----------
+    url : URL
+        Of the database.
+    file : SqliteFile, optional
+        Of SQLite, what was found of it.
 
     Raises
     ------
@@ -26,24 +34,28 @@ def connect(url: URL) -> Engine:
         If the folder of an SQLite file is missing or on a network file system, or the driver is not installed.
     """
     if url.get_backend_name() == "sqlite":
-        return _connect_sqlite(Path(str(url.database)))
+        return _connect_sqlite(file or SqliteFile(Path(str(url.database))))
     try:
         return create_engine(url, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError) as exc:
         raise UsageError(NO_DRIVER) from exc
 
 
-def _connect_sqlite(path: Path) -> Engine:
-    refuse_network(path)
-    engine = create_engine(
-        URL.create("sqlite", database=str(path)),
-        connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
-    )
+def _connect_sqlite(file: SqliteFile) -> Engine:
+    refuse_network(file.path)
+    timeout_s = BUSY_TIMEOUT_MS / 1000
+
+    def open_to_read() -> sqlite3.Connection:
+        return sqlite3.connect(file.uri, uri=True, timeout=timeout_s, check_same_thread=False)
+
+    how: dict[str, Any] = {"connect_args": {"timeout": timeout_s}} if file.may_write else {"creator": open_to_read}
+    engine = create_engine(URL.create("sqlite", database=str(file.path)), **how)
 
     def on_connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # the driver must not begin transactions of its own
         connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        if file.may_write:
+            connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")  # a commit survives a power cut
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA recursive_triggers = ON")  # guards see the delete inside a replace
@@ -57,7 +69,7 @@ def _connect_sqlite(path: Path) -> Engine:
     return engine
 
 
-def read_only(url: URL) -> Engine:
+def read_only(url: URL, file: SqliteFile | None = None) -> Engine:
     """Return an engine whose connections cannot write, whatever statement they are given.
 
     SQLite opens the file with ``mode=ro``. PostgreSQL sets the role `READER`, which may only select,
@@ -65,9 +77,9 @@ def read_only(url: URL) -> Engine:
     none can follow that would undo it.
     """
     if url.get_backend_name() == "sqlite":
-        path = Path(str(url.database)).resolve()
+        file = file or SqliteFile(Path(str(url.database)))
         engine = create_engine(
-            f"sqlite:///file:{path}?mode=ro&uri=true",
+            URL.create("sqlite", database=file.uri.replace("mode=rw", "mode=ro"), query={"uri": "true"}),
             poolclass=NullPool,
             connect_args={"timeout": BUSY_TIMEOUT_MS / 1000},
         )
@@ -102,7 +114,8 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     UsageError
         If the database refuses the statement.
     """
-    engine = read_only(url)
+    file = SqliteFile(Path(str(url.database))) if url.get_backend_name() == "sqlite" else None
+    engine = read_only(url, file)
     try:
         with engine.connect() as connection:
             # psycopg would take a % for a placeholder
@@ -110,11 +123,15 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
             result = connection.exec_driver_sql(sent)
             if not result.returns_rows:
                 return [], []
-            return list(result.keys()), [tuple(row) for row in result]
+            columns, rows = list(result.keys()), [tuple(row) for row in result]
+        if file is not None:
+            file.refuse_changed()
     except DBAPIError as exc:
         refuse_damage(url.render_as_string(hide_password=True), exc.orig)
         reason = str(exc.orig).strip().splitlines()[0]
         raise UsageError(f"sql: {reason}; expected one statement that only reads") from exc
+    else:
+        return columns, rows
     finally:
         engine.dispose()
 

@@ -38,6 +38,55 @@ _DAMAGE_CODES, _DAMAGE_STATES = frozenset({11, 26}), frozenset({"XX001", "XX002"
 BUSY_TIMEOUT_MS = 30_000
 
 
+class SqliteFile:
+    """An SQLite file, as this process may open it.
+
+    Whoever may read the file may ask the ledger. SQLite's journal (WAL) asks for more: readers, too, write beside the
+    file. So where this process may not write, the file is opened read-only, beside those who have it open; and if
+    nobody has, as one that does not change, which is made sure of afterwards.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        file = path if path.exists() else path.absolute().parent  # one that is to be made
+        self.may_write = os.access(file, os.W_OK) and os.access(path.absolute().parent, os.W_OK | os.X_OK)
+        self._seen = None if self.may_write or self._is_open() else self._stat()
+
+    @property
+    def uri(self) -> str:
+        """Return the file as SQLite takes it; it is not created if it is not there."""
+        mode = "rw" if self.may_write else "ro"
+        still = "" if self._seen is None else "&immutable=1"
+        return f"file:{quote(os.fsencode(self.path.absolute()))}?mode={mode}{still}"
+
+    def refuse_changed(self) -> None:
+        """Refuse what was read if somebody began to write meanwhile, and no lock kept it from being read.
+
+        Raises
+        ------
+        Busy
+            Then the same is asked again.
+        """
+        if self._seen is not None and (self._is_open() or self._stat() != self._seen):
+            raise Busy(f"database {self.path}: somebody wrote to it while it was read; try again")
+
+    def _is_open(self) -> bool:
+        """Whether somebody has the file open, or died and left in its journal what belongs to it."""
+        journal = Path(f"{self.path}-wal")
+        return Path(f"{self.path}-shm").exists() or (journal.exists() and journal.stat().st_size > 0)
+
+    def _stat(self) -> tuple[int, int] | None:
+        if not self.path.exists():
+            return None
+        status = self.path.stat()
+        return status.st_mtime_ns, status.st_size
+
+
 class Reader:
     """A connection to a ledger's database that only reads, and sees one state of it.
 
@@ -57,8 +106,9 @@ class Reader:
     def __init__(self, url: str) -> None:
         self._shown = _PASSWORD.sub(r"\1:***@", url)
         self._is_sqlite = url.startswith("sqlite")
+        self._file = SqliteFile(_path_of(url)) if self._is_sqlite else None
         with self._translated():
-            self._connection = _sqlite(url) if self._is_sqlite else _postgresql(url)
+            self._connection = _sqlite(self._file) if self._file else _postgresql(url)
 
     def rows(self, statement: str, **values: Any) -> list[tuple[Any, ...]]:
         """Return the rows that a statement finds; ``:name`` in it stands for a value.
@@ -72,7 +122,10 @@ class Reader:
             sent = statement if self._is_sqlite else _VALUE.sub(r"%(\1)s", statement)
             cursor = self._connection.cursor()
             cursor.execute(sent, values)
-            return list(cursor.fetchall())
+            found = list(cursor.fetchall())
+        if self._file is not None:
+            self._file.refuse_changed()
+        return found
 
     def value(self, statement: str, **values: Any) -> Any:
         """Return the first value of the first row that a statement finds, or None."""
@@ -158,16 +211,17 @@ def translate_driver_error(shown: str, exc: BaseException) -> LedgerError | None
     return None
 
 
-def _sqlite(url: str) -> Any:
+def _path_of(url: str) -> Path:
     if PLAIN_URL.fullmatch(url):
-        path = Path(url.removeprefix("sqlite:///"))
-    else:
-        from sqlalchemy import make_url  # noqa: PLC0415
+        return Path(url.removeprefix("sqlite:///"))
+    from sqlalchemy import make_url  # noqa: PLC0415
 
-        path = Path(str(make_url(url).database))
-    refuse_network(path)
-    file = f"file:{quote(os.fsencode(path.absolute()))}?mode=rw"  # not created if it is not there
-    connection = sqlite3.connect(file, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    return Path(str(make_url(url).database))
+
+
+def _sqlite(file: SqliteFile) -> Any:
+    refuse_network(file.path)
+    connection = sqlite3.connect(file.uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         connection.execute("PRAGMA query_only = ON")
         connection.execute("BEGIN")

@@ -25,7 +25,7 @@ from ledger.config.urls import parse_url
 from ledger.db import schema
 from ledger.db.connection import WRITES, connect
 from ledger.db.models import Run
-from ledger.db.readonly import PROOF, is_small, refuse_damage, translate_driver_error
+from ledger.db.readonly import PROOF, SqliteFile, is_small, refuse_damage, translate_driver_error
 from ledger.errors import Damaged, LedgerError, UsageError
 
 T = TypeVar("T")
@@ -44,7 +44,8 @@ class Store:
 
     def __init__(self, url: str | URL, clock: Clock | None = None) -> None:
         self.url = parse_url(url) if isinstance(url, str) else url
-        self.engine = connect(self.url)
+        self._file = SqliteFile(Path(str(self.url.database))) if self._is_sqlite else None
+        self.engine = connect(self.url, self._file)
         self.clock = clock or now_us
         self._asks_server = clock is None and self.url.get_backend_name() == "postgresql"
 
@@ -93,6 +94,7 @@ class Store:
         """Open a session that only reads; of several statements, each may see more than the one before."""
         with self._translated(), Session(self.engine, expire_on_commit=False) as session:
             yield session
+        self._refuse_changed()
 
     @contextmanager
     def snapshot(self) -> Iterator[Session]:
@@ -108,6 +110,11 @@ class Store:
             Session(connection, expire_on_commit=False) as session,
         ):
             yield session
+        self._refuse_changed()
+
+    def _refuse_changed(self) -> None:
+        if self._file is not None:
+            self._file.refuse_changed()
 
     @contextmanager
     def write(self, fence: Callable[[Session], None] | None = None) -> Iterator[Session]:
@@ -117,7 +124,17 @@ class Store:
         ----------
         fence : callable, optional
             Called first, inside the transaction; raises if the lease was lost.
+
+        Raises
+        ------
+        UsageError
+            If this user may only read the database.
         """
+        if self._file is not None and not self._file.may_write:
+            raise UsageError(
+                f"database {self._file.path}: this user may only read it; expected one who may write the file and its"
+                " folder; run the command as that user"
+            )
         with (
             self._translated(),
             self.engine.connect().execution_options(**{WRITES: True}) as connection,
