@@ -64,6 +64,7 @@ def audit_deeply(
     config: Config,
     *,
     dates: Dates | None = None,
+    nights: Sequence[Night] | None = None,
     jobs: int | None = None,
     reporter: Reporter | None = None,
     stop: Stop | None = None,
@@ -76,6 +77,8 @@ def audit_deeply(
         The ledger.
     dates : Dates, optional
         Only these nights.
+    nights : sequence of Night, optional
+        Instead of those on record, perhaps with other roots.
     jobs : int, optional
         Workers, instead of the configuration's.
     reporter : Reporter, optional
@@ -93,7 +96,7 @@ def audit_deeply(
         If a worker dies.
     """
     begin, report = time.monotonic(), Report()
-    nights = nights_of(store, dates)
+    nights = nights_of(store, dates) if nights is None else nights
     with engine.executor(config, jobs) as pool:
         calls = _Calls(pool, engine.workers_of(config, jobs), reporter or Silent(), stop or Stop())
         for night in nights:

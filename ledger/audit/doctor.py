@@ -287,7 +287,8 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     if why := why_unsettled(before, _hold(machine.store, night)):
         yield Finding(subject, "note", f"{why}, so it was not looked at")
         return
-    command = f"`ledger advance --date {night.date}` or a rollback does it first"
+    named = machine.config.site(night.pipeline).named(night.date)
+    command = f"`ledger advance {named}` or a rollback does it first"
     for step in left.steps:
         verb = step.step.verb(step.direction)
         names = [item.product.frame_id or item.product.name for item in step.items]
@@ -379,11 +380,19 @@ def _mails(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
 def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]:
     """Yield copies that were not right when last read."""
     faults = record.copy_faults(machine.store, night)
+    named = machine.config.site(night.pipeline).named(night.date)
     if faults:
-        yield Finding(subject, "problem", *unproven(night.date, faults).split(": ", 1))
+        yield Finding(
+            subject, "problem", *unproven(machine.config.site(night.pipeline).named(night.date), faults).split(": ", 1)
+        )
     items = record.products(machine.store, night) if faults else []
     for item in (item for item in items if item.fault and item.is_pruned):
         product = item.product
         folder = Path(night.root) / night.date / machine.config.instrument.product_folder
         what = f"{product.frame_id or product.name}: its only copy is not right, and `ledger prune` removed its files"
-        yield Finding(subject, "problem", what, put_back(folder, product.files, night.date))
+        yield Finding(
+            subject,
+            "problem",
+            what,
+            put_back(folder, product.files, named),
+        )

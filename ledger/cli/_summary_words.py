@@ -38,7 +38,7 @@ def before_tables(found: "Summary") -> list[str]:
         noun = "more raw file" if found.balance.raw_files else "raw file"
         lines.append(
             f"{counted(found.unregistered, noun)} on disk, not registered and not counted here: run"
-            f" `ledger scan --date {found.date}`"
+            f" `ledger scan {found.named}`"
         )
     elif not found.balance.raw_files:
         lines.append("no raw files, on disk or in the ledger")
@@ -71,7 +71,7 @@ def _legend(found: "Summary", dither: str) -> list[str]:
         ),
         QUARANTINED: (
             "files in quarantine, for the reasons below, in the minute of their frames or of their last change; they"
-            f" block nothing; put right, `ledger advance --date {found.date}` takes them up"
+            f" block nothing; put right, `ledger advance {found.named}` takes them up"
         ),
         LOST: (
             "frames of raw files that were cut off, listed below, in the minute of the last frame that was saved; whole"
@@ -83,7 +83,7 @@ def _legend(found: "Summary", dither: str) -> list[str]:
         lines.append(
             "  not paired: synced before it was on record whether a camera was on its own (solo) or lacks the other's"
             " frames (unpaired), so neither is marked; to know,"
-            f" `ledger rollback --date {found.date}` and `ledger advance --date {found.date}`"
+            f" `ledger rollback {found.named}` and `ledger advance {found.named}`"
         )
     if any(target.dubious for target in found.targets):
         lines.append("  all D: frames of dubious state, whether paired, unpaired or solo")
@@ -208,7 +208,7 @@ def _not_yet(found: "Summary") -> str:
     if found.unregistered:
         is_or_are = "is" if found.unregistered == 1 else "are"
         waiting.append(f"{counted(found.unregistered, 'raw file')} {is_or_are} not registered")
-    return f"not yet judged: {', '.join(waiting)}; next: ledger advance --date {found.date}"
+    return f"not yet judged: {', '.join(waiting)}; next: ledger advance {found.named}"
 
 
 def class_heading(name: str) -> str:

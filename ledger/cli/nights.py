@@ -94,7 +94,9 @@ class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
     is_right : callable
         Whether what came of a night is as it should be.
     as_json : bool
-        Print it as JSON instead: an object, or a list of them if several nights were named.
+        Print it as JSON instead.
+    folders, words
+        The nights that the command names: of several, or of a range, JSON is a list, and otherwise an object.
 
     Attributes
     ----------
@@ -102,17 +104,26 @@ class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
         Exit status: that of the first night with which something is wrong.
     """
 
-    def __init__(self, show: Callable[[T], None], is_right: Callable[[T], bool], *, as_json: bool) -> None:
+    def __init__(
+        self,
+        show: Callable[[T], None],
+        is_right: Callable[[T], bool],
+        folders: Sequence[Path] | None,
+        words: Sequence[str] | None,
+        *,
+        as_json: bool,
+    ) -> None:
+        from ledger.disk.dates import RANGE
+
         self._show = show
         self._is_right = is_right
         self._as_json = as_json
+        self._is_one = len(folders or ()) + len(words or ()) < 2 and not any(RANGE in word for word in words or ())
         self._found: list[T | dict[str, Any]] = []
-        self._is_one = True
         self.status = 0
 
     def do(self, nights: "Sequence[NightFolder]", act: "Callable[[NightFolder], T]") -> None:
         """Act on each night in turn."""
-        self._is_one = len(nights) == 1
         for night in nights:
             try:
                 found = act(night)

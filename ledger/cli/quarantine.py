@@ -52,9 +52,11 @@ def release(file: File) -> None:
     """Let a file go on: a product is tried by the next advance, a raw file is looked into again by the next scan."""
     from ledger.run import quarantine as held_back
 
-    with open_store(read_config(), changes=True) as store:
+    config = read_config()
+    with open_store(config, changes=True) as store:
         subject = held_back.release(store, file)
-    typer.echo(f"{file} is released; `ledger advance --date {subject.night.date}` goes on with it")
+    named = config.site(subject.night.pipeline).named(subject.night.date)
+    typer.echo(f"{file} is released; `ledger advance {named}` goes on with it")
 
 
 @quarantine.command(epilog="Example: ledger quarantine discard VMPA00000001 --reason 'saturated test frames'")

@@ -22,7 +22,7 @@ def recall(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson 
     """
     from ledger.delivery.copies import recall as bring_back
 
-    done = EachNight(_show, lambda found: not found.failed, as_json=as_json)
+    done = EachNight(_show, lambda found: not found.failed, folder, date, as_json=as_json)
     with done, open_machine(needs_nights=True) as machine:
         done.do(nights_named(machine.config, folder, date, machine.reporter.say), partial(bring_back, machine))
     raise typer.Exit(done.status)

@@ -31,7 +31,7 @@ def rollback(
     from ledger.run import plan
 
     show = show_plan if dry_run else show_result
-    shown = EachNight[Any](show, lambda found: dry_run or found.succeeded, as_json=as_json)
+    shown = EachNight[Any](show, lambda found: dry_run or found.succeeded, folder, date, as_json=as_json)
     with shown, open_machine(jobs, changes=not dry_run) as machine:
         nights = nights_named(machine.config, folder, date, machine.reporter.say)[::-1]
         targets = {night: machine.pipelines[night.pipeline].states[0] if to is None else to for night in nights}

@@ -10,7 +10,7 @@ from ledger.cli.output import show_result
 @app.command(epilog="Example: ledger scan --date 20260102")
 def scan(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """Register nights' raw files; put aside, with the reason, those that cannot be used."""
-    done = EachNight(show_result, lambda result: result.succeeded, as_json=as_json)
+    done = EachNight(show_result, lambda result: result.succeeded, folder, date, as_json=as_json)
     with done, open_machine(needs_nights=True) as machine:
         done.do(nights_named(machine.config, folder, date, machine.reporter.say), machine.scan)
     raise typer.Exit(done.status)

@@ -31,7 +31,9 @@ def summary(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson
 
     config = read_config()
     dither = config.instrument.cards.dither_us
-    done = EachNight[summaries.Summary](lambda f: _show(f, dither), lambda f: f.balance.holds, as_json=as_json)
+    done = EachNight[summaries.Summary](
+        lambda f: _show(f, dither), lambda f: f.balance.holds, folder, date, as_json=as_json
+    )
     with done, open_store(config) as store:
         nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))
         done.do(nights, lambda night: summaries.summarise(store, config, night))

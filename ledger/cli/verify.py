@@ -37,9 +37,10 @@ def verify(
         for name in found.extra:
             typer.echo(printable(f"  EXTRA        {name}: not sent by this ledger; find out whose it is"))
         if found.bad and not repair:
-            typer.echo(f"`ledger verify --date {found.date} --repair` copies again what is bad")
+            named = machine.config.site(found.pipeline).named(found.date)
+            typer.echo(f"`ledger verify {named} --repair` copies again what is bad")
 
-    done = EachNight(show, lambda found: found.succeeded, as_json=as_json)
+    done = EachNight(show, lambda found: found.succeeded, folder, date, as_json=as_json)
     with done, open_machine() as machine:
         nights = nights_named(machine.config, folder, date, machine.reporter.say)
         done.do(nights, lambda night: verify_night(machine, night, repairs=repair))

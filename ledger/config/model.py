@@ -84,7 +84,7 @@ class Config(Block):
     def site(self, pipeline: str | None = None) -> Site:
         """Return what of a pipeline (by default the main one) is this host's part, and where the rest is."""
         pipeline = pipeline or self.main
-        return read_site(pipeline, self.pipelines[pipeline], self.transfer, self.states)
+        return read_site(pipeline, self.pipelines[pipeline], self.transfer, self.states, is_main=pipeline == self.main)
 
     def parameters(self, state: str) -> Mapping[str, Any]:
         """Return the parameters of a state, with shared blocks resolved."""

@@ -4,6 +4,7 @@ One host does all of it, or two share it (``transfer.direction: pull``): nights 
 their products and does the rest.
 """
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ class Site:
     ----------
     pipeline : str
         The pipeline.
+    is_main : bool
+        Whether it is the main one, whose nights a date means.
     part : str
         ``all``; ``nights``, if another host fetches products from here; ``copies``, if this one fetches them.
     states : tuple of str
@@ -44,6 +47,7 @@ class Site:
     """
 
     pipeline: str
+    is_main: bool
     part: Literal["all", "nights", "copies"]
     states: tuple[str, ...]
     sending: str | None
@@ -84,6 +88,10 @@ class Site:
         following = self.states[self.states.index(state) + 1 :]
         return "" if self.reaches(following[0] if following else state) else f" (on {self.other})"
 
+    def named(self, date: str) -> str:
+        """Return the words that name a night to a command: its date, or its folder if a date may mean another one."""
+        return f"--date {date}" if self.is_main else shlex.quote(str(self.root / date))
+
     def source_of(self, date: str) -> Source | None:
         """Return where a night is whose products this host fetches; None: here."""
         if self.nights_host is None:
@@ -91,7 +99,9 @@ class Site:
         return Source(self.nights_host, self.root / date, self.destination_name)
 
 
-def read_site(pipeline: str, declared: PipelineConfig, transfer: Transfer, states: Mapping[str, StateConfig]) -> Site:
+def read_site(
+    pipeline: str, declared: PipelineConfig, transfer: Transfer, states: Mapping[str, StateConfig], *, is_main: bool
+) -> Site:
     """Return this host's part in a pipeline, as it is configured."""
     place = declared.destination or transfer.destination
     user, name, destination = read_place(place)
@@ -106,6 +116,7 @@ def read_site(pipeline: str, declared: PipelineConfig, transfer: Transfer, state
         nights_host = _host(transfer, user_there, name_there)
     return Site(
         pipeline=pipeline,
+        is_main=is_main,
         part=part,
         states=declared.states,
         sending=next((state for state in declared.states if states[state].requires == "copy"), None),

@@ -208,7 +208,7 @@ def _parts(machine: Machine, nights: Sequence[Steps], *, is_partial: bool) -> li
     parts = [_Part(steps, *_of_night(machine, steps, is_partial=is_partial)) for steps in nights]
     if not is_partial and (missing := _what_is_missing(parts)):
         faults = {s.folder.date: record.copy_faults(machine.store, s.journal.night) for s in nights}
-        bad = [unproven(date, products) for date, products in faults.items() if products]
+        bad = [unproven(f"--date {date}", products) for date, products in faults.items() if products]
         advice = "; ".join(bad) or "advance these nights first"
         raise NotReady(f"cannot be listed: {missing}; {advice}, or list what there is with --partial")
     if not any(part.lines for part in parts):

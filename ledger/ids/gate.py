@@ -135,11 +135,12 @@ def check_gate(
     date = min(lacking)
     newest = newest_night(session, config.instrument.prefix)
     is_late = newest is not None and date < newest
+    named = config.site(pipeline.name).named(date)
     why = "; later nights have theirs, so it is late" if is_late else ""
     late = " --late --reason TEXT" if is_late else ""
     raise NotReady(
         f"night {night.date} cannot be numbered yet: the earlier night {date} {lacking[date]}{why}, and frame IDs are"
-        f" chronological; run `ledger advance --date {date}{late}` first, or `ledger exclude {date} --reason TEXT`"
+        f" chronological; run `ledger advance {named}{late}` first, or `ledger exclude {date} --reason TEXT`"
     )
 
 

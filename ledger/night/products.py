@@ -130,11 +130,11 @@ def to_items(
     return sorted(items, key=lambda item: order_key(item.product))
 
 
-def put_back(folder: Path, files: Sequence[str], date: str) -> str:
-    """Return what to do about a product whose files here were removed on purpose, and whose copy is not right."""
+def put_back(folder: Path, files: Sequence[str], named: str) -> str:
+    """Return what to do about a product that was pruned, and whose copy is not right; `named` names its night."""
     return (
         "no good copy of it is known: find one (an older backup, or the archive's own), put"
-        f" {' and '.join(files)} back into {folder}, and `ledger verify --date {date} --repair`"
+        f" {' and '.join(files)} back into {folder}, and `ledger verify {named} --repair`"
     )
 
 

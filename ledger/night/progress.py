@@ -145,7 +145,7 @@ def _at_barrier(outlook: Outlook, step: Step, inside: Sequence[WorkItem], items:
     if behind := [w for w in inside if position(w.state) < position(step.before)]:
         return Wait("products", _behind(outlook, step, behind))
     if bad := [w for w in inside if w.fault and w.state == step.before]:
-        return Wait("copies", unproven(date, bad))
+        return Wait("copies", unproven(outlook.site.named(date), bad))
     if outlook.failures.barrier == "skip":
         return None
     held = [w for w in items if w.quarantine_reason and not w.is_discarded and position(w.state) < position(step.state)]
@@ -161,12 +161,12 @@ def _at_barrier(outlook: Outlook, step: Step, inside: Sequence[WorkItem], items:
 
 def _behind(outlook: Outlook, step: Step, behind: Sequence[WorkItem]) -> str:
     """Return what is to be done about products that have not come to a barrier yet."""
-    pipeline, date = outlook.pipeline, outlook.date
+    pipeline, named = outlook.pipeline, outlook.site.named(outlook.date)
     if not outlook.site.has_nights and pipeline.sending is not None:
         before = pipeline.sending.before
         if n := sum(pipeline.position(item.state) < pipeline.position(before) for item in behind):
             return (
-                f"{counted(n, 'product')} still to be {before} on {outlook.site.other}: `ledger advance --date {date}`"
+                f"{counted(n, 'product')} still to be {before} on {outlook.site.other}: `ledger advance {named}`"
                 " there, and then here again"
             )
     then = _next_try(outlook, behind) if outlook.is_patient else None
@@ -181,9 +181,10 @@ def _next_try(outlook: Outlook, items: Sequence[WorkItem]) -> str | None:
     waiting = [w for w in items if not outlook.failures.is_due(w.next_retry_us, outlook.now_us)]
     if len(waiting) < len(items):
         return None
+    named = outlook.site.named(outlook.date)
     first_us = min(w.next_retry_us for w in waiting if w.next_retry_us is not None)
     return (
-        f"tried again from {show_us(first_us)} UT on, or at once by `ledger advance --date {outlook.date}`; `ledger"
+        f"tried again from {show_us(first_us)} UT on, or at once by `ledger advance {named}`; `ledger"
         f" quarantine list --date {outlook.date}` says why"
     )
 
@@ -255,13 +256,13 @@ def foresee(
 
 
 def at_the_end(
-    pipeline: Pipeline, date: str, target: str, *, outside: Found | None, is_numbered: bool, faults: Sized
+    pipeline: Pipeline, site: Site, date: str, target: str, *, outside: Found | None, is_numbered: bool, faults: Sized
 ) -> Wait | None:
     """Return what keeps a night from its target although all segments were taken, or None.
 
     Parameters
     ----------
-    pipeline, date
+    pipeline, site, date
         The night.
     target : str
         The state to reach.
@@ -275,7 +276,7 @@ def at_the_end(
     if outside is not None and outside.blocks and pipeline.includes(pipeline.numbering, target) and not is_numbered:
         return Wait("outside", outside.refusal(date))
     if faults and pipeline.includes(pipeline.sending, target):
-        return Wait("copies", unproven(date, faults))
+        return Wait("copies", unproven(site.named(date), faults))
     return None
 
 
@@ -290,9 +291,9 @@ def unpaired(missing: Sequence[str]) -> Wait | None:
     )
 
 
-def unproven(date: str, products: Sized) -> str:
-    """Return what to do about products of a night whose copies were not right when last read."""
+def unproven(named: str, products: Sized) -> str:
+    """Return what to do about products whose copies were not right when last read; `named` names their night."""
     return (
         f"the copies of {counted(len(products), 'product')} were not right when last read at the destination:"
-        f" `ledger verify --date {date} --repair` proves them again, or copies them"
+        f" `ledger verify {named} --repair` proves them again, or copies them"
     )

@@ -69,7 +69,7 @@ def ensure_night(store: Store, pipeline: str, root: Path, date: str) -> Night:
     if found.root != str(root):
         raise StateError(
             f"night {date} of {pipeline} is registered under {found.root!r}, and this is {str(root)!r}:"
-            f" expected one place; set {pipeline}.root back"
+            f" expected one place; set {pipeline}.root back, or, if the nights have moved, run `ledger relocate`"
         )
     return found
 

@@ -53,7 +53,9 @@ def wait_of(store: Store, config: Config, pipeline: Pipeline, night: Night, row:
     if any(item.product.identity == row.identity for _, moving in prospect.taken for item in moving):
         return None
     faults = record.copy_faults(store, night)
-    return prospect.wait or at_the_end(pipeline, night.date, target, outside=None, is_numbered=True, faults=faults)
+    return prospect.wait or at_the_end(
+        pipeline, site, night.date, target, outside=None, is_numbered=True, faults=faults
+    )
 
 
 def _missing(store: Store, pipeline: Pipeline, folder: NightFolder, night: Night) -> list[str]:

@@ -44,6 +44,7 @@ class Explanation:
 def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subject: Subject) -> Explanation:
     """Return why a file is where it is."""
     pipeline, date, row = pipelines[subject.night.pipeline], subject.night.date, subject.row
+    named = config.site(pipeline.name).named(date)
     history = entries(store, subject)
     if row is None:
         if subject.is_withdrawn:
@@ -51,7 +52,7 @@ def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subjec
             return Explanation(subject.name, "withdrawn", because, None, f"ledger history {subject.name}", {})
         because = "it was rolled back" + ("; its frame ID stays reserved for it" if subject.frame_id else "")
         kept = {"frame_id": subject.frame_id, "identity": subject.identity}
-        return Explanation(subject.name, "rolled back", because, None, f"ledger advance --date {date}", kept)
+        return Explanation(subject.name, "rolled back", because, None, f"ledger advance {named}", kept)
     done = [e for e in history if e.event in ("done", "registered", "quarantined")]
     last = done[-1] if done else None
     because = f"`{last.edge or last.event}` by run {last.run_id}" if last else "it was born so"
@@ -76,7 +77,7 @@ def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subjec
         "identity": row.identity,
     }
     known = {key: value for key, value in facts.items() if value is not None}
-    state, command = row.state, f"ledger advance --date {date}"
+    state, command = row.state, f"ledger advance {named}"
     fault = record.copy_faults(store, subject.night).get(row.identity) if row.kind == "product" else None
     if not row.quarantine_reason:
         command += config.site(pipeline.name).goes_on_at(row.state)
@@ -96,12 +97,12 @@ def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subjec
         command = ""
     if row.pruned_us:
         because += f"; its files here were removed by `ledger prune` at {show_us(row.pruned_us)} UT"
-        command = f"ledger recall --date {date}" if row.kind == "product" else command
+        command = f"ledger recall {named}" if row.kind == "product" else command
     if fault:
         because += f"; its copy was not right when last read: {fault}"
-        command = f"ledger verify --date {date} --repair"
+        command = f"ledger verify {named} --repair"
         if row.pruned_us:
-            command = put_back(Path(subject.night.root, date, row.folder), row.files, date)
+            command = put_back(Path(subject.night.root, date, row.folder), row.files, named)
     is_done = row.state == (pipeline.born if row.kind == "raw" else pipeline.last)
     if not row.quarantine_reason and (fault or not is_done):
         from ledger.query._waiting import wait_of  # noqa: PLC0415  takes long to import, and what is done does not wait

@@ -5,8 +5,8 @@ Asked all day long, by people and by ``ledger catch-up``: a few statements for a
 """
 
 from collections import Counter
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 from ledger.config.model import Config
@@ -124,13 +124,18 @@ class _Nights:
         self.reader = reader
 
     @cached_property
+    def rows(self) -> dict[tuple[str, str], NightRow]:
+        """Return the nights that are in the ledger, by pipeline and date."""
+        return {(night.pipeline, night.date): night for night in ask.nights(self.reader)}
+
+    @cached_property
     def rules(self) -> list[Rule]:
         """Return the decisions about files outside."""
         return ask.decisions(self.reader)
 
     def found(self, dates: Dates | None) -> list[NightStatus]:
         """Return them, or only those of some dates."""
-        every = ask.nights(self.reader)
+        every = self.rows.values()
         known = [night for night in every if not dates or night.date in dates]
         counts = ask.counts(self.reader, [night.id for night in known] if dates else None)
         found = []
@@ -146,7 +151,31 @@ class _Nights:
                 if (not dates or day in dates) and not is_before_first:
                     of_night = counts[row.id] if row else Counts()
                     found.append(self._night(pipeline, day, row, folders.get(day), of_night, newest))
+        if not dates:
+            return self._behind_the_gate(found)
+        if any(self._waits(night) for night in found):  # for a night that may not be one of these
+            return [night for night in self.found(None) if night.date in dates]
         return found
+
+    def _behind_the_gate(self, nights: Sequence[NightStatus]) -> list[NightStatus]:
+        """Let nights that wait for an earlier one to be numbered say what that one needs."""
+        found = []
+        blocking: dict[str, str] = {}  # the command of the earliest night that is not numbered, by pipeline
+        for night in nights:
+            is_behind = night.pipeline in blocking and self._waits(night)
+            found.append(replace(night, next_command=blocking[night.pipeline]) if is_behind else night)
+            if self._is_to_be_numbered(night) and night.stands != "quarantined":
+                blocking.setdefault(night.pipeline, night.next_command)
+        return found
+
+    def _is_to_be_numbered(self, night: NightStatus) -> bool:
+        row = self.rows.get((night.pipeline, night.date))
+        is_numbered = row is not None and row.numbered_us is not None
+        return self.pipelines[night.pipeline].numbering is not None and not is_numbered and not night.is_finished
+
+    def _waits(self, night: NightStatus) -> bool:
+        """Whether a night is where nights wait for earlier ones: paired, and with no files yet."""
+        return self._is_to_be_numbered(night) and night.stands == self.pipelines[night.pipeline].steps[0].state
 
     def _on_disk(self, pipeline: str, *, has_rows: bool) -> dict[str, NightFolder]:
         config = self.config
@@ -197,15 +226,16 @@ class _Nights:
         was_numbered = row is not None and row.numbered_us is not None
         late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
         is_held = is_held or stands == "quarantined"
-        command = f"quarantine list --date {date}" if is_held else f"advance --date {date}{late}"
+        site = self.config.site(pipeline.name)
+        named = site.named(date)
+        command = f"quarantine list --date {date}" if is_held else f"advance {named}{late}"
         if is_done and (counts.contradicted or counts.has_mail_in_doubt):
             is_done, command = False, f"doctor --date {date}"
-        site = self.config.site(pipeline.name)
         where = "" if is_held else site.goes_on_at(stands)
         if outside and not is_held and self.config.waits(pipeline.name):
             where, command = "", f"outside list --date {date}"
         if unproven:
-            command = f"verify --date {date} --repair"
+            command = f"verify {named} --repair"
             where = "" if site.sending is None else site.goes_on_at(site.sending)
         return NightStatus(
             pipeline=pipeline.name,

@@ -118,6 +118,8 @@ class Summary:
     ----------
     pipeline, date : str
         The night.
+    named : str
+        What names it to a command.
     cameras : tuple of int
         Those of the instrument and of the night's files.
     minutes : tuple of Minute
@@ -142,6 +144,7 @@ class Summary:
 
     pipeline: str
     date: str
+    named: str
     cameras: tuple[int, ...]
     minutes: tuple[Minute, ...]
     targets: tuple[Target, ...]
@@ -213,6 +216,7 @@ def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     return Summary(
         pipeline=night.pipeline,
         date=night.date,
+        named=config.site(night.pipeline).named(night.date),
         cameras=tuple(sorted(cameras)),
         minutes=minutes_of(pieces),
         targets=targets_of(pieces),

@@ -93,7 +93,7 @@ def _restore_copies(steps: Steps, step: Step, sender: Sender, items: Sequence[Wo
     if any(item.state == step.state for item in sent):
         with translated():
             check = sender.verify_night(job=steps.job(sent), params=params)
-        cure = f"`ledger verify --date {steps.folder.date} --repair` copies it again"
+        cure = f"`ledger verify {steps.site.named(steps.folder.date)} --repair` copies it again"
         steps.result.failed += [(name, f"{reason}; {cure}") for name, reason in check.damaged.items()]
 
 

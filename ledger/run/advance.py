@@ -152,7 +152,7 @@ def advance_night(steps: Steps, goal: Goal) -> None:
     if result.stopped is None:
         is_numbered, faults = record.is_numbered(store, night), record.copy_faults(store, night)
         date, target = steps.folder.date, goal.target
-        wait = at_the_end(pipeline, date, target, outside=outside, is_numbered=is_numbered, faults=faults)
+        wait = at_the_end(pipeline, steps.site, date, target, outside=outside, is_numbered=is_numbered, faults=faults)
         result.stopped = wait.reason if wait else None
 
 

@@ -102,8 +102,9 @@ def reverify_unwithdrawn(steps: Steps, step: Step, items: Sequence[WorkItem], re
 def _with_advice(steps: Steps, items: Sequence[WorkItem], failures: Mapping[str, str]) -> Mapping[str, str]:
     """Return failures of copies; of a pruned product, with what to do, as nothing here can be copied again."""
     pruned = {item.product.identity: item for item in items if item.is_pruned}
+    named = steps.site.named(steps.folder.date)
     return {
-        key: f"{pruned[key].fault}; {put_back(steps.product_folder, pruned[key].product.files, steps.folder.date)}"
+        key: f"{pruned[key].fault}; {put_back(steps.product_folder, pruned[key].product.files, named)}"
         if key in pruned
         else reason
         for key, reason in failures.items()

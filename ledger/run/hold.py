@@ -86,7 +86,7 @@ def _refuse_unsettled(steps: Steps) -> None:
     if others:
         raise NotReady(
             f"night {night.date}: a run died on the way to or from {others[0].state}; expected it to be put in order"
-            f" first: `ledger advance --date {night.date}` on {steps.site.other}"
+            f" first: `ledger advance {steps.site.named(night.date)}` on {steps.site.other}"
         )
 
 
@@ -112,10 +112,10 @@ def settle_night(steps: Steps, *, rolls_back: bool) -> None:
         others = [s for s in steps.journal.pipeline.steps if s.needs_copy and {s.forward, s.reverse} & left]
         if steps.site.sends or not others:
             raise
-        date, host = steps.folder.date, steps.site.other
+        named, host = steps.site.named(steps.folder.date), steps.site.other
         raise NotReady(
             f"{exc}; a run died on the way to or from {others[0].state}, and {host} puts that in order without a"
-            f" connection from here: `ledger advance --date {date}` there, or `ledger rollback --date {date} --to"
+            f" connection from here: `ledger advance {named}` there, or `ledger rollback {named} --to"
             f" {others[0].before}`"
         ) from exc
 

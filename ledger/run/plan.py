@@ -162,7 +162,7 @@ def plan_advance(
         ]
         bad = [w for w in items if w.fault and not (repairs and sending and w.state == sending.state)]
         wait = prospect.wait or at_the_end(
-            pipeline, folder.date, target, outside=outside, is_numbered=was_numbered, faults=bad
+            pipeline, site, folder.date, target, outside=outside, is_numbered=was_numbered, faults=bad
         )
     if wait and wait.cause in ("raw files", "numbers"):
         room = space.Need()  # nothing would be written

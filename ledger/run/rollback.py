@@ -49,7 +49,7 @@ def check_rollback(context: Context, folder: NightFolder, to: str, *, withdraws:
     if not site.has_nights and sending and pipeline.position(target) < pipeline.position(sending.before):
         raise UsageError(
             f"{target} is reached on {site.other} (transfer.source), once products are"
-            f" {sending.before}: `ledger rollback --date {folder.date} --to {sending.before}` here first, and the"
+            f" {sending.before}: `ledger rollback {site.named(folder.date)} --to {sending.before}` here first, and the"
             " rest there"
         )
     if not withdraws and _unlists(context, pipeline, target):
@@ -63,17 +63,18 @@ def _refuse_pruned(context: Context, pipeline: Pipeline, night: Night, target: s
     sending = pipeline.sending
     if sending is None or target == pipeline.last:
         return
+    named = context.config.site(night.pipeline).named(night.date)
     gone = [row for row in record.raws(context.store, night) if row.pruned_us is not None]
     if gone and pipeline.position(target) < pipeline.position(sending.before):
         raise CannotUndo(
             f"night {night.date}: {counted(len(gone), 'raw file')} ({gone[0].folder}/{gone[0].name} is one) removed"
             f" by `ledger prune`, and before {sending.before} products are made of them; expected them here: put"
-            f" them back and `ledger scan --date {night.date}`, or roll back to {sending.before}"
+            f" them back and `ledger scan {named}`, or roll back to {sending.before}"
         )
     if pruned := [item for item in record.products(context.store, night) if item.is_pruned]:
         raise NotReady(
             f"night {night.date}: files of {counted(len(pruned), 'product')} were removed by `ledger prune`;"
-            f" `ledger recall --date {night.date}` brings them back first, or notes that somebody put them back"
+            f" `ledger recall {named}` brings them back first, or notes that somebody put them back"
         )
 
 

@@ -47,6 +47,8 @@ def test_nights_are_named_in_many_ways_and_go_oldest_first(nights, ledger, words
 def test_json_is_a_list_if_there_are_several(nights, ledger) -> None:
     _, out, _ = ledger("scan", "--date", DATE, "--json")
     assert json.loads(out)["date"] == DATE
+    _, out, _ = ledger("scan", "--date", f"20260101..{DATE}", "--json")
+    assert [night["date"] for night in json.loads(out)] == [DATE]
     _, out, _ = ledger("scan", "--date", f"{DATE}..{THIRD}", "--json")
     assert [night["date"] for night in json.loads(out)] == [DATE, SECOND, THIRD]
 

@@ -1,0 +1,123 @@
+"""Nights that lie under another root than they are registered under: disks and folders change over the years."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlmodel import col
+
+from ledger.audit import laws
+from ledger.audit.deep import audit_deeply
+from ledger.db.models import Entry, File, Night
+from ledger.disk.access import is_folder
+from ledger.night.lease import read_hold, why_unsettled
+from ledger.run.context import Context
+
+
+@dataclass(frozen=True, slots=True)
+class Relocated:
+    """A night whose root is another one now.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    before, root : Path
+        The root on record until now, and that of the configuration.
+    faults : list of str
+        Why the record was not changed.
+    """
+
+    pipeline: str
+    date: str
+    before: Path
+    root: Path
+    faults: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {
+            "pipeline": self.pipeline,
+            "date": self.date,
+            "from": str(self.before),
+            "to": str(self.root),
+            "faults": self.faults,
+        }
+
+
+def relocate(context: Context, *, changes: bool, deep: bool = False) -> Iterator[Relocated]:
+    """Look for nights under the configured roots that are registered under others; change the record of each.
+
+    A night's record is changed only if what is there is what is on record: the names of all files, the sizes and times
+    of raw files, and the sizes of compressed products. With the root set back, the same command takes it back.
+
+    Parameters
+    ----------
+    context : Context
+        The ledger.
+    changes : bool
+        Whether the record is changed, or only looked at.
+    deep : bool
+        Whether all files are read, and compared with the record byte by byte.
+
+    Yields
+    ------
+    Relocated
+        Every such night, oldest first.
+    """
+    store, config = context.store, context.config
+    for night in laws.nights_of(store):
+        site = config.site(night.pipeline) if night.pipeline in config.pipelines else None
+        if site is None or not site.has_nights or Path(night.root) == site.root:
+            continue
+        found = Relocated(night.pipeline, night.date, Path(night.root), site.root)
+        found.faults.extend(_faults(context, night, site.root, deep=deep))
+        if changes and not found.faults:
+            _change(context, night, found)
+        yield found
+
+
+def _faults(context: Context, night: Night, root: Path, *, deep: bool) -> Iterator[str]:
+    """Yield what of a night is not at a root as it is on record."""
+    store, config = context.store, context.config
+    if not is_folder(root / night.date):
+        yield f"{root / night.date}: no such folder; expected the night there, or its root as it was"
+        return
+    with store.read() as session:
+        hold = read_hold(session, night, store.common_us(session))
+    if why := why_unsettled(hold, hold):
+        yield f"{why}; expected a night at rest"
+        return
+    there = Night.model_validate(night.model_dump() | {"root": str(root)})
+    yield from (violation.what for violation in laws.check_night(store, config, there))
+    yield from _sizes(context, there)
+    if deep:
+        report = audit_deeply(store, config, nights=[there], jobs=context.jobs, reporter=context.reporter)
+        yield from (violation.what for violation in report.violations)
+
+
+def _sizes(context: Context, night: Night) -> Iterator[str]:
+    """Yield compressed products of another size than on record."""
+    query = select(col(File.folder), col(File.files), col(File.size_bytes)).where(
+        col(File.night_id) == night.id,
+        col(File.kind) == "product",
+        col(File.sha256).is_not(None),
+        col(File.pruned_us).is_(None),
+    )
+    with context.store.read() as session:
+        rows: Sequence[Any] = session.execute(query).all()
+    for folder, files, size_bytes in rows:
+        cube = Path(night.root, night.date, folder, files[0])
+        if cube.is_file() and cube.stat().st_size != size_bytes:
+            yield f"{cube}: {cube.stat().st_size} bytes, {size_bytes} on record"
+
+
+def _change(context: Context, night: Night, found: Relocated) -> None:
+    detail = {"from": str(found.before), "to": str(found.root)}
+    with context.store.recorded("relocate", {"date": night.date, "pipeline": night.pipeline}) as (session, run_id):
+        session.execute(update(Night).where(col(Night.id) == night.id).values(root=detail["to"]))
+        entry = Entry(at_us=context.store.clock(), run_id=run_id, night_id=night.id, name=night.date, event="relocated")
+        entry.detail = dict(detail)
+        session.add(entry)
