@@ -221,7 +221,7 @@ def figures(
                 ledger.know(n_known)
                 for n in n_new:
                     yield from ledger.measure(n, f", {n_known} known before")
-                ledger.db.store.close()
+                ledger.store.close()
 
 
 def main() -> None:
