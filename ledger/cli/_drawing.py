@@ -14,8 +14,11 @@ _GAP = 2
 #: The longest rule between two rows.
 _RULE = 40
 
-#: A command within a text; it is copied as a whole, so no line ends within it.
-_COMMAND = re.compile(r"`[^`]*`")
+#: A command, within a text or all of it; it is copied as a whole, so no line ends within it.
+_COMMAND = re.compile(r"`[^`]*`|^ledger .*")
+
+#: A blank at which no line ends.
+_FIXED = "\xa0"
 
 
 @dataclass(slots=True)
@@ -87,10 +90,10 @@ class Drawing:
 
     def head(self) -> list[str]:
         """Return the lines of the headings."""
-        headings = list(map(self._heading, self._columns))
+        headings, widths = list(map(self._heading, self._columns)), self._widths()
         height = max(map(len, headings), default=0)
         lines = zip(*([""] * (height - len(heading)) + heading for heading in headings), strict=True)
-        return [self._line(line, self._widths()) for line in lines]
+        return [self._line(line, widths) for line in lines]
 
     def body(self) -> Iterator[str]:
         """Yield the lines of the rows; what rows one after the other have below them is said once, under the last."""
@@ -100,7 +103,7 @@ class Drawing:
             yield from (self._line(row.cells, widths) for row in rows)
             of_these = f", of these {len(rows)}" if len(rows) > 1 else ""
             for name, text in below.items():
-                yield from wrapped(f"  {name}{of_these}: {text}", self._width)
+                yield from wrapped(f"  {name}{of_these}: {_with_whole_commands(text)}", self._width)
 
     def _heading(self, name: str) -> list[str]:
         """Return the lines of a heading: two end after the comma, or before the last word."""
@@ -156,18 +159,22 @@ def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str
         Blanks before all lines but the first; else two more than that has.
     """
     if width is None or cell_len(text) <= width:
-        return [text]
+        return [text.replace(_FIXED, " ")]
     if indent is None:
         indent = len(text) - len(text.lstrip()) + 2
     lines = textwrap.wrap(
-        _COMMAND.sub(lambda command: command[0].replace(" ", "\xa0"), text),
+        _with_whole_commands(text),
         width,
         subsequent_indent=" " * indent,
         break_long_words=False,
         break_on_hyphens=False,
         replace_whitespace=False,
     )
-    return [line.replace("\xa0", " ") for line in lines]
+    return [line.replace(_FIXED, " ") for line in lines]
+
+
+def _with_whole_commands(text: str) -> str:
+    return _COMMAND.sub(lambda command: command[0].replace(" ", _FIXED), text)
 
 
 def one_below_the_other(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> Iterator[str]:

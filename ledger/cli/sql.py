@@ -63,25 +63,21 @@ def _schema(*, as_json: bool) -> tuple[list[str], list[tuple[Any, ...]]]:
 
 def _statement(argument: str | None, file: Path | None) -> str:
     """Return the statement, from wherever it is."""
-    if argument not in (None, _STANDARD_INPUT) and file is not None:
+    if file is not None and argument not in (None, _STANDARD_INPUT):
         raise UsageError("a statement and --file: expected one of them")
-    if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"{str(file)!r}: cannot be read as text ({exc}); expected a file with one SELECT") from exc
-    elif argument is None and can_ask():
+    if file is None and argument is None and can_ask():
         raise UsageError(
             "no statement: expected one SELECT, as an argument, on standard input, or in a file (--file);"
             " `ledger sql --schema` lists what there is"
         )
-    elif argument in (None, _STANDARD_INPUT):
-        try:
-            text = sys.stdin.read()
-        except (OSError, UnicodeDecodeError) as exc:
-            raise UsageError(f"standard input: cannot be read as text ({exc}); expected one SELECT") from exc
-    else:
+    if file is None and argument is not None and argument != _STANDARD_INPUT:
         text = argument
+    else:
+        try:
+            text = sys.stdin.read() if file is None else file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as exc:
+            name = "standard input" if file is None else repr(str(file))
+            raise UsageError(f"{name}: cannot be read as text ({exc}); expected one SELECT") from exc
     if not text.strip():
         raise UsageError("the statement is empty: expected one SELECT, such as `SELECT * FROM night_status`")
     return text

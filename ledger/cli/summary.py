@@ -1,5 +1,6 @@
 """``ledger summary``: a night in words and two tables."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,9 @@ def summary(
     refuse_several(json=as_json, csv=as_csv)
     config = read_config()
     found: list[summaries.Summary] = []
-    show = found.append if as_csv else partial(_show, dither=config.instrument.cards.dither_us, wide=wide)
+    show: Callable[[summaries.Summary], None] = found.append
+    if not as_csv:
+        show = partial(_show, dither=config.instrument.cards.dither_us, wide=wide)
     done = EachNight[summaries.Summary](show, lambda f: f.balance.holds, as_json=as_json)
     with done, open_store(config) as store:
         nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))

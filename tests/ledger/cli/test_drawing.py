@@ -64,6 +64,7 @@ def test_columns_are_left_out_last_and_named():
     lines, drawing = drawn(25, ("next",), ("raw files", "stands"))
     assert drawing.left_out == ["raw files"]
     assert lines[0] == "night     stands"
+    assert lines[3:5] == ["  next:", "    ledger advance --date 20260103"]
     assert not drawn(7, ("next",), ("raw files",))[1].fits
 
 
