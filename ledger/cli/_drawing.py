@@ -17,6 +17,9 @@ _RULE = 40
 #: A command, within a text or all of it; it is copied as a whole, so no line ends within it.
 _COMMAND = re.compile(r"`[^`]*`|^ledger .*")
 
+#: A part of a word with a comma at its end, as JSON without blanks has them, or the last part.
+_PART = re.compile(r"[^,]*,|[^,]+$")
+
 #: A blank at which no line ends.
 _FIXED = "\xa0"
 
@@ -154,7 +157,8 @@ def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str
     text : str
         One line.
     width : int or None
-        Characters of a line; a longer word has a longer line to itself. None: all of it is one line.
+        Characters of a line; a longer word goes on after a comma, or has a longer line to itself. None: all of it is
+        one line.
     indent : int, optional
         Blanks before all lines but the first; else two more than that has.
     """
@@ -170,7 +174,23 @@ def wrapped(text: str, width: int | None, indent: int | None = None) -> list[str
         break_on_hyphens=False,
         replace_whitespace=False,
     )
-    return [line.replace(_FIXED, " ") for line in lines]
+    return [part.replace(_FIXED, " ") for line in lines for part in _at_commas(line, width)]
+
+
+def _at_commas(line: str, width: int) -> Iterator[str]:
+    """Yield a line of one word; in several parts that end at commas, if it is too long."""
+    word = line.lstrip()
+    indent = line[: len(line) - len(word)]
+    if cell_len(line) <= width or " " in word:
+        yield line
+        return
+    part = indent
+    for piece in _PART.findall(word):
+        if part != indent and cell_len(part + piece) > width:
+            yield part
+            part = indent
+        part += piece
+    yield part
 
 
 def _with_whole_commands(text: str) -> str:

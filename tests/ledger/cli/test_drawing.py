@@ -95,9 +95,10 @@ def test_wide_letters_count_twice():
     ("text", "lines"),
     [
         ("a short one", ["a short one"]),
-        ("  one that has to go on below", ["  one that has to", "    go on below"]),
+        ("  one that has to go on below", ["  one that has to go", "    on below"]),
         ("run `ledger advance --date D` now", ["run", "  `ledger advance --date D`", "  now"]),
         ("/a/path/that/is/longer/than/a/line", ["/a/path/that/is/longer/than/a/line"]),
+        ('cards {"BITPIX":16,"NAXIS":3,"a":1}', ["cards", '  {"BITPIX":16,', '  "NAXIS":3,"a":1}']),
     ],
 )
 def test_lines_end_between_words_and_not_within_a_command(text, lines):

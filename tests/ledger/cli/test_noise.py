@@ -54,6 +54,7 @@ def test_of_a_host_that_is_down_one_command_is_told(sqlite_world, sshd):
     world.send_afar(sshd)
     for seed, date in enumerate((DATE, "20260103")):
         world.simulate(date, seed=seed, scale=0.02, scenario=("pdi", "slow"))
+        world.bring(date=date, to="compressed")
     world.data["transfer"]["ssh"]["port"] = 1
     done = call(world, "catch-up")
     assert done.returncode == 1
