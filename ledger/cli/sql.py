@@ -18,7 +18,7 @@ _STANDARD_INPUT = "-"
 def sql(
     statement: Annotated[
         str | None,
-        typer.Argument(metavar="[STATEMENT]", help="One SELECT (docs/tables.md); - or none: standard input."),
+        typer.Argument(metavar="STATEMENT", help="One SELECT (docs/tables.md); - or none: standard input."),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Read the statement from a file.")] = None,
     *,
