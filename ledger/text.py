@@ -1,10 +1,10 @@
 """Words and numbers for people."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import chain
 
-#: Files of a kind that have a line each; names in the line of more; kinds that are listed.
+#: Texts of a kind that have a line each; names in the line of more; kinds that are listed.
 _ONE_BY_ONE, _NAMES, _KINDS = 10, 3, 20
 
 #: Words that may differ between texts of one kind: those with numbers or paths in them.
@@ -30,25 +30,29 @@ def printable(text: str) -> str:
 def alike(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return names and texts about them in few lines, however many names there are.
 
-    Texts that differ in numbers and paths only are of one kind. Of a kind with many files the first are named, with the
-    text of the first; of many kinds the last are counted. Files with the very same text share a line.
+    Names with the very same text share a line. Texts that differ in numbers and paths only are of one kind. Of a kind
+    with many texts the first names are told, with the text of the first; of many kinds the last are counted.
     """
     kinds: dict[str, dict[str, list[str]]] = {}
     for name, text in found:
         kinds.setdefault(_OWN.sub("", text), {}).setdefault(text, []).append(name)
     lines: list[tuple[str, str]] = []
     for texts in list(kinds.values())[:_KINDS]:
-        names = list(chain.from_iterable(texts.values()))
-        if len(texts) == 1 or len(names) > _ONE_BY_ONE:
-            shown = names[: 1 if len(texts) == 1 else _NAMES]
-            more = len(names) - len(shown)
-            lines.append((", ".join(shown) + (f" and {more} more" if more else ""), next(iter(texts))))
+        if len(texts) > _ONE_BY_ONE:
+            names = list(chain.from_iterable(texts.values()))
+            lines.append((_some(names, _NAMES), next(iter(texts))))
         else:
-            lines += [(name, text) for text, names in texts.items() for name in names]
+            lines += [(_some(names, 1), text) for text, names in texts.items()]
     if beyond := list(kinds.values())[_KINDS:]:
         n = sum(len(names) for texts in beyond for names in texts.values())
         lines.append((f"{n} more", f"of {counted(len(beyond), 'other kind')}"))
     return lines
+
+
+def _some(names: Sequence[str], n: int) -> str:
+    """Return the first `n` names, and how many more there are."""
+    more = len(names) - n
+    return ", ".join(names[:n]) + (f" and {more} more" if more > 0 else "")
 
 
 def is_utf8(text: str) -> bool:

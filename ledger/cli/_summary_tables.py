@@ -1,25 +1,16 @@
 """The tables of ``ledger summary``: by minute and by target."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from ledger.cli._summary_words import PAIRED, class_heading, clock, some_of
-from ledger.query.counts import (
-    HST,
-    Target,
-    classes_of,
-    sum_of,
-)
+from ledger.query.counts import HST, Target, classes_of, iso, sum_of
 
 if TYPE_CHECKING:
     from ledger.query.summary import Summary
 
 #: Targets that are listed for people; JSON has all.
 LISTED_TARGETS = 20
-
-#: The shortest that the name of a target is cut to where a terminal is narrow.
-_TARGET_WIDTH = 10
 
 #: Heading of the column of marks.
 LOOK_AT = "look at"
@@ -28,8 +19,20 @@ Table = tuple[tuple[str, ...], list[tuple[str, ...]]]
 
 _OF_CAMERAS = ("unpaired", "solo", "not_paired")
 
+#: What is told of a minute beside its times, its targets and its classes.
+_FACTS = (
+    *("exposures_us", "quarantined_files", "marks"),
+    *("dubious_fraction", "solo_dubious_fraction", "unpaired_fraction"),
+)
+
 #: Columns that are flush left.
 TEXTS = {"HST", "UT", "target", "exposure", LOOK_AT}
+
+#: Columns that a narrow terminal does without, the first one first: what is marked, or told after the tables, too.
+SPARE = (
+    *("quarantined", "lost", "UT", "exposure", "not synced", "all D"),
+    *(f"{kind}{camera}" for kind in ("not paired", "solo", "unpaired") for camera in ("", " 1", " 2")),
+)
 
 
 def minute_table(found: "Summary") -> Table:
@@ -88,51 +91,18 @@ def target_table(found: "Summary") -> Table:
     return columns, rows
 
 
-def narrow(table: Table, width: int) -> Table:
-    """Return a table for a terminal: headings on two lines, and what is long made shorter until the rows fit."""
-    columns, rows = table
-    columns = tuple(_on_two_lines(heading) for heading in columns)
-    shorter: dict[str, Callable[[str], str]] = {
-        LOOK_AT: _on_lines,
-        "exposure": lambda text: some_of(text.split(", "), 1),
-        "target": _on_lines,
-    }
-    for heading, shorten in shorter.items():
-        if _width(columns, rows) > width and heading in columns:
-            rows = _changed(rows, columns.index(heading), shorten)
-    excess = _width(columns, rows) - width
-    if excess > 0:
-        place = columns.index("target")
-        longest = max(len(line) for row in rows for line in row[place].split("\n"))
-        rows = _changed(rows, place, partial(_cut, width=max(_TARGET_WIDTH, longest - excess)))
-    return columns, rows
-
-
-def _changed(rows: Sequence[tuple[str, ...]], place: int, change: Callable[[str], str]) -> list[tuple[str, ...]]:
-    return [(*row[:place], change(row[place]), *row[place + 1 :]) for row in rows]
-
-
-def _width(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
-    """Return how wide a table is drawn: its columns, and two blanks between them."""
-    widths = [
-        max(len(line) for text in column for line in text.split("\n")) for column in zip(columns, *rows, strict=True)
-    ]
-    return sum(widths) + 2 * (len(widths) - 1)
-
-
-def _on_lines(text: str) -> str:
-    return text.replace(", ", ",\n")
-
-
-def _cut(text: str, *, width: int) -> str:
-    return "\n".join(line if len(line) <= width else f"{line[: width - 1]}…" for line in text.split("\n"))
-
-
-def _on_two_lines(heading: str) -> str:
-    if heading in TEXTS:
-        return heading
-    first, _, last = heading.partition(", ") if ", " in heading else heading.rpartition(" ")
-    return f"{first}\n{last}" if first else heading
+def facts(found: Sequence["Summary"]) -> tuple[list[str], list[list[Any]]]:
+    """Return names and a row for each minute of some nights: what JSON has, with a column for each class of frames."""
+    classes = classes_of({camera for night in found for camera in night.cameras})
+    rows = []
+    for night in found:
+        for minute in night.minutes:
+            told = minute.as_json(classes)
+            times = (iso(minute.at_us), iso(minute.at_us, HST))
+            counts = [*told["frames"].values(), *told["dubious"].values()]
+            rows.append([night.pipeline, night.date, *times, minute.names, *(told[name] for name in _FACTS), *counts])
+    of_classes = [f"{what}_{name}" for what in ("frames", "dubious") for name in classes]
+    return ["pipeline", "date", "ut", "hst", "targets", *_FACTS, *of_classes], rows
 
 
 def _of_kind(target: Target, kind: str) -> int:

@@ -46,7 +46,7 @@ def backup(
             show_json([{"path": str(b.path), "made_us": b.made_us, "last_entry": b.last_entry} for b in found])
             return
         rows = [(show_us(b.made_us), b.last_entry, b.path) for b in found]
-        show_table(("made (UT)", "entries up to", "file"), rows, right={"entries up to"})
+        show_table(("made (UT)", "entries up to", "file"), rows, right={"entries up to"}, below=("file",))
         return
     with open_store(config) as store:
         made = backups.make(store, config)

@@ -13,6 +13,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
     from ledger.run import catch_up as catching_up
 
     shown = []
+    said: set[str] = set()
     succeeded = True
     with open_machine(jobs, quiet=True) as machine:
         for night, outcome in catching_up.catch_up(machine):
@@ -25,7 +26,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
             succeeded = succeeded and outcome.is_in_order
             shown.append(outcome.as_json())
             if not as_json:
-                show_result(outcome)
+                show_result(outcome, with_remarks=False, said=said)
     if as_json:
         show_json(shown)
     raise typer.Exit(0 if succeeded else 1)

@@ -42,6 +42,10 @@ app = typer.Typer(
 
 Date = Annotated[str | None, typer.Option("--date", metavar="D", help="UT date of the night: 20260102 or 2026-01-02.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+AsCsv = Annotated[
+    bool, typer.Option("--csv", help="Print a line of names and a line for each row, comma-separated (RFC 4180).")
+]
+Wide = Annotated[bool, typer.Option("--wide", help="Show all columns, each row on one line, on any terminal.")]
 Jobs = Annotated[
     int | None, typer.Option("--jobs", min=1, max=4096, metavar="N", help="Workers; all processors by default.")
 ]

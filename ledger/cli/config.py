@@ -2,11 +2,12 @@
 
 import json
 import os
+from pathlib import Path
 
 import typer
 
 from ledger.cli.common import AsJson, app, chosen_config
-from ledger.cli.output import show_json, show_table
+from ledger.cli.output import is_terminal, show_json, show_table
 
 
 @app.command(epilog="Example: ledger config")
@@ -21,4 +22,8 @@ def config(*, as_json: AsJson = False) -> None:
         return
     typer.echo(f"configuration: {why_config(chosen_config(), os.environ)}", err=True)
     texts = [value if isinstance(value, str) else json.dumps(value) for _, value, _ in found]
-    show_table(("key", "value", "from"), [(s.key, text, s.source) for s, text in zip(found, texts, strict=True)])
+    rows = [
+        (setting.key, text, Path(setting.source).name if is_terminal() else setting.source)  # which file is said above
+        for setting, text in zip(found, texts, strict=True)
+    ]
+    show_table(("key", "value", "from"), rows, below=("value",))

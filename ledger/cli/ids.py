@@ -118,7 +118,8 @@ def check(date: Date = None, *, as_json: AsJson = False) -> None:
     else:
         if report.disorders:
             columns = ("law", "night", "frame ID", "where", "found", "expected")
-            show_table(columns, [tuple(asdict(disorder).values()) for disorder in report.disorders])
+            rows = [tuple(asdict(disorder).values()) for disorder in report.disorders]
+            show_table(columns, rows, below=("expected", "found", "where"))
         for explained in report.explained:
             typer.echo(f"explained: {explained}")
         looked = ", ".join(counted(n, what.removesuffix("s")) for what, n in report.counts.items())

@@ -1,14 +1,19 @@
-"""What commands print: JSON, tables, and what a run did to a night."""
+"""What commands print: JSON, CSV, tables, and what a run did to a night."""
 
+import csv
+import io
 import json
 import logging
+import os
+import shutil
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import typer
 
 from ledger import log
+from ledger.errors import UsageError
 from ledger.report import Result
 from ledger.text import alike, counted, printable
 
@@ -18,29 +23,132 @@ def show_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
-def show_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Collection[str] = ()) -> None:
-    """Print a table: drawn on a terminal, with the columns `right` flush right; tab-separated elsewhere."""
+def show_csv(columns: Sequence[str] | None, rows: Iterable[Sequence[Any]]) -> None:
+    """Print rows as comma-separated values (RFC 4180), after a line with the columns' names if they are given.
+
+    A value is as it is; only lists and mappings are JSON. What is not known is empty.
+    """
+    text = io.StringIO(newline="")
+    lines = csv.writer(text)
+    if columns is not None:
+        lines.writerow(columns)
+    for row in rows:
+        lines.writerow([json.dumps(value) if isinstance(value, list | dict) else value for value in row])
+    typer.echo(text.getvalue(), nl=False)
+
+
+def refuse_several(**chosen: bool) -> None:
+    """Refuse several options of which one is enough.
+
+    Raises
+    ------
+    UsageError
+        With those that were given.
+    """
+    given = [f"--{name}" for name, is_given in chosen.items() if is_given]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: expected one of them")
+
+
+def is_terminal() -> bool:
+    """Whether standard output is a terminal."""
+    return sys.stdout.isatty()
+
+
+def show_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    right: Collection[str] = (),
+    lead: Sequence[str] = (),
+    below: Sequence[str] = (),
+    spare: Sequence[str] = (),
+    wide: bool = False,
+    vertical: bool = False,
+) -> None:
+    """Print a table: drawn on a terminal, as wide as that is; tab-separated elsewhere. No text is cut.
+
+    Where a terminal is too narrow, headings of numbers are on two lines, then long texts get lines of their own, then
+    columns are left out, and that is said; if all of this is not enough, each value has a line of its own.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Their headings.
+    rows : sequence of sequence
+        Their values.
+    right : collection of str
+        Columns of numbers; on a terminal they are flush right.
+    lead : sequence of str
+        Columns that come first on a terminal.
+    below : sequence of str
+        Columns whose texts may have lines of their own, below their rows.
+    spare : sequence of str
+        Columns that may be left out, the first one first. A command that has any has an option ``--wide``.
+    wide : bool
+        Whatever the terminal's width, draw each row on one line.
+    vertical : bool
+        Give each value a line of its own, also where there is no terminal.
+    """
     texts = [["" if value is None else printable(str(value)) for value in row] for row in rows]
-    if not sys.stdout.isatty():
+    if not (is_terminal() or vertical):
         typer.echo("\n".join("\t".join(row) for row in (columns, *texts)))
         return
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
+    from ledger.cli._drawing import Drawing, one_below_the_other
 
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left")
-    for row in texts:
-        table.add_row(*(escape(text) for text in row))
-    Console().print(table)
+    width = _width() if is_terminal() else None
+    drawing = Drawing(columns, texts, width or 0, right)
+    drawing.lead_with(lead)
+    if not (wide or vertical):
+        drawing.narrow(below, spare)
+    if vertical or not (wide or drawing.fits):
+        for line in one_below_the_other(columns, texts, None if wide else width):
+            typer.echo(line)
+        return
+    for line in drawing.head():
+        typer.echo(line if _is_plain() else typer.style(line, bold=True))
+    for line in drawing.body():
+        typer.echo(line)
+    if drawing.left_out:
+        show_text(f"not shown here: {', '.join(drawing.left_out)}; --wide shows all")
 
 
-def show_result(result: Result) -> None:
-    """Print what a run did to a night."""
+def show_text(text: str) -> None:
+    """Print a line of text; on a terminal its lines end between words, and not within a command."""
+    if not is_terminal():
+        typer.echo(text)
+        return
+    from ledger.cli._drawing import wrapped
+
+    for line in wrapped(text, _width()):
+        typer.echo(line)
+
+
+def _width() -> int:
+    return shutil.get_terminal_size().columns
+
+
+def _is_plain() -> bool:
+    """Whether the terminal takes no bold letters, or nobody wants them (https://no-color.org)."""
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def show_result(result: Result, *, with_remarks: bool = True, said: set[str] | None = None) -> None:
+    """Print what a run did to a night.
+
+    Parameters
+    ----------
+    result : Result
+        Of the run.
+    with_remarks : bool
+        Whether remarks are told too; they are in the log in any case.
+    said : set of str, optional
+        Errors that were told of other nights, and are not told again; those of this one are added.
+    """
     typer.echo(f"{_night(result)}: {_done(result)}")
-    for kind, text in _lines(result):
-        typer.echo(printable(f"  {kind:<12} {text}"))
+    for kind, text in _lines(result, said):
+        if with_remarks or kind != "remark":
+            typer.echo(printable(f"  {kind:<12} {text}"))
 
 
 #: Levels of what is told of a night in the log; of all else it is information.
@@ -72,8 +180,8 @@ def _done(result: Result) -> str:
     return ", ".join(f"{verb} {n}" for verb, n in verbs.items()) or idle
 
 
-def _lines(result: Result) -> Iterator[tuple[str, str]]:
-    """Yield what there is to say of a night: of which kind it is, and a text."""
+def _lines(result: Result, said: set[str] | None = None) -> Iterator[tuple[str, str]]:
+    """Yield what there is to say of a night: of which kind it is, and a text, of an error only if it was not `said`."""
     if result.registered:
         yield "registered", counted(result.registered, "raw file")
     quarantined = alike(result.quarantined)
@@ -83,15 +191,25 @@ def _lines(result: Result) -> Iterator[tuple[str, str]]:
         yield "quarantined", f"{len(result.quarantined)}: `ledger quarantine list --date {result.date}` names all"
     for name, what in alike(result.salvaged):
         yield "salvaged", f"{name}: {what}"
-    yield from (("settled", text) for text in result.settled)
+    for name, what in alike(_named(result.settled)):
+        yield "settled", f"{name}: {what}"
     yield from (("remark", line) for line in _remarks(result))
     yield from (("to do", text) for text in result.notes)
     for name, error in alike(result.failed):
-        yield "FAILED", f"{name}: {error}"
+        yield "FAILED", f"{name}: {'as above' if said and error in said else error}"
+        if said is not None:
+            said.add(error)
     if result.states:
         yield "products", ", ".join(f"{n} {state}" for state, n in result.states.items())
     if result.stopped:
         yield "stopped", result.stopped
+
+
+def _named(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield names and what is said of them."""
+    for text in texts:
+        name, _, what = text.partition(": ")
+        yield name, what
 
 
 def _remarks(result: Result) -> list[str]:

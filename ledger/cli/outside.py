@@ -7,7 +7,7 @@ import typer
 
 from ledger.cli.common import AsJson, Date, app, open_store, read_config
 from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import show_json, show_table
+from ledger.cli.output import show_json, show_table, show_text
 from ledger.text import counted
 
 outside = typer.Typer(
@@ -47,8 +47,10 @@ def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
         typer.echo("nothing is outside")
         return
     rows = [(date, folder, what, len(paths), paths[0], to_do) for (date, folder, what, to_do), paths in groups.items()]
-    show_table(("night", "folder", "what", "files", "the first", "to do"), rows, right={"files"})
-    typer.echo("--json names each file; `ledger outside ignore PATTERN --reason TEXT` leaves files out")
+    show_table(
+        ("night", "folder", "what", "files", "the first", "to do"), rows, right={"files"}, below=("to do", "the first")
+    )
+    show_text("--json names each file; `ledger outside ignore PATTERN --reason TEXT` leaves files out")
 
 
 @outside.command(epilog="Example: ledger outside ignore 'apapane/*' --reason 'another camera'")
@@ -91,4 +93,4 @@ def rules(*, as_json: AsJson = False) -> None:
         show_json([asdict(rule) for rule in found])
         return
     rows = [(rule.pattern, rule.night[1] if rule.night else "every night", rule.reason) for rule in found]
-    show_table(("pattern", "night", "left out because"), rows)
+    show_table(("pattern", "night", "left out because"), rows, below=("left out because",))

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.common import AsJson, Wide, app, open_store, read_config
 from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json, show_table
 
@@ -21,7 +21,7 @@ File = Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a
 
 
 @quarantine.command(name="list", epilog="Example: ledger quarantine list --date 20260102")
-def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
+def show(date: DatesOption = None, *, as_json: AsJson = False, wide: Wide = False) -> None:
     """List files in quarantine, and products that failed and wait to be tried again."""
     from ledger.clock import show_us
     from ledger.run import quarantine as held_back
@@ -44,7 +44,14 @@ def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
         )
         for file in found
     ]
-    show_table(columns, rows, right={"failures"})
+    show_table(
+        columns,
+        rows,
+        right={"failures"},
+        below=("reason", "next try (UT)"),
+        spare=("failures", "state"),
+        wide=wide,
+    )
 
 
 @quarantine.command(epilog="Example: ledger quarantine release VMPA00000001")

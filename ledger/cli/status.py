@@ -1,24 +1,40 @@
 """``ledger status``."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from ledger.cli.common import AsJson, app, read_config
+from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import show_json, show_table
+from ledger.cli.output import refuse_several, show_csv, show_json, show_table
+
+if TYPE_CHECKING:
+    from ledger.query.status import NightStatus
+
+#: Columns of numbers.
+NUMBERS = ("raw files", "frames", "lost", "IDs", "confirmed", "quarantined", "failed", "outside")
+#: What matters most: where a night stands, and what is wrong.
+LEAD = ("night", "stands", "quarantined", "failed", "outside", "lost", "products")
 
 
 @app.command(epilog="Example: ledger status --date 20260102")
-def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
+def status(date: DatesOption = None, *, as_json: AsJson = False, as_csv: AsCsv = False, wide: Wide = False) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.night.pipeline import pipelines
     from ledger.query.status import nights
 
+    refuse_several(json=as_json, csv=as_csv)
     config = read_config()
-    found = nights(config, pipelines(config), dates=parse_dates(date))
+    declared = pipelines(config)
+    found = nights(config, declared, dates=parse_dates(date))
     if as_json:
         show_json([asdict(night) for night in found])
+        return
+    if as_csv:
+        states = list(dict.fromkeys(state for pipeline in declared.values() for state in pipeline.states[1:]))
+        show_csv(*_facts(found, states))
         return
     if not found:
         typer.echo(
@@ -26,6 +42,7 @@ def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
         )
         return
     is_outside = any(n.outside for n in found)
+    is_one = len({n.pipeline for n in found}) == 1
     columns = (
         "night",
         "pipeline",
@@ -61,4 +78,21 @@ def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
             )
             for n in found
         ],
+        right=NUMBERS,
+        lead=LEAD,
+        below=("next",),
+        spare=(*(["pipeline"] if is_one else []), "raw files", "frames", "confirmed", "IDs", "products"),
+        wide=wide,
     )
+
+
+def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
+    """Return names and a row a night: what JSON has, with a number of products for each of some states."""
+    from ledger.query.status import NightStatus
+
+    names = [field.name for field in fields(NightStatus) if field.name != "states"]
+    rows = [
+        [*(getattr(night, name) for name in names), *(night.states.get(state, 0) for state in states)]
+        for night in nights
+    ]
+    return [*names, *(f"products_{state}" for state in states)], rows

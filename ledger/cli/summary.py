@@ -1,65 +1,64 @@
 """``ledger summary``: a night in words and two tables."""
 
-import shutil
-import sys
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
-from ledger.cli.common import AsJson, app, open_store, read_config
+from ledger.cli.common import AsCsv, AsJson, Wide, app, open_store, read_config
 from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named
-from ledger.cli.output import show_table
+from ledger.cli.output import refuse_several, show_csv, show_table, show_text
 from ledger.text import counted
 
 if TYPE_CHECKING:
-    from ledger.cli._summary_tables import Table
     from ledger.query.summary import Summary
 
 
-#: Characters of a line that the tables keep to, if the terminal has not fewer.
-WIDTH = 120
-
-
 @app.command(epilog="Example: ledger summary --date 20260102")
-def summary(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False) -> None:
+def summary(
+    folder: Folders = None,
+    date: DatesOption = None,
+    *,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    wide: Wide = False,
+) -> None:
     """Show nights' frames per minute and per target, and what is unexpected.
 
     A product (about 10 s of data) counts in the minute in which it begins. Exit 1 if a frame is not accounted for.
+    --csv has a row for each minute.
     """
+    from ledger.cli._summary_tables import facts
     from ledger.query import summary as summaries
 
+    refuse_several(json=as_json, csv=as_csv)
     config = read_config()
-    dither = config.instrument.cards.dither_us
-    done = EachNight[summaries.Summary](
-        lambda f: _show(f, dither), lambda f: f.balance.holds, folder, date, as_json=as_json
-    )
+    found: list[summaries.Summary] = []
+    show: Callable[[summaries.Summary], None] = found.append
+    if not as_csv:
+        show = partial(_show, dither=config.instrument.cards.dither_us, wide=wide)
+    done = EachNight[summaries.Summary](show, lambda f: f.balance.holds, folder, date, as_json=as_json)
     with done, open_store(config) as store:
         nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))
         done.do(nights, lambda night: summaries.summarise(store, config, night))
+    if as_csv:
+        show_csv(*facts(found))
     raise typer.Exit(done.status)
 
 
-def _show(found: "Summary", dither: str) -> None:
-    from ledger.cli._summary_tables import LISTED_TARGETS, minute_table, target_table
+def _show(found: "Summary", *, dither: str, wide: bool) -> None:
+    from ledger.cli._summary_tables import LISTED_TARGETS, LOOK_AT, SPARE, TEXTS, minute_table, target_table
     from ledger.cli._summary_words import after_tables, before_tables
 
     for line in before_tables(found):
-        typer.echo(line)
-    if found.minutes:
-        _show_table(minute_table(found))
-        typer.echo()
-        _show_table(target_table(found))
-        if len(found.targets) > LISTED_TARGETS:
-            typer.echo(f"and {counted(len(found.targets) - LISTED_TARGETS, 'more target')}: see --json")
+        show_text(line)
+    for table in (minute_table, target_table) if found.minutes else ():
+        columns, rows = table(found)
+        show_table(columns, rows, right=set(columns) - TEXTS, below=(LOOK_AT,), spare=SPARE, wide=wide)
+        if table is minute_table:
+            typer.echo()
+    if len(found.targets) > LISTED_TARGETS:
+        typer.echo(f"and {counted(len(found.targets) - LISTED_TARGETS, 'more target')}: see --json")
     for line in after_tables(found, dither):
-        typer.echo(line)
-
-
-def _show_table(table: "Table") -> None:
-    from ledger.cli._summary_tables import TEXTS, narrow
-
-    columns, rows = table
-    if sys.stdout.isatty():
-        columns, rows = narrow(table, min(WIDTH, shutil.get_terminal_size().columns))
-    show_table(columns, rows, right=set(columns) - TEXTS)
+        show_text(line)

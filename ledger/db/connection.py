@@ -136,6 +136,36 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         engine.dispose()
 
 
+#: Each column of each table and view, in order.
+_RELATIONS = {
+    "sqlite": (
+        "SELECT relation.name, relation.type, attribute.name FROM sqlite_master AS relation"
+        " JOIN pragma_table_info(relation.name) AS attribute"
+        " WHERE relation.type IN ('table', 'view') AND relation.name NOT LIKE 'sqlite_%'"
+        " ORDER BY relation.name, attribute.cid"
+    ),
+    "postgresql": (
+        "SELECT relation.table_name, CASE relation.table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END,"
+        " attribute.column_name FROM information_schema.tables AS relation"
+        " JOIN information_schema.columns AS attribute USING (table_schema, table_name)"
+        " WHERE table_schema = current_schema() ORDER BY relation.table_name, attribute.ordinal_position"
+    ),
+}
+
+
+def relations(url: URL) -> list[tuple[str, str, list[str]]]:
+    """Return the views and then the tables that there are: name, ``view`` or ``table``, and columns."""
+    _, rows = query(url, _RELATIONS[url.get_backend_name()])
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, kind, attribute in rows:
+        found.setdefault((name, kind), []).append(attribute)
+    in_order = sorted(found.items(), key=lambda relation: relation[0][1] != "view")
+    return [(name, kind, attributes) for (name, kind), attributes in in_order if name != _OF_MIGRATIONS]
+
+
+#: The migrations' own table; it says nothing of nights.
+_OF_MIGRATIONS = "alembic_version"
+
 #: Role of PostgreSQL that may only select; ``ledger init`` makes it where it may.
 READER = "ledger_reader"
 

@@ -40,6 +40,30 @@ def size_of(products: Sequence[Product]) -> int:
     return sum(part.raw.size_bytes * part.n_frames // max(part.raw.n_frames, 1) for part in parts)
 
 
+def compressed_size(products: Sequence[Product], ratio: float | None) -> tuple[int, str]:
+    """Return how many bytes the compressed cubes of `products` have, and how well that is known.
+
+    Parameters
+    ----------
+    products : sequence of Product
+        Compressed or not.
+    ratio : float or None
+        Of compressed to plain bytes, lately; None without history: then nothing is taken to be saved.
+
+    Returns
+    -------
+    int, str
+        The size, and ``about``, ``at most``, or (if all are compressed) an empty string.
+    """
+    plain = [product for product in products if product.sha256 is None]
+    known = sum(product.size_bytes or 0 for product in products if product.sha256 is not None)
+    if not plain:
+        return known, ""
+    if ratio is None:
+        return known + _size_of_files(plain), "at most"
+    return known + int(ratio * size_of(plain)), "about"
+
+
 def _size_of_files(products: Sequence[Product], factor: float = 1.0) -> int:
     """Return how many bytes products take at most, headers and timing files too; frames times `factor`."""
     return int(factor * size_of(products)) + HEADER_BYTES * len(products) + _size_of_timing(products)

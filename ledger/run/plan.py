@@ -12,7 +12,7 @@ from ledger.disk.raws import RawOnDisk, raws_on_disk
 from ledger.errors import translated
 from ledger.ids.numbering import foresee_numbering
 from ledger.night import decisions, record, space
-from ledger.night.pipeline import Pipeline
+from ledger.night.pipeline import Direction, Pipeline, Step
 from ledger.night.products import WorkItem, pair_parts, parts_of, to_raw
 from ledger.night.progress import Outlook, at_the_end, foresee, unpaired
 from ledger.run import engine
@@ -39,9 +39,12 @@ class PlanStep:
     files : int
         How many files pass it.
     size_bytes : int
-        Of their frames, uncompressed.
+        Of their frames, uncompressed; from the step on that sends products, of their compressed cubes.
     seconds : float or None
         Estimate from what the step took lately; None without history.
+    accuracy : str
+        How well the size is known: ``about``, as some are not compressed yet; ``at most``, as nothing is known of how
+        well they will be; otherwise empty.
     """
 
     verb: str
@@ -49,6 +52,7 @@ class PlanStep:
     files: int
     size_bytes: int
     seconds: float | None
+    accuracy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +150,7 @@ def plan_advance(
             lambda part, taken: _pair(context, pipeline, folder, part, taken),
         )
         items += [WorkItem(0, pipeline.born, product) for product in made]
-        pair = _step(context, pipeline.step(pipeline.born).forward, pipeline.born, made)
+        pair = _step(context, pipeline.step(pipeline.born), "forward", made)
         steps.append(replace(pair, files=len(unsynced)))
     outside = _outside(context, folder) if site.has_nights else None
     goal = Goal(target, final, late_reason, anew)
@@ -156,10 +160,7 @@ def plan_advance(
         sending = pipeline.sending
         repairs = sending is not None and context.stages[sending.state].sender is not None
         prospect = foresee(outlook, target, items, repairs=repairs)
-        steps += [
-            _step(context, step.forward, step.state, [item.product for item in moving])
-            for step, moving in prospect.taken
-        ]
+        steps += [_step(context, step, "forward", [item.product for item in moving]) for step, moving in prospect.taken]
         bad = [w for w in items if w.fault and not (repairs and sending and w.state == sending.state)]
         wait = prospect.wait or at_the_end(
             pipeline, site, folder.date, target, outside=outside, is_numbered=was_numbered, faults=bad
@@ -224,15 +225,17 @@ def _steps_back(context: Context, pipeline: Pipeline, items: Sequence[WorkItem],
     steps = []
     for step in reversed(pipeline.steps[pipeline.position(target) :]):
         moving = [w.product for w in items if pipeline.position(w.state) >= pipeline.position(step.state)]
-        steps.append(_step(context, step.reverse, step.before, moving))
+        steps.append(_step(context, step, "reverse", moving))
     return steps
 
 
-def _step(context: Context, verb: str, state: str, products: Sequence[Product]) -> PlanStep:
-    size = space.size_of(products)
+def _step(context: Context, step: Step, direction: Direction, products: Sequence[Product]) -> PlanStep:
+    verb, size, accuracy = step.verb(direction), space.size_of(products), ""
+    if step.needs_copy:
+        size, accuracy = space.compressed_size(products, record.compression_ratio(context.store))
     rate = record.seconds_per_byte(context.store, verb)
     seconds = None if rate is None else rate * size / engine.workers_of(context.config, context.jobs)
-    return PlanStep(verb, state, len(products), size, seconds)
+    return PlanStep(verb, step.target(direction), len(products), size, seconds, accuracy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,17 +330,16 @@ def in_words(plan: Plan) -> list[str]:
     lines = [f"night {plan.date} ({plan.pipeline})"]
     for step in plan.steps:
         estimate = "" if step.seconds is None else f", about {step.seconds:.0f} s"
-        lines.append(
-            f"  {step.verb:<14} -> {step.state:<14} {counted(step.files, 'file'):>13},"
-            f" {megabytes(step.size_bytes)}{estimate}"
-        )
+        size = f"{step.accuracy} {megabytes(step.size_bytes)}".lstrip()
+        lines.append(f"  {step.verb:<14} -> {step.state:<14} {counted(step.files, 'file'):>13}, {size}{estimate}")
     lines += [f"  quarantine     {name}: {reason}" for name, reason in alike(plan.quarantined)]
     if plan.outside:
         lines.append(f"  outside        may hold frames, not used: {plan.outside}")
     if plan.space_bytes or plan.destination_bytes:
+        there = "at most" if any(step.accuracy == "at most" for step in plan.steps) else "about"
         lines.append(
             f"  space needed: at most {megabytes(plan.space_bytes)} in the night's folder,"
-            f" about {megabytes(plan.destination_bytes)} at the destination"
+            f" {there} {megabytes(plan.destination_bytes)} at the destination"
         )
     if not plan.steps:
         lines.append("  nothing to do")

@@ -3,11 +3,14 @@
 It is forked from the server that has imported all it needs (`tests.processes`).
 """
 
+import fcntl
 import os
 import pty
 import signal
+import struct
 import sys
 import tempfile
+import termios
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from multiprocessing.connection import Connection
@@ -79,15 +82,20 @@ def start(target: Callable[..., Any], *arguments: Any) -> Any:
     return process
 
 
-def on_terminal(world: World, answer: str, *arguments: str, after: str = "") -> tuple[int, str]:
-    """Run a command on a terminal of its own, and type an answer after something is shown.
+def on_terminal(
+    world: World, answer: str, *arguments: str, after: str = "", columns: int | None = None
+) -> tuple[int, str]:
+    """Run a command on a terminal of its own, of so many columns, and type an answer after something is shown.
 
     Return the exit status and what was shown.
     """
     ours, theirs = map(Connection, pty.openpty())  # a connection can be given to another process
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {"TERM": "xterm"}
     with ours:
         with theirs:
-            process = start(_run_on_terminal, *_call(world, arguments), {**os.environ, "TERM": "xterm"}, theirs)
+            if columns is not None:
+                fcntl.ioctl(theirs.fileno(), termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+            process = start(_run_on_terminal, *_call(world, arguments), environment, theirs)
         shown = b""
         is_answered = False
         with suppress(OSError):  # the terminal closes with the process

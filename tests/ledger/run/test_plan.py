@@ -113,7 +113,7 @@ def test_dry_run_at_the_command_line(sqlite_world):
     keys = {"pipeline", "date", "steps", "quarantined", "outside", "stopped", "seconds"}
     keys |= {"space_bytes", "destination_bytes"}
     assert set(plan) == keys
-    assert set(plan["steps"][0]) == {"verb", "state", "files", "size_bytes", "seconds"}
+    assert set(plan["steps"][0]) == {"verb", "state", "files", "size_bytes", "seconds", "accuracy"}
     words = call(sqlite_world, "advance", "--date", DATE, "--dry-run").stdout
     assert all(step["verb"] in words for step in plan["steps"])
     assert "quarantine" in words
