@@ -40,10 +40,12 @@ def test_nothing_stands_still(night):
 # stalled
 
 
-def test_a_night_at_which_nothing_changes_is_stalled(watched):
-    watched.advance(to="synced")
-    assert still(watched, watched.now_us + 47 * HOUR_US) == []
-    (found,) = still(watched, watched.now_us + 49 * HOUR_US)
+def test_a_night_at_which_nothing_changes_is_stalled(world):
+    world.data["notify"]["stalled_hours"] = 48
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.advance(to="synced")
+    assert still(world, world.now_us + 47 * HOUR_US) == []
+    (found,) = still(world, world.now_us + 49 * HOUR_US)
     assert (found.why, found.where) == ("stalled", f"night {DATE} (archive)")
     assert "it is synced, and nothing has changed since 2027-01-15 08:00:00 UT" in found.text
     assert found.remedy == f"`ledger advance --date {DATE}` says what it waits for"
