@@ -25,6 +25,9 @@ from dataclasses import dataclass
 
 from stages import base
 
+#: Exit status of a bug: any other exception.
+BUG = 3
+
 
 class LedgerError(Exception):
     """Base of all errors that the ledger raises on purpose."""

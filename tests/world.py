@@ -105,6 +105,7 @@ class World:
         self.data["engine"]["executor"] = "inline"
         self.data["database"]["url"] = url
         self.data["backup"]["automatic"] = False  # in tests of backups it is true
+        self.data["notify"]["stalled_hours"] = 1e9  # by a clock that is right, nights of tests are of long ago
         self.now_us = LATER_US
         self._store: Store | None = None
         self._written: str | None = None

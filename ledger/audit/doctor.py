@@ -3,29 +3,25 @@
 Changes nothing: what it says will be settled is settled by the next run of the night.
 """
 
-import os
 import platform
-import shutil
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
-from sqlalchemy import or_
+from sqlalchemy import and_, exists, or_
+from sqlalchemy.orm import aliased
 from sqlmodel import col, func, select
 
 from ledger.audit import laws
+from ledger.audit._finding import Finding, Verdict
+from ledger.audit._places import look_at_places
 from ledger.clock import show_us
 from ledger.config.model import Config
-from ledger.config.site import Site
 from ledger.db import backup
-from ledger.db.models import File, Night, Run
+from ledger.db.models import Entry, File, Night, Run
 from ledger.db.store import Store
-from ledger.disk.access import is_folder
-from ledger.disk.dates import Dates, is_date
-from ledger.disk.mounts import file_system_of
+from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder, night_of
 from ledger.disk.outside import grouped
 from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
@@ -38,35 +34,10 @@ from ledger.night.given_out import contradictions, doubt, in_doubt
 from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.night.products import put_back
 from ledger.night.progress import unproven
+from ledger.query.standing import standing_still
 from ledger.run.hold import leftovers
 from ledger.run.machine import Machine
 from ledger.text import counted
-from stages.base import BadInput, Host, StageError
-from stages.transport.remote import Remote
-
-Verdict = Literal["ok", "note", "problem"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes
-    ----------
-    subject : str
-        What it is about: a key of the configuration, the database, a night.
-    verdict : {"ok", "note", "problem"}
-        A note needs nobody: it is going to be settled, or is as somebody wanted it.
-    text : str
-        What was found.
-    remedy : str
-        What to do; empty if there is nothing to do.
-    """
-
-    subject: str
-    verdict: Verdict
-    text: str
-    remedy: str = ""
 
 
 def examine(config: Config, *, dates: Dates | None = None) -> Iterator[Finding]:
@@ -80,7 +51,7 @@ def examine(config: Config, *, dates: Dates | None = None) -> Iterator[Finding]:
         Only the nights of these.
     """
     yield _software()
-    yield from _places(config)
+    yield from look_at_places(config)
     store = None
     try:
         store = Store(config.database.url)
@@ -105,100 +76,6 @@ def _software() -> Finding:
     return Finding("software", "ok", f"ledger {version('ledger')}, {system}; {codec}")
 
 
-# places
-
-
-def _places(config: Config) -> Iterator[Finding]:
-    for name, pipeline in config.pipelines.items():
-        site = config.site(name)
-        if site.nights_host is not None:
-            source = _source(config, site, site.nights_host)
-            if source.verdict != "note":
-                yield _folder(config, f"destination of {name}", site.destination)
-            yield source
-        elif name == config.main or os.path.lexists(pipeline.root):
-            yield _folder(config, f"{name}.root", pipeline.root)
-            if site.destination_host is None:
-                yield _folder(config, f"destination of {name}", site.destination)
-            else:
-                yield from _afar(config, site, site.destination_host)
-        else:
-            yield Finding(f"{name}.root", "note", f"{pipeline.root}: no such folder, so no nights")
-    yield _file(config.log, "log")
-    if config.backup.automatic:
-        yield _file(config.backup.folder / "any", "backup.folder")
-
-
-def _folder(config: Config, subject: str, folder: Path) -> Finding:
-    """Check whether a folder is there, may be written, and has room."""
-    try:
-        is_there = is_folder(folder)
-    except LedgerError as exc:
-        return Finding(subject, "problem", str(exc))
-    if not is_there:
-        return Finding(
-            subject, "problem", f"{folder}: no such folder", "is its disk mounted? create it, or correct the path"
-        )
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return Finding(subject, "problem", f"{folder}: may not be read and written", "correct its owner or mode")
-    free_bytes = shutil.disk_usage(folder).free
-    room = f"{folder}: {free_bytes / 1e9:,.1f} GB free" + (f" ({kind})" if (kind := file_system_of(folder)) else "")
-    return _room(config, subject, room, free_bytes)
-
-
-def _room(config: Config, subject: str, room: str, free_bytes: int) -> Finding:
-    kept_mb = config.space.keep_free_mb or 0
-    if free_bytes < kept_mb * 1e6:
-        return Finding(subject, "problem", f"{room}, less than space.keep_free_mb ({kept_mb:g} MB)", "make room")
-    return Finding(subject, "ok", room)
-
-
-def _afar(config: Config, site: Site, host: Host) -> Iterator[Finding]:
-    """Look whether another host can be reached, and has the folder, room, and what brings products and proves them."""
-    subject, folder = f"destination of {site.pipeline}", site.destination
-    # who is fetched from need not reach who fetches
-    verdict: Verdict = "problem" if site.sends else "note"
-    try:
-        with Remote(host, folder, folder / "any") as there:
-            free_bytes, unfit, tool = there.free_bytes(), there.unfit(folder), there.tool
-    except StageError as exc:
-        remedy = "correct transfer.destination or transfer.ssh, or the host's keys"
-        yield Finding(subject, verdict, str(exc), remedy)
-        return
-    yield from (Finding(subject, verdict, what, remedy) for what, remedy in unfit.items())
-    found = _room(config, subject, f"{host.name}:{folder}: {free_bytes / 1e9:,.1f} GB free", free_bytes)
-    if found.verdict != "ok":
-        yield found
-    elif not unfit:
-        yield Finding(subject, "ok", f"{found.text}, hashed by {tool}")
-
-
-def _source(config: Config, site: Site, host: Host) -> Finding:
-    """Look whether the host can be reached from which products are fetched, and has the nights."""
-    subject, root = f"source of {site.pipeline}", site.root
-    try:
-        with Remote(host, root, root / "any", key="transfer.source") as there:
-            nights = sorted(name for name in there.names(root) if len(name) == 8 and is_date(name))
-            # checksums and manifests go there
-            for what, remedy in there.unfit(root / nights[-1]).items() if nights else ():
-                return Finding(subject, "problem", what, remedy)
-            return Finding(subject, "ok", f"{host.name}:{root}: hashed by {there.tool}")
-    except BadInput as exc:
-        if site.pipeline != config.main:  # as here: who has no such nights needs no folder for them
-            return Finding(subject, "note", f"{host.name}:{root}: no such folder, so no nights")
-        return Finding(subject, "problem", str(exc), "correct its root, which is on that host")
-    except StageError as exc:
-        return Finding(subject, "problem", str(exc), "correct transfer.source or transfer.ssh, or the host's keys")
-
-
-def _file(path: Path, subject: str) -> Finding:
-    """Check whether a file could be written."""
-    folder = next(folder for folder in path.parents if folder.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        return Finding(subject, "problem", f"{path.parent}: cannot be written", "correct owner, mode or path")
-    return Finding(subject, "ok", str(path if subject == "log" else path.parent))
-
-
 # the database
 
 
@@ -217,14 +94,35 @@ def _backups(store: Store, config: Config) -> Finding:
         found = backup.found(config)
     except LedgerError as exc:
         return Finding("backups", "problem", str(exc))
-    behind = backup.last_entry(store) - max((b.last_entry for b in found), default=0)
+    newest_entry = max((b.last_entry for b in found), default=0)
+    behind = backup.last_entry(store) - newest_entry
     if not behind:
         return Finding("backups", "ok", f"{len(found)}, up to the last entry")
     newest = f"the newest, of {show_us(found[-1].made_us)} UT, lacks" if found else "there is none of"
     what = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
-    if config.backup.automatic:
-        return Finding("backups", "problem", what, "run `ledger backup`, which says what keeps it from being made")
-    return Finding("backups", "note", f"{what}; backup.automatic is false")
+    if not config.backup.automatic:
+        return Finding("backups", "note", f"{what}; backup.automatic is false")
+    if _is_of_unended_runs(store, newest_entry):
+        what = f"{what}, of a command that was killed or still works"
+        return Finding("backups", "note", what, "the next run, or `ledger backup`, makes it")
+    remedy = "run `ledger backup`: it makes one, or says what keeps it from being made"
+    return Finding("backups", "problem", what, remedy)
+
+
+def _is_of_unended_runs(store: Store, newest_entry: int) -> bool:
+    """Whether all entries after one are of processes that did not come to make a backup: a run of each has no end."""
+    unended = aliased(Run)
+    of_process = exists().where(
+        col(unended.ended_us).is_(None),
+        col(unended.host) == col(Run.host),
+        col(unended.boot) == col(Run.boot),
+        col(unended.pid) == col(Run.pid),
+    )
+    has_ended = or_(col(Run.id).is_(None), and_(col(Run.ended_us).is_not(None), ~of_process))
+    entries = select(col(Entry.id)).join(Run, col(Run.id) == col(Entry.run_id), isouter=True)
+    others = entries.where(col(Entry.id) > newest_entry, has_ended)
+    with store.read() as session:
+        return session.execute(others.limit(1)).first() is None
 
 
 def _frame_ids(store: Store, config: Config) -> Finding:
@@ -249,25 +147,44 @@ def _nights(machine: Machine, dates: Dates | None) -> Iterator[Finding]:
     except UsageError as exc:
         yield Finding("nights", "problem", str(exc))
         return
+    troubled = set()
+    try:
+        for finding in _of_nights(machine, nights, dates):
+            yield finding
+            if finding.verdict == "problem":
+                troubled.add(finding.subject)
+        yield from _standing(machine, dates, troubled)
+    except LedgerError as exc:
+        yield Finding("nights", "problem", str(exc))
+
+
+def _of_nights(machine: Machine, nights: Iterable[Night], dates: Dates | None) -> Iterator[Finding]:
     for night in nights:
         yield from _night(machine, night)
     yield from _outside(machine, dates)
+
+
+def _standing(machine: Machine, dates: Dates | None, troubled: Collection[str]) -> Iterator[Finding]:
+    """Yield what stands still; that a night needs somebody is said once."""
+    config = machine.config
+    for still in standing_still(config, machine.pipelines, machine.store.clock(), dates=dates):
+        subject = _subject(config, night_of(config, still.pipeline, still.date)) if still.date else still.where
+        if still.why not in ("stopped", "quarantined") or subject not in troubled:
+            name = f"{still.folder}: " if still.folder else ""
+            yield Finding(subject, "problem", f"{name}{still.text}", still.remedy)
 
 
 def _outside(machine: Machine, dates: Dates | None) -> Iterator[Finding]:
     """Tell of nights, known or not, with files that may hold frames and are no raw files."""
     if not machine.config.site().has_nights:
         return
-    try:
-        for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, dates):
-            if not found.undecided:
-                continue
-            subject = _subject(machine.config, folder)
-            what = f"{counted(len(found.undecided), 'file')} may hold frames, not used: {grouped(found.undecided)}"
-            verdict: Verdict = "problem" if found.blocks else "note"
-            yield Finding(subject, verdict, what, f"`ledger outside list --date {folder.date}` says what to do")
-    except LedgerError as exc:
-        yield Finding("nights", "problem", str(exc))
+    for folder, found in gate.outside(machine.store, machine.config, machine.pipelines, dates):
+        if not found.undecided:
+            continue
+        subject = _subject(machine.config, folder)
+        what = f"{counted(len(found.undecided), 'file')} may hold frames, not used: {grouped(found.undecided)}"
+        verdict: Verdict = "problem" if found.blocks else "note"
+        yield Finding(subject, verdict, what, f"`ledger outside list --date {folder.date}` says what to do")
 
 
 def _night(machine: Machine, night: Night) -> Iterator[Finding]:

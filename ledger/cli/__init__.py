@@ -25,6 +25,7 @@ from ledger.cli import (
     ids,
     init,
     manifest,
+    notify,
     outside,
     prune,
     quarantine,
@@ -42,7 +43,7 @@ from ledger.cli import (
     verify,
 )
 from ledger.cli.common import app, where_a_ledger_is
-from ledger.errors import LedgerError, NoLedger, UsageError
+from ledger.errors import BUG, LedgerError, NoLedger, UsageError
 from ledger.text import is_utf8, printable
 
 _REFUSED = (
@@ -53,9 +54,6 @@ _REFUSED = (
 #: The garbage collector's threshold. Nearly all objects that a command makes stay to its end, and a collection after
 #: every 700 new ones, which is the default, takes a fifth of its time.
 OBJECTS = 50_000
-
-#: Exit status of a bug (docs/design.md, Commands and exit statuses).
-BUG = 3
 
 __all__ = [
     "advance",
@@ -72,6 +70,7 @@ __all__ = [
     "init",
     "main",
     "manifest",
+    "notify",
     "outside",
     "prune",
     "quarantine",

@@ -153,11 +153,17 @@ def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
 
 @contextmanager
 def open_machine(
-    jobs: int | None = None, *, quiet: bool = False, needs_nights: bool = False, changes: bool = True
+    jobs: int | None = None,
+    *,
+    quiet: bool = False,
+    needs_nights: bool = False,
+    changes: bool = True,
+    alerts: bool = True,
 ) -> Iterator["Machine"]:
     """Open the ledger for work: reporter, log, and signals that stop it between two files.
 
-    A command that only reads (`changes` is false) leaves no trace: no line in the log, no backup, no alert.
+    A command that only reads (`changes` is false) leaves no trace: no line in the log, no backup, no alert. Without
+    `alerts`, the command sends its own.
     """
     from ledger.run.machine import Machine
 
@@ -172,7 +178,7 @@ def open_machine(
         finally:
             for result in machine.results:
                 log_result(result)
-        if changes:
+        if changes and alerts:
             from ledger.delivery.notify import troubles
 
             alert(store, config, troubles(machine.results), reporter.say)

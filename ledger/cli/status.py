@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import refuse_several, show_csv, show_json, show_table
+from ledger.errors import UsageError
+from ledger.text import printable
 
 if TYPE_CHECKING:
     from ledger.query.status import NightStatus
@@ -17,15 +19,32 @@ if TYPE_CHECKING:
 NUMBERS = ("raw files", "frames", "lost", "IDs", "confirmed", "quarantined", "failed", "outside")
 #: What matters most: where a night stands, and what is wrong.
 LEAD = ("night", "stands", "quarantined", "failed", "outside", "lost", "products")
+#: Exit status of a check that finds what is stale or broken.
+BROKEN = 2
 
 
 @app.command(epilog="Example: ledger status --date 20260102")
-def status(date: DatesOption = None, *, as_json: AsJson = False, as_csv: AsCsv = False, wide: Wide = False) -> None:
+def status(
+    date: DatesOption = None,
+    *,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="One line for monitors. Exit 0: in order; 1: needs a person; 2: stale or broken."),
+    ] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+    wide: Wide = False,
+) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.night.pipeline import pipelines
     from ledger.query.status import nights
+    from ledger.query.unattended import last_catch_up
 
     refuse_several(json=as_json, csv=as_csv)
+    if check:
+        if date or as_json or as_csv:
+            raise UsageError("--check is of the whole ledger, in one line: expected no --date, --json or --csv")
+        raise typer.Exit(_check())
     config = read_config()
     declared = pipelines(config)
     found = nights(config, declared, dates=parse_dates(date))
@@ -40,6 +59,7 @@ def status(date: DatesOption = None, *, as_json: AsJson = False, as_csv: AsCsv =
         typer.echo(
             "no nights" + (f" of {', '.join(date)}" if date else "") + f" under {config.pipelines[config.main].root}"
         )
+        typer.echo(last_catch_up(config).words)
         return
     is_outside = any(n.outside for n in found)
     is_one = len({n.pipeline for n in found}) == 1
@@ -84,6 +104,7 @@ def status(date: DatesOption = None, *, as_json: AsJson = False, as_csv: AsCsv =
         spare=(*(["pipeline"] if is_one else []), "raw files", "frames", "confirmed", "IDs", "products"),
         wide=wide,
     )
+    typer.echo(last_catch_up(config).words)
 
 
 def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
@@ -96,3 +117,21 @@ def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list
         for night in nights
     ]
     return [*names, *(f"products_{state}" for state in states)], rows
+
+
+def _check() -> int:
+    """Print a line for monitors, whatever happens; return the exit status."""
+    from ledger.clock import now_us
+    from ledger.night.pipeline import pipelines
+    from ledger.query import unattended
+
+    try:
+        config = read_config()
+        verdict = unattended.check(config, pipelines(config), now_us())
+    except Exception as exc:  # noqa: BLE001  the edge: a monitor knows no other status
+        typer.echo(
+            f"broken: {'; '.join(printable(line.strip()) for line in str(exc).splitlines()) or type(exc).__name__}"
+        )
+        return BROKEN
+    typer.echo(printable(verdict.text))
+    return verdict.exit_status

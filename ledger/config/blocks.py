@@ -7,7 +7,7 @@ import string
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
@@ -29,6 +29,10 @@ _WINDOW = re.compile(r"((?:[01][0-9]|2[0-3]):[0-5][0-9])-((?:[01][0-9]|2[0-3]):[
 
 #: What the templates of a mail may name.
 MAIL_FIELDS = frozenset({"instrument", "date", "dates", "host", "ip", "count", "bytes", "name", "missing"})
+
+
+#: What a heartbeat may call.
+_URL = re.compile(r"https?://[\w.\[\]:@-]+(?:[/?][!-~]*)?", re.ASCII)
 
 
 #: Workers, whatever the machine.
@@ -203,18 +207,29 @@ class Mail(Block):
         return value
 
 
+#: What alerts are about.
+AlertKind = Literal["failed", "quarantined", "space", "mismatch", "stopped", "stalled", "gone", "stray", "broken"]
+
+
 class Notify(Block):
-    """Where alerts go."""
+    """Where alerts go, and what they are about."""
 
     command: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
-    kinds: tuple[Literal["failed", "quarantined", "space", "mismatch"], ...] = (
-        "failed",
-        "quarantined",
-        "space",
-        "mismatch",
-    )
+    kinds: tuple[AlertKind, ...] = get_args(AlertKind)
     hours: float = Field(default=6, ge=0, strict=True, allow_inf_nan=False)
+    stalled_hours: float = Field(default=48, gt=0, strict=True, allow_inf_nan=False)
+    ignore: tuple[str, ...] = ()
+    heartbeat: str | tuple[str, ...] | None = None
+
+    @field_validator("heartbeat", mode="before")
+    @classmethod
+    def _url_or_command(cls, value: object) -> object:
+        is_command = isinstance(value, list | tuple) and bool(value) and all(isinstance(word, str) for word in value)
+        is_url = isinstance(value, str) and _URL.fullmatch(value) is not None
+        if value is None or is_command or is_url:
+            return value
+        raise ValueError("expected a URL (http://host/… or https://host/…), or a list: a program and its arguments")
 
     @field_validator("recipients")
     @classmethod

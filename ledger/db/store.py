@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, inspect, text, update
+from sqlalchemy import JSON, ColumnElement, Text, and_, cast, inspect, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -29,6 +29,14 @@ from ledger.db.readonly import PROOF, SqliteFile, is_small, refuse_damage, trans
 from ledger.errors import Damaged, LedgerError, UsageError
 
 T = TypeVar("T")
+
+#: Each catch-up is recorded by itself, without arguments, and each night that it advances as a run of its own.
+CATCH_UP = "catch-up"
+
+
+def is_catch_up() -> ColumnElement[bool]:
+    """Return the condition that a run stands for a catch-up as a whole: it takes no step, and so leaves none open."""
+    return and_(col(Run.command) == CATCH_UP, cast(col(Run.arguments), Text) == "{}")
 
 
 class Store:

@@ -1,7 +1,11 @@
 """Alerts: each new problem once a command, and the same not again for some hours."""
 
+import json
+import logging
+import socket
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -12,9 +16,12 @@ from ledger.config.model import Config
 from ledger.db.models import Entry
 from ledger.db.store import Store
 from ledger.delivery import mail
+from ledger.disk import durable
 from ledger.errors import LedgerError, NotReady
+from ledger.query.standing import Still
 from ledger.report import Result
 from ledger.text import alike, counted, printable
+from stages.base import TEMPORARY_PREFIX
 
 #: Seconds that a command has.
 TIMEOUT_S = 60
@@ -26,9 +33,9 @@ MOST_LINES = 50
 class Trouble(NamedTuple):
     """One thing that went wrong."""
 
-    kind: str  # failed, quarantined, space or mismatch
-    where: str  # a night, or a receipt
-    name: str  # of the file or product; empty if it is of none
+    kind: str  # of `ledger.config.blocks.AlertKind`
+    where: str  # a night, a root, a receipt, or a command
+    name: str  # of the file, product or folder; empty if it is of none
     text: str
 
     @property
@@ -48,6 +55,14 @@ def troubles(results: Sequence[Result]) -> Iterator[Trouble]:
             yield Trouble("quarantined", night, name, reason)
         if result.stopped and (result.is_short or result.is_hindered):
             yield Trouble("space" if result.is_short else "failed", night, "", result.stopped)
+        elif result.stopped and not (result.is_waiting or result.failed):  # what failed says why it stopped
+            yield Trouble("stopped", night, "", result.stopped)
+
+
+def standing(found: Iterable[Still]) -> Iterator[Trouble]:
+    """Yield what stands still."""
+    for still in found:
+        yield Trouble(still.why, still.where, still.folder, f"{still.text}: {still.remedy}")
 
 
 def contradictions(receipt: str, differing: Sequence[tuple[str, str]]) -> Iterator[Trouble]:
@@ -64,17 +79,58 @@ def notify(store: Store, config: Config, found: Iterable[Trouble]) -> int:
     NotReady
         If it could not be sent.
     """
-    by_key = {t.key: t for t in found if t.kind in config.notify.kinds}
+    by_key = _by_key(config, found)
     known = _alerted_lately(store, config) if by_key else set()
     new = [trouble for key, trouble in by_key.items() if key not in known]
     if not new:
         return 0
-    subject = f"{config.instrument.name}: ledger has {counted(len(new), 'problem')}"
-    _send(config, subject, "".join(f"{line}\n" for line in _lines(new)))
+    _alert(config, new)
     with store.recorded("notify", {}) as (session, run_id):
         detail = {"keys": [trouble.key for trouble in new]}
         session.add(Entry(at_us=store.clock(), run_id=run_id, name="alert", event="notified", detail=detail))
     return len(new)
+
+
+def notify_without_database(config: Config, found: Iterable[Trouble], now_us: int) -> int:
+    """Do as `notify` where there is no database: what was in an alert is kept in a file beside the log.
+
+    Raises
+    ------
+    NotReady
+        If it could not be sent.
+    """
+    path = config.log.with_name(f"{config.log.name}.alerts")
+    kept = {key: at_us for key, at_us in _read_kept(path).items() if _is_lately(config, at_us, now_us)}
+    new = [trouble for key, trouble in _by_key(config, found).items() if key not in kept]
+    if not new:
+        return 0
+    _alert(config, new)
+    content = json.dumps({**kept, **{trouble.key: now_us for trouble in new}}, indent=2)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_file(path, content.encode(), path.with_name(f"{TEMPORARY_PREFIX}{path.name}"), None)
+    except OSError as exc:  # then it is told again next time
+        log.write(f"{path}: cannot be written ({exc.strerror})", level=logging.ERROR, event="alert_not_kept")
+    return len(new)
+
+
+def _read_kept(path: Path) -> dict[str, int]:
+    """Return when problems were in an alert, by their keys; nothing of a file that is not ours or damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return {key: at for key, at in found.items() if isinstance(at, int)} if isinstance(found, Mapping) else {}
+
+
+def _by_key(config: Config, found: Iterable[Trouble]) -> dict[str, Trouble]:
+    return {trouble.key: trouble for trouble in found if trouble.kind in config.notify.kinds}
+
+
+def _alert(config: Config, found: Sequence[Trouble]) -> None:
+    text = "".join(f"{line}\n" for line in _lines(found))
+    if complaints := [sent.error for sent in send(config, f"has {counted(len(found), 'problem')}", text) if sent.error]:
+        raise NotReady(f"alert not sent: {'; '.join(complaints)}; see notify in the configuration")
 
 
 def _lines(found: Sequence[Trouble]) -> list[str]:
@@ -92,41 +148,72 @@ def _lines(found: Sequence[Trouble]) -> list[str]:
 
 
 def _alerted_lately(store: Store, config: Config) -> set[str]:
-    now_us, apart_us = store.clock(), int(config.notify.hours * 3600e6)
+    now_us, apart_us = store.clock(), _apart_us(config)
     lately = (col(Entry.at_us) > now_us - apart_us, col(Entry.at_us) < now_us + apart_us)  # a clock may go back
     query = select(col(Entry.detail)).where(col(Entry.event) == "notified", *lately)
     with store.read() as session:
         return {key for detail in session.execute(query).scalars() for key in detail.get("keys", ())}
 
 
-def _send(config: Config, subject: str, text: str) -> None:
-    """Send it in each way that is configured.
+def _apart_us(config: Config) -> int:
+    return int(config.notify.hours * 3600e6)
+
+
+def _is_lately(config: Config, at_us: int, now_us: int) -> bool:
+    return abs(at_us - now_us) < _apart_us(config)
+
+
+class Sent(NamedTuple):
+    """What went out in one of the ways that are configured."""
+
+    way: str  # command, mail or heartbeat
+    to: str
+    error: str | None  # why it did not go out
+
+
+def send(config: Config, what: str, text: str) -> list[Sent]:
+    """Send an alert in each way that is configured; return what went where.
+
+    Parameters
+    ----------
+    config : Config
+        Says where to.
+    what : str
+        Of the ledger, for the subject, which names instrument and host.
+    text : str
+        For people.
+    """
+    subject = f"{config.instrument.name}: ledger on {socket.gethostname()} {what}"
+    sent = []
+    if command := config.notify.command:
+        error = None
+        try:
+            run(command, f"{subject}\n\n{text}", TIMEOUT_S)
+        except NotReady as exc:
+            error = str(exc)
+        else:
+            log.write(f"alert {subject!r} is given to {command[0]}", event="alert")
+        sent.append(Sent("command", command[0], error))
+    if recipients := config.notify.recipients:
+        error = None
+        try:
+            mail.send_text(config, recipients, subject, text)
+        except LedgerError as exc:
+            error = str(exc)
+        sent.append(Sent("mail", ", ".join(recipients), error))
+    return sent
+
+
+def run(command: Sequence[str], text: str, timeout_s: float) -> None:
+    """Run a program that is told something on its standard input.
 
     Raises
     ------
     NotReady
-        If one failed; the others were tried.
+        If it cannot be run, does not end in time, or fails.
     """
-    complaints = []
-    if config.notify.command:
-        try:
-            _run(config.notify.command, f"{subject}\n\n{text}")
-        except NotReady as exc:
-            complaints.append(str(exc))
-        else:
-            log.write(f"alert {subject!r} is given to {config.notify.command[0]}", event="alert")
-    if config.notify.recipients:
-        try:
-            mail.send_text(config, config.notify.recipients, subject, text)
-        except LedgerError as exc:
-            complaints.append(str(exc))
-    if complaints:
-        raise NotReady(f"alert not sent: {'; '.join(complaints)}; see notify in the configuration")
-
-
-def _run(command: Sequence[str], text: str) -> None:
     try:
-        status, stderr = mail.piped(command, text.encode(), TIMEOUT_S)
+        status, stderr = mail.piped(command, text.encode(), timeout_s)
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise NotReady(f"{command[0]}: {exc}") from exc
     if status:

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import and_, exists, func, or_, select, update
+from sqlalchemy import and_, exists, func, not_, or_, select, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from ledger.db.models import Entry, File, Run
+from ledger.db.store import is_catch_up
 from ledger.night._entries import Entries
-
-#: Exit status on record for runs that ended without saying so.
-DIED = -1
+from ledger.night.lease import DIED
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,9 @@ class Unfinished(Entries):
 
     def _disordered(self) -> list[int]:
         """Return the other runs that did not end in order: few, and mostly none."""
-        query = select(col(Run.id)).where(col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id)
+        query = select(col(Run.id)).where(
+            col(Run.ended_us).is_(None), col(Run.id) != self.lease.run_id, not_(is_catch_up())
+        )
         with self.store.read() as session:
             return [int(run_id) for run_id in session.execute(query).scalars()]
 

@@ -23,6 +23,9 @@ from ledger.errors import Busy
 HEARTBEAT_S = 5.0
 EXPIRY_S = 30.0
 
+#: Exit status on record for runs that ended without saying so.
+DIED = -1
+
 
 class Lease:
     """The hold of one run on one night; a context manager.

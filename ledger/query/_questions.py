@@ -39,6 +39,18 @@ SELECT refuted.night_id, refuted.identity, file.error IS NOT NULL
 FROM refuted LEFT JOIN file ON file.identity = refuted.identity AND +file.night_id = refuted.night_id"""
 _IN_DOUBT = "SELECT DISTINCT night_id FROM mail_in_doubt"
 
+#: The newest entry of a night that tells of a change: what was only tried has left it as it was.
+_CHANGED = """
+SELECT at_us FROM entry WHERE id = (
+    SELECT MAX(id) FROM entry
+    WHERE night_id = :night AND event NOT IN ('started', 'failed', 'left', 'settled'))"""
+
+#: Catch-ups as a whole have no arguments; those of a night have.
+_LAST_CATCH_UP = """
+SELECT started_us, ended_us, exit_status, host FROM run
+WHERE command = 'catch-up' AND CAST(arguments AS TEXT) = '{}' ORDER BY id DESC LIMIT 1"""
+_LAST_AT_WORK = "SELECT started_us FROM run WHERE command = 'catch-up' ORDER BY id DESC LIMIT 1"
+
 #: Of one night: whether its products were made here, and raw files in quarantine.
 _PAIRED = "SELECT 1 FROM paired_night WHERE night_id = :night"
 _PUT_ASIDE = """
@@ -55,6 +67,15 @@ class NightRow(NamedTuple):
     numbered_us: int | None
     excluded_reason: str | None
     streams_ns: int | None
+
+
+class CatchUpRow(NamedTuple):
+    """The row of a catch-up."""
+
+    began_us: int
+    ended_us: int | None
+    exit_status: int | None
+    host: str
 
 
 class Odd(NamedTuple):
@@ -139,6 +160,23 @@ def raws(reader: Reader, pipeline: str, date: str) -> set[str]:
 def is_paired(reader: Reader, night: NightRow) -> bool:
     """Whether this ledger has made products of a night."""
     return bool(reader.rows(_PAIRED, night=night.id))
+
+
+def changed_us(reader: Reader, night: NightRow) -> int | None:
+    """Return when something changed at a night, by its entries; None if it has none."""
+    found: int | None = reader.value(_CHANGED, night=night.id)
+    return found
+
+
+def last_catch_up(reader: Reader) -> CatchUpRow | None:
+    """Return the newest catch-up on record, or None."""
+    return next((CatchUpRow(*row) for row in reader.rows(_LAST_CATCH_UP)), None)
+
+
+def catch_up_at_work_us(reader: Reader) -> int | None:
+    """Return when a catch-up began anything, itself or a night, last; None if it never did."""
+    found: int | None = reader.value(_LAST_AT_WORK)
+    return found
 
 
 def put_aside(reader: Reader, night: NightRow) -> list[tuple[Any, ...]]:

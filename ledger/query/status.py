@@ -78,6 +78,12 @@ class NightStatus:
         """Whether there is nothing left to do."""
         return self.stands in ("finished", "excluded", "foreign", "empty")
 
+    @property
+    def needs_person(self) -> bool:
+        """Whether somebody has to decide or repair something: what comes next is nothing that `catch-up` does."""
+        is_advance = self.next_command.startswith("ledger advance ") and " --late" not in self.next_command
+        return bool(self.next_command) and not is_advance
+
 
 def nights(config: Config, pipelines: dict[str, Pipeline], *, dates: Dates | None = None) -> list[NightStatus]:
     """Return where every night stands, on disk and in the ledger, by pipeline and date.

@@ -3,9 +3,15 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy import select, update
+from sqlmodel import col
+
+from ledger.db.models import Run
+from ledger.db.store import CATCH_UP, Store, is_catch_up
 from ledger.disk.nights import NightFolder
 from ledger.disk.raws import is_being_written
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
+from ledger.night.lease import DIED, is_dead
 from ledger.query.status import unfinished
 from ledger.report import Result
 from ledger.run.machine import Machine
@@ -46,6 +52,16 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
             continue
         if result.changed or not result.is_in_order:
             yield night, result
+
+
+def begin(store: Store) -> int:
+    """Record that a catch-up begins, and that those before it were killed which have no end; return its number."""
+    with store.write() as session:
+        unended = session.execute(select(Run).where(is_catch_up(), col(Run.ended_us).is_(None))).scalars()
+        dead = [run.id for run in unended if is_dead(run)]
+        closed = {"ended_us": store.clock(), "exit_status": DIED}
+        session.execute(update(Run).where(col(Run.id).in_(dead)).values(**closed))
+    return store.begin_run(CATCH_UP, {})
 
 
 def _refused(machine: Machine, night: NightFolder, exc: LedgerError) -> LedgerError:

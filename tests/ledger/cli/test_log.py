@@ -93,7 +93,7 @@ def test_alerts_and_mails(night, ledger):
     (manifest, alert) = told(night, "INFO", "mail '")
     assert "is sent to b@example.org (<" in manifest
     assert "is sent to a@example.org (<" in alert
-    assert told(night, "INFO", "alert 'VAMPIRES: ledger has 1 problem' is given to true")
+    assert told(night, "INFO", f"alert 'VAMPIRES: ledger on {socket.gethostname()} has 1 problem' is given to true")
 
 
 def test_an_alert_that_could_not_be_sent_is_an_error(night, ledger):

@@ -3,8 +3,10 @@
 import email
 import email.policy
 import os
+import socket
 import subprocess
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,8 @@ from ledger.delivery.notify import Trouble, notify
 from ledger.errors import ConfigError
 from tests.smtpd import running_smtpd
 from tests.world import DATE
+
+HOST = socket.gethostname()
 
 
 @pytest.fixture
@@ -25,6 +29,12 @@ def told(sqlite_world):
     program.chmod(0o755)
     sqlite_world.data["notify"]["command"] = [str(program)]
     return sqlite_world
+
+
+def window_that_is_closed():
+    """Return an hour of the day that is not this one, nor the next."""
+    begin = (datetime.now(UTC).hour + 6) % 24
+    return f"{begin:02d}:00-{begin:02d}:59"
 
 
 def alerts(world):
@@ -44,7 +54,7 @@ def test_what_is_put_in_quarantine_is_told_once(told):
         path.unlink()
     told.run("advance", "--date", DATE, "--to", "synced")
     text = alerts(told)
-    assert text.startswith("VAMPIRES: ledger has 2 problems\n")
+    assert text.startswith(f"VAMPIRES: ledger on {HOST} has 2 problems\n")
     assert text.count("quarantined: night") == 2
     told.run("advance", "--date", DATE)
     assert alerts(told) == ""
@@ -115,12 +125,43 @@ def test_an_alert_that_cannot_be_sent_is_said_and_tried_again(told, command):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("recipients", ["a@b"]), ("recipients", ["a"]), ("kinds", ["weather"]), ("hours", -1)]
+    ("key", "value"),
+    [
+        ("recipients", ["a@b"]),
+        ("recipients", ["a"]),
+        ("kinds", ["weather"]),
+        ("hours", -1),
+        ("stalled_hours", 0),
+        ("ignore", "*.bak"),
+        *(("heartbeat", value) for value in ("hc-ping.com/x", "ftp://host/x", "https:///x", [], [1], {"url": "x"}, 5)),
+    ],
 )
 def test_faults_of_the_configuration(sqlite_world, key, value):
     sqlite_world.data["notify"][key] = value
     with pytest.raises(ConfigError, match=rf"notify\.{key}"):
         _ = sqlite_world.config
+
+
+@pytest.mark.parametrize("heartbeat", ["https://hc-ping.com/a-b?create=1", "http://[::1]:8000", ["tell", "-q"], None])
+def test_a_configuration_of_before_is_read(sqlite_world, heartbeat):
+    sqlite_world.data["notify"] = {"kinds": ["failed", "quarantined", "space", "mismatch"], "heartbeat": heartbeat}
+    notifying = sqlite_world.config.notify
+    assert (len(notifying.kinds), notifying.stalled_hours, notifying.ignore) == (4, 48, ())
+    del sqlite_world.data["notify"]
+    assert {"stopped", "stalled", "gone", "stray", "broken"} < set(sqlite_world.config.notify.kinds)
+
+
+def test_a_run_that_stops_before_its_goal_is_told(told):
+    told.data["ids"]["authority"] = "blocks"  # and nobody has handed out any
+    told.run("advance", "--date", DATE)
+    assert alerts(told).splitlines()[2].startswith(f"stopped: night {DATE} (archive): ")
+
+
+def test_a_run_that_waits_for_its_time_of_day_is_not_told(told):
+    told.data["transfer"]["window"] = window_that_is_closed()
+    done = told.run("advance", "--date", DATE)
+    assert "transfer.window" in done.stdout
+    assert alerts(told) == ""
 
 
 def test_a_host_that_is_down_is_told_in_one_line(told):
@@ -132,7 +173,7 @@ def test_a_host_that_is_down_is_told_in_one_line(told):
     for command in (("advance", "--date", DATE), ("catch-up",)):
         told.run(*command)
         text = alerts(told)
-        assert text.startswith("VAMPIRES: ledger has 1 problem\n")
+        assert text.startswith(f"VAMPIRES: ledger on {HOST} has 1 problem\n")
         assert f"failed: night {DATE} (archive): frame numbers in use" in text
         told.data["notify"]["hours"] = 0
 
@@ -146,7 +187,9 @@ def test_what_is_the_same_for_many_products_is_told_in_one_line(told):
     assert done.stdout.count("FAILED") == 1
     assert f"FAILED       VMPA00000001 and {n - 1} more: " in done.stdout
     text = alerts(told)
-    assert text.startswith(f"VAMPIRES: ledger has {n} problems\n\nfailed: night {DATE} (archive), VMPA00000001 and ")
+    assert text.startswith(
+        f"VAMPIRES: ledger on {HOST} has {n} problems\n\nfailed: night {DATE} (archive), VMPA00000001 and "
+    )
     assert text.count("failed") == 1
     told.run("advance", "--date", DATE)
     assert alerts(told) == ""

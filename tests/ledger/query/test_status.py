@@ -344,6 +344,7 @@ def test_each_count_has_its_index(sqlite_url):
         (_questions._IN_DOUBT, "SCAN mail;"),
         (_questions._NUMBERING, "SEARCH frame_id USING INDEX sqlite_autoindex_frame_id_2 (prefix=?);"),
         (_questions._PAIRED, "INDEX ix_entry_night_id_event"),
+        (_questions._CHANGED, "COVERING INDEX ix_entry_night_id_event"),
     ):
         for nights in ("night_id IS NOT NULL", "night_id IN (1)"):
             assert index in plan(statement, nights), statement
