@@ -1,12 +1,17 @@
 """``ledger status``."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 
 from ledger.cli.common import AsJson, app, read_config
 from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import show_json, show_table
+from ledger.clock import show_date
+
+if TYPE_CHECKING:
+    from ledger.query.status import NightStatus
 
 
 @app.command(epilog="Example: ledger status --date 20260102")
@@ -35,6 +40,7 @@ def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
         "lost",
         "products",
         "IDs",
+        "mailed",
         "confirmed",
         "quarantined",
         "failed",
@@ -53,7 +59,8 @@ def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
                 n.lost,
                 " ".join(f"{count} {state}" for state, count in n.states.items()),
                 n.frame_ids,
-                n.confirmed,
+                _mailed(n),
+                _confirmed(n),
                 n.quarantined,
                 n.failed,
                 *([n.outside] if is_outside else []),
@@ -62,3 +69,19 @@ def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
             for n in found
         ],
     )
+
+
+def _mailed(night: "NightStatus") -> str:
+    """Return when the manifest was mailed; a file that somebody has to send is not mailed."""
+    if night.written_us is not None:
+        return f"written {show_date(night.written_us)}"
+    if night.mailed_us is None and night.stands == "finished" and night.frame_ids:
+        return "no"
+    return show_date(night.mailed_us)
+
+
+def _confirmed(night: "NightStatus") -> str:
+    """Return when the archive had confirmed all products, or how many of them it has."""
+    if night.confirmed_us is None and night.confirmed:
+        return f"{night.confirmed} of {night.frame_ids}"
+    return show_date(night.confirmed_us)

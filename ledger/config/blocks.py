@@ -167,6 +167,7 @@ class Mail(Block):
     """How manifests are mailed."""
 
     transport: Literal["smtp", "sendmail", "eml"] = "eml"
+    automatic: bool = Field(default=False, strict=True)
     folder: Path = Path("manifests")
     sender: str | None = None
     recipients: tuple[str, ...] = ()
@@ -208,13 +209,15 @@ class Notify(Block):
 
     command: tuple[str, ...] = ()
     recipients: tuple[str, ...] = ()
-    kinds: tuple[Literal["failed", "quarantined", "space", "mismatch"], ...] = (
+    kinds: tuple[Literal["failed", "quarantined", "space", "mismatch", "unconfirmed"], ...] = (
         "failed",
         "quarantined",
         "space",
         "mismatch",
+        "unconfirmed",
     )
     hours: float = Field(default=6, ge=0, strict=True, allow_inf_nan=False)
+    unconfirmed_days: float | None = Field(default=None, gt=0, strict=True, allow_inf_nan=False)
 
     @field_validator("recipients")
     @classmethod

@@ -26,7 +26,7 @@ MOST_LINES = 50
 class Trouble(NamedTuple):
     """One thing that went wrong."""
 
-    kind: str  # failed, quarantined, space or mismatch
+    kind: str  # of notify.kinds
     where: str  # a night, or a receipt
     name: str  # of the file or product; empty if it is of none
     text: str
@@ -65,7 +65,7 @@ def notify(store: Store, config: Config, found: Iterable[Trouble]) -> int:
         If it could not be sent.
     """
     by_key = {t.key: t for t in found if t.kind in config.notify.kinds}
-    known = _alerted_lately(store, config) if by_key else set()
+    known = alerted_lately(store, config.notify.hours) if by_key else set()
     new = [trouble for key, trouble in by_key.items() if key not in known]
     if not new:
         return 0
@@ -91,8 +91,9 @@ def _lines(found: Sequence[Trouble]) -> list[str]:
     return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more: `ledger status`, `ledger quarantine list`"]
 
 
-def _alerted_lately(store: Store, config: Config) -> set[str]:
-    now_us, apart_us = store.clock(), int(config.notify.hours * 3600e6)
+def alerted_lately(store: Store, hours: float) -> set[str]:
+    """Return the keys of troubles that were in an alert within some hours."""
+    now_us, apart_us = store.clock(), int(hours * 3600e6)
     lately = (col(Entry.at_us) > now_us - apart_us, col(Entry.at_us) < now_us + apart_us)  # a clock may go back
     query = select(col(Entry.detail)).where(col(Entry.event) == "notified", *lately)
     with store.read() as session:

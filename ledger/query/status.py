@@ -50,6 +50,13 @@ class NightStatus:
         Live frame IDs of the night.
     confirmed : int
         Products that the archive says it has.
+    mailed_us : int or None
+        When the ledger mailed the manifest, the last time (UNIX, microseconds); None if not all that is listed was
+        mailed.
+    written_us : int or None
+        Instead of that: when the mail was written to a file, which somebody has to send by hand.
+    confirmed_us : int or None
+        When the archive confirmed the last of all products that go on.
     stands : str
         In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
         went since), ``unproven`` (finished, and copies were not right when last read), ``quarantined`` (nothing of it
@@ -70,6 +77,9 @@ class NightStatus:
     states: dict[str, int] = field(default_factory=dict)
     frame_ids: int = 0
     confirmed: int = 0
+    mailed_us: int | None = None
+    written_us: int | None = None
+    confirmed_us: int | None = None
     stands: str = "on disk"
     next_command: str = ""
 
@@ -221,6 +231,9 @@ class _Nights:
             states=dict(sorted(counts.products.items(), key=lambda item: pipeline.position(item[0]))),
             frame_ids=counts.frame_ids,
             confirmed=counts.confirmed,
+            mailed_us=counts.mailed_us,
+            written_us=counts.written_us,
+            confirmed_us=counts.said_us if 0 < going_on.total() <= counts.confirmed else None,
             stands=stands,
             next_command="" if is_done and not unproven else f"ledger {command}{where}",
         )
