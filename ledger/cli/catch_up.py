@@ -1,6 +1,7 @@
 """``ledger catch-up``."""
 
 import logging
+from typing import Any
 
 import typer
 
@@ -21,7 +22,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
     from ledger.delivery.outstanding import send_unattended, unconfirmed
     from ledger.run import catch_up as catching_up
 
-    shown = []
+    shown: list[dict[str, Any]] = []
     succeeded = True
     with open_machine(jobs, quiet=True) as machine:
         for night, outcome in catching_up.catch_up(machine):
