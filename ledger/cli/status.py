@@ -21,7 +21,7 @@ def status(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     from ledger.query.status import nights
 
     config = read_config()
-    found = nights(config, pipelines(config), dates=parse_dates(date))
+    found = nights(config, pipelines(config), dates=parse_dates(date), seeks_uncarried=as_json)
     if as_json:
         show_json([asdict(night) for night in found])
         return
