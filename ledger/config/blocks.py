@@ -298,7 +298,7 @@ class Prune(Block):
     """What `ledger prune` may remove."""
 
     products_days: int = Field(default=0, ge=0, strict=True)
-    raw_days: int = Field(default=30, ge=0, strict=True)
+    raw_days: int | None = Field(default=None, ge=0, strict=True)
     most_gb: float = Field(default=1000, ge=0)
 
     @model_validator(mode="before")
