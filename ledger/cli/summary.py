@@ -30,7 +30,7 @@ def summary(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson
     from ledger.query import summary as summaries
 
     config = read_config()
-    dither = config.instrument.cards.dither_us
+    dither = config.instrument.cards.dither_us or "of the trigger"
     done = EachNight[summaries.Summary](lambda f: _show(f, dither), lambda f: f.balance.holds, as_json=as_json)
     with done, open_store(config) as store:
         nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))
