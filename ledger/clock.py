@@ -18,3 +18,8 @@ def show_us(time_us: int | None) -> str:
     if time_us is None:
         return ""
     return datetime.fromtimestamp(time_us / 1e6, tz=UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def show_date(time_us: int | None) -> str:
+    """Return the date of a time for people, in UT; an empty string for None."""
+    return show_us(time_us)[:10]

@@ -13,14 +13,18 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """Keywords that rules read; the defaults are those of VAMPIRES (docs/design.md, Configuration as data)."""
+    """Keywords that rules read; the defaults are those of VAMPIRES (docs/design.md, Configuration as data).
+
+    An instrument without an FLC has None for the enabling of it: then no frame has a state. One whose FLC is always in
+    the beam has no stage, and one whose trigger does not dither, or does not say so, no dither.
+    """
 
     exposure_s: str = "EXPTIME"
     external_trigger: str = "EXTTRIG"
-    flc_enabled: str = "U_FLCEN"
-    flc_stage: str = "U_FLCST"
-    flc_state: str = "U_FLC"
-    dither_us: str = "U_TRIGJT"
+    flc_enabled: str | None = "U_FLCEN"
+    flc_stage: str | None = "U_FLCST"
+    flc_state: str | None = "U_FLC"
+    dither_us: str | None = "U_TRIGJT"
     mode: str = "U_DETMOD"
     rows: str = "PRD-RNG2"
     target: str = "OBJECT"
@@ -108,7 +112,9 @@ class Instrument:
     cards : Cards
         Keywords that rules read.
     rule_keywords : tuple of str
-        Further keywords of which each raw row keeps the value; groups are cut by some of them.
+        Further keywords of which each raw row keeps the value, and that groups are cut by.
+    kept_keywords : tuple of str
+        Keywords of which each raw row keeps the value; no group is cut by them.
     forms : Forms
         In which those cards say what they say.
     times : Times
@@ -124,24 +130,24 @@ class Instrument:
     dictionary: str = "vampires"
     cards: Cards = field(default_factory=Cards)
     rule_keywords: tuple[str, ...] = ()
+    kept_keywords: tuple[str, ...] = ()
     forms: Forms = field(default_factory=Forms)
     times: Times = field(default_factory=Times)
 
     def keywords_kept(self) -> tuple[str, ...]:
         """Return every keyword whose value a raw row keeps, once each."""
-        return tuple(
-            dict.fromkeys(
-                (
-                    self.cards.exposure_s,
-                    self.cards.external_trigger,
-                    self.cards.flc_enabled,
-                    self.cards.flc_stage,
-                    self.cards.flc_state,
-                    self.cards.dither_us,
-                    self.cards.mode,
-                    self.cards.rows,
-                    self.cards.target,
-                    *self.rule_keywords,
-                )
-            )
+        cards = self.cards
+        kept = (
+            cards.exposure_s,
+            cards.external_trigger,
+            cards.flc_enabled,
+            cards.flc_stage,
+            cards.flc_state,
+            cards.dither_us,
+            cards.mode,
+            cards.rows,
+            cards.target,
+            *self.rule_keywords,
+            *self.kept_keywords,
         )
+        return tuple(dict.fromkeys(keyword for keyword in kept if keyword is not None))

@@ -306,6 +306,8 @@ def _check_spacing(
             f" {spacing_us / _MICROSECONDS:.6f} s; have the writer of the header correct it, or leave"
             " the file in quarantine"
         )
+    if names.dither_us is None or names.flc_enabled is None:
+        return
     dither_us = cards.get(names.dither_us)
     if cards.get(names.flc_enabled) is True and isinstance(dither_us, int | float) and abs(dither_us) > spacing_us:
         raise BadInput(

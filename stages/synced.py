@@ -133,6 +133,7 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
             f"night {job.date}: its raw files and streams are of cameras {cameras}; pairing is for two: "
             "correct 'streams' of the instrument"
         )
+    params = _with_keywords(params, job.instrument)
     formats = read_dictionary(job.instrument.dictionary)
     printed = {keyword: formats[keyword] for keyword in params.rounded if keyword in formats}
     products: list[Product] = []
@@ -149,6 +150,17 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
 
 
 reverse = base.nothing
+
+
+def _with_keywords(params: Parameters, instrument: Instrument) -> Parameters:
+    """Return parameters by which groups are cut as the instrument says.
+
+    Its rule keywords cut, and the keywords that it only keeps do not; exposure time and mode always do.
+    """
+    kept = {*instrument.kept_keywords} - {instrument.cards.exposure_s, instrument.cards.mode}
+    own = tuple(keyword for keyword in params.cut_own if keyword not in kept)
+    either = dict.fromkeys((*params.cut_either, *instrument.rule_keywords))
+    return replace(params, cut_either=tuple(k for k in either if k not in kept and k not in own), cut_own=own)
 
 
 def classify(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from stages.base import BadInput, Evidence, Job, Outcome, Retry, StageError, Stopped
+from stages.further import SUMS
 from stages.lineage import LINEAGE
 from stages.optional import NightCheck
 from stages.product import Product
@@ -30,8 +31,8 @@ class Parameters:
     in_flight : int
         Files copied at once; with two, one is hashed while the other is written.
     also : tuple of str
-        Glob patterns, relative to the night's folder, of further files to send.  Raw streams, the
-        product folder and temporaries never match.
+        Patterns, relative to the night's folder, of further files to send; see
+        :func:`stages.further.is_named`.  Raw streams, the product folder and temporaries never match.
 
     Raises
     ------
@@ -70,14 +71,14 @@ def forward(*, job: Job, params: Parameters) -> Outcome:
         destination = _destination(job)
         folder = destination / job.folder.name
         groups, failures = _groups(job, folder)
-        _require_space(there, job, [copy for _, group in groups for copy in group])
+        further = beside.further_copies(job, destination, params.also) if job.brings_night else []
+        _require_space(there, job, [*further, *(copy for _, group in groups for copy in group)])
         there.make_folders([destination, folder])
         replaceable = [product.identity in job.placed for product, _ in groups]
         results = there.put([group for _, group in groups], replaceable)
         evidence = _evidence(there, groups, results, failures)
         there.sync_folder(folder)
         if evidence:
-            there.ignore_stop()
             if job.brings_night:
                 beside.send(there, job, destination, params.also)
         else:
@@ -143,7 +144,7 @@ def night_files(*, job: Job, params: Parameters) -> dict[str, bytes]:
     if proof.is_there(job.folder / LINEAGE):
         sums[LINEAGE] = proof.source_digest(job.folder / LINEAGE).sha256
     lines = [f"{sums[name]}  {job.folder.name}/{name}\n" for name in sorted(sums)]
-    return {beside.SUMS: "".join(lines).encode()}
+    return {SUMS: "".join(lines).encode()}
 
 
 def verify_copies(*, job: Job, params: Parameters) -> Outcome:

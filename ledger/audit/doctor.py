@@ -25,6 +25,7 @@ from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder, night_of
 from ledger.disk.outside import grouped
 from ledger.disk.raws import SET_THE_CLOCK, of_the_future, soonest_future_ns
+from ledger.disk.uncarried import how_to_carry, stay_behind, uncarried
 from ledger.errors import LedgerError, UsageError
 from ledger.ids import gate
 from ledger.ids.numbers import numbers_on_disk
@@ -198,6 +199,7 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
         if not machine.config.site(night.pipeline).has_nights:
             folder = night_of(machine.config, night.pipeline, night.date)
         left = leftovers(machine, folder, night)
+        behind = [] if night.excluded_reason else uncarried(machine.config, folder)
     except (LedgerError, OSError) as exc:
         yield Finding(subject, "problem", f"cannot be looked at: {exc}")
         return
@@ -217,6 +219,8 @@ def _night(machine: Machine, night: Night) -> Iterator[Finding]:
     yield from _put_aside(machine, night, subject)
     yield from _mails(machine, night, subject)
     yield from _contradicted(machine, night, subject)
+    if behind:
+        yield Finding(subject, "note", stay_behind(behind), how_to_carry(machine.config, night.pipeline))
 
 
 def _subject(config: Config, night: Night | NightFolder) -> str:

@@ -1,21 +1,30 @@
 """``ledger catch-up``."""
 
+import logging
 from functools import partial
+from typing import Any
 
 import typer
 
+from ledger import log
 from ledger.cli.common import AsJson, Jobs, app, begin_log, open_machine, read_config
-from ledger.cli.output import show_json, show_result
+from ledger.cli.output import facts_of_mail, show_json, show_mail, show_result
 from ledger.errors import LedgerError
+from ledger.text import printable
 
 
 @app.command(name="catch-up", epilog="Example, in crontab: 17 * * * * ledger --config /etc/ledger/config.yaml catch-up")
 def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
-    """Advance every unfinished night under the roots, oldest first. Says nothing when there is nothing to do."""
+    """Advance every unfinished night under the roots, oldest first. Says nothing when there is nothing to do.
+
+    With `mail.automatic: true` it ends with the mail of all finished nights that were not mailed.
+    """
+    from ledger.delivery.notify import Trouble
+    from ledger.delivery.outstanding import send_unattended, unconfirmed
     from ledger.delivery.watch import Watch
     from ledger.run import catch_up as catching_up
 
-    shown = []
+    shown: list[dict[str, Any]] = []
     said: set[str] = set()
     config = read_config()
     with Watch(config, partial(typer.echo, err=True)) as watch:
@@ -34,6 +43,19 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
                 shown.append(outcome.as_json())
                 if not as_json:
                     show_result(outcome, with_remarks=False, said=said)
+            mailed = send_unattended(machine)
+            watch.troubles += unconfirmed(machine.store, config)
+            if isinstance(mailed, LedgerError):
+                watch.status = LedgerError.exit_status
+                shown.append({"mail": None, "stopped": str(mailed)})
+                watch.troubles.append(Trouble("failed", "mail of manifests", "", str(mailed)))
+                log.write(f"mail of manifests: {mailed}", level=logging.ERROR, event="mail_failed")
+                if not as_json:
+                    typer.echo(printable(f"mail of manifests: {mailed}"), err=True)
+            elif mailed is not None:
+                shown.append({"mail": facts_of_mail(mailed)})
+                if not as_json:
+                    show_mail(mailed)
     if as_json:
         show_json(shown)
     raise typer.Exit(watch.status)

@@ -1,14 +1,16 @@
 """``ledger manifest``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ledger.cli.common import AsJson, app, open_machine
 from ledger.cli.nights import DatesOption, nights_named
-from ledger.cli.output import show_json
+from ledger.cli.output import facts_of_mail, show_json, show_listing, show_mail
 from ledger.errors import UsageError
-from ledger.text import counted
+
+if TYPE_CHECKING:
+    from ledger.delivery.manifest import Sent
 
 
 @app.command(epilog="Example: ledger manifest --date 20260102 --date 20260103 --send")
@@ -23,29 +25,35 @@ def manifest(
     """Write the manifest of one or more nights, in the order of frame IDs; --send mails it, once.
 
     It is refused while a product of these nights is not listed in its night's own manifest. Of a night that was mailed
-    and has got more products since, --send mails these.
+    and has got more products since, --send mails these. Without --date, --send takes all finished nights that were not
+    mailed.
     """
     from ledger.delivery import manifest
+    from ledger.delivery.outstanding import send_outstanding
 
-    if not date:
-        raise UsageError("--date is missing: expected the UT date of a night, or a range, once or more often")
     if again and not send:
         raise UsageError("--again is for --send: expected both, or no --again")
+    if not date and not send:
+        raise UsageError("--date is missing: expected the UT date of a night, or a range, once or more often")
+    if not date and (again or partial):
+        raise UsageError("--date is missing: expected the nights that --again and --partial are for")
     with open_machine() as machine:
-        nights = nights_named(machine.config, None, date, machine.reporter.say)
-        if send:
-            sent = manifest.send(machine, nights, is_partial=partial, is_again=again)
-            listing, path, message_id = sent.listing, sent.file, sent.message_id
-        else:
+        nights = nights_named(machine.config, None, date, machine.reporter.say) if date else []
+        if not send:
             listing, path = manifest.write(machine, nights, is_partial=partial)
-            message_id = None
-    if as_json:
-        show_json({**listing.as_json(), "file": path and str(path), "message_id": message_id})
-        return
-    typer.echo(f"{listing.name}: {counted(len(listing.lines), 'product')}, {listing.size_bytes} bytes")
-    if listing.missing:
-        typer.echo(f"  {listing.missing}")
-    if send and path is None:
-        typer.echo(f"  sent to {', '.join(sent.recipients)} ({message_id})")
+        elif date:
+            sent: Sent | None = manifest.send(machine, nights, is_partial=partial, is_again=again)
+        else:
+            sent = send_outstanding(machine)
+    if not send:
+        if as_json:
+            show_json({**listing.as_json(), "file": str(path), "message_id": None})
+        else:
+            show_listing(listing)
+            typer.echo(f"  {path}")
+    elif as_json:
+        show_json(sent and facts_of_mail(sent))
+    elif sent is None:
+        typer.echo("nothing to mail: `ledger status` says when each finished night was mailed, or written as a mail")
     else:
-        typer.echo(f"  {path}" + (" is ready to be sent" if send else ""))
+        show_mail(sent)

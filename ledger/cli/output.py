@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from ledger import log
 from ledger.errors import UsageError
 from ledger.report import Result
 from ledger.text import alike, counted, printable
+
+if TYPE_CHECKING:
+    from ledger.delivery.manifest import Listing, Sent
 
 
 def show_json(value: object) -> None:
@@ -219,3 +222,25 @@ def _remarks(result: Result) -> list[str]:
         kind, _, keyword = text.partition(": ")
         kinds.setdefault(kind, []).append(f"{keyword} {n}" if keyword else str(n))
     return [f"{kind}: {', '.join(counts)}" for kind, counts in kinds.items()]
+
+
+def facts_of_mail(sent: "Sent") -> dict[str, Any]:
+    """Return the facts of a mail as plain values."""
+    return {**sent.listing.as_json(), "file": sent.file and str(sent.file), "message_id": sent.message_id}
+
+
+def show_mail(sent: "Sent") -> None:
+    """Print what was mailed; a mail that is a file was not."""
+    show_listing(sent.listing)
+    if sent.file is None:
+        typer.echo(f"  sent to {', '.join(sent.recipients)} ({sent.message_id})")
+    else:
+        to = ", ".join(sent.recipients) or "whom it is for: mail.recipients is empty"
+        typer.echo(f"  written to {sent.file}, not sent: send it to {to}")
+
+
+def show_listing(listing: "Listing") -> None:
+    """Print what a manifest lists."""
+    typer.echo(f"{listing.name}: {counted(len(listing.lines), 'product')}, {listing.size_bytes} bytes")
+    if listing.missing:
+        typer.echo(f"  {listing.missing}")

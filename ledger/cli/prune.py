@@ -19,8 +19,9 @@ def prune(
 ) -> None:
     """Make room: remove files here that are proven at the destination, and old raw files whose frames all are.
 
-    Which may go is set under `prune` in config.yaml. Each is proven again before it goes. Products come back with
-    `ledger recall`; raw files do not: keep a copy elsewhere, if they may ever be wanted.
+    Which may go is set under `prune` in config.yaml; raw files only if `prune.raw_days` is a number. Each is proven
+    again before it goes. Products come back with `ledger recall`; raw files do not: keep a copy elsewhere, if they may
+    ever be wanted.
     """
     from ledger.delivery.prune import prune as make_room
 

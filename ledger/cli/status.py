@@ -9,6 +9,7 @@ import typer
 from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import refuse_several, show_csv, show_json, show_table
+from ledger.clock import show_date
 from ledger.errors import UsageError
 from ledger.text import printable
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from ledger.query.status import NightStatus
 
 #: Columns of numbers.
-NUMBERS = ("raw files", "frames", "lost", "IDs", "confirmed", "quarantined", "failed", "outside")
+NUMBERS = ("raw files", "frames", "lost", "IDs", "quarantined", "failed", "outside")
 #: What matters most: where a night stands, and what is wrong.
-LEAD = ("night", "stands", "quarantined", "failed", "outside", "lost", "products")
+LEAD = ("night", "stands", "quarantined", "failed", "outside", "lost", "products", "mailed")
 #: Exit status of a check that finds what is stale or broken.
 BROKEN = 2
 
@@ -47,7 +48,7 @@ def status(
         raise typer.Exit(_check())
     config = read_config()
     declared = pipelines(config)
-    found = nights(config, declared, dates=parse_dates(date))
+    found = nights(config, declared, dates=parse_dates(date), seeks_uncarried=as_json or as_csv)
     if as_json:
         show_json([asdict(night) for night in found])
         return
@@ -72,6 +73,7 @@ def status(
         "lost",
         "products",
         "IDs",
+        "mailed",
         "confirmed",
         "quarantined",
         "failed",
@@ -90,7 +92,8 @@ def status(
                 n.lost,
                 " ".join(f"{count} {state}" for state, count in n.states.items()),
                 n.frame_ids,
-                n.confirmed,
+                _mailed(n),
+                _confirmed(n),
                 n.quarantined,
                 n.failed,
                 *([n.outside] if is_outside else []),
@@ -135,3 +138,19 @@ def _check() -> int:
         return BROKEN
     typer.echo(printable(verdict.text))
     return verdict.exit_status
+
+
+def _mailed(night: "NightStatus") -> str:
+    """Return when the manifest was mailed; a file that somebody has to send is not mailed."""
+    if night.written_us is not None:
+        return f"written {show_date(night.written_us)}"
+    if night.mailed_us is None and night.stands == "finished" and night.frame_ids:
+        return "no"
+    return show_date(night.mailed_us)
+
+
+def _confirmed(night: "NightStatus") -> str:
+    """Return when the archive had confirmed all products, or how many of them it has."""
+    if night.confirmed_us is None and night.confirmed:
+        return f"{night.confirmed} of {night.frame_ids}"
+    return show_date(night.confirmed_us)

@@ -37,7 +37,7 @@ def summary(
     found: list[summaries.Summary] = []
     show: Callable[[summaries.Summary], None] = found.append
     if not as_csv:
-        show = partial(_show, dither=config.instrument.cards.dither_us, wide=wide)
+        show = partial(_show, dither=config.instrument.cards.dither_us or "of the trigger", wide=wide)
     done = EachNight[summaries.Summary](show, lambda f: f.balance.holds, folder, date, as_json=as_json)
     with done, open_store(config) as store:
         nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))

@@ -171,6 +171,7 @@ class Mail(Block):
     """How manifests are mailed."""
 
     transport: Literal["smtp", "sendmail", "eml"] = "eml"
+    automatic: bool = Field(default=False, strict=True)
     folder: Path = Path("manifests")
     sender: str | None = None
     recipients: tuple[str, ...] = ()
@@ -208,7 +209,9 @@ class Mail(Block):
 
 
 #: What alerts are about.
-AlertKind = Literal["failed", "quarantined", "space", "mismatch", "stopped", "stalled", "gone", "stray", "broken"]
+AlertKind = Literal[
+    "failed", "quarantined", "space", "mismatch", "stopped", "stalled", "gone", "stray", "broken", "unconfirmed"
+]
 
 
 class Notify(Block):
@@ -219,6 +222,7 @@ class Notify(Block):
     kinds: tuple[AlertKind, ...] = get_args(AlertKind)
     hours: float = Field(default=6, ge=0, strict=True, allow_inf_nan=False)
     stalled_hours: float = Field(default=48, gt=0, strict=True, allow_inf_nan=False)
+    unconfirmed_days: float | None = Field(default=None, gt=0, strict=True, allow_inf_nan=False)
     ignore: tuple[str, ...] = ()
     heartbeat: str | tuple[str, ...] | None = None
 
@@ -310,7 +314,7 @@ class Prune(Block):
     """What `ledger prune` may remove."""
 
     products_days: int = Field(default=0, ge=0, strict=True)
-    raw_days: int = Field(default=30, ge=0, strict=True)
+    raw_days: int | None = Field(default=None, ge=0, strict=True)
     most_gb: float = Field(default=1000, ge=0)
 
     @model_validator(mode="before")

@@ -53,6 +53,8 @@ def faults_between_blocks(data: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault(
             "notify.recipients", "nobody sends them mail", "set mail.transport to smtp or sendmail, and mail.sender"
         )
+    if notify.get("unconfirmed_days") is not None and "unconfirmed" not in _list(notify.get("kinds", ["unconfirmed"])):
+        yield Fault("notify.unconfirmed_days", "nobody is told", "add unconfirmed to notify.kinds, or set this to null")
     yield from _faults_of_prefix(data)
     copies = mapping(data.get("prune")).get("copies", 1)
     if copies != 1 or isinstance(copies, bool):

@@ -103,7 +103,12 @@ def faults_of_instrument(instrument: Instrument) -> Iterator[Fault]:
     for i, stream in enumerate(instrument.streams):
         if stream.camera not in (1, 2):
             yield Fault(f"instrument.streams.{i}.camera", f"expected 1 or 2: found {stream.camera!r}")
+    if instrument.cards.flc_enabled is not None and instrument.cards.flc_state is None:
+        hint = "name the card of its state, or set flc_enabled to null too if there is no FLC"
+        yield Fault("instrument.cards.flc_state", "null, and flc_enabled is not: states would be written nowhere", hint)
     for key, keyword in asdict(instrument.cards).items():
+        if keyword is None:  # pydantic has refused it where it may not be
+            continue
         pattern = _KEYWORD if key in _WRITTEN else _LONG_KEYWORD
         if not pattern.fullmatch(keyword):
             yield Fault(f"instrument.cards.{key}", f"expected a keyword of FITS: found {keyword!r}")
@@ -113,6 +118,10 @@ def faults_of_instrument(instrument: Instrument) -> Iterator[Fault]:
             yield Fault(
                 f"instrument.forms.{one}", f"expected other forms than in {other}: found {sorted(both)} in both"
             )
-    for keyword in instrument.rule_keywords:
-        if not _LONG_KEYWORD.fullmatch(keyword):
-            yield Fault("instrument.rule_keywords", f"expected keywords of FITS: found {keyword!r}")
+    for key, keywords in (("rule_keywords", instrument.rule_keywords), ("kept_keywords", instrument.kept_keywords)):
+        for keyword in keywords:
+            if not _LONG_KEYWORD.fullmatch(keyword):
+                yield Fault(f"instrument.{key}", f"expected keywords of FITS: found {keyword!r}")
+    if twice := {*instrument.rule_keywords} & {*instrument.kept_keywords}:
+        what = f"also in rule_keywords, which cut groups: {sorted(twice)}"
+        yield Fault("instrument.kept_keywords", what, "name each in one of the two")

@@ -76,6 +76,10 @@ class Listing:
         }
 
 
+class AlreadyMailed(UsageError):
+    """There is nothing to mail that was not mailed before."""
+
+
 class _Part(NamedTuple):
     """What a manifest has of one night."""
 
@@ -123,8 +127,10 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
 
     Raises
     ------
+    AlreadyMailed
+        If all of it was mailed before.
     UsageError
-        If all of it was mailed before, or the configuration lacks what the mail needs.
+        If the configuration lacks what the mail needs.
     NotReady
         If a product is not listed yet and `is_partial` is false, or the mail was not sent; then it may be tried again.
         If it was not taken for all recipients, or nobody knows, it may be tried again with `is_again`.
@@ -171,7 +177,13 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
         with store.write() as session:  # sent is sent, whoever holds the nights by now
             at_us, refused = store.clock(), list(partly.refused) if partly else []
             session.execute(update(Mail).where(col(Mail.id) == mail_id).values(sent_us=at_us, refused=refused))
-            detail = {"message_id": row.message_id, "recipients": row.recipients, "name": listing.name}
+            detail: dict[str, Any] = {
+                "message_id": row.message_id,
+                "recipients": row.recipients,
+                "name": listing.name,
+            }
+            if file is not None:
+                detail["file"] = str(file)
             if refused:
                 detail["refused"] = refused
             for steps in (part.steps for part in parts):
@@ -181,7 +193,7 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
                         run_id=steps.journal.lease.run_id,
                         night_id=steps.journal.night.id,
                         name=steps.folder.date,
-                        event="mailed",
+                        event="mailed" if file is None else "mail_written",
                         detail=detail,
                     )
                 )
@@ -281,7 +293,7 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
 
     Raises
     ------
-    UsageError
+    AlreadyMailed
         If all of it was mailed.
     """
     new: list[_Part] = []
@@ -299,7 +311,7 @@ def _not_mailed(machine: Machine, parts: Sequence[_Part]) -> tuple[list[_Part], 
     if any(part.lines for part in new):
         return new, len(mails)
     last = max((found for of_night in before.values() for found in of_night), key=lambda found: found.begun_us)
-    raise UsageError(
+    raise AlreadyMailed(
         f"the manifest of {', '.join(before)} {_how(last)} ({last.message_id}); --again {_once_more(last)}"
     )
 

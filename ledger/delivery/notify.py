@@ -80,7 +80,7 @@ def notify(store: Store, config: Config, found: Iterable[Trouble]) -> int:
         If it could not be sent.
     """
     by_key = _by_key(config, found)
-    known = _alerted_lately(store, config) if by_key else set()
+    known = alerted_lately(store, config.notify.hours) if by_key else set()
     new = [trouble for key, trouble in by_key.items() if key not in known]
     if not new:
         return 0
@@ -147,8 +147,9 @@ def _lines(found: Sequence[Trouble]) -> list[str]:
     return lines if more <= 0 else [*lines[:MOST_LINES], f"and {more} more: `ledger status`, `ledger quarantine list`"]
 
 
-def _alerted_lately(store: Store, config: Config) -> set[str]:
-    now_us, apart_us = store.clock(), _apart_us(config)
+def alerted_lately(store: Store, hours: float) -> set[str]:
+    """Return the keys of troubles that were in an alert within some hours."""
+    now_us, apart_us = store.clock(), int(hours * 3600e6)
     lately = (col(Entry.at_us) > now_us - apart_us, col(Entry.at_us) < now_us + apart_us)  # a clock may go back
     query = select(col(Entry.detail)).where(col(Entry.event) == "notified", *lately)
     with store.read() as session:

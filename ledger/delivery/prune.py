@@ -188,7 +188,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
     made_of: dict[int | None, list[int]] = defaultdict(list)
     for raw_id, product_id in lines:
         made_of[raw_id].append(product_id)
-    for row in (row for row in rows if row.kind == "raw"):
+    for row in (row for row in rows if row.kind == "raw" and rules.raw_days is not None):
         cube = folder / row.folder / row.name
         candidate = _on_disk(row, [cube, cube.with_suffix(".txt")])
         reason = None
@@ -198,7 +198,7 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
             reason = "raw files that were cut off: not each of their frames is in the archive"
         elif not made_of[row.id] or not all(safe[product] for product in made_of[row.id]):
             reason = "raw files with frames of products that are not in the archive, or not for sure"
-        elif now_us - int(row.last_us or now_us) < rules.raw_days * DAY_US:
+        elif now_us - int(row.last_us or now_us) < int(rules.raw_days or 0) * DAY_US:
             reason = f"raw files that are younger than {rules.raw_days} days"
         if candidate.size_bytes:
             _sort(raws, candidate, reason, found)

@@ -35,6 +35,8 @@ class Watch:
     ----------
     status : int
         Exit status.
+    troubles : list of Trouble
+        What else an alert tells of.
     """
 
     def __init__(self, config: Config, say: Callable[[str], None]) -> None:
@@ -42,6 +44,7 @@ class Watch:
         self._say_printable = say
         self._is_told = False
         self.status = IN_ORDER
+        self.troubles: list[Trouble] = []
 
     def __enter__(self) -> Self:
         return self
@@ -65,9 +68,9 @@ class Watch:
                 found = self._standing(machine)
             except BaseException as exc:
                 self.status = _status_of(exc)
-                self._tell(store, [*notify.troubles(machine.results), *self._broken(exc)])
+                self._tell(store, [*notify.troubles(machine.results), *self.troubles, *self._broken(exc)])
                 raise
-            found += notify.troubles(machine.results)  # of what both say, a run has the better words
+            found += [*self.troubles, *notify.troubles(machine.results)]  # of what both say, a run has the better words
             is_told = any(trouble.kind in self._config.notify.kinds for trouble in found)
             self._tell(store, [*found, *([] if is_told else self._broken(None))])
         finally:

@@ -85,8 +85,9 @@ def refuse_mailed(store: Store, night: Night) -> None:
     """
     if found := mailed(store, night):
         last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
+        how = "written as a mail, which may have been sent," if last.transport == "eml" else "mailed"
         raise UsageError(
-            f"night {night.date}: its manifest was mailed on {show_us(last.begun_us)} UT to"
+            f"night {night.date}: its manifest was {how} on {show_us(last.begun_us)} UT to"
             f" {named(taken_for(last))}; --withdraw takes it back all the same, and writes a manifest of what they"
             " have to forget"
         )

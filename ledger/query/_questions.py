@@ -4,8 +4,9 @@ Plain SQL of both databases, as :mod:`ledger.db.readonly` explains. What other r
 (``migrations/guards/views.sql``).
 """
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -30,8 +31,9 @@ SELECT night_id, kind, state, quarantine_reason IS NOT NULL, error IS NOT NULL, 
 FROM file WHERE (quarantine_reason IS NOT NULL OR error IS NOT NULL OR is_discarded) AND {}"""
 _FRAME_IDS = "SELECT night_id, COUNT(*) FROM frame_id WHERE status = 'live' AND {} GROUP BY night_id"
 _SAID = """
-SELECT night_id, COUNT(*), SUM(CASE WHEN difference IS NULL THEN 0 ELSE 1 END)
+SELECT night_id, COUNT(*), SUM(CASE WHEN difference IS NULL THEN 0 ELSE 1 END), MAX(receipt_id)
 FROM archive_word WHERE {} GROUP BY night_id"""
+_RECEIPTS = "SELECT id, read_us FROM receipt"
 
 #: Copies that were not right; an index of identities finds their products: a plus keeps that of nights out of it.
 _REFUTED = """
@@ -50,6 +52,25 @@ _LAST_CATCH_UP = """
 SELECT started_us, ended_us, exit_status, host FROM run
 WHERE command = 'catch-up' AND CAST(arguments AS TEXT) = '{}' ORDER BY id DESC LIMIT 1"""
 _LAST_AT_WORK = "SELECT started_us FROM run WHERE command = 'catch-up' ORDER BY id DESC LIMIT 1"
+
+#: What was mailed, from the few rows that there are of each mail and not from its lines: the journal has which nights
+#: were in a mail, and when what was mailed of a night was withdrawn. SQLite is told to begin with nights.
+_MAILS = "SELECT message_id, transport, begun_us, sent_us FROM mail WHERE error IS NULL AND sent_us IS NOT NULL"
+_MAILED = """
+SELECT entry.night_id, entry.event, entry.detail
+FROM night CROSS JOIN entry
+WHERE entry.night_id = night.id AND entry.event IN ('mailed', 'mail_written', 'unmailed') AND {}
+ORDER BY entry.id"""
+_LISTED = "SELECT night_id, MAX(made_us) FROM manifest WHERE withdrawn_us IS NULL AND {} GROUP BY night_id"
+
+#: Of one night: how many listed products no mail names, and how many none that the ledger sent itself.
+_LINES = """
+SELECT SUM(CASE WHEN {0}) THEN 0 ELSE 1 END), SUM(CASE WHEN {0} AND mail.transport <> 'eml') THEN 0 ELSE 1 END)
+FROM manifest JOIN manifest_line ON manifest_line.manifest_id = manifest.id
+WHERE manifest.night_id = :night AND manifest.withdrawn_us IS NULL""".format("""EXISTS (
+    SELECT 1 FROM mail_line JOIN mail ON mail.id = mail_line.mail_id
+    WHERE mail_line.frame_id = manifest_line.frame_id AND mail_line.withdrawn_us IS NULL
+      AND mail.error IS NULL AND mail.sent_us IS NOT NULL""")
 
 #: Of one night: whether its products were made here, and raw files in quarantine.
 _PAIRED = "SELECT 1 FROM paired_night WHERE night_id = :night"
@@ -101,6 +122,9 @@ class Counts:
     frame_ids: int = 0
     confirmed: int = 0
     contradicted: int = 0
+    said_us: int | None = None  # when the archive last said something
+    mailed_us: int | None = None  # by the ledger, all that is listed
+    written_us: int | None = None  # as a file that somebody sends, some or all of it
     refuted: dict[str, bool] = field(default_factory=dict)  # identity, and whether it failed too
     has_mail_in_doubt: bool = False
 
@@ -205,11 +229,67 @@ def counts(reader: Reader, ids: Sequence[int] | None) -> dict[int, Counts]:
         found[night_id].odd.append(Odd(kind, state, bool(quarantined), bool(failed), bool(discarded), files))
     for night_id, n in rows(_FRAME_IDS):
         found[night_id].frame_ids = n
-    for night_id, n, n_otherwise in rows(_SAID):
+    read_us = dict(reader.rows(_RECEIPTS))
+    for night_id, n, n_otherwise, receipt in rows(_SAID):
         found[night_id].confirmed = n - int(n_otherwise)
         found[night_id].contradicted = int(n_otherwise)
+        found[night_id].said_us = read_us[receipt]
+    mails = {message_id: _Mailing(*mail) for message_id, *mail in reader.rows(_MAILS)}
+    if mails:
+        listed_us = dict(rows(_LISTED))
+        for night_id, mailings in _mailings(rows(_MAILED), mails).items():
+            if mailings and night_id in listed_us:
+                times = _mailed(reader, night_id, mailings, listed_us[night_id])
+                found[night_id].mailed_us, found[night_id].written_us = times
     for night_id, identity, failed in reader.rows(_REFUTED):
         found[night_id].refuted[identity] = bool(failed)
     for (night_id,) in reader.rows(_IN_DOUBT):
         found[night_id].has_mail_in_doubt = True
     return found
+
+
+class _Mailing(NamedTuple):
+    """A mail that was taken; a file counts as taken when it is written."""
+
+    transport: str
+    begun_us: int
+    sent_us: int
+
+
+def _mailings(entries: Iterable[tuple[Any, ...]], mails: Mapping[str, _Mailing]) -> dict[int, list[_Mailing]]:
+    """Return the mails of each night that stand, from what the journal says of its mails, oldest first."""
+    found: dict[int, list[_Mailing]] = defaultdict(list)
+    for night_id, event, detail in entries:
+        if event == "unmailed":
+            found[night_id].clear()
+            continue
+        message_id = (json.loads(detail) if isinstance(detail, str) else detail).get("message_id")
+        if message_id in mails:
+            found[night_id].append(mails[message_id])
+    return found
+
+
+def _mailed(
+    reader: Reader, night_id: int, mailings: Sequence[_Mailing], listed_us: int
+) -> tuple[int | None, int | None]:
+    """Return when a night was mailed by the ledger, and when written as a mail; neither if only a part was.
+
+    Parameters
+    ----------
+    reader : Reader
+        Counts lines, where mails alone do not tell.
+    night_id : int
+        The night.
+    mailings : sequence of _Mailing
+        Its mails that stand; there is one.
+    listed_us : int
+        When the last of its products were listed. A mail has all that is listed by then and was not mailed before.
+    """
+    sent_us = [mail.sent_us for mail in mailings if mail.transport != "eml"]
+    written_us = [mail.sent_us for mail in mailings if mail.transport == "eml"]
+    n_unmailed, n_unsent = 0, len(written_us)
+    if (sent_us and written_us) or max(mail.begun_us for mail in mailings) < listed_us:
+        ((n_unmailed, n_unsent),) = reader.rows(_LINES, night=night_id)
+    if n_unmailed:
+        return None, None
+    return (None, max(written_us, default=None)) if n_unsent else (max(sent_us), None)

@@ -118,7 +118,7 @@ def _given_out(history: Sequence[Entry]) -> dict[str, str]:
     for entry in history:
         if entry.event in ("unmailed", "unconfirmed"):
             facts.clear()
-        elif entry.event in ("mailed", "perhaps mailed"):
+        elif entry.event in ("mailed", "mail_written", "perhaps mailed"):
             facts[entry.event] = f"{show_us(entry.at_us)} to {entry.detail['to']}"
         elif entry.event in ("confirmed", "contradicted"):
             facts.pop("confirmed", None)

@@ -175,7 +175,8 @@ def _mails(session: Session, subject: Subject) -> Iterator[Entry]:
         if mail.error is not None:
             yield _as_entry(subject, mail.begun_us, "not mailed", {**what, "error": mail.error})
             continue
-        event = "mailed" if mail.sent_us is not None else "perhaps mailed"
+        taken = "mail_written" if mail.transport == "eml" else "mailed"
+        event = taken if mail.sent_us is not None else "perhaps mailed"
         yield _as_entry(subject, mail.sent_us or mail.begun_us, event, what)
         if line.withdrawn_us is not None:
             yield _as_entry(subject, line.withdrawn_us, "unmailed", {"name": mail.name, "to": to})

@@ -17,6 +17,7 @@ from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder, before_first, has_products, night_of, nights_on_disk
 from ledger.disk.outside import Rule, find_outside, sort_out
 from ledger.disk.raws import has_raws, stat_raw, streams_ns
+from ledger.disk.uncarried import uncarried
 from ledger.errors import UsageError
 from ledger.night.pipeline import Pipeline
 from ledger.query import _questions as ask
@@ -50,6 +51,15 @@ class NightStatus:
         Live frame IDs of the night.
     confirmed : int
         Products that the archive says it has.
+    mailed_us : int or None
+        When the ledger mailed the manifest, the last time (UNIX, microseconds); None if not all that is listed was
+        mailed.
+    written_us : int or None
+        Instead of that: when the mail was written to a file, which somebody has to send by hand.
+    confirmed_us : int or None
+        When the archive confirmed the last of all products that go on.
+    uncarried : int
+        Files in its folder that nothing carries to the destination; looked for only if that is asked.
     stands : str
         In a word: ``on disk``, ``raw``, a state, ``finished``, ``changed`` (finished, and raw files came or
         went since), ``unproven`` (finished, and copies were not right when last read), ``quarantined`` (nothing of it
@@ -70,6 +80,10 @@ class NightStatus:
     states: dict[str, int] = field(default_factory=dict)
     frame_ids: int = 0
     confirmed: int = 0
+    mailed_us: int | None = None
+    written_us: int | None = None
+    confirmed_us: int | None = None
+    uncarried: int = 0
     stands: str = "on disk"
     next_command: str = ""
 
@@ -85,7 +99,9 @@ class NightStatus:
         return bool(self.next_command) and not is_advance
 
 
-def nights(config: Config, pipelines: dict[str, Pipeline], *, dates: Dates | None = None) -> list[NightStatus]:
+def nights(
+    config: Config, pipelines: dict[str, Pipeline], *, dates: Dates | None = None, seeks_uncarried: bool = False
+) -> list[NightStatus]:
     """Return where every night stands, on disk and in the ledger, by pipeline and date.
 
     Parameters
@@ -94,6 +110,8 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, dates: Dates | Non
         The ledger.
     dates : Dates, optional
         Only these.
+    seeks_uncarried : bool
+        Look through the folders of nights for files that nothing carries.
 
     Raises
     ------
@@ -105,7 +123,7 @@ def nights(config: Config, pipelines: dict[str, Pipeline], *, dates: Dates | Non
     reader = ask.open_ledger(config.database.url)
     try:
         reader.refuse_damaged()
-        found = _Nights(config, pipelines, reader).found(dates)
+        found = _Nights(config, pipelines, reader, seeks_uncarried=seeks_uncarried).found(dates)
     finally:
         reader.close()
     if dates and not found:
@@ -122,12 +140,17 @@ class _Nights:
         The ledger.
     reader : Reader
         Its database.
+    seeks_uncarried : bool
+        See `nights`.
     """
 
-    def __init__(self, config: Config, pipelines: dict[str, Pipeline], reader: Reader) -> None:
+    def __init__(
+        self, config: Config, pipelines: dict[str, Pipeline], reader: Reader, *, seeks_uncarried: bool
+    ) -> None:
         self.config = config
         self.pipelines = pipelines
         self.reader = reader
+        self.seeks_uncarried = seeks_uncarried
 
     @cached_property
     def rows(self) -> dict[tuple[str, str], NightRow]:
@@ -257,6 +280,10 @@ class _Nights:
             states=dict(sorted(counts.products.items(), key=lambda item: pipeline.position(item[0]))),
             frame_ids=counts.frame_ids,
             confirmed=counts.confirmed,
+            mailed_us=counts.mailed_us,
+            written_us=counts.written_us,
+            confirmed_us=counts.said_us if 0 < going_on.total() <= counts.confirmed else None,
+            uncarried=self._uncarried(folder, stands),
             stands=stands,
             next_command="" if is_done and not unproven else f"ledger {command}{where}",
         )
@@ -300,6 +327,12 @@ class _Nights:
         found = find_outside(folder, self.config.instrument, of_all)
         raws = partial(ask.raws, self.reader, pipeline.name, folder.date)
         return len(sort_out(found, of_all, waits=True, raws=raws).undecided)
+
+    def _uncarried(self, folder: NightFolder | None, stands: str) -> int:
+        """Return how many files of a night nothing carries, if that is asked and the night is not left alone."""
+        if not self.seeks_uncarried or folder is None or stands in ("excluded", "foreign", "empty"):
+            return 0
+        return len(uncarried(self.config, folder))
 
     def _is_foreign(self, row: NightRow | None, folder: NightFolder) -> bool:
         """Whether the night has products that this ledger did not make."""

@@ -26,10 +26,10 @@ from stages import base
 from stages.check.recognition import Mark, Recognised, is_numbered, recognise
 from stages.consolidated import timing_sha256
 from stages.files import read_small
+from stages.further import SUMS
 from stages.lineage import LINEAGE, identity_of, read_lineage
 from stages.product import Product
 from stages.transport import proof, remote_folder
-from stages.transport.beside import SUMS
 
 T = TypeVar("T")
 

@@ -274,7 +274,7 @@ def _at_odds(in_order: Sequence[Observed], cards: Cards) -> dict[str, list[str]]
             shorter_us = min(one.last_us - one.first_us + one.exposure_us for one in (file, other))
             is_at_once = min(file.last_us, other.last_us) - begin_us > _AT_ONCE * shorter_us
             if file.camera != other.camera and is_at_once:
-                for keyword in shared:
+                for keyword in filter(None, shared):
                     if form_of(file.cards.get(keyword)) != form_of(other.cards.get(keyword)):
                         found[keyword] |= {other.name: None, file.name: None}
         latest[file.camera] = max(file, latest.get(file.camera, file), key=lambda one: one.last_us)

@@ -240,7 +240,8 @@ def check_room(header: bytes, candidates: Sequence[Path]) -> None:
 def own_keywords(instrument: Instrument) -> frozenset[str]:
     """Return the keywords of the cards that a product can have a value of its own for."""
     cards = instrument.cards
-    return frozenset({*_COMMENTS, cards.synchronised, cards.flc_state, cards.frame_id, cards.exposure_id})
+    own = (cards.synchronised, cards.flc_state, cards.frame_id, cards.exposure_id)
+    return frozenset({*_COMMENTS, *(keyword for keyword in own if keyword is not None)})
 
 
 def _without_last_blanks(cards: list[bytes]) -> list[bytes]:
@@ -272,7 +273,7 @@ def _own_values(
         b"T" if product.synchronised else b"F",
         "Whether it has a synchronized sibling",
     )
-    if product.flc is not None:
+    if product.flc is not None and cards.flc_state is not None:
         own[cards.flc_state] = (quote(product.flc), "FLC polarization state (A/B/D)")
     own[cards.frame_id] = (quote(frame_id), "Image sequential number")
     own[cards.exposure_id] = (quote(exposure_id), "ID of the exposure this data was taken")

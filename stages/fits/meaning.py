@@ -48,7 +48,7 @@ def understood(cards: Mapping[str, Any], instrument: Instrument, cube: Path) -> 
         elif not is_missing(cards, keyword):
             text = _text(cube, keyword, cards[keyword])
             found[keyword] = canonical.get(text, text)
-    if not is_missing(cards, names.dither_us):
+    if names.dither_us is not None and not is_missing(cards, names.dither_us):
         dither = _number(cube, names.dither_us, cards[names.dither_us], "the dither in microseconds")
         if 0 < abs(dither) < 1:
             raise BadInput(f"{cube}: {names.dither_us} is {dither!r}, expected microseconds, 0 or from 1 on; {_ADVICE}")
@@ -77,7 +77,7 @@ def is_missing(cards: Mapping[str, Any], keyword: str) -> bool:
 def missing_cards(cards: Mapping[str, Any], names: Cards) -> tuple[str, ...]:
     """Return the keywords that rules read and the cards lack; without them a rule takes what is not said for no."""
     read = (*_truths(names), names.flc_stage, names.dither_us, names.mode, names.rows)
-    return tuple(keyword for keyword in dict.fromkeys(read) if is_missing(cards, keyword))
+    return tuple(keyword for keyword in dict.fromkeys(read) if keyword is not None and is_missing(cards, keyword))
 
 
 def unknown_forms(cards: Mapping[str, Any], names: Cards, forms: Forms) -> dict[str, Any]:
@@ -99,19 +99,20 @@ def form_of(value: object) -> str:
 
 
 def _truths(names: Cards) -> tuple[str, ...]:
-    return names.external_trigger, names.flc_enabled
+    return tuple(keyword for keyword in (names.external_trigger, names.flc_enabled) if keyword is not None)
 
 
 @lru_cache
 def _texts(names: Cards, forms: Forms) -> dict[str, dict[str, str]]:
     """Return, by keyword, the forms that are known and the one that rules compare with."""
-    return {
+    known = {
         names.flc_stage: dict.fromkeys(map(form_of, forms.flc_in), "IN")
         | dict.fromkeys(map(form_of, forms.flc_out), "OUT"),
         names.flc_state: dict.fromkeys(map(form_of, forms.flc_free), "NA")
         | {form_of(f): form_of(f) for f in forms.flc_fixed},
         names.mode: {form_of(form): form_of(form) for form in forms.modes},
     }
+    return {keyword: forms_of_it for keyword, forms_of_it in known.items() if keyword is not None}
 
 
 def _truth(cube: Path, keyword: str, value: object, forms: Forms) -> bool:

@@ -106,8 +106,8 @@ def find_cycles(
 
 def _is_switching(raw: Raw, cards: Cards) -> bool:
     """Return whether the FLC is enabled, in the beam, and in no fixed state."""
-    in_beam = is_true(raw, cards.flc_enabled) and text_of(raw, cards.flc_stage) == "IN"
-    return in_beam and text_of(raw, cards.flc_state) in ("", "NA")
+    in_beam = cards.flc_stage is None or text_of(raw, cards.flc_stage) == "IN"
+    return is_true(raw, cards.flc_enabled) and in_beam and text_of(raw, cards.flc_state) in ("", "NA")
 
 
 def _apart_unless_paired(train: Int64Array, starts: BoolArray, exposures: Exposures) -> tuple[Int64Array, BoolArray]:

@@ -108,17 +108,17 @@ def numbers_alike(values: Iterable[Hashable]) -> Int64Array:
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], np.int64)
 
 
-def is_true(raw: Raw, keyword: str) -> bool:
+def is_true(raw: Raw, keyword: str | None) -> bool:
     """Return whether a raw file's card says T."""
-    return raw.cards.get(keyword) is True
+    return keyword is not None and raw.cards.get(keyword) is True
 
 
-def text_of(raw: Raw, keyword: str) -> str:
+def text_of(raw: Raw, keyword: str | None) -> str:
     """Return what a raw file's card says, as text without blanks around it; "" if there is none."""
-    return str(raw.cards.get(keyword, "")).strip()
+    return "" if keyword is None else str(raw.cards.get(keyword, "")).strip()
 
 
-def size_of(raw: Raw, keyword: str) -> int:
+def size_of(raw: Raw, keyword: str | None) -> int:
     """Return the size of the number that a raw file's card says, rounded; 0 if there is none."""
-    value = raw.cards.get(keyword)
+    value = None if keyword is None else raw.cards.get(keyword)
     return abs(round(value)) if isinstance(value, int | float) else 0

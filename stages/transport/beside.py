@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from stages.base import TEMPORARY_PREFIX, Job, Retry, StageError
+from stages.base import TEMPORARY_PREFIX, Job, Retry, StageError, Stopped
+from stages.files import retry_on_os_error
+from stages.further import SUMS, further_files, is_named
 from stages.lineage import LINEAGE
 from stages.transport import proof
 from stages.transport.base import Copy, Transport
 
-#: Checksums of the night, in the night's folder (docs/design.md, Transfer and proof).
-SUMS = "SHA256SUMS"
+#: Further files that are sent between two looks whether somebody asked to stop.
+_AT_ONCE = 100
 
 
 def own_files(*, job: Job) -> tuple[PurePath, PurePath]:
@@ -23,9 +25,30 @@ def names_of(job: Job, also: Sequence[str]) -> list[PurePath]:
     return [name for name in dict.fromkeys(names) if proof.is_there(job.night / name)]
 
 
+def further_copies(job: Job, destination: Path, also: Sequence[str]) -> list[Copy]:
+    """Return what there is to copy of what the user adds."""
+    return [Copy(job.night / name, destination / name) for name in _further(job, also)]
+
+
 def send(there: Transport, job: Job, destination: Path, also: Sequence[str]) -> None:
-    """Copy what a night has beside its products to its folder at the destination, and prove it."""
+    """Copy what a night has beside its products to its folder at the destination, and prove it.
+
+    What the user adds may be much, so it obeys a stop; the rest is little, and belongs to the products.
+    """
     names = names_of(job, also)
+    own = {*own_files(job=job), *map(PurePath, job.manifests)}
+    further = [name for name in names if name not in own]
+    for start in range(0, len(further), _AT_ONCE):
+        if job.is_stopped is not None and job.is_stopped():
+            raise Stopped(f"{str(further[start])!r}: left, as somebody asked to stop; the same command goes on")
+        _put(there, job, destination, further[start : start + _AT_ONCE])
+    there.ignore_stop()
+    _put(there, job, destination, [name for name in names if name in own])
+
+
+def _put(there: Transport, job: Job, destination: Path, names: Sequence[PurePath]) -> None:
+    if not names:
+        return
     folders = {parent: None for name in names for parent in reversed(name.parents[:-1])}
     there.make_folders([destination / folder for folder in folders])
     groups = [[Copy(job.night / name, destination / name)] for name in names]
@@ -72,11 +95,8 @@ def _is_product(path: Path) -> bool:
 
 def _further(job: Job, also: Sequence[str]) -> list[PurePath]:
     """Return the files that the patterns `also` name, relative to the night's folder and sorted."""
-    never = {job.folder.name, *(stream.name for stream in job.instrument.streams)}
-    found = {path for pattern in also for path in job.night.glob(pattern) if path.is_file()}
-    names = sorted(path.relative_to(job.night) for path in found)
-    return [
-        name
-        for name in names
-        if name.parts[0] not in never and name.name != SUMS and not name.name.startswith(TEMPORARY_PREFIX)
-    ]
+    if not also:
+        return []
+    with retry_on_os_error(job.night):
+        names = further_files(job.night, {job.folder.name, *(stream.name for stream in job.instrument.streams)})
+    return [name for name in names if name != PurePath(SUMS) and is_named(name, also)]

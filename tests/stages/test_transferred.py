@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from stages import transferred
-from stages.base import TEMPORARY_PREFIX, BadInput, Job, Retry
+from stages.base import TEMPORARY_PREFIX, BadInput, Job, Retry, Stopped
 from stages.instrument import Instrument, Stream
 from stages.product import Product
 from stages.transferred import Parameters
@@ -340,6 +340,24 @@ def test_further_files_go_but_never_raw_products_or_temporaries(job, base):
     assert sent == listed | {"vgen2/lineage.tsv", "notes.log", "site/weather/wind.txt"}
     assert not reverse(job, also=("**/*",)).remarks
     assert tree(base) == {}
+
+
+def test_further_files_obey_a_stop_and_nothing_counts_as_sent(job, base):
+    with pytest.raises(Stopped, match=r"notes\.log.*left"):
+        forward(dataclasses.replace(job, is_stopped=lambda: True), also=("*.log",))
+    assert not (base / DATE / "notes.log").exists()
+    assert len(forward(job, also=("*.log",)).evidence) == 3
+    assert (base / DATE / "notes.log").exists()
+
+
+def test_room_is_asked_for_further_files_too(job, base, monkeypatch):
+    usage = shutil.disk_usage(base)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**6))
+    (job.night / "notes.log").write_bytes(bytes(10**6))
+    with pytest.raises(Retry, match="bytes needed"):
+        forward(job, also=("*.log",))
+    assert tree(base) == {}
+    assert forward(job).evidence
 
 
 def test_changed_further_file_stays_with_a_remark(job, base):

@@ -87,6 +87,25 @@ def test_a_fault_of_parameters_alone_is_found(data):
     assert "did you mean 'tile'?" in faults(data)["states.compressed.parameters.tyle"]
 
 
+def test_an_instrument_without_an_flc(data):
+    data["instrument"]["cards"] |= dict.fromkeys(("flc_enabled", "flc_stage", "flc_state", "dither_us"))
+    kept = parse_config(data).instrument.keywords_kept()
+    assert None not in kept
+    assert "U_FLC" not in kept
+    data["instrument"]["cards"]["flc_enabled"] = "U_FLCEN"
+    assert "states would be written nowhere" in faults(data)["instrument.cards.flc_state"]
+    data["instrument"]["cards"] |= {"flc_state": "U_FLC", "mode": None}
+    assert set(faults(data)) == {"instrument.cards.mode"}
+
+
+def test_keywords_that_are_only_kept(data):
+    data["instrument"]["kept_keywords"] = ["GAIN"]
+    assert "GAIN" in parse_config(data).instrument.keywords_kept()
+    data["instrument"]["kept_keywords"] = ["GAIN", "OBJECT", "no\tkeyword"]
+    told = faults(data)["instrument.kept_keywords"]
+    assert "no\\tkeyword" in told or "OBJECT" in told
+
+
 def test_an_unknown_stage(data):
     data["states"]["fixed"]["stage"] = "fixd"
     assert "did you mean 'fixed'?" in faults(data)["states.fixed.stage"]

@@ -86,7 +86,7 @@ def test_what_is_new_is_sent(listed):
     sent = send(listed, DATE, NEXT)
     assert sent.listing.name == f"manifest_VMP_{NEXT}.csv"
     assert sent.listing.dates == (NEXT,)
-    assert listed.query("SELECT count(*) FROM entry WHERE event = 'mailed'") == [(2,)]
+    assert listed.query("SELECT count(*) FROM entry WHERE event = 'mail_written'") == [(2,)]
     assert attached(read(sent.file))[1] == listed_bytes(listed, NEXT)
 
 

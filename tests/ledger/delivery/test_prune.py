@@ -5,10 +5,12 @@ import os
 import shutil
 
 import pytest
+import yaml
 from astropy.io import fits
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from ledger.config.read import packaged_config
 from ledger.delivery import manifest
 from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
@@ -28,6 +30,7 @@ def sent(request, sqlite_world):
         world.send_afar(request.getfixturevalue("sshd"))
     world.simulate(scale=0.005, scenario=("pdi", "untriggered"))
     world.bring()
+    world.data["prune"]["raw_days"] = 30
     age(world, 1)
     return world
 
@@ -120,6 +123,19 @@ def test_old_raw_files_go_if_all_of_their_frames_are_in_the_archive(sent):
     assert world.run("doctor").returncode == 0
     explained = world.run("explain", "VMPA00000001")
     assert explained.returncode == 0
+
+
+def test_raw_files_stay_unless_somebody_asks(sent):
+    world = sent
+    del world.data["prune"]["raw_days"]
+    age(world, 100_000)
+    n = len(raws(world))
+    found = go(world)
+    assert (found.products > 0, found.raws, found.failed, dict(found.kept)) == (True, 0, [], {})
+    assert len(raws(world)) == n
+    assert yaml.safe_load(packaged_config().read_text())["prune"]["raw_days"] is None
+    world.data["prune"]["raw_days"] = 0
+    assert go(world).raws == n // 2
 
 
 def test_raw_files_that_are_put_back_are_found(sent):
@@ -242,6 +258,7 @@ def test_a_raw_file_that_was_cut_off_stays(sqlite_world):
     world = sqlite_world
     world.simulate(scale=0.02, scenario=("pdi",))
     world.data["salvage"] = True
+    world.data["prune"]["raw_days"] = 30
     cube = max((world.folder / "archive" / DATE / "vcam1").glob("*.fits"))
     os.truncate(cube, cube.stat().st_size - 2880 + 140)  # one frame and a bit
     assert world.machine().advance(world.night(), final=True).stopped is None

@@ -249,7 +249,7 @@ def test_history_and_explanation_tell_of_mails_and_receipts(finished):
         facts = explain(finished, "VMPA00000001").facts
         return events[start:], {key: facts[key].split(" to ")[-1] for key in facts if key in known}
 
-    known = ("mailed", "confirmed", "contradicted")
+    known = ("mail_written", "confirmed", "contradicted")
     start = len(history.entries(finished.store(), find(finished, "VMPA00000001")))
     ((size,),) = finished.query("SELECT size_bytes FROM manifest_line WHERE frame_id = 'VMPA00000001'")
     finished.data["mail"]["recipients"] = ["stars@example.org"]
@@ -262,8 +262,8 @@ def test_history_and_explanation_tell_of_mails_and_receipts(finished):
             path.write_text(f"VMPA00000001,{step}\n")
             receive(finished.store(), finished.config, path)
     events, facts = told()
-    assert events == ["mailed", "confirmed", "contradicted"]
-    assert facts["mailed"] == "stars@example.org"
+    assert events == ["mail_written", "confirmed", "contradicted"]
+    assert facts["mail_written"] == "stars@example.org"
     assert facts["contradicted"].endswith(f"receipt2.csv: {size + 1} bytes, expected {size}")
     assert "confirmed" not in facts
     finished.now_us += 10**6

@@ -157,6 +157,7 @@ def test_a_plan_of_rollback_is_refused_as_the_rollback_is(sqlite_world):
     done = call(sqlite_world, "rollback", "--date", DATE, "--dry-run", "--withdraw")
     assert done.returncode == 0
     assert "unlist" in done.stdout
+    sqlite_world.data["prune"]["raw_days"] = 30
     assert call(sqlite_world, "prune", "--yes").returncode == 0
     status, text = refused("--to", "compressed", "--withdraw")
     assert (status, "ledger recall" in text) == (1, True)

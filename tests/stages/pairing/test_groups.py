@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from stages import synced
 from stages.synced import Parameters
 from tests.stages.nights import START_US
 
@@ -136,3 +137,34 @@ def test_groups_are_cut_after_ten_seconds_between_cycles(night, rng):
             )
             assert [t ^ 1 for t in night.triggers(product.parts)] == night.triggers(partner.parts)
     assert sum(p.n_frames for p in outcome.products if p.flc == "D") == 2
+
+
+def with_change(night, rng, keyword):
+    """Write a night in which a card changes in the middle, in both cameras."""
+    night.block(rng, 600, U_FLCEN=False)
+    for place, raw in enumerate(night.raws):
+        if raw.first_us > START_US + 500_000:
+            night.raws[place] = dataclasses.replace(raw, cards={**raw.cards, keyword: "other"})
+
+
+def groups_of(night, **keywords):
+    job = night.job()
+    job = dataclasses.replace(job, instrument=dataclasses.replace(job.instrument, **keywords))
+    return len({product.group for product in synced.forward(job=job, params=Parameters()).products})
+
+
+@pytest.mark.parametrize(
+    ("keyword", "rule", "kept", "groups"),
+    [
+        ("GAIN", (), (), 1),
+        ("GAIN", ("GAIN",), (), 2),
+        ("GAIN", (), ("GAIN",), 1),
+        ("OBJECT", (), ("OBJECT",), 1),
+        ("FILTER02", ("FILTER02",), (), 2),
+        ("FILTER02", (), ("FILTER02",), 1),
+        ("U_DETMOD", (), ("U_DETMOD",), 2),
+    ],
+)
+def test_the_keywords_of_rules_cut_and_those_that_are_kept_do_not(night, rng, keyword, rule, kept, groups):
+    with_change(night, rng, keyword)
+    assert groups_of(night, rule_keywords=rule, kept_keywords=kept) == groups
