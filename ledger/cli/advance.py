@@ -39,11 +39,11 @@ def advance(
 
         planned = EachNight(show_plan, lambda _: True, folder, date, as_json=as_json)
         with planned, open_machine(jobs, changes=False) as machine:
-            nights = nights_named(machine.config, folder, date, machine.reporter.say)
+            nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
             planned.do(nights, lambda n: plan.plan_advance(machine, n, to, final=final, late_reason=reason, anew=anew))
         return
     done = EachNight(show_result, lambda result: result.succeeded, folder, date, as_json=as_json)
     with done, open_machine(jobs) as machine:
-        nights = nights_named(machine.config, folder, date, machine.reporter.say)
+        nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
         done.do(nights, lambda night: machine.advance(night, to=to, final=final, late_reason=reason, anew=anew))
     raise typer.Exit(done.status)

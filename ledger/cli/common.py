@@ -149,6 +149,7 @@ def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
 
     if complaint := backup.after_work(store, config, sends=sends):
         typer.echo(f"ledger: {complaint}", err=True)
+        log.write(complaint, level=logging.ERROR, event="backup_failed")
 
 
 @contextmanager

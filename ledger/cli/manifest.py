@@ -38,7 +38,7 @@ def manifest(
     if not date and (again or partial):
         raise UsageError("--date is missing: expected the nights that --again and --partial are for")
     with open_machine() as machine:
-        nights = nights_named(machine.config, None, date, machine.reporter.say) if date else []
+        nights = nights_named(machine.config, None, date, machine.reporter.say, machine.store) if date else []
         if not send:
             listing, path = manifest.write(machine, nights, is_partial=partial)
         elif date:

@@ -1,19 +1,22 @@
 """Commands on one night or several: which are meant, and what came of each."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Generic, Protocol, Self, TypeVar
 
 import typer
 
+from ledger import log
 from ledger.cli.output import show_json
-from ledger.errors import Interrupted, LedgerError
+from ledger.errors import Interrupted, LedgerError, UsageError
 from ledger.text import printable
 
 if TYPE_CHECKING:
     from ledger.config.model import Config
+    from ledger.db.store import Store
     from ledger.disk.dates import Dates
     from ledger.disk.nights import NightFolder
     from ledger.run.plan import Plan
@@ -56,13 +59,34 @@ def nights_named(
     folders: Sequence[Path] | None,
     words: Sequence[str] | None,
     say: Callable[[str], None],
-    recorded: "Sequence[NightFolder]" = (),
+    store: "Store",
+    *,
+    needs_folders: bool = True,
 ) -> "list[NightFolder]":
-    """Return the nights that a command names, oldest first; `say` which is meant if a date is in several roots."""
-    from ledger.disk.dates import Dates
-    from ledger.disk.nights import find_nights
+    """Return the nights that a command names, oldest first; `say` which is meant if a date is in several roots.
 
+    Raises
+    ------
+    UsageError
+        If one is not there; also if a date means a night on record whose folder has gone: its disk may be away, and
+        another pipeline's night of that date is not meant.
+    """
+    from ledger.disk.access import is_folder
+    from ledger.disk.dates import Dates
+    from ledger.disk.nights import NightFolder, find_nights
+    from ledger.night import record
+
+    known = record.dates(store)
+    recorded = [
+        NightFolder(name, config.pipelines[name].root, date) for name in config.pipelines for date in known[name]
+    ]
     nights = find_nights(config, Dates(words or ()), folders or (), recorded)
+    for night in nights if needs_folders and config.site().has_nights else ():
+        if not is_folder(night.path):
+            raise UsageError(
+                f"no night {night.date}: it is on record for {night.pipeline}, and {night.path} is not there; expected"
+                " its folder; mount its disk, or bring it back"
+            )
     for night in nights if words else ():
         if which := which_of_both(config, night):
             say(which)
@@ -125,18 +149,25 @@ class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
     def do(self, nights: "Sequence[NightFolder]", act: "Callable[[NightFolder], T]") -> None:
         """Act on each night in turn."""
         for night in nights:
-            try:
+            with self.telling(night):
                 found = act(night)
-            except Interrupted:
-                raise
-            except LedgerError as exc:
-                if self._is_one:
-                    raise
-                self.status = self.status or exc.exit_status
-                self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(exc)})
-            else:
                 self.status = self.status or int(not self._is_right(found))
                 self._found.append(found)
+
+    @contextmanager
+    def telling(self, night: "NightFolder") -> Iterator[None]:
+        """Keep an error of one night of several, to be told at the end; an error of the only night is raised."""
+        try:
+            yield
+        except Interrupted:
+            raise
+        except LedgerError as exc:
+            if self._is_one:
+                raise
+            self.status = self.status or exc.exit_status
+            text = f"night {night.date} ({night.pipeline}): {exc}"
+            log.write(text, level=logging.ERROR, event="error", date=night.date, pipeline=night.pipeline)
+            self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(exc)})
 
     def __enter__(self) -> Self:
         return self

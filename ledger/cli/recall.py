@@ -24,7 +24,10 @@ def recall(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson 
 
     done = EachNight(_show, lambda found: not found.failed, folder, date, as_json=as_json)
     with done, open_machine(needs_nights=True) as machine:
-        done.do(nights_named(machine.config, folder, date, machine.reporter.say), partial(bring_back, machine))
+        done.do(
+            nights_named(machine.config, folder, date, machine.reporter.say, machine.store),
+            partial(bring_back, machine),
+        )
     raise typer.Exit(done.status)
 
 

@@ -40,7 +40,7 @@ def summary(
         show = partial(_show, dither=config.instrument.cards.dither_us or "of the trigger", wide=wide)
     done = EachNight[summaries.Summary](show, lambda f: f.balance.holds, folder, date, as_json=as_json)
     with done, open_store(config) as store:
-        nights = nights_named(config, folder, date, partial(typer.echo, err=True), summaries.recorded(store, config))
+        nights = nights_named(config, folder, date, partial(typer.echo, err=True), store, needs_folders=False)
         done.do(nights, lambda night: summaries.summarise(store, config, night))
     if as_csv:
         show_csv(*facts(found))

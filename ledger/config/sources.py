@@ -45,8 +45,18 @@ def settings(path: Path | None, environment: Mapping[str, str]) -> Iterator[Sett
         parents = [key[:end] for end in range(len(key), 0, -1) if end == len(key) or key[end] == "."]
         variable = next((variables[parent] for parent in parents if parent in variables), None)
         source = variable or (file if any(parent in in_file for parent in parents) else "default")
-        shown = parse_url(value).render_as_string() if key == "database.url" else value
+        shown = _without_secrets(key, value)
         yield Setting(key, shown, source)
+
+
+def _without_secrets(key: str, value: Any) -> Any:
+    """Return a value without the password in it; the path of a heartbeat's URL is as good as one."""
+    if key == "database.url":
+        return parse_url(value).render_as_string()
+    if key == "notify.heartbeat" and isinstance(value, str):
+        scheme, _, rest = value.partition("://")
+        return f"{scheme}://{rest.partition('/')[0].rpartition('@')[2]}/***"
+    return value
 
 
 def _key(variable: str) -> str:

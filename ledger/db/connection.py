@@ -127,6 +127,8 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         if file is not None:
             file.refuse_changed()
     except DBAPIError as exc:
+        if file is not None:
+            file.refuse_changed()
         refuse_damage(url.render_as_string(hide_password=True), exc.orig)
         reason = str(exc.orig).strip().splitlines()[0]
         raise UsageError(f"sql: {reason}; expected one statement that only reads") from exc

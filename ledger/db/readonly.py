@@ -52,9 +52,10 @@ class SqliteFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        file = path if path.exists() else path.absolute().parent  # one that is to be made
-        self.may_write = os.access(file, os.W_OK) and os.access(path.absolute().parent, os.W_OK | os.X_OK)
+        self.path = path.resolve()  # where SQLite has its journal, too
+        there = next(place for place in (self.path, *self.path.parents) if place.exists())  # it may be made yet
+        folder = there if there.is_dir() else self.path.parent
+        self.may_write = os.access(there, os.W_OK) and os.access(folder, os.W_OK | os.X_OK)
         self._seen = None if self.may_write or self._is_open() else self._stat()
 
     @property
@@ -155,6 +156,8 @@ class Reader:
         except Exception as exc:
             if not _is_of_a_driver(exc):
                 raise
+            if self._file is not None:  # half of it may be old, and half new
+                self._file.refuse_changed()
             raise translate_driver_error(self._shown, exc) or LedgerError(
                 f"database {self._shown}: {_first_line(exc)}"
             ) from exc

@@ -85,6 +85,7 @@ class Store:
             with self.read() as session:
                 verdict = session.execute(text(PROOF)).scalar()
             if verdict != "ok":
+                self._refuse_changed()
                 raise Damaged(self.shown, str(verdict))
 
     def refuse_damage(self, exc: DBAPIError) -> None:
@@ -158,6 +159,7 @@ class Store:
         try:
             yield
         except DBAPIError as exc:
+            self._refuse_changed()  # half of what was read may be old, and half new
             if exc.orig is not None and (refusal := translate_driver_error(self.shown, exc.orig)):
                 raise refusal from exc
             raise

@@ -91,13 +91,12 @@ def _used(config: Config) -> list[str]:
 
 
 def _there_or_recorded(config: Config, date: str, recorded: Sequence[NightFolder]) -> NightFolder:
-    try:
-        return find_night(config, date=date)
-    except UsageError:
-        for night in recorded:
-            if night.date == date:
+    if config.site().has_nights:
+        for name, pipeline in config.pipelines.items():
+            night = NightFolder(name, pipeline.root, date)
+            if is_folder(night.path) or night in recorded:
                 return night
-        raise
+    return find_night(config, date=date)
 
 
 def _night_of_word(config: Config, word: Path) -> NightFolder:

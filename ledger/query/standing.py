@@ -18,7 +18,7 @@ from ledger.disk.access import entries_of, is_folder, translate_read_errors
 from ledger.disk.dates import Dates, is_date
 from ledger.disk.nights import NightFolder, night_of
 from ledger.disk.outside import find_outside
-from ledger.disk.raws import has_raws
+from ledger.disk.raws import has_raws, is_being_written
 from ledger.night.pipeline import Pipeline
 from ledger.query import _questions as ask
 from ledger.query.status import NightStatus, nights
@@ -147,6 +147,8 @@ class _Look:
             return self._still(
                 "stalled", night, f"it is {night.stands}, and nothing has changed since {show_us(changed_us)} UT"
             )
+        if night.date >= today or (is_here and is_being_written(folder, self.config, self.now_us)):
+            return None  # catch-up leaves it alone, too
         if night.stands == "quarantined":
             return self._still("quarantined", night, "all of it is in quarantine, and nobody has decided so")
         if night.needs_person:

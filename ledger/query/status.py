@@ -193,9 +193,17 @@ class _Nights:
         for night in nights:
             is_behind = night.pipeline in blocking and self._waits(night)
             found.append(replace(night, next_command=blocking[night.pipeline]) if is_behind else night)
-            if self._is_to_be_numbered(night) and night.stands != "quarantined":
+            if self._blocks(night):
                 blocking.setdefault(night.pipeline, night.next_command)
         return found
+
+    def _blocks(self, night: NightStatus) -> bool:
+        """Whether later nights wait for this one: it has no frame IDs yet, or not all of them any more."""
+        pipeline = self.pipelines[night.pipeline]
+        if pipeline.numbering is None or night.is_finished or night.stands == "quarantined":
+            return False
+        before = pipeline.states[: pipeline.position(pipeline.numbering.state)]
+        return self._is_to_be_numbered(night) or night.stands in (*before, "changed")
 
     def _is_to_be_numbered(self, night: NightStatus) -> bool:
         row = self.rows.get((night.pipeline, night.date))

@@ -185,12 +185,6 @@ class Summary:
         }
 
 
-def recorded(store: Store, config: Config) -> list[NightFolder]:
-    """Return the nights of the ledger, which need not be on disk to be summed up."""
-    known = record.dates(store)
-    return [NightFolder(name, config.pipelines[name].root, date) for name in config.pipelines for date in known[name]]
-
-
 def summarise(store: Store, config: Config, night: NightFolder) -> Summary:
     """Return what the night's data are.
 

@@ -12,8 +12,11 @@ from ledger.audit import laws
 from ledger.audit.deep import audit_deeply
 from ledger.db.models import Entry, File, Night
 from ledger.disk.access import is_folder
+from ledger.disk.raws import stat_raw
+from ledger.night import record
 from ledger.night.lease import read_hold, why_unsettled
 from ledger.run.context import Context
+from stages.instrument import Stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +77,8 @@ def relocate(context: Context, *, changes: bool, deep: bool = False) -> Iterator
             continue
         found = Relocated(night.pipeline, night.date, Path(night.root), site.root)
         found.faults.extend(_faults(context, night, site.root, deep=deep))
-        if changes and not found.faults:
-            _change(context, night, found)
+        if changes and not found.faults and (fault := _change(context, night, found)):
+            found.faults.append(fault)
         yield found
 
 
@@ -93,9 +96,11 @@ def _faults(context: Context, night: Night, root: Path, *, deep: bool) -> Iterat
     there = Night.model_validate(night.model_dump() | {"root": str(root)})
     yield from (violation.what for violation in laws.check_night(store, config, there))
     yield from _sizes(context, there)
+    yield from _put_aside(context, night, there)
     if deep:
         report = audit_deeply(store, config, nights=[there], jobs=context.jobs, reporter=context.reporter)
         yield from (violation.what for violation in report.violations)
+        yield from (f"{found.reason}; expected a night at rest" for found in report.explained if found.kind == "busy")
 
 
 def _sizes(context: Context, night: Night) -> Iterator[str]:
@@ -114,10 +119,29 @@ def _sizes(context: Context, night: Night) -> Iterator[str]:
             yield f"{cube}: {cube.stat().st_size} bytes, {size_bytes} on record"
 
 
-def _change(context: Context, night: Night, found: Relocated) -> None:
-    detail = {"from": str(found.before), "to": str(found.root)}
-    with context.store.recorded("relocate", {"date": night.date, "pipeline": night.pipeline}) as (session, run_id):
+def _put_aside(context: Context, night: Night, there: Night) -> Iterator[str]:
+    """Yield raw files in quarantine that are not there as they were; one that was gone before need not be there."""
+    before, now = (Path(row.root, row.date) for row in (night, there))
+    for row in (row for row in record.raws(context.store, night) if row.quarantine_reason and row.pruned_us is None):
+        cube = now / row.folder / row.name
+        was_gone = is_folder(before) and not (before / row.folder / row.name).exists()
+        if not cube.exists():
+            if not was_gone:
+                yield f"{cube}, which is in quarantine, is not there; expected it as it was"
+        elif not (raw := stat_raw(cube, Stream(row.folder, row.camera))).is_as_registered(row):
+            yield f"{cube}, which is in quarantine: {raw.differences(row)}"
+
+
+def _change(context: Context, night: Night, found: Relocated) -> str | None:
+    """Change the record of a night, unless somebody did something to it meanwhile; return what."""
+    store, detail = context.store, {"from": str(found.before), "to": str(found.root)}
+    with store.recorded("relocate", {"date": night.date, "pipeline": night.pipeline}) as (session, run_id):
+        hold = read_hold(session, night, store.common_us(session))
+        is_elsewhere = session.execute(select(col(Night.root)).where(col(Night.id) == night.id)).scalar() != night.root
+        if hold.run_id is not None or is_elsewhere:
+            return "a run works on it, or it was relocated meanwhile; run the command again"
         session.execute(update(Night).where(col(Night.id) == night.id).values(root=detail["to"]))
         entry = Entry(at_us=context.store.clock(), run_id=run_id, night_id=night.id, name=night.date, event="relocated")
         entry.detail = dict(detail)
         session.add(entry)
+    return None

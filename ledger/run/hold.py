@@ -72,6 +72,7 @@ def hold_night(
         status, in_order = (0 if result.succeeded else 1), not steps.is_torn
     except LedgerError as exc:
         status = exc.exit_status
+        result.stopped = result.stopped or str(exc)
         in_order = (journal is None or journal.is_in_order()) and not (steps and steps.is_torn)
         raise
     finally:
