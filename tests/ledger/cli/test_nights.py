@@ -9,6 +9,7 @@ import pytest
 from ledger.disk.dates import Dates
 from ledger.disk.nights import find_nights
 from ledger.errors import UsageError
+from ledger.night.record import ensure_night
 from tests.world import DATE, World
 
 SECOND, THIRD = "20260103", "20260105"
@@ -60,6 +61,37 @@ def test_an_error_of_one_night_does_not_keep_the_others_from_being_tried(nights,
     assert status != 0
     assert f"night {SECOND} (archive): " in err + out
     assert {(DATE,), (THIRD,)} <= set(nights.query("SELECT date FROM night JOIN file ON night.id = night_id"))
+
+
+def test_an_error_of_one_night_is_in_the_log(nights, ledger) -> None:
+    nights.data["log"] = str(nights.folder / "ledger.log")
+    ensure_night(nights.store(), "archive", nights.folder / "archive", SECOND)
+    with nights.store().write() as session:
+        session.connection().exec_driver_sql(f"UPDATE night SET root = '/elsewhere' WHERE date = '{SECOND}'")
+    assert ledger("scan", "--date", f"{DATE}..{SECOND}")[0] == 1
+    errors = [line for line in (nights.folder / "ledger.log").read_text().splitlines() if " ERROR " in line]
+    assert f"night {SECOND} (archive): night {SECOND} of archive is registered under '/elsewhere'" in errors[0]
+
+
+def test_a_rollback_goes_on_without_a_night_that_cannot_be_planned(nights, ledger) -> None:
+    assert ledger("advance", "--date", DATE)[0] == 0
+    status, out, err = ledger("rollback", "--date", f"{DATE}..{SECOND}", "--yes", "--to", "synced")
+    assert status == 2
+    assert f"night {SECOND} (archive): night {SECOND} is not in the ledger" in err
+    assert f"night {DATE} (archive): " in out
+    assert states(nights) == {DATE: {"synced"}}
+
+
+def test_a_date_whose_folder_has_gone_is_not_another_pipelines_night(nights, ledger) -> None:
+    assert ledger("scan", "--date", DATE)[0] == 0
+    nights.simulate(DATE, pipeline="engineering", scale=0.02, scenario=("onecamera",))
+    (nights.folder / "archive" / DATE).rename(nights.folder / "away")
+    for words in (["--date", DATE], ["--date", f"{DATE}..{DATE}"]):
+        status, _, err = ledger("advance", *words)
+        assert status == 2
+        assert f"it is on record for archive, and {nights.folder}/archive/{DATE} is not there" in err
+    assert nights.query("SELECT * FROM night WHERE pipeline = 'engineering'") == []
+    assert "archive" in ledger("summary", "--date", DATE)[1].splitlines()[0]
 
 
 def test_a_rollback_of_several_is_asked_once_and_goes_newest_first(nights, ledger) -> None:

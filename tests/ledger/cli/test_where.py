@@ -90,6 +90,9 @@ def test_the_configuration_is_shown_with_where_each_value_comes_from(tmp_path, b
     assert found["archive.root"]["value"] == str(tmp_path / "archive")
     assert found["database.url"]["from"] == "LEDGER_DATABASE__URL"
     assert "secret" not in out
+    monkeypatch.setenv("LEDGER_NOTIFY__HEARTBEAT", "https://me:pw@hc.example.org/a-secret-path")
+    found = json.loads(bare(tmp_path, "config", "--json")[1])
+    assert found["notify.heartbeat"]["value"] == "https://hc.example.org/***"
     status, out, err = bare(tmp_path, "config")
     assert f"configuration: {tmp_path}/config.yaml (the first that was found)" in err
     assert "notify.hours\t7.0\tconfig.yaml" in out.splitlines()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.db.readonly import SqliteFile
+from ledger.db.readonly import Reader, SqliteFile
+from ledger.db.store import Store
 from ledger.errors import Busy
 from tests.tools import missing
 from tests.world import DATE, World
@@ -113,3 +114,35 @@ def test_a_file_that_is_written_to_meanwhile_is_read_again(tmp_path, monkeypatch
     assert "immutable=1" in SqliteFile(path).uri
     Path(f"{path}-wal").write_bytes(b"journal")
     assert "immutable" not in SqliteFile(path).uri
+
+
+def test_damage_that_is_only_somebody_writing_is_not_called_damage(tmp_path, monkeypatch):
+    path = tmp_path / "ledger.db"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE a (b)")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    reader = Reader(f"sqlite:///{path}")
+    path.write_bytes(b"another file" * 1000)
+    with pytest.raises(Busy, match="try again"):
+        reader.rows("SELECT * FROM a")
+    reader.close()
+
+
+def test_a_link_is_read_where_its_file_is(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    path, link = tmp_path / "real/ledger.db", tmp_path / "link.db"
+    link.symlink_to(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("PRAGMA journal_mode = WAL")
+        writer.execute("CREATE TABLE a (b)")
+        writer.execute("INSERT INTO a VALUES (1)")
+        monkeypatch.setattr(os, "access", lambda *_: False)
+        reader = Reader(f"sqlite:///{link}")
+        assert reader.rows("SELECT * FROM a") == [(1,)]
+        reader.close()
+
+
+def test_a_ledger_is_made_in_a_folder_that_is_not_there_yet(tmp_path):
+    store = Store(f"sqlite:///{tmp_path}/new/folder/ledger.db")
+    assert store.init([])[0] is None
+    store.close()

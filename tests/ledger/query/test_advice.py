@@ -90,6 +90,20 @@ def test_a_night_behind_the_gate_sends_to_the_one_that_blocks_it(sqlite_world):
     assert {night.next_command for night in standing(world).values()} == {""}
 
 
+def test_a_night_that_was_rolled_back_blocks_later_ones(sqlite_world):
+    world = sqlite_world
+    for seed, date in enumerate((DATE, LATER)):
+        world.simulate(date, seed=seed, scale=0.02, scenario=("onecamera",))
+    assert world.advance(DATE).succeeded
+    assert world.rollback(DATE).succeeded
+    world.advance(LATER)
+    found = standing(world)
+    assert found["archive", LATER].stands == "synced"
+    assert (
+        found["archive", LATER].next_command == found["archive", DATE].next_command == f"ledger advance --date {DATE}"
+    )
+
+
 def test_a_folder_with_blanks_is_quoted(sqlite_world):
     world = sqlite_world
     world.data["engineering"]["root"] = str(world.folder / "my nights")

@@ -100,3 +100,20 @@ def test_only_a_deep_look_sees_other_bytes(moved):
     done = call(world, "relocate", "--deep")
     assert done.returncode == 1
     assert cube.name.split(".")[0] in done.stdout
+
+
+def test_a_night_that_left_files_in_quarantine_behind_stays_where_it_was(sqlite_world):
+    world = sqlite_world
+    world.simulate(DATE, scale=0.02, scenario=("pdi",))
+    (timing, *_) = sorted((world.folder / "archive" / DATE).glob("vcam1/*.txt"))
+    timing.unlink()
+    world.bring(DATE)
+    shutil.copytree(world.folder / "archive", world.folder / "new disk")
+    cube = world.folder / "new disk" / DATE / "vcam1" / f"{timing.stem}.fits"
+    cube.unlink()
+    world.data["archive"]["root"] = str(world.folder / "new disk")
+    done = call(world, "relocate")
+    assert done.returncode == 1
+    assert f"{cube}, which is in quarantine, is not there" in done.stdout
+    (world.folder / "archive" / DATE / "vcam1" / cube.name).unlink()  # it was gone before
+    assert call(world, "relocate").returncode == 0
