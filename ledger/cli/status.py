@@ -1,5 +1,6 @@
 """``ledger status``."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,7 @@ from ledger.errors import UsageError
 from ledger.text import printable
 
 if TYPE_CHECKING:
+    from ledger.config.model import Config
     from ledger.query.status import NightStatus
 
 #: Columns of numbers.
@@ -39,7 +41,6 @@ def status(
     """Show where every night stands, and what to do next."""
     from ledger.night.pipeline import pipelines
     from ledger.query.status import nights
-    from ledger.query.unattended import last_catch_up
 
     refuse_several(json=as_json, csv=as_csv)
     if check:
@@ -60,7 +61,7 @@ def status(
         typer.echo(
             "no nights" + (f" of {', '.join(date)}" if date else "") + f" under {config.pipelines[config.main].root}"
         )
-        typer.echo(last_catch_up(config).words)
+        _show_last(config)
         return
     is_outside = any(n.outside for n in found)
     is_one = len({n.pipeline for n in found}) == 1
@@ -107,7 +108,14 @@ def status(
         spare=(*(["pipeline"] if is_one else []), "raw files", "frames", "confirmed", "IDs", "products"),
         wide=wide,
     )
-    typer.echo(last_catch_up(config).words)
+    _show_last(config)
+
+
+def _show_last(config: "Config") -> None:
+    """Say when catch-up ran last: below the table on a terminal, and beside rows that a program reads."""
+    from ledger.query.unattended import last_catch_up
+
+    typer.echo(last_catch_up(config).words, err=not sys.stdout.isatty())
 
 
 def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:

@@ -41,7 +41,9 @@ def test_status_has_a_row_a_night(night, ledger):
     assert [row["date"] for row in rows] == [DATE, "20260103"]
     for row, facts in zip(rows, told, strict=True):
         states = facts.pop("states")
-        assert {name: row[name] for name in facts} == {name: str(fact) for name, fact in facts.items()}
+        assert {name: row[name] for name in facts} == {
+            name: "" if fact is None else str(fact) for name, fact in facts.items()
+        }
         counts = {name: int(n) for name, n in row.items() if name.startswith("products_")}
         assert next(iter(counts)) == "products_synced"
         assert {name: n for name, n in counts.items() if n} == {f"products_{s}": n for s, n in states.items()}

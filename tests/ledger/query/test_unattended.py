@@ -23,7 +23,7 @@ def night(sqlite_world: World) -> World:
 def last_line(world: World) -> str:
     done = call(world, "status")
     assert done.returncode == 0
-    return done.stdout.splitlines()[-1]
+    return done.stderr.splitlines()[-1]
 
 
 def began_us(world: World) -> int:
