@@ -77,17 +77,23 @@ def find_nights(
     found = [_night_of_word(config, folder) for folder in folders]
     found += [_there_or_recorded(config, date, recorded) for date in dates.single]
     if dates.ranges:
-        every = [*recorded, *(night for name in _used(config) for night in nights_on_disk(config, name))]
-        in_ranges = {night.date for night in every if night.date in dates.ranges}
+        in_ranges = {night.date for night in (*recorded, *every_night(config)) if night.date in dates.ranges}
         if not in_ranges:
             raise UsageError(f"no night in {dates.ranges}: expected one of `ledger status`")
         found += [_there_or_recorded(config, date, recorded) for date in in_ranges]
     return sorted(dict.fromkeys(found), key=lambda night: (night.date, night.pipeline))
 
 
-def _used(config: Config) -> list[str]:
-    """Return the pipelines whose roots are there; the main one's has to be."""
-    return [name for name, pipeline in config.pipelines.items() if name == config.main or is_folder(pipeline.root)]
+def every_night(config: Config) -> list[NightFolder]:
+    """Return the nights on disk of all pipelines whose roots are there.
+
+    Raises
+    ------
+    UsageError
+        If the main pipeline's root is not there.
+    """
+    used = [name for name, pipeline in config.pipelines.items() if name == config.main or is_folder(pipeline.root)]
+    return [night for name in used for night in nights_on_disk(config, name)]
 
 
 def _there_or_recorded(config: Config, date: str, recorded: Sequence[NightFolder]) -> NightFolder:

@@ -22,6 +22,7 @@ from ledger.disk.dates import Dates, parse_date
 from ledger.disk.nights import (
     NightFolder,
     before_first,
+    every_night,
     find_nights,
     has_products,
     night_of,
@@ -292,11 +293,7 @@ def outside(
     UsageError
         If there is no night of one of these dates.
     """
-    if dates:
-        folders = find_nights(config, dates)
-    else:
-        used = [name for name, pipeline in config.pipelines.items() if name == config.main or pipeline.root.is_dir()]
-        folders = [folder for name in used for folder in nights_on_disk(config, name)]
+    folders = find_nights(config, dates) if dates else every_night(config)
     with store.read() as session:
         for folder in sorted(folders, key=lambda folder: (folder.date, folder.pipeline)):
             if is_left_alone(session, config, pipelines[folder.pipeline], folder):

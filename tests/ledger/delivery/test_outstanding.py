@@ -94,16 +94,22 @@ def test_a_night_that_was_withdrawn_goes_again(mailing):
     assert night(mailing).mailed_us == mailing.now_us
 
 
+def change(world, *statements):
+    """Change the database around its guards."""
+    with world.store().write() as session:
+        for statement in statements:
+            session.execute(text(statement))
+
+
 def test_what_nobody_knows_of_does_not_go_again(mailing):
     send_outstanding(mailing.machine())
-    with mailing.store().write() as session:  # as if it had been killed
-        for statement in (
-            "DROP TRIGGER guard_mail_update",
-            "UPDATE mail SET sent_us = NULL",
-            "DROP TRIGGER guard_entry_delete",
-            "DELETE FROM entry WHERE event = 'mailed'",
-        ):
-            session.execute(text(statement))
+    change(  # as if it had been killed
+        mailing,
+        "DROP TRIGGER guard_mail_update",
+        "UPDATE mail SET sent_us = NULL",
+        "DROP TRIGGER guard_entry_delete",
+        "DELETE FROM entry WHERE event = 'mailed'",
+    )
     assert night(mailing).mailed_us is None
     assert send_outstanding(mailing.machine()) is None
 
@@ -193,14 +199,13 @@ def test_what_was_mailed_before_it_was_listed_is_mailed(anywhere):
 
 def test_what_was_listed_since_is_not_mailed(mailing):
     send_outstanding(mailing.machine())
-    with mailing.store().write() as session:  # as if one product had come later
-        for statement in (
-            "DROP TRIGGER guard_mail_line_delete",
-            "DELETE FROM mail_line WHERE position = 0",
-            "DROP TRIGGER guard_manifest_update",
-            "UPDATE manifest SET made_us = made_us + 1",
-        ):
-            session.execute(text(statement))
+    change(  # as if one product had come later
+        mailing,
+        "DROP TRIGGER guard_mail_line_delete",
+        "DELETE FROM mail_line WHERE position = 0",
+        "DROP TRIGGER guard_manifest_update",
+        "UPDATE manifest SET made_us = made_us + 1",
+    )
     assert night(mailing).mailed_us is None
     assert night(mailing, NEXT).mailed_us == mailing.now_us
     sent = send_outstanding(mailing.machine())
