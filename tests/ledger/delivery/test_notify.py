@@ -14,34 +14,18 @@ import pytest
 from ledger.delivery.mail import piped
 from ledger.delivery.notify import Trouble, notify
 from ledger.errors import ConfigError
+from tests.ledger.delivery.telling import alerts, told
 from tests.smtpd import running_smtpd
 from tests.world import DATE
 
 HOST = socket.gethostname()
-
-
-@pytest.fixture
-def told(sqlite_world):
-    """A world with a night, and a program that writes what it is told to a file."""
-    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    program = sqlite_world.folder / "tell"
-    program.write_text(f"#!/bin/sh\ncat >> {sqlite_world.folder}/alerts\n")
-    program.chmod(0o755)
-    sqlite_world.data["notify"]["command"] = [str(program)]
-    return sqlite_world
+__all__ = ["told"]  # a fixture
 
 
 def window_that_is_closed():
     """Return an hour of the day that is not this one, nor the next."""
     begin = (datetime.now(UTC).hour + 6) % 24
     return f"{begin:02d}:00-{begin:02d}:59"
-
-
-def alerts(world):
-    path = world.folder / "alerts"
-    text = path.read_text() if path.exists() else ""
-    path.unlink(missing_ok=True)
-    return text
 
 
 def test_of_a_good_night_nothing_is_told(told):

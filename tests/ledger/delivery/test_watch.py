@@ -4,30 +4,12 @@ import json
 import socket
 from pathlib import Path
 
-import pytest
-
 from tests.inside import call
-from tests.world import DATE, World
+from tests.ledger.delivery.telling import alerts, told
+from tests.world import DATE
 
 HOST = socket.gethostname()
-
-
-@pytest.fixture
-def told(sqlite_world: World) -> World:
-    """A world with a night, and a program that writes what it is told to a file."""
-    sqlite_world.simulate(scale=0.02, scenario=("pdi",))
-    program = sqlite_world.folder / "tell"
-    program.write_text(f"#!/bin/sh\ncat >> {sqlite_world.folder}/alerts\n")
-    program.chmod(0o755)
-    sqlite_world.data["notify"]["command"] = [str(program)]
-    return sqlite_world
-
-
-def alerts(world: World) -> str:
-    path = world.folder / "alerts"
-    text = path.read_text() if path.exists() else ""
-    path.unlink(missing_ok=True)
-    return text
+__all__ = ["told"]  # a fixture
 
 
 def test_of_good_nights_nothing_is_told(told):
