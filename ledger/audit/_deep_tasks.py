@@ -13,12 +13,14 @@ from typing import Protocol, TypeVar
 from sqlalchemy import select
 from sqlmodel import col
 
+from ledger.config.blocks import read_place
 from ledger.config.model import Config
-from ledger.db.models import Copy, Manifest, ManifestLine, Night
+from ledger.db.models import Copy, Entry, Manifest, ManifestLine, Night
 from ledger.db.store import Store
 from ledger.ids.check_rows import Explained
 from ledger.night import record
 from ledger.night.products import WorkItem
+from ledger.night.site import site_of
 from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
 from stages.product import Product
 
@@ -58,17 +60,31 @@ T = TypeVar("T", bound=_OfProduct)
 def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkItem]) -> list[Task]:
     """Return what to read of a night: raw files by stream and name, products in the order of `items`, manifests."""
     folder, lines = folder_of(night), _lines(store, night)
-    site = config.site(night.pipeline)
+    site = site_of(store, config, night.pipeline, night.date)
     destination: Path | None = site.destination / night.date
-    read = lines
+    read = _where_they_are(store, night, lines)
     if not site.has_copies:  # nothing of it is here to be read
-        read = [line for line in lines if not Path(line.path).is_relative_to(str(destination))]
+        read = [line for line in read if not Path(line.path).is_relative_to(str(destination))]
         destination = None
     return [
         *_of_raws(store, night, folder),
         *_of_products(items, folder / config.instrument.product_folder, _copies(store, night), read),
         *_of_manifests(record.manifests(store, night), lines, folder, destination),
     ]
+
+
+def _where_they_are(store: Store, night: Night, lines: Sequence[ManifestLine]) -> list[ManifestLine]:
+    """Return lines with the paths of today: what was listed may have been moved since (`ledger relocate`)."""
+    query = select(col(Entry.detail)).where(col(Entry.night_id) == night.id, col(Entry.event) == "relocated")
+    with store.read() as session:
+        moves = session.execute(query.order_by(col(Entry.id))).scalars().all()
+    found = list(lines)
+    for before, now in ((read_place(Path(move[key]))[2] for key in ("from", "to")) for move in moves):
+        for n, line in enumerate(found):
+            if (path := Path(line.path)).is_relative_to(before):
+                there = str(now / path.relative_to(before))
+                found[n] = ManifestLine.model_validate(line.model_dump() | {"path": there})
+    return found
 
 
 def folder_of(night: Night) -> Path:

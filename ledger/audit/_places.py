@@ -2,16 +2,21 @@
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from ledger.audit._finding import Finding, Verdict
 from ledger.config.model import Config
 from ledger.config.site import Site
+from ledger.db.store import Store
 from ledger.disk.access import is_folder
 from ledger.disk.dates import is_date
 from ledger.disk.mounts import file_system_of
 from ledger.errors import LedgerError
+from ledger.night import record
+from ledger.night.site import copies_at, shown
+from ledger.text import counted
 from stages.base import BadInput, Host, StageError
 from stages.transport.remote import Remote
 
@@ -36,6 +41,24 @@ def look_at_places(config: Config) -> Iterator[Finding]:
     yield _file(config.log, "log")
     if config.backup.automatic:
         yield _file(config.backup.folder / "any", "backup.folder")
+
+
+def look_at_former(store: Store, config: Config) -> Iterator[Finding]:
+    """Yield the places that nights have copies at, and that no destination of the configuration is."""
+    known = {(name, shown(s.destination_name, s.destination)) for name in config.pipelines for s in config.sites(name)}
+    found: Counter[tuple[str, str]] = Counter()
+    for name, dates in record.dates(store).items():
+        places = (copies_at(store, name, date) for date in dates)
+        found.update((name, shown(*place)) for place in places if place is not None)
+    for (name, place), n in sorted(found.items()):
+        if (name, place) not in known:
+            yield Finding(
+                f"copies of {name}",
+                "note",
+                f"copies of {counted(n, 'night')} are at {place}, which is no destination of the configuration",
+                f"add it to {name}.former_destinations, so that a rebuild finds them; or move them and `ledger"
+                " relocate --copies`",
+            )
 
 
 def _folder(config: Config, subject: str, folder: Path) -> Finding:

@@ -91,6 +91,7 @@ class PipelineConfig(Block):
     states: tuple[str, ...]
     first_night: str | None = Field(default=None, pattern=r"^\d{8}$")
     destination: Destination | None = None
+    former_destinations: tuple[Destination, ...] = ()
 
     @field_validator("first_night", mode="before")
     @classmethod

@@ -97,6 +97,9 @@ def _faults_of_direction(data: Mapping[str, Any]) -> Iterator[Fault]:
             if not REMOTE.fullmatch(str(place)):
                 hint = "name host and folder, user@host:/folder, the same on both hosts"
                 yield Fault(key, f"names no host, and products are fetched to one: {place!r}", hint)
+            if mapping(data[name]).get("former_destinations"):
+                hint = "remove the key, or set transfer.direction to push"
+                yield Fault(f"{name}.former_destinations", "what was fetched stays at one destination", hint)
             yield from _faults_after_sending(name, _list(data[name].get("states")), mapping(data.get("states")))
     for name, state in mapping(data.get("states")).items():
         if mapping(mapping(state).get("parameters")).get("also"):

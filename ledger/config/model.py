@@ -25,7 +25,7 @@ from ledger.config.blocks import (
     StateConfig,
     Transfer,
 )
-from ledger.config.site import Site, read_site
+from ledger.config.site import Site, at, read_site
 from stages.instrument import Instrument
 
 #: The pipelines that there can be, each a key of the configuration; the first is always there.
@@ -85,6 +85,27 @@ class Config(Block):
         """Return what of a pipeline (by default the main one) is this host's part, and where the rest is."""
         pipeline = pipeline or self.main
         return read_site(pipeline, self.pipelines[pipeline], self.transfer, self.states, is_main=pipeline == self.main)
+
+    def sites(self, pipeline: str) -> list[Site]:
+        """Return this host's part with each destination that the configuration names, that of today first."""
+        former = self.pipelines[pipeline].former_destinations
+        return [self.site(pipeline), *(at(self.site(pipeline), self.transfer, place) for place in former)]
+
+    def site_at(self, pipeline: str, host: str, folder: Path) -> Site:
+        """Return this host's part with the destination that a folder is, whether the configuration names it or not.
+
+        Parameters
+        ----------
+        pipeline : str
+            The pipeline.
+        host : str
+            What the host of the folder is called; empty: it is here.
+        folder : Path
+            The folder that products went to.
+        """
+        named = (site for site in self.sites(pipeline) if (site.destination_name, site.destination) == (host, folder))
+        unnamed = at(self.site(pipeline), self.transfer, Path(f"{host}:{folder}") if host else folder)
+        return next(named, unnamed)
 
     def parameters(self, state: str) -> Mapping[str, Any]:
         """Return the parameters of a state, with shared blocks resolved."""

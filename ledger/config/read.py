@@ -210,7 +210,8 @@ def _absolute(config: Config, base: Path) -> Config:
 
     def pipeline(old: PipelineConfig) -> PipelineConfig:
         to = old.destination and destination(old.destination)
-        return old.model_copy(update={"root": place(old.root), "destination": to})
+        former = tuple(map(destination, old.former_destinations))
+        return old.model_copy(update={"root": place(old.root), "destination": to, "former_destinations": former})
 
     dictionary = config.instrument.dictionary
     if os.sep in dictionary or dictionary.endswith(".tsv"):  # a path; else the name of one that is shipped

@@ -6,7 +6,7 @@ their products and does the rest.
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -127,6 +127,18 @@ def read_site(
         destination_host=destination_host,
         nights_host=nights_host,
         other=other,
+    )
+
+
+def at(site: Site, transfer: Transfer, place: Path) -> Site:
+    """Return a part with another destination."""
+    user, name, destination = read_place(place)
+    return replace(
+        site,
+        place=place,
+        destination=destination,
+        destination_name=name,
+        destination_host=_host(transfer, user, name) if name else None,
     )
 
 

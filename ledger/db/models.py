@@ -274,7 +274,7 @@ class Copy(SQLModel, table=True):
     size_bytes: int = Field(sa_type=BigInteger)
     tool: str
     proven_us: int = Field(sa_type=BigInteger)
-    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # it was removed there on purpose
+    withdrawn_us: int | None = Field(default=None, sa_type=BigInteger)  # it was removed there on purpose, or moved
     refuted_us: int | None = Field(default=None, sa_type=BigInteger)  # it was read again, and was not right …
     fault: str | None = None  # … and what was found
 

@@ -12,9 +12,9 @@ from ledger.errors import Interrupted, LedgerError, UsageError
 from ledger.night import record
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
+from ledger.night.site import refuse_scattered
 from ledger.report import Result, by_file
 from ledger.run.copies import ask, reverify, sender_of
-from ledger.run.hold import refuse_moved_copies
 from ledger.run.machine import Machine
 from ledger.run.night_files import make_folder
 from ledger.run.steps import Steps
@@ -79,7 +79,7 @@ def verify(machine: Machine, folder: NightFolder, *, repairs: bool = False) -> V
     """
     found = Verified(folder.pipeline, folder.date)
     arguments = {"repair": repairs}
-    with _holding_sent(machine, folder, "verify", arguments) as (steps, result, step, sent):
+    with holding_sent(machine, folder, "verify", arguments) as (steps, result, step, sent):
         sender = sender_of(steps, step)
         before = ask(steps, step, sender.verify_night, sent).damaged if repairs else {}  # repaired products mend it
         for batch in steps.portions("verify", sent):
@@ -153,7 +153,7 @@ def recall(machine: Machine, folder: NightFolder) -> Recalled:
         Before the next batch.
     """
     found = Recalled(folder.pipeline, folder.date)
-    with _holding_sent(machine, folder, "recall", {}) as (steps, result, step, sent):
+    with holding_sent(machine, folder, "recall", {}) as (steps, result, step, sent):
         make_folder(steps)
         for batch in steps.portions("recall", sent):
             n_failed = len(found.failed)
@@ -202,8 +202,8 @@ def _bring_back(steps: Steps, step: Step, items: Sequence[WorkItem], found: Reca
 
 
 @contextmanager
-def _holding_sent(
-    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any]
+def holding_sent(
+    machine: Machine, folder: NightFolder, command: str, arguments: Mapping[str, Any], *, follows: bool = False
 ) -> Iterator[tuple[Steps, Result, Step, Sequence[WorkItem]]]:
     """Hold a night, as `Machine.holding` does, and look up what of it was sent.
 
@@ -211,6 +211,8 @@ def _holding_sent(
     ----------
     machine, folder, command, arguments
         See `Machine.holding`.
+    follows : bool
+        Whether its copies are looked for at today's destination, wherever they were.
 
     Yields
     ------
@@ -233,7 +235,10 @@ def _holding_sent(
     if step is None or record.find_night(machine.store, folder.pipeline, folder.date) is None:
         raise UsageError(f"night {folder.date} ({folder.pipeline}): nothing of it was sent; see `ledger status`")
     with machine.holding(folder, command, arguments) as (steps, result):
-        refuse_moved_copies(steps)
+        if follows:
+            steps.site = machine.config.site(folder.pipeline)
+        else:
+            refuse_scattered(machine.store, steps.journal.night, steps.site)
         items = record.products(machine.store, steps.journal.night)
         sent = [item for item in items if pipeline.position(item.state) >= pipeline.position(step.state)]
         if not sent:

@@ -26,9 +26,9 @@ from ledger.night.given_out import confirmed, contradictions, mailed_lines
 from ledger.night.journal import Removal
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
+from ledger.night.site import refuse_scattered
 from ledger.report import by_file
 from ledger.run.copies import reverify
-from ledger.run.hold import refuse_moved_copies
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages.check.reread import reread
@@ -255,7 +255,7 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
     found.kept.clear()  # it is looked at again
     folder = NightFolder(night.pipeline, Path(night.root), night.date)
     with machine.holding(folder, "prune", {}) as (steps, result):
-        refuse_moved_copies(steps)
+        refuse_scattered(machine.store, steps.journal.night, steps.site)
         products, raws = _candidates(machine, steps.journal.night, found)  # as they are now that the night is held
         products, left_bytes = _up_to(products, left_bytes, found)
         raws, left_bytes = _up_to(raws, left_bytes, found)

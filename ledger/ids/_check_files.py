@@ -7,7 +7,7 @@ must have none of its numbers. Memory holds one night, and of the others what nu
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from sqlalchemy import and_, select
 from sqlmodel import col
 
 from ledger.config.model import Config
+from ledger.config.site import Site
 from ledger.db.models import Copy, File, FrameId, Night, State
 from ledger.db.store import Store
 from ledger.disk.dates import is_date
@@ -24,6 +25,7 @@ from ledger.ids.numbers import DIGITS, runs_of
 from ledger.ids.sequence import frame_id_of
 from ledger.night import record
 from ledger.night.lease import Hold, read_hold, why_unsettled
+from ledger.night.site import site_of
 from ledger.report import Reporter
 
 
@@ -76,13 +78,9 @@ class FilesCheck:
         self.counts: Counter[str] = Counter()
         self._store = store
         self._pipeline = pipeline
-        site = config.site(pipeline)
-        self._root = site.root
-        self._destination = site.destination if site.has_copies else None
-        if site.destination_host is not None:
-            self.explained.append(
-                Explained("afar", f"names and headers at {site.destination_host.name} were not looked at", 0, "", "")
-            )
+        self._config = config
+        self._site = config.site(pipeline)
+        self._hosts: set[str] = set()  # with copies that cannot be looked at from here
         self._product_folder = config.instrument.product_folder
         self._headers = HeaderCheck(config, state)
         self._sequences = sequences
@@ -99,9 +97,11 @@ class FilesCheck:
         with self._store.read() as session:
             in_ledger = session.execute(select(col(Night.date)).where(ours)).scalars().all()
             copy = session.execute(copies.where(ours, col(Copy.withdrawn_us).is_(None)).limit(1)).first()
-        on_disk = {*self._dates(self._root)}
-        if self._destination is not None:
-            on_disk.update(self._dates(self._destination, must_exist=copy is not None))
+        on_disk = {*self._dates(self._site.root)}
+        for site in self._config.sites(self._pipeline):
+            if site.has_copies:
+                must_exist = copy is not None and site == self._site
+                on_disk.update(self._dates(site.destination, must_exist=must_exist))
         dates = on_disk.union(in_ledger)
         wanted = sorted(dates if date is None else dates & {date})
         reporter.phase("frame IDs", len(wanted))
@@ -109,6 +109,8 @@ class FilesCheck:
             self._check_night(each)
             reporter.advance()
         self._find_twice()
+        for host in sorted(self._hosts):
+            self.explained.append(Explained("afar", f"names and headers at {host} were not looked at", 0, "", ""))
         return bool(wanted)
 
     def _dates(self, root: Path, *, must_exist: bool = True) -> list[str]:
@@ -124,10 +126,13 @@ class FilesCheck:
     def _check_night(self, date: str) -> None:
         """Check one night; if a run works on it meanwhile, what was found says nothing."""
         night = self._read(date)
-        root = self._root if night.row is None else Path(night.row.root)
+        root = self._site.root if night.row is None else Path(night.row.root)
         files = [*self._named(night, root, is_here=True)]
-        if self._destination is not None:
-            files += self._named(night, self._destination, is_here=False)
+        for site in self._sites_of(night):
+            if site.destination_host is None:
+                files += self._named(night, site.destination, is_here=False)
+            else:
+                self._hosts.add(site.destination_host.name)
         night.disorders += self._strangers(night, [file for file in files if file.frame_id not in night.ids])
         for file in files:
             if live := night.ids.get(file.frame_id):
@@ -138,6 +143,12 @@ class FilesCheck:
         self.counts += Counter(nights=1, files=len(files), headers=night.n_headers)
         if not night.is_ours:
             self._foreign += [(prefix, *run, date) for prefix, run in _runs(files)]
+
+    def _sites_of(self, night: _Night) -> Sequence[Site]:
+        """Return where the copies of a night are; of one that is not in the ledger, where they may be."""
+        if night.row is None:
+            return self._config.sites(self._pipeline)
+        return [site_of(self._store, self._config, self._pipeline, night.date)]
 
     def _look_at_file(self, night: _Night, live: LiveId, file: _Named) -> None:
         if file.is_here and not live.is_identified:
@@ -247,7 +258,7 @@ class FilesCheck:
             prefix, first, last, date = run
             if before is not None and before[0] == prefix and first <= before[2]:
                 end = frame_id_of(prefix, min(last, before[2]))
-                where = str(self._root / date / self._product_folder)
+                where = str(self._site.root / date / self._product_folder)
                 found = f"up to {end}, also in night {before[3]}"
                 frame_id = frame_id_of(prefix, first)
                 self.disorders.append(Disorder("twice", date, frame_id, where, found, "a number in one night only"))

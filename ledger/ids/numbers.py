@@ -17,6 +17,7 @@ from sqlalchemy import delete, select
 from sqlmodel import col
 
 from ledger.config.model import Config
+from ledger.config.site import Site
 from ledger.db.models import Copy, FolderSeen
 from ledger.db.store import Store, put
 from ledger.disk.access import translate_read_errors
@@ -188,9 +189,8 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
         SKIPPED | {stream.name for stream in instrument.streams},
         known,
     )
-    sites = [config.site(name) for name in config.pipelines]
-    places = [site.root for site in sites if site.has_nights]
-    places += [site.destination for site in sites if site.has_copies]
+    places = [site.root for name in config.pipelines if (site := config.site(name)).has_nights]
+    places += [site.destination for site in _destinations(config, is_routine=is_routine) if site.has_copies]
     for place in places:
         with translate_read_errors(place):
             is_there = place.is_dir()
@@ -207,12 +207,17 @@ def numbers_on_disk(store: Store, config: Config, *, remembers: bool = True, is_
     return Numbers(prefix, (*here, *_numbers_afar(config, is_routine=is_routine)))
 
 
+def _destinations(config: Config, *, is_routine: bool) -> Iterator[Site]:
+    """Yield the destinations to look at; those of before only if a person asks, as their disks may lie on a shelf."""
+    for name in config.pipelines:
+        yield from config.sites(name)[: 1 if is_routine else None]
+
+
 def _numbers_afar(config: Config, *, is_routine: bool) -> Iterator[tuple[int, int, Path]]:
     """Yield the runs of numbers at destinations on other hosts; what these hold is not remembered."""
     prefix, manifests = config.instrument.prefix, config.instrument.manifest.replace("{date}", "*")
     stem, dot, suffix = manifests.rpartition(".")
-    for name in config.pipelines:
-        site = config.site(name)
+    for site in _destinations(config, is_routine=is_routine):
         host, folder = site.destination_host, site.destination
         if host is None or (is_routine and not site.sends):
             continue

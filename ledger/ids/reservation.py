@@ -135,10 +135,11 @@ def _refuse_far(number: int, before: SequenceState, numbers: Numbers) -> None:
 def refuse_unmounted(config: Config) -> None:
     """Refuse to judge what numbers are in use where they cannot be seen."""
     for name, pipeline in pipelines(config).items():
-        places = {f"{name}.root": config.pipelines[name].root}
-        if (site := config.site(name)).has_copies:
-            places[f"{name}.destination"] = site.destination
-        for key, place in places.items() if pipeline.numbering is not None else ():
+        places = [(f"{name}.root", config.pipelines[name].root)]
+        today, *former = config.sites(name)
+        places += [(f"{name}.destination", today.destination)] if today.has_copies else []
+        places += [(f"{name}.former_destinations", site.destination) for site in former if site.has_copies]
+        for key, place in places if pipeline.numbering is not None else ():
             if not place.is_dir():
                 raise UsageError(
                     f"{key} {str(place)!r}: no such folder; numbers in use there could not be seen; expected it to be"

@@ -4,13 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import update
-from sqlmodel import col
+from sqlalchemy import func, select, update
+from sqlmodel import Session, col
 
 from ledger.db.models import Copy, File
 from ledger.db.store import chunks, insert_many, update_many
+from ledger.errors import StateError
 from ledger.night._entries import Entries
 from ledger.night.products import WorkItem
+from ledger.text import counted
 from stages.base import Evidence
 
 
@@ -74,15 +76,7 @@ class Findings(Entries):
             (by_identity[key], "unproven", fault) for key, fault in faults.items() if by_identity[key].fault != fault
         ]
         with self.store.write(self.lease.check) as session:
-            common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
-            insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
-            for chunk in chunks(list(proven)):
-                session.execute(
-                    update(File)
-                    .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
-                    .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
-                    .values(error=None)
-                )
+            self._prove(session, proofs, at_us)
             for item, _, fault in bad:
                 session.execute(
                     update(Copy)
@@ -100,6 +94,52 @@ class Findings(Entries):
             item.fault = None
         for item, _, fault in bad:
             item.fault = fault
+
+    def relocated(self, items: Sequence[WorkItem], proofs: Sequence[Evidence], before: str, now: str) -> None:
+        """Record that all copies of the night are elsewhere now: fresh proofs stand, those of before are withdrawn.
+
+        Parameters
+        ----------
+        items : sequence of WorkItem
+            All products that were sent; updated in place.
+        proofs : sequence of Evidence
+            A fresh one of each.
+        before, now : str
+            The destinations, with their hosts.
+
+        Raises
+        ------
+        StateError
+            If a copy of another product stands: nothing is recorded.
+        """
+        at_us = self.store.clock()
+        standing = (col(Copy.night_id) == self.night.id, col(Copy.withdrawn_us).is_(None))
+        with self.store.write(self.lease.check) as session:
+            last = session.execute(select(func.max(col(Copy.id))).where(col(Copy.night_id) == self.night.id)).scalar()
+            found = set(session.execute(select(col(Copy.identity)).where(*standing)).scalars())
+            if unknown := found - {proof.identity for proof in proofs}:
+                raise StateError(
+                    f"night {self.night.date}: copies of {counted(len(unknown), 'product')} that was not sent; expected"
+                    " none; see `ledger audit`"
+                )
+            self._prove(session, proofs, at_us)
+            session.execute(update(Copy).where(*standing, col(Copy.id) <= last).values(withdrawn_us=at_us))
+            detail = {"from": before, "to": now, "copies": len(proofs)}
+            self.entry(session, [{"name": self.night.date, "event": "relocated", "detail": detail}])
+        for item in items:
+            item.fault = None
+
+    def _prove(self, session: Session, proofs: Sequence[Evidence], at_us: int) -> None:
+        """Write fresh proofs; what was wrong with the copies is over."""
+        common = {"night_id": self.night.id, "proven_us": at_us, "withdrawn_us": None}
+        insert_many(session, Copy, [{**asdict(proof), **common} for proof in proofs])
+        for chunk in chunks([proof.identity for proof in proofs]):
+            session.execute(
+                update(File)
+                .where(col(File.night_id) == self.night.id, col(File.identity).in_(chunk))
+                .where(col(File.next_retry_us).is_(None))  # of a way back; a step that is tried again keeps its own
+                .values(error=None)
+            )
 
     def recalled(self, items: Sequence[WorkItem], failures: Mapping[str, str]) -> None:
         """Record that files of products were brought back from the destination, or (by identity) why not."""

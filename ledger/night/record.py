@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, column, func, not_, select, table, text, update
+from sqlalchemy import Row, Select, column, func, select, table, text, update
 from sqlalchemy.orm import aliased
 from sqlmodel import col
 
@@ -255,18 +255,6 @@ def copied(store: Store, night: Night) -> frozenset[str]:
     with store.read() as session:
         query = select(col(Copy.identity)).where(col(Copy.night_id) == night.id)
         return frozenset(session.execute(query).scalars())
-
-
-def copy_elsewhere(store: Store, night: Night, host: str, folder: Path) -> tuple[str, str] | None:
-    """Return host and path of a copy of a product of the night that is not on `host` below `folder`; or None."""
-    prefix = f"{folder}/"
-    is_there = and_(col(Copy.host) == host, func.substr(col(Copy.path), 1, len(prefix)) == prefix)
-    query = select(col(Copy.host), col(Copy.path)).where(
-        col(Copy.night_id) == night.id, col(Copy.withdrawn_us).is_(None), not_(is_there)
-    )
-    with store.read() as session:
-        found = session.execute(query.order_by(col(Copy.id)).limit(1)).first()
-    return None if found is None else (str(found.host), str(found.path))
 
 
 def copies(store: Store, night: Night) -> list[Copy]:

@@ -115,13 +115,15 @@ def needed(pipeline: Pipeline, items: Sequence[WorkItem], target: str, ratio: fl
     return Need(_size_of_files(unwritten) + packing, known + guessed)
 
 
-def shortfall(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool = True) -> str | None:
+def shortfall(config: Config, site: Site, folder: NightFolder, need: Need, *, looks_afar: bool = True) -> str | None:
     """Return what is missing on which disk, or None if there is room, or ``space.keep_free_mb`` is null.
 
     Parameters
     ----------
     config : Config
-        Says how much stays free, and where products go.
+        Says how much stays free.
+    site : Site
+        Where its products go.
     folder : NightFolder
         The night.
     need : Need
@@ -132,7 +134,7 @@ def shortfall(config: Config, folder: NightFolder, need: Need, *, looks_afar: bo
     if config.space.keep_free_mb is None:
         return None
     kept_bytes = int(config.space.keep_free_mb * 1e6)
-    for place, size_bytes, there_bytes in _rooms(config, folder, need, looks_afar=looks_afar):
+    for place, size_bytes, there_bytes in _rooms(config, site, folder, need, looks_afar=looks_afar):
         free_bytes = max(there_bytes - kept_bytes, 0)
         if size_bytes > free_bytes:
             return (
@@ -143,13 +145,14 @@ def shortfall(config: Config, folder: NightFolder, need: Need, *, looks_afar: bo
     return None
 
 
-def _rooms(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool) -> Iterator[tuple[str, int, int]]:
+def _rooms(
+    config: Config, site: Site, folder: NightFolder, need: Need, *, looks_afar: bool
+) -> Iterator[tuple[str, int, int]]:
     """Yield each disk that a night needs, by a place on it, with what it needs there and what is free, in bytes."""
-    site = config.site(folder.pipeline)
     destination, host = site.destination, site.destination_host
     there_bytes = need.destination_bytes if host is None else 0
     if there_bytes and not site.has_nights:
-        there_bytes = max(there_bytes - _brought_bytes(config, folder), 0)
+        there_bytes = max(there_bytes - _brought_bytes(config, site, folder), 0)
     here = [(folder.path, need.night_bytes), (destination, there_bytes)]
     wanted, places = Counter[int](), dict[int, Path]()
     for place, size_bytes in here:
@@ -166,8 +169,8 @@ def _rooms(config: Config, folder: NightFolder, need: Need, *, looks_afar: bool)
             yield f"{host.name}:{destination}", need.destination_bytes, there.free_bytes()
 
 
-def _brought_bytes(config: Config, folder: NightFolder) -> int:
+def _brought_bytes(config: Config, site: Site, folder: NightFolder) -> int:
     """Return how many bytes connections that broke off have brought of a night that is fetched."""
-    product_folder = config.site(folder.pipeline).destination / folder.date / config.instrument.product_folder
+    product_folder = site.destination / folder.date / config.instrument.product_folder
     with translate_read_errors(product_folder):
         return sum(path.stat().st_size for path in (product_folder / RECALLED).rglob("*") if path.is_file())

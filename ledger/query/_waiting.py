@@ -13,11 +13,12 @@ from ledger.night import record, space
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
 from ledger.night.progress import Outlook, Wait, at_the_end, foresee, last_state, unpaired
+from ledger.night.site import site_of
 
 
 def wait_of(store: Store, config: Config, pipeline: Pipeline, night: Night, row: File) -> Wait | None:
     """Return what keeps a night from taking a file on, or None; by what is known without another host."""
-    site = config.site(pipeline.name)
+    site = site_of(store, config, pipeline.name, night.date)
     folder = night_of(config, pipeline.name, night.date)
     if site.has_nights and (wait := unpaired(_missing(store, pipeline, folder, night))):
         return wait
@@ -33,7 +34,7 @@ def wait_of(store: Store, config: Config, pipeline: Pipeline, night: Night, row:
 
     def shortfall(items: Sequence[WorkItem]) -> str | None:
         need = space.needed_here(store, site, pipeline, items, target)
-        return space.shortfall(config, folder, need, looks_afar=False)
+        return space.shortfall(config, site, folder, need, looks_afar=False)
 
     outlook = Outlook(
         night.date,

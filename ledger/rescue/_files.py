@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ledger.config.model import Config
+from ledger.config.site import Site
 from ledger.disk.access import translate_read_errors
 from ledger.disk.dates import is_date
 from ledger.disk.nights import NightFolder
@@ -65,26 +66,34 @@ def names_in(folder: Path) -> set[str]:
     return {name for name in found if not name.startswith(".")}
 
 
+def site_on_disk(config: Config, folder: NightFolder) -> Site:
+    """Return this host's part in a night, with the first destination that has copies of it; if none has, today's."""
+    sites = config.sites(folder.pipeline)
+    return next((site for site in sites if _names_at(config, site, folder)), sites[0])
+
+
 def names_at(config: Config, folder: NightFolder) -> set[str]:
-    """Return the names in a night's product folder at the destination, without temporaries."""
-    site = config.site(folder.pipeline)
-    there, host = site.destination / folder.date / config.instrument.product_folder, site.destination_host
-    if host is None:
-        return names_in(there)
-    with translated():
-        return {name for name in remote_folder.names_at(host, there) if not name.startswith(".")}
+    """Return the names in a night's product folder at its destination, without temporaries."""
+    return _names_at(config, site_on_disk(config, folder), folder)
+
+
+def _names_at(config: Config, site: Site, folder: NightFolder) -> set[str]:
+    return {n for n in _listed(site, Path(folder.date, config.instrument.product_folder)) if not n.startswith(".")}
 
 
 def dates_at(config: Config, pipeline: str) -> set[str]:
-    """Return the dates that a destination has folders of."""
-    site = config.site(pipeline)
-    there, host = site.destination, site.destination_host
-    if host is None:
-        names = names_in(there)
-    else:
-        with translated():
-            names = remote_folder.names_at(host, there)
+    """Return the dates that destinations have folders of."""
+    names = {name for site in config.sites(pipeline) for name in _listed(site, Path())}
     return {name for name in names if len(name) == 8 and is_date(name)}
+
+
+def _listed(site: Site, inside: Path) -> set[str]:
+    """Return the names of a folder at a destination."""
+    there, host = site.destination / inside, site.destination_host
+    if host is None:
+        return names_in(there)
+    with translated():
+        return remote_folder.names_at(host, there)
 
 
 def read_night(machine: Machine, folder: NightFolder) -> NightFiles:

@@ -8,7 +8,7 @@ from ledger.night.journal import Failure, Move
 from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
 from ledger.report import Result
-from ledger.rescue._files import Found, NightFiles, names_at, names_in
+from ledger.rescue._files import Found, NightFiles, names_at, names_in, site_on_disk
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages import base
@@ -74,6 +74,7 @@ def _commit(steps: Steps, step: Step, moves: Sequence[Move], manifest: base.Mani
 def _restore_copies(steps: Steps, step: Step, sender: Sender, items: Sequence[WorkItem]) -> None:
     """Read the copies at the destination, which is the only proof of them."""
     params = steps.stages[step.state].params
+    steps.site = site_on_disk(steps.config, steps.folder)
     there = names_at(steps.config, steps.folder)
     sent = [item for item in items if item.product.files[0] in there]
     for batch in steps.portions(f"rebuild {steps.folder.date}: copies", sent):

@@ -22,7 +22,7 @@ from ledger.ids.sequence import frame_id_of, sequence_state
 from ledger.night import record
 from ledger.night.pipeline import Pipeline, pipelines
 from ledger.report import Reporter, Result, Stop
-from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night
+from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night, site_on_disk
 from ledger.rescue._ids import restore_ids
 from ledger.rescue._states import restore_states
 from ledger.rescue.restore import note_beyond, replacing
@@ -129,18 +129,18 @@ def _refuse_unmounted(config: Config) -> None:
     """Refuse to judge what is on disk where it cannot be seen."""
     refuse_unmounted(config)
     for name, pipeline in config.pipelines.items():
-        site = config.site(name)
-        if not pipeline.root.is_dir():
-            if sent := dates_at(config, name):
-                raise UsageError(
-                    f"{name}.root {str(pipeline.root)!r}: no such folder, and {counted(len(sent), 'night')} of it at"
-                    f" {str(site.destination)!r}; expected it to be there (is the disk mounted?)"
-                )
-        elif site.has_copies and not site.destination.is_dir():
+        has_root = pipeline.root.is_dir()
+        if not has_root and (sent := dates_at(config, name)):
             raise UsageError(
-                f"{name}.destination {str(site.destination)!r}: no such folder; copies there could not be seen;"
-                " expected it to be there (is the disk mounted?)"
+                f"{name}.root {str(pipeline.root)!r}: no such folder, and {counted(len(sent), 'night')} of it at"
+                f" {str(config.site(name).destination)!r}; expected it to be there (is the disk mounted?)"
             )
+        for site in config.sites(name):
+            if has_root and site.has_copies and not site.destination.is_dir():
+                raise UsageError(
+                    f"{name}.destination {str(site.destination)!r}: no such folder; copies there could not be seen;"
+                    " expected it to be there (is the disk mounted?)"
+                )
 
 
 def _folders(machine: Machine) -> Iterator[NightFolder]:
@@ -157,7 +157,7 @@ def _refuse_missing(config: Config, pipeline: Pipeline, folder: NightFolder) -> 
     if pipeline.numbering is None:
         return
     here = folder.path / config.instrument.product_folder
-    there = config.site(folder.pipeline).destination / folder.date / config.instrument.product_folder
+    there = site_on_disk(config, folder).destination / folder.date / config.instrument.product_folder
     missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbered(config, [name]))
     if missing:
         raise UsageError(
@@ -187,7 +187,7 @@ def _is_numbered(machine: Machine, folder: NightFolder) -> bool:
 
 def _hold(machine: Machine, folder: NightFolder) -> Result:
     """Exclude a night that is at the destination only: its frames would get other frame IDs if they came back."""
-    there = machine.config.site(folder.pipeline).destination / folder.date
+    there = site_on_disk(machine.config, folder).destination / folder.date
     reason = f"its products are at {str(there)!r} only, and not in this ledger since `ledger rebuild`"
     record.exclude(machine.store, folder.pipeline, folder.root, folder.date, reason)
     result = Result(folder.pipeline, folder.date)

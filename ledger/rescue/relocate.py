@@ -1,7 +1,6 @@
 """Nights that lie under another root than they are registered under: disks and folders change over the years."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +10,14 @@ from sqlmodel import col
 from ledger.audit import laws
 from ledger.audit.deep import audit_deeply
 from ledger.db.models import Entry, File, Night
+from ledger.delivery.moved import Relocated
 from ledger.disk.access import is_folder
 from ledger.disk.raws import stat_raw
+from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.lease import read_hold, why_unsettled
 from ledger.run.context import Context
 from stages.instrument import Stream
-
-
-@dataclass(frozen=True, slots=True)
-class Relocated:
-    """A night whose root is another one now.
-
-    Attributes
-    ----------
-    pipeline, date : str
-        The night.
-    before, root : Path
-        The root on record until now, and that of the configuration.
-    faults : list of str
-        Why the record was not changed.
-    """
-
-    pipeline: str
-    date: str
-    before: Path
-    root: Path
-    faults: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return {
-            "pipeline": self.pipeline,
-            "date": self.date,
-            "from": str(self.before),
-            "to": str(self.root),
-            "faults": self.faults,
-        }
 
 
 def relocate(context: Context, *, changes: bool, deep: bool = False) -> Iterator[Relocated]:
@@ -69,13 +39,23 @@ def relocate(context: Context, *, changes: bool, deep: bool = False) -> Iterator
     ------
     Relocated
         Every such night, oldest first.
+
+    Raises
+    ------
+    UsageError
+        If the root of the main pipeline is not there.
     """
     store, config = context.store, context.config
+    if config.site().has_nights and not is_folder(config.site().root):
+        raise UsageError(
+            f"{config.main}.root {str(config.site().root)!r}: no such folder; expected the nights there (is the disk"
+            " mounted?); mount it, or correct the configuration"
+        )
     for night in laws.nights_of(store):
         site = config.site(night.pipeline) if night.pipeline in config.pipelines else None
         if site is None or not site.has_nights or Path(night.root) == site.root:
             continue
-        found = Relocated(night.pipeline, night.date, Path(night.root), site.root)
+        found = Relocated(night.pipeline, night.date, night.root, str(site.root))
         found.faults.extend(_faults(context, night, site.root, deep=deep))
         if changes and not found.faults and (fault := _change(context, night, found)):
             found.faults.append(fault)
@@ -94,7 +74,9 @@ def _faults(context: Context, night: Night, root: Path, *, deep: bool) -> Iterat
         yield f"{why}; expected a night at rest"
         return
     there = Night.model_validate(night.model_dump() | {"root": str(root)})
-    yield from (violation.what for violation in laws.check_night(store, config, there))
+    for violation in laws.check_night(store, config, there):
+        times = "; were its files copied without their times? `cp -p` and `rsync -a` keep them"
+        yield violation.what + (times if violation.law == "raw_unchanged" else "")
     yield from _sizes(context, there)
     yield from _put_aside(context, night, there)
     if deep:
@@ -134,7 +116,7 @@ def _put_aside(context: Context, night: Night, there: Night) -> Iterator[str]:
 
 def _change(context: Context, night: Night, found: Relocated) -> str | None:
     """Change the record of a night, unless somebody did something to it meanwhile; return what."""
-    store, detail = context.store, {"from": str(found.before), "to": str(found.root)}
+    store, detail = context.store, {"from": found.before, "to": found.now}
     with store.recorded("relocate", {"date": night.date, "pipeline": night.pipeline}) as (session, run_id):
         hold = read_hold(session, night, store.common_us(session))
         is_elsewhere = session.execute(select(col(Night.root)).where(col(Night.id) == night.id)).scalar() != night.root

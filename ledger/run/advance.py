@@ -13,6 +13,7 @@ from ledger.night import record, space
 from ledger.night.pipeline import Pipeline, Step
 from ledger.night.products import WorkItem
 from ledger.night.progress import Outlook, Wait, at_the_end, last_state, next_segment, segments_ahead
+from ledger.night.site import refuse_scattered, site_of
 from ledger.run import batches, copies, hold, night_files, pairing, registration, workers
 from ledger.run.context import Context
 from ledger.run.steps import Steps
@@ -101,16 +102,22 @@ def check_advance(context: Context, folder: NightFolder, target: str) -> None:
 
 
 def _check_destination(context: Context, folder: NightFolder, pipeline: Pipeline, target: str) -> None:
-    site, sending = context.config.site(folder.pipeline), pipeline.sending
-    if sending is None or not pipeline.includes(sending, target) or not site.has_copies:
+    sending, today = pipeline.sending, context.config.site(folder.pipeline)
+    site = site_of(context.store, context.config, folder.pipeline, folder.date)
+    if sending is None or not pipeline.includes(sending, target) or not site.has_copies or is_folder(site.destination):
         return
-    if not is_folder(site.destination):
-        own = context.config.pipelines[folder.pipeline].destination
-        key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
+    if site != today:
         raise UsageError(
-            f"destination {str(site.destination)!r}: no such folder; expected it to exist (is the disk mounted?);"
-            f" create it, set {key}, or stop before with --to {sending.before}"
+            f"destination {str(site.destination)!r}, where copies of night {folder.date} are: no such folder; expected"
+            f" it to exist (is the disk mounted?); if they were moved to {str(today.place)!r}: `ledger relocate"
+            f" --copies {site.named(folder.date)}`"
         )
+    own = context.config.pipelines[folder.pipeline].destination
+    key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
+    raise UsageError(
+        f"destination {str(site.destination)!r}: no such folder; expected it to exist (is the disk mounted?);"
+        f" create it, set {key}, or stop before with --to {sending.before}"
+    )
 
 
 def advance_night(steps: Steps, goal: Goal) -> None:
@@ -132,7 +139,7 @@ def advance_night(steps: Steps, goal: Goal) -> None:
     """
     pipeline, result = steps.journal.pipeline, steps.result
     store, night = steps.journal.store, steps.journal.night
-    hold.refuse_moved_copies(steps)
+    refuse_scattered(store, night, steps.site)
     hold.settle_night(steps, rolls_back=False)
     outside = None
     if steps.site.has_nights:
@@ -215,7 +222,8 @@ def _outlook(steps: Steps, goal: Goal, items: Sequence[WorkItem]) -> Outlook:
         refuse_numbering(store, config, pipeline, folder, night, items, final=final, late_reason=late_reason)
 
     def shortfall(items: Sequence[WorkItem]) -> str | None:
-        return space.shortfall(config, folder, space.needed_here(store, steps.site, pipeline, items, goal.target))
+        need = space.needed_here(store, steps.site, pipeline, items, goal.target)
+        return space.shortfall(config, steps.site, folder, need)
 
     return Outlook(
         folder.date,

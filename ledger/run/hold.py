@@ -7,7 +7,7 @@ from typing import Any
 
 from ledger.db.models import Night
 from ledger.disk.nights import NightFolder
-from ledger.errors import LedgerError, NotReady, UsageError
+from ledger.errors import LedgerError, NotReady
 from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.lease import Lease
@@ -128,24 +128,3 @@ def leftovers(context: Context, folder: NightFolder, night: Night) -> Leftovers:
     result = Result(folder.pipeline, folder.date)
     steps = Steps(context, journal, folder, executor=engine.Inline(), result=result)
     return find_leftovers(steps, record.products(context.store, night))
-
-
-def refuse_moved_copies(steps: Steps) -> None:
-    """Refuse a night whose copies lie elsewhere than the configuration says now.
-
-    Raises
-    ------
-    UsageError
-        With both places.
-    """
-    expected, name = steps.site.destination / steps.folder.date, steps.site.destination_name
-    if elsewhere := record.copy_elsewhere(steps.journal.store, steps.journal.night, name, expected):
-        raise UsageError(
-            f"night {steps.folder.date}: its copies are at {_place(*elsewhere)!r}, and"
-            f" transfer.destination says {_place(name, str(expected))!r}; set the destination back, or roll the night"
-            " back there first"
-        )
-
-
-def _place(host: str, path: str) -> str:
-    return f"{host}:{path}" if host else path

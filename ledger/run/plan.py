@@ -15,6 +15,7 @@ from ledger.night import decisions, record, space
 from ledger.night.pipeline import Direction, Pipeline, Step
 from ledger.night.products import WorkItem, pair_parts, parts_of, to_raw
 from ledger.night.progress import Outlook, at_the_end, foresee, unpaired
+from ledger.night.site import site_of
 from ledger.run import engine
 from ledger.run.advance import Goal, check_advance, target_of
 from ledger.run.context import Context
@@ -191,12 +192,13 @@ def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[
         final, late_reason = goal.final, goal.late_reason
         foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason)
 
-    short = cache(lambda: space.shortfall(config, folder, room))  # once: later steps need no more
+    site = site_of(store, config, folder.pipeline, folder.date)
+    short = cache(lambda: space.shortfall(config, site, folder, room))  # once: later steps need no more
     now_us = store.clock()
     return Outlook(
         folder.date,
         pipeline,
-        config.site(pipeline.name),
+        site,
         config.failures,
         now_us,
         check_numbering,

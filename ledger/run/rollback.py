@@ -11,6 +11,7 @@ from ledger.night.given_out import refuse_mailed, tell, withdraw
 from ledger.night.journal import Move
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
+from ledger.night.site import refuse_scattered
 from ledger.run import batches, hold, night_files, outcomes, workers
 from ledger.run.context import Context
 from ledger.run.steps import Steps
@@ -102,7 +103,7 @@ def roll_back_night(steps: Steps, target: str, *, withdraws: bool) -> None:
         If the night's manifest was mailed and `withdraws` is false, or its copies lie elsewhere.
     """
     store, night = steps.journal.store, steps.journal.night
-    hold.refuse_moved_copies(steps)
+    refuse_scattered(store, night, steps.site)
     if _unlists(steps.context, steps.journal.pipeline, target):
         if not withdraws:
             refuse_mailed(store, night)

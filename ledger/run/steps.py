@@ -20,6 +20,7 @@ from ledger.night import record
 from ledger.night.journal import Journal
 from ledger.night.pipeline import Direction, Step
 from ledger.night.products import WorkItem
+from ledger.night.site import site_of
 from ledger.report import Result
 from ledger.run.context import Context
 from ledger.run.engine import workers_of
@@ -58,7 +59,7 @@ class Steps:
     ) -> None:
         self.context = context
         self.config = context.config
-        self.site = context.config.site(folder.pipeline)
+        self.site = site_of(journal.store, context.config, folder.pipeline, folder.date)
         self.stages = context.stages
         self.reporter = context.reporter
         self.stop = context.stop

@@ -7,7 +7,7 @@ import pytest
 
 from ledger.audit import laws
 from ledger.disk.nights import find_night
-from ledger.errors import NotReady, UsageError
+from ledger.errors import NotReady
 from ledger.night import record
 from ledger.query import history
 from ledger.run.catch_up import catch_up
@@ -154,21 +154,6 @@ def test_a_quarantined_file_may_be_removed(sqlite_world):
     (sqlite_world.folder / "archive" / DATE / folder / name).unlink()
     assert sqlite_world.advance(to="synced").succeeded
     assert violations(sqlite_world) == []
-
-
-def test_copies_are_not_looked_for_where_they_are_not(sqlite_world):
-    world = sqlite_world
-    world.simulate(scale=0.02, scenario=("onecamera",))
-    world.bring(to="transferred")
-    elsewhere = world.folder / "elsewhere"
-    elsewhere.mkdir()
-    world.data["transfer"]["destination"] = str(elsewhere)
-    for act in (world.advance, world.rollback):
-        with pytest.raises(UsageError, match="set the destination back"):
-            act()
-    world.data["transfer"]["destination"] = "destination/archive"
-    assert world.rollback().succeeded
-    assert world.tree(world.destination) == {}
 
 
 def test_a_manifest_is_withdrawn_by_the_name_it_was_made_under(sqlite_world):

@@ -58,10 +58,10 @@ def test_a_night_for_which_another_host_has_no_room_is_not_begun(sqlite_world, s
     assert str(result.stopped).startswith(f"127.0.0.1:{world.destination}: ")
     assert bytes_short(str(result.stopped)) == plan.destination_bytes > 0
     assert (world.tree(), world.tree(world.destination)) == before
-    assert "127.0.0.1" in str(shortfall(world.config, world.night(), Need(0, 1)))
-    assert shortfall(world.config, world.night(), Need(0, 0)) is None
+    assert "127.0.0.1" in str(shortfall(world.config, world.config.site(), world.night(), Need(0, 1)))
+    assert shortfall(world.config, world.config.site(), world.night(), Need(0, 0)) is None
     world.data["transfer"]["ssh"]["port"] = 1  # nothing is known of its room
-    assert shortfall(world.config, world.night(), Need(0, 1)) is None
+    assert shortfall(world.config, world.config.site(), world.night(), Need(0, 1)) is None
     world.send_afar(sshd)
     world.data["space"] = {"keep_free_mb": 0}
     assert world.advance().succeeded
@@ -120,4 +120,4 @@ def test_a_destination_that_vanished_is_told(sqlite_world):
     world.simulate(scale=0.02, scenario=("pdi",))
     world.destination.rmdir()
     with pytest.raises(Exception, match=re.escape(str(world.destination))):
-        shortfall(world.config, world.night(), Need(1, 1))
+        shortfall(world.config, world.config.site(), world.night(), Need(1, 1))

@@ -41,14 +41,14 @@ def test_nights_are_followed_and_go_on_there(moved):
     before = roots(world)
     planned = call(world, "relocate", "--dry-run")
     assert planned.returncode == 0
-    assert planned.stdout.count("would be registered under") == 2
+    assert planned.stdout.count("would be on record at") == 2
     assert roots(world) == before
     done = call(world, "relocate", "--deep", "--json")
     assert done.returncode == 0, done.stdout
     assert [(night["date"], night["faults"]) for night in json.loads(done.stdout)] == [(DATE, []), (SECOND, [])]
     assert set(roots(world).values()) == {str(world.folder / "new disk")}
     assert call(world, "audit", "--deep").returncode == 0
-    assert call(world, "relocate").stdout == "every night is registered where it is\n"
+    assert call(world, "relocate").stdout == "every night is on record where it is\n"
     ids = world.query("SELECT frame_id, identity FROM frame_id ORDER BY frame_id")
     for command in (["rollback", "--date", DATE, "--yes"], ["advance", "--date", f"{DATE}..{SECOND}"]):
         assert call(world, *command).returncode == 0
@@ -72,7 +72,7 @@ def test_a_night_that_is_not_there_stays_where_it_was(moved):
     shutil.move(world.folder / "new disk" / DATE, world.folder / "elsewhere")
     done = call(world, "relocate")
     assert done.returncode == 1
-    assert f"night {DATE} (archive): stays registered under {world.folder}/archive: " in done.stdout
+    assert f"night {DATE} (archive): it stays on record at {world.folder}/archive: " in done.stdout
     assert roots(world) == {DATE: f"{world.folder}/archive", SECOND: f"{world.folder}/new disk"}
 
 
