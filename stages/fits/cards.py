@@ -48,6 +48,9 @@ _LIKE_END = re.compile(rb"END(?![A-Z0-9_-])")
 _MOST_BLOCKS = 2000
 _READ_BLOCKS = 16
 
+#: Cards that are remembered: most are the same in many headers.
+_MOST_KNOWN = 20_000
+
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
@@ -157,33 +160,45 @@ def values(header: bytes, keywords: Sequence[str], path: Path | None = None) -> 
     BadInput
         If a card's value is none that FITS knows (FITS 4.0 sec. 4.2).
     """
-    starts = _starts(header)
+    starts = starts_of(header)
     goes_on, has_names = b"CONTINUE" in header, b"HIERARCH" in header
     found: dict[str, Any] = {}
     try:
         for keyword, name, at in _places(tuple(keywords), starts):
-            if at is not None:
-                field = FIELD.fullmatch(header, at + 10, at + CARD)
-                if field is None or (goes_on and header.startswith(b"CONTINUE", at + CARD)):
-                    found[keyword] = _astropy_value(_with_continuations(header, at))
-                    continue
-                integer, real, logical, string, _ = field.groups()
-                if string is not None:
-                    found[keyword] = to_text(string)
-                elif integer is not None:
-                    found[keyword] = int(integer)
-                elif real is not None:
-                    found[keyword] = to_float(real)
-                else:
-                    found[keyword] = None if logical is None else logical == b"T"
-            elif (
-                has_names
-                and (found_at := max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))) >= 0
-            ):
-                found[keyword] = _astropy_value(_with_continuations(header, found_at))
+            if at is None and has_names:
+                at = max(_place(header, b"HIERARCH %b%b=" % (name, gap)) for gap in (b"", b" "))  # noqa: PLW2901
+            if at is not None and at >= 0:
+                found[keyword] = card_value(_with_continuations(header, at) if goes_on else header[at : at + CARD])
     except BadInput as exc:
         raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
     return found
+
+
+@lru_cache(maxsize=_MOST_KNOWN)
+def card_value(card: bytes) -> Any:
+    """Return the value of a card, as astropy gives it; None if it has none.
+
+    Parameters
+    ----------
+    card : bytes
+        80 characters, and those of the ``CONTINUE`` cards that follow it.
+
+    Raises
+    ------
+    BadInput
+        If its value is none that FITS knows (FITS 4.0 sec. 4.2).
+    """
+    is_plain = len(card) == CARD and card.startswith(b"= ", _WITH_VALUE - 2)
+    if not is_plain or (field := FIELD.fullmatch(card, _WITH_VALUE)) is None:
+        return _astropy_value(card)
+    integer, real, logical, string, _ = field.groups()
+    if string is not None:
+        return to_text(string)
+    if integer is not None:
+        return int(integer)
+    if real is not None:
+        return to_float(real)
+    return None if logical is None else logical == b"T"
 
 
 def repeated(header: bytes, keywords: tuple[str, ...], path: Path | None = None) -> dict[str, list[Any]]:
@@ -203,12 +218,14 @@ def repeated(header: bytes, keywords: tuple[str, ...], path: Path | None = None)
     BadInput
         See :func:`values`.
     """
-    starts = _starts(header)
-    found = {}
-    for keyword, places in _repeated_places(keywords, starts):
-        alone = [(_with_continuations(header, at) + END) for at in places]
-        found[keyword] = [values(card.ljust(padded(len(card))), [keyword], path)[keyword] for card in alone]
-    return found
+    starts = starts_of(header)
+    try:
+        return {
+            keyword: [card_value(_with_continuations(header, at)) for at in places]
+            for keyword, places in _repeated_places(keywords, starts)
+        }
+    except BadInput as exc:
+        raise BadInput(f"{path}: {exc}" if path else str(exc)) from exc
 
 
 def carried_frame_id(header: bytes, keyword: str, path: Path | None = None) -> str | None:
@@ -241,10 +258,7 @@ def padded(length: int) -> int:
 
 def to_float(number: bytes) -> float:
     """Return what the characters of a real number say; FORTRAN's exponent D is E (FITS 4.0 sec. 4.2.4)."""
-    try:
-        return float(number)
-    except ValueError:
-        return float(number.replace(b"D", b"E").replace(b"d", b"e"))
+    return float(number.replace(b"D", b"E").replace(b"d", b"e"))
 
 
 def to_text(quoted: bytes) -> str:
@@ -312,7 +326,7 @@ def _places(keywords: tuple[str, ...], starts: bytes) -> tuple[tuple[str, bytes,
     )
 
 
-def _starts(header: bytes) -> bytes:
+def starts_of(header: bytes) -> bytes:
     """Return the first bytes of each card before END, to the sign of a value: all first ones, then all second ones."""
     end = _end(header)
     return b"".join([header[column:end:CARD] for column in range(_WITH_VALUE)])
