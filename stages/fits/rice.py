@@ -218,6 +218,11 @@ def plain_cards(cards: Iterable[bytes]) -> list[bytes]:
     return [_renamed(card, RESTORED) for card in cards if not _is_of_the_table(card)]
 
 
+def plain_keyword(card: bytes) -> bytes | None:
+    """Return the keyword of the cube's card that a card of the table is; None if it describes the table."""
+    return None if _is_of_the_table(card) else _renamed(card, RESTORED)[:8].rstrip()
+
+
 def header_of(cards: Iterable[bytes]) -> bytes:
     """Return a header: the cards and END, filled with blanks to whole blocks (FITS 4.0 sec. 4.4.1)."""
     content = b"".join((*cards, _END))

@@ -34,7 +34,7 @@ _STRUCTURAL = frozenset({*_FIRST, *_SCALING, *_EXPECTED, b"EXTEND", b"BLOCKED"})
 _MORE_AXES = re.compile(rb"NAXIS([4-9]|[1-9]\d\d?)")
 
 #: A card whose keyword is what follows the first word, by ESO's convention; some readers take it for the plain one.
-_HIERARCH = re.compile(rb"HIERARCH +([^=]*?) *=")
+HIERARCH = re.compile(rb"HIERARCH +([^=]*?) *=")
 
 #: Cards of the cube that have another name in the table (imcompress.c, imcomp_copy_img2comp).
 RENAMED = {
@@ -246,7 +246,7 @@ def _is_leftover(card: bytes, words: frozenset[bytes]) -> bool:
 def _fault(card: bytes, words: frozenset[bytes], strict: frozenset[bytes]) -> str:
     """Return what is wrong with a card by itself; empty if nothing is."""
     keyword = card[:_KEYWORD].rstrip()
-    hierarch = _HIERARCH.match(card)
+    hierarch = HIERARCH.match(card)
     if hierarch and ((name := hierarch.group(1)) in strict or _is_reserved(name) or name == b"EXTNAME"):
         return f"some readers take it for {name.decode()}"
     if keyword in strict and card[_KEYWORD : _KEYWORD + 2] != b"= ":
