@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.config._translate import ENVIRONMENT_PREFIX
+from ledger.config.read import variables
 from ledger.errors import UsageError
 
 #: Minutes between two calls that both cron and systemd can keep: they divide the hour.
@@ -79,7 +79,7 @@ def call_of(config: Path, minutes: int, environment: Mapping[str, str]) -> Call:
     UsageError
         If a variable with a secret would be needed, or one has several lines.
     """
-    needed = {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+    needed = variables(environment)
     needed.pop("LEDGER_CONFIG", None)  # named in full
     if secret := sorted(name for name, value in needed.items() if _SECRETS.search(f"{name}{value}")):
         raise UsageError(

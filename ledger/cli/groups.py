@@ -11,7 +11,7 @@ GROUPS = {
     "Look": ("status", "summary", "headers", "history", "explain", "sql"),
     "The archive": ("manifest", "receipt", "verify", "recall", "prune"),
     "What a person decides": ("quarantine", "outside", "exclude", "include", "ids"),
-    "Care": ("init", "config", "schedule", "doctor", "notify", "audit", "backup", "rebuild", "relocate"),
+    "Care": ("init", "config", "schedule", "doctor", "notify", "metrics", "audit", "backup", "rebuild", "relocate"),
     "Try": ("demo", "simulate"),
 }
 

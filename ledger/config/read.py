@@ -141,6 +141,11 @@ def _parse_value(text: str) -> object:
         return text
 
 
+def variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return those of the environment that change the configuration, or hold what it does not: all with its prefix."""
+    return {name: value for name, value in environment.items() if name.startswith(ENVIRONMENT_PREFIX)}
+
+
 def parse_config(
     data: Mapping[str, Any], *, source: str = "<config>", base: Path = Path(), faults: Sequence[Fault] = ()
 ) -> Config:
