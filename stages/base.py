@@ -167,6 +167,8 @@ class Job:
         Names of the night's manifests that stand, in the order in which they were made.
     serial : int
         How many they are; one more where a run that died may have made the next.
+    raw_headers : tuple of str
+        Names of the archives of raw headers that the night has, here and at the destination.
     placed : frozenset of str
         Identities of products that the ledger has put at the destination before: what lies there
         under their names is its own to replace.
@@ -194,6 +196,7 @@ class Job:
     taken_names: frozenset[str] = frozenset()
     manifests: tuple[str, ...] = ()
     serial: int = 0
+    raw_headers: tuple[str, ...] = ()
     placed: frozenset[str] = frozenset()
     destination: Path | None = None
     host: Host | None = None

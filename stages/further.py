@@ -1,6 +1,7 @@
 """Further files of a night: what lies in its folder, and is neither a raw file nor a product."""
 
 import os
+import re
 from collections import deque
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
@@ -10,6 +11,20 @@ from stages.base import TEMPORARY_PREFIX
 
 #: Checksums of the night, in the night's folder (docs/design.md, Transfer and proof).
 SUMS = "SHA256SUMS"
+
+#: An archive of raw headers and timing files (:mod:`stages.fits.raw_headers`), in the night's folder.
+_RAW_HEADERS = re.compile(r"raw_headers_([0-9a-f]{64})\.tar\.xz")
+
+
+def raw_headers_name(sha256: str) -> str:
+    """Return the name of an archive of raw headers that has this SHA-256, hex."""
+    return f"raw_headers_{sha256}.tar.xz"
+
+
+def raw_headers_sha256(name: str) -> str | None:
+    """Return the SHA-256, hex, that an archive of raw headers has by its name; None if it is no name of one."""
+    found = _RAW_HEADERS.fullmatch(name)
+    return found and found[1]
 
 
 def further_files(night: Path, but: Collection[str]) -> list[PurePath]:

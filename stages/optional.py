@@ -110,6 +110,14 @@ class Sender(Protocol):
 
 
 @runtime_checkable
+class HeaderSender(Protocol):
+    """Sends archives of raw headers; without it, no raw file of a night is removed."""
+
+    def send_raw_headers(self, *, job: Job, params: Any) -> Outcome:
+        """Bring ``job.raw_headers`` to the destination; return evidence of each, read there, its name as identity."""
+
+
+@runtime_checkable
 class NightOwner(Protocol):
     """Names files that the ledger writes for the night as a whole."""
 
@@ -129,4 +137,14 @@ class Lister(Protocol):
 
 
 #: All protocols of this module.
-OPTIONAL: tuple[type, ...] = (Parametrised, Suffixed, Levelled, HeaderOnly, NightWriter, NightOwner, Sender, Lister)
+OPTIONAL: tuple[type, ...] = (
+    Parametrised,
+    Suffixed,
+    Levelled,
+    HeaderOnly,
+    NightWriter,
+    NightOwner,
+    Sender,
+    HeaderSender,
+    Lister,
+)

@@ -193,9 +193,11 @@ def verify_night(*, job: Job, params: Parameters) -> NightCheck:
         If it cannot be read.
     """
     destination = _destination(job)
-    names = beside.names_of(job, params.also)
+    copies = [Copy(job.night / name, destination / name) for name in beside.names_of(job, params.also)]
+    copies += beside.raw_headers_copies(job, destination)
+    names = [copy.final.relative_to(destination) for copy in copies]
     with transport_of(job, in_flight=params.in_flight) as there:
-        results = there.prove([[Copy(job.night / name, destination / name)] for name in names])
+        results = there.prove([[copy] for copy in copies])
         top, inner = there.names(destination), there.names(destination / job.folder.name)
     sent = {LINEAGE, *(name for product in job.products for name in product.files)}
     extra = [PurePath(name) for name in top - {job.folder.name, *(name.parts[0] for name in names)}]
@@ -219,6 +221,34 @@ def repair(*, job: Job, params: Parameters) -> Outcome:
     with transport_of(job, in_flight=params.in_flight) as there:
         beside.send(there, job, _destination(job), params.also)
     return Outcome()
+
+
+def send_raw_headers(*, job: Job, params: Parameters) -> Outcome:
+    """Bring the job's archives of raw headers to the destination, and prove them there.
+
+    Returns
+    -------
+    Outcome
+        Evidence of each archive, its name as identity.
+
+    Raises
+    ------
+    BadInput
+        If there is no destination, or no good copy of an archive here or there.
+    Retry
+        If the destination has too little space, or cannot be read or written.
+    """
+    destination = _destination(job)
+    copies = beside.raw_headers_copies(job, destination)
+    with transport_of(job, in_flight=params.in_flight) as there:
+        _require_space(there, job, copies)
+        results = beside.send_raw_headers(there, job, destination)
+        return Outcome(
+            evidence=tuple(
+                Evidence(copy.final.name, there.host, str(copy.final), digest.sha256, digest.size_bytes, there.tool)
+                for copy, (digest,) in zip(copies, results, strict=True)
+            )
+        )
 
 
 def recall(*, job: Job, params: Parameters) -> Outcome:

@@ -20,8 +20,8 @@ def prune(
     """Make room: remove files here that are proven at the destination, and old raw files whose frames all are.
 
     Which may go is set under `prune` in config.yaml; raw files only if `prune.raw_days` is a number. Each is proven
-    again before it goes. Products come back with `ledger recall`; raw files do not: keep a copy elsewhere, if they may
-    ever be wanted.
+    again before it goes. Products come back with `ledger recall`; raw files do not: what no product has of them, their
+    headers and timing files, is sent to the destination first.
     """
     from ledger.delivery.prune import prune as make_room
 
@@ -36,6 +36,12 @@ def prune(
                 continue
             what = f"{counted(night.products, 'product')} and {counted(night.raws, 'raw file')}"
             typer.echo(f"night {night.date} ({night.pipeline}): {what} {done}, {night.size_bytes / 1e9:.3f} GB")
+            if night.headers:
+                where = ", ".join(night.archives) or "raw_headers_*.tar.xz"
+                tense = "are at the destination" if yes else "are sent to the destination first"
+                typer.echo(
+                    f"  headers      of {counted(night.headers, 'raw file')}, with timing files, {tense}: {where}"
+                )
             for reason, n in sorted(night.kept.items()):
                 typer.echo(printable(f"  kept         {n} {reason}"))
             for name, reason in alike(night.failed):

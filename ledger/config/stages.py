@@ -13,7 +13,17 @@ from ledger.config.faults import mapping
 from ledger.config.model import Config
 from ledger.errors import ConfigError, Fault
 from stages.base import BadInput, Stage
-from stages.optional import HeaderOnly, Levelled, Lister, NightOwner, NightWriter, Parametrised, Sender, Suffixed
+from stages.optional import (
+    HeaderOnly,
+    HeaderSender,
+    Levelled,
+    Lister,
+    NightOwner,
+    NightWriter,
+    Parametrised,
+    Sender,
+    Suffixed,
+)
 
 
 class LoadedStage:
@@ -34,6 +44,8 @@ class LoadedStage:
         The module, if it names files of the night as a whole.
     sender : Sender or None
         The module, if it sends products.
+    header_sender : HeaderSender or None
+        The module, if it sends archives of raw headers.
     lister : Lister or None
         The module, if it lists products in a manifest.
     suffixes : tuple of str
@@ -50,6 +62,7 @@ class LoadedStage:
         self.night_writer = stage if isinstance(stage, NightWriter) else None
         self.night_owner = stage if isinstance(stage, NightOwner) else None
         self.sender = stage if isinstance(stage, Sender) else None
+        self.header_sender = stage if isinstance(stage, HeaderSender) else None
         self.lister = stage if isinstance(stage, Lister) else None
         self.suffixes = tuple(stage.SUFFIXES or ()) if isinstance(stage, Suffixed) else ()
         self.level = stage.LEVEL if isinstance(stage, Levelled) else None

@@ -1,20 +1,23 @@
 """Files here that are not needed any more: products that are proven at the destination, and old raw files of such.
 
 What may go is decided by the configuration; what goes is proven again at the moment of its removal: the copy is read
-at the destination, the file here is hashed, and a product's frames are compared with raw while both are here. First
-the removal is on record, then the file goes; a run that is killed in between leaves files for the next one to remove.
+at the destination, the file here is hashed, and a product's frames are compared with raw while both are here. Header
+and timing file of a raw file, which no product has, are sent there before. First the removal is on record, then the
+file goes; a run that is killed in between leaves files for the next one to remove.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
 from sqlmodel import col
 
 from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
+from ledger.delivery._raw_headers import SentHeader, archives_of, send_raw_headers
 from ledger.disk import durable
 from ledger.disk.access import translate_read_errors
 from ledger.disk.dates import Dates
@@ -52,11 +55,14 @@ class Candidate:
         Its files here, the cube first.
     size_bytes : int
         Of those that are there.
+    has_cube : bool
+        Whether the cube is; a run that was killed may have removed it.
     """
 
     row: File
     paths: tuple[Path, ...]
     size_bytes: int
+    has_cube: bool
 
 
 @dataclass(slots=True)
@@ -71,6 +77,10 @@ class Pruned:
         How many.
     size_bytes : int
         Of their files.
+    headers : int
+        Raw files whose header and timing file are sent to the destination first, or were.
+    archives : list of str
+        Where those are: archives in the night's folder, here and there.
     kept : Counter
         How many files stay, by the reason.
     failed : list
@@ -82,6 +92,8 @@ class Pruned:
     products: int = 0
     raws: int = 0
     size_bytes: int = 0
+    headers: int = 0
+    archives: list[str] = field(default_factory=list)
     kept: Counter[str] = field(default_factory=Counter)
     failed: list[tuple[str, str]] = field(default_factory=list)
 
@@ -93,6 +105,8 @@ class Pruned:
             "products": self.products,
             "raws": self.raws,
             "bytes": self.size_bytes,
+            "headers": self.headers,
+            "archives": self.archives,
             "kept": dict(sorted(self.kept.items())),
             "failed": by_file(self.failed),
         }
@@ -123,8 +137,9 @@ def prune(machine: Machine, *, dates: Dates | None = None, removes: bool = False
             continue
         found = Pruned(night.pipeline, night.date)
         if not removes:
-            for candidates in _candidates(machine, night, found):
-                _count(found, candidates)
+            products, raws = _candidates(machine, night, found)
+            _count(found, [*products, *raws])
+            found.headers = sum(candidate.has_cube for candidate in raws)
         else:
             try:
                 left_bytes = _remove(machine, night, found, left_bytes)
@@ -214,11 +229,11 @@ def _sort(candidates: list[Candidate], candidate: Candidate, reason: str | None,
 
 def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     """Return a row's files with how large they are here; links are nobody's to remove."""
-    size_bytes = 0
+    sizes = []
     for path in paths:
         with translate_read_errors(path):
-            size_bytes += path.stat().st_size if path.is_file() and not path.is_symlink() else 0
-    return Candidate(row, tuple(paths), size_bytes)
+            sizes.append(path.stat().st_size if path.is_file() and not path.is_symlink() else None)
+    return Candidate(row, tuple(paths), sum(size or 0 for size in sizes), sizes[0] is not None)
 
 
 def _why_not_sent(row: File, pipeline: Pipeline, *, has_proof: bool) -> str | None:
@@ -265,7 +280,10 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
         wanted = {row.row.identity for row in products} | {p for made in made_of.values() for p in made}
         sound = _proven(steps, step, [item for item in items.values() if item.product.identity in wanted], found)
         _remove_all(steps, [c for c in products if c.row.identity in sound], found)
-        _remove_all(steps, [c for c in raws if made_of[c.row.identity] <= sound], found)
+        raws = [c for c in raws if made_of[c.row.identity] <= sound]
+        sent = send_raw_headers(steps, step, [c.row for c in raws if c.has_cube], found.failed)
+        found.headers, found.archives = len(sent), archives_of(sent)
+        _remove_all(steps, [c for c in raws if c.row.identity in sent or not c.has_cube], found, sent)
         result.failed = list(found.failed)
     return left_bytes
 
@@ -320,8 +338,13 @@ def _compared(items: Sequence[WorkItem], steps: Steps) -> dict[str, str]:
     return differing
 
 
-def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) -> None:
-    """Remove files that are as they are on record, one product or raw file after the other."""
+def _remove_all(
+    steps: Steps, candidates: Sequence[Candidate], found: Pruned, sent: Mapping[str, SentHeader] = MappingProxyType({})
+) -> None:
+    """Remove files that are as they are on record, one product or raw file after the other.
+
+    `sent` are the headers of raw files, by identity: the cubes must still be those that they were read from.
+    """
     instrument = steps.config.instrument
     with translate_read_errors(steps.folder.path):
         was_seen = steps.journal.night.streams_ns == streams_ns(steps.folder, instrument)
@@ -329,7 +352,9 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
         row = candidate.row
         name = candidate.paths[0].name
         try:
-            removal = Removal(int(row.id or 0), row.identity, name, _hashes(candidate), candidate.size_bytes)
+            removal = Removal(
+                int(row.id or 0), row.identity, name, _hashes(candidate, sent.get(row.identity)), candidate.size_bytes
+            )
             steps.journal.pruned(removal)
             durable.remove(path for path in candidate.paths if path.name in removal.sha256)
         except (LedgerError, OSError) as exc:
@@ -341,7 +366,7 @@ def _remove_all(steps: Steps, candidates: Sequence[Candidate], found: Pruned) ->
         steps.journal.looked_at(streams_ns(steps.folder, instrument))
 
 
-def _hashes(candidate: Candidate) -> dict[str, str]:
+def _hashes(candidate: Candidate, header: SentHeader | None) -> dict[str, str]:
     """Return the SHA-256, hex, of each file that is there, by name, all as on record.
 
     Raises
@@ -360,6 +385,7 @@ def _hashes(candidate: Candidate) -> dict[str, str]:
     if row.kind == "product":
         expected[cube.name] = row.sha256
     elif cube.name in found:
+        expected[cube.name] = header.cube_sha256 if header else None
         with translate_read_errors(cube):
             info = cube.stat()
         is_same = (info.st_size, mtime_ns_of(info)) == (row.size_bytes, row.mtime_ns)

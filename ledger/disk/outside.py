@@ -21,6 +21,7 @@ from ledger.disk.nights import NightFolder
 from ledger.text import printable
 from stages.base import TEMPORARY_PREFIX
 from stages.fits.packed import packed_by
+from stages.further import raw_headers_sha256
 from stages.instrument import Instrument
 
 Kind = Literal["compressed", "named", "moved", "timing", "folder", "unreadable"]
@@ -182,7 +183,11 @@ def find_outside(night: NightFolder, instrument: Instrument, rules: Iterable[Rul
             entries = list(entries_of(night.path / name))
         yield from walk.in_folder(entries, f"{name}/", is_stream=True)
     with translate_read_errors(night.path):
-        entries = [entry for entry in entries_of(night.path) if entry.name not in {*streams, instrument.product_folder}]
+        entries = [
+            entry
+            for entry in entries_of(night.path)
+            if entry.name not in {*streams, instrument.product_folder} and not raw_headers_sha256(entry.name)
+        ]
     yield from walk.in_folder(entries, "")
 
 

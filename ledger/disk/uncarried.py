@@ -7,7 +7,7 @@ from ledger.config.model import Config
 from ledger.disk.access import is_folder, translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.text import counted, printable
-from stages.further import SUMS, further_files, is_named
+from stages.further import SUMS, further_files, is_named, raw_headers_sha256
 
 #: Files that are named one by one.
 _MOST_NAMED = 3
@@ -50,6 +50,7 @@ def how_to_carry(config: Config, pipeline: str) -> str:
 
 
 def _is_own(name: PurePath, manifest: Path) -> bool:
-    """Whether the ledger wrote a file of the night's folder: checksums, or a manifest."""
+    """Whether the ledger wrote a file of the night's folder: checksums, raw headers, or a manifest."""
     is_manifest = name.stem == manifest.stem or name.stem.startswith(f"{manifest.stem}_supplement")
-    return len(name.parts) == 1 and (name.name == SUMS or (is_manifest and name.suffix == manifest.suffix))
+    is_derived = name.name == SUMS or raw_headers_sha256(name.name) is not None
+    return len(name.parts) == 1 and (is_derived or (is_manifest and name.suffix == manifest.suffix))

@@ -168,6 +168,20 @@ class Findings(Entries):
             detail = {"sha256": dict(removal.sha256)}
             self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
 
+    def sent_headers(self, proofs: Sequence[Evidence]) -> None:
+        """Record archives of raw headers that are proven at the destination, before raw files are removed."""
+        if not proofs:
+            return
+        with self.store.write(self.lease.check) as session:
+            common = {"event": "headers_sent"}
+            self.entry(
+                session,
+                [
+                    {**common, "name": proof.identity, "size_bytes": proof.size_bytes, "detail": asdict(proof)}
+                    for proof in proofs
+                ],
+            )
+
     def returned(self, files: Sequence[tuple[int, str, str]]) -> None:
         """Record that files which had been removed are here again.
 

@@ -126,6 +126,13 @@ def raws(store: Store, night: Night) -> list[File]:
         return list(session.execute(query).scalars())
 
 
+def raw_headers(store: Store, night: Night) -> tuple[str, ...]:
+    """Return the names of the archives of raw headers that were proven at the destination, oldest first."""
+    query = select(col(Entry.name)).where(col(Entry.night_id) == night.id, col(Entry.event) == "headers_sent")
+    with store.read() as session:
+        return tuple(dict.fromkeys(session.execute(query.order_by(col(Entry.id))).scalars()))
+
+
 def seen(store: Store, night: Night) -> list[Row[Any]]:
     """Return what is on record of a night's raw files that a look at the disk is compared with.
 

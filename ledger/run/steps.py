@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -85,6 +86,7 @@ class Steps:
             host=self.site.destination_host,
             source=self.source(),
             manifests=manifests,
+            raw_headers=self.raw_headers,
             serial=len(manifests) + one_more,
             is_stopped=self.stop.is_asked,
             **more,  # type: ignore[arg-type]
@@ -115,6 +117,11 @@ class Steps:
         """Count bytes of the batch at work as sent."""
         self.carried_bytes += size_bytes
         self.reporter.carry(size_bytes)
+
+    @cached_property
+    def raw_headers(self) -> tuple[str, ...]:
+        """Return the names of the night's archives of raw headers; `ledger prune` adds to them."""
+        return record.raw_headers(self.journal.store, self.journal.night)
 
     def manifests(self) -> tuple[str, ...]:
         """Return the names of the night's manifests that stand."""

@@ -1,14 +1,17 @@
-"""What a night has at the destination beside its products: lineage, checksums, manifests, and what the user adds."""
+"""What a night has at the destination beside its products: its own files, and what the user adds.
+
+Its own are lineage, checksums, manifests, and archives of the headers of raw files that are removed.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from stages.base import TEMPORARY_PREFIX, Job, Retry, StageError, Stopped
+from stages.base import TEMPORARY_PREFIX, BadInput, Job, Retry, StageError, Stopped
 from stages.files import retry_on_os_error
-from stages.further import SUMS, further_files, is_named
+from stages.further import SUMS, further_files, is_named, raw_headers_sha256
 from stages.lineage import LINEAGE
 from stages.transport import proof
-from stages.transport.base import Copy, Transport
+from stages.transport.base import Copy, Proven, Transport
 
 #: Further files that are sent between two looks whether somebody asked to stop.
 _AT_ONCE = 100
@@ -44,6 +47,40 @@ def send(there: Transport, job: Job, destination: Path, also: Sequence[str]) -> 
         _put(there, job, destination, further[start : start + _AT_ONCE])
     there.ignore_stop()
     _put(there, job, destination, [name for name in names if name in own])
+    send_raw_headers(there, job, destination)
+
+
+def raw_headers_copies(job: Job, destination: Path) -> list[Copy]:
+    """Return the copies of the night's archives of raw headers, each with the SHA-256 that its name has."""
+    return [Copy(job.night / name, destination / name, raw_headers_sha256(name)) for name in job.raw_headers]
+
+
+def send_raw_headers(there: Transport, job: Job, destination: Path) -> list[Proven]:
+    """Bring the archives of raw headers to the night's folder at the destination; return the proof of each.
+
+    One that is damaged or missing here is proven where it lies: raw headers may be nowhere else.
+    """
+    proven = []
+    for copy in raw_headers_copies(job, destination):
+        is_to_send = job.source is not None or _is_whole(copy)
+        (result,) = there.put([[copy]], [True]) if is_to_send else there.prove([[copy]])
+        if isinstance(result, Retry | Stopped):
+            raise result
+        if isinstance(result, StageError):
+            raise BadInput(
+                f"raw headers of night {job.date}: no good copy here ({str(copy.source)!r}), or there: {result}"
+            )
+        proven.append(result)
+    if proven:
+        there.sync_folder(destination)
+    return proven
+
+
+def _is_whole(copy: Copy) -> bool:
+    try:
+        return proof.is_there(copy.source) and proof.source_digest(copy.source).sha256 == copy.sha256
+    except BadInput:  # it cannot be read: then the copy counts
+        return False
 
 
 def _put(there: Transport, job: Job, destination: Path, names: Sequence[PurePath]) -> None:
@@ -99,4 +136,5 @@ def _further(job: Job, also: Sequence[str]) -> list[PurePath]:
         return []
     with retry_on_os_error(job.night):
         names = further_files(job.night, {job.folder.name, *(stream.name for stream in job.instrument.streams)})
-    return [name for name in names if name != PurePath(SUMS) and is_named(name, also)]
+    own = {name for name in names if str(name) == SUMS or raw_headers_sha256(str(name))}
+    return [name for name in names if name not in own and is_named(name, also)]
