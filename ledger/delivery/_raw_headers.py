@@ -1,7 +1,7 @@
 """The headers and timing files of raw files that are to be removed: at the destination first, and proven there."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from ledger.db.models import File
 from ledger.disk import durable
@@ -92,9 +92,9 @@ def _send(steps: Steps, step: Step, rows: Sequence[File], failed: Failures) -> d
             outcome: Outcome = sender.send_raw_headers(job=job, params=steps.stages[step.state].params)
         proven = {e.identity: e for e in outcome.evidence if e.sha256 == raw_headers_sha256(e.identity)}
         sent = {identity: header for identity, header in sent.items() if header.archive in proven}
-        new = [evidence for name, evidence in proven.items() if name not in steps.raw_headers]
+        new = {name: asdict(evidence) for name, evidence in proven.items() if name not in steps.raw_headers}
         steps.journal.sent_headers(new)
-        steps.raw_headers = (*steps.raw_headers, *(evidence.identity for evidence in new))
+        steps.raw_headers = (*steps.raw_headers, *new)
     return sent
 
 

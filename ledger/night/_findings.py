@@ -168,18 +168,14 @@ class Findings(Entries):
             detail = {"sha256": dict(removal.sha256)}
             self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
 
-    def sent_headers(self, proofs: Sequence[Evidence]) -> None:
-        """Record archives of raw headers that are proven at the destination, before raw files are removed."""
-        if not proofs:
+    def sent_headers(self, archives: Mapping[str, Mapping[str, Any]]) -> None:
+        """Record archives of raw headers that are at the destination, by name, with what is known of each."""
+        if not archives:
             return
         with self.store.write(self.lease.check) as session:
-            common = {"event": "headers_sent"}
             self.entry(
                 session,
-                [
-                    {**common, "name": proof.identity, "size_bytes": proof.size_bytes, "detail": asdict(proof)}
-                    for proof in proofs
-                ],
+                [{"name": name, "event": "headers_sent", "detail": dict(known)} for name, known in archives.items()],
             )
 
     def returned(self, files: Sequence[tuple[int, str, str]]) -> None:

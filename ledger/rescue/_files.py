@@ -19,6 +19,7 @@ from ledger.ids.sequence import frame_id_of
 from ledger.night import record
 from ledger.night.products import to_raw
 from ledger.report import Result
+from ledger.rescue._stand_ins import Gone, stand_ins
 from ledger.run import registration
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
@@ -49,10 +50,11 @@ class Found:
 
 @dataclass(slots=True)
 class NightFiles:
-    """A night on disk: what its scan gave, its products in ID order, and what their files prove, by identity."""
+    """A night on disk: what its scan gave, its removed raw files, its products in ID order, what their files prove."""
 
     folder: NightFolder
     scanned: Result
+    gone: Gone = field(default_factory=dict)
     products: list[Product] = field(default_factory=list)
     found: dict[str, Found] = field(default_factory=dict)
 
@@ -98,11 +100,12 @@ def _listed(site: Site, inside: Path) -> set[str]:
 
 def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
     """Register the raw files of a night, make the rows of its products, and find out what their files prove."""
-    with machine.holding(folder, "rebuild", {}) as (steps, result):
-        night = NightFiles(folder, result)
+    with machine.holding(folder, "rebuild", {}) as (steps, result), stand_ins(steps) as removed:
+        night = NightFiles(folder, result, removed.listed)
         is_made = bool(names_in(steps.product_folder))
         result.stopped = registration.register(steps, final=is_made, is_new=not is_made)
         if is_made and result.stopped is None:
+            removed.register()
             try:
                 products, supplements = _products(steps)
             except base.BadInput as exc:
@@ -110,7 +113,7 @@ def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
                 return night
             _make(steps, products, supplements)
             night.products = [item.product for item in record.products(steps.journal.store, steps.journal.night)]
-            night.found = _recognise(steps, night.products)
+            night.found = _recognise(steps, [removed.in_product(product) for product in night.products])
     return night
 
 

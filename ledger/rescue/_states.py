@@ -9,6 +9,7 @@ from ledger.night.pipeline import Step
 from ledger.night.products import WorkItem
 from ledger.report import Result
 from ledger.rescue._files import Found, NightFiles, names_at, names_in, site_on_disk
+from ledger.rescue._stand_ins import note_archives, note_removed
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
 from stages import base
@@ -34,12 +35,14 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
         result.moved.update(scan.moved)
         result.remarks.update(scan.remarks)
         result.failed += scan.failed
+        note_archives(steps, night.gone)
         items = record.products(steps.journal.store, steps.journal.night)
         proven = [item for item in items if night.found[item.product.identity].recognised]
         for step in steps.journal.pipeline.steps[1:]:
             if not _restore_state(steps, step, proven, night.found):
                 break
         _put_aside(steps, items, night.found)
+        note_removed(steps, night.gone, items)
     return result
 
 

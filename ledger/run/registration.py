@@ -96,16 +96,35 @@ def register(
     missing = [_name(row) for row in found.missing]
     known = record.raw_files(store, [row.id for _, row in found.due if row is not None])
     todo = [(raw, None if row is None else known[row.id]) for raw, row in found.due]
-    steps.reporter.phase(first_state, len(todo))
-    files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop, is_new=is_new))
-    while batch := list(islice(files, BATCH)):
-        _stop_if_asked(steps.stop)
-        missing += _register(steps, batch, final=final)
+    missing += register_files(steps, todo, final=final, is_new=is_new)
     if wait := unpaired(missing):
         return wait.reason
     if is_all:
         steps.journal.looked_at(seen_ns)
     return None
+
+
+def register_files(
+    steps: Steps, todo: Sequence[tuple[RawOnDisk, File | None]], *, final: bool, is_new: bool
+) -> list[str]:
+    """Inspect raw files, and register them under their streams and names; return which could not be read.
+
+    Parameters
+    ----------
+    steps : Steps
+        The hold on the night.
+    todo : sequence of (RawOnDisk, File or None)
+        Files, each with its row if it has one.
+    final, is_new
+        As for :func:`register`.
+    """
+    unreadable: list[str] = []
+    steps.reporter.phase(steps.journal.pipeline.states[0], len(todo))
+    files = whole_first(inspected(steps.executor, steps.config, todo, steps.stop, is_new=is_new))
+    while batch := list(islice(files, BATCH)):
+        _stop_if_asked(steps.stop)
+        unreadable += _register(steps, batch, final=final)
+    return unreadable
 
 
 def report_outside(steps: Steps) -> Found:

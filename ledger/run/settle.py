@@ -23,6 +23,7 @@ from ledger.night.products import WorkItem
 from ledger.run import batches
 from ledger.run.steps import Steps
 from stages import base
+from stages.fits.raw_headers import STAND_INS
 from stages.transport.remote_folder import INCOMING, RECALLED
 
 
@@ -210,7 +211,7 @@ def _strays(steps: Steps, items: Sequence[WorkItem], suspects: set[str]) -> list
             found = os.listdir(folder) if folder.is_dir() else []  # noqa: PTH208  names alone: there are up to 10^5
         for path in sorted(folder / n for n in found if n.startswith(base.TEMPORARY_PREFIX) or n in names):
             is_link = path.is_symlink()  # its target is not ours, and must not be written through
-            is_ours = path.name == RECALLED or path.name.startswith(INCOMING)  # of folders
+            is_ours = path.name in {RECALLED, STAND_INS} or path.name.startswith(INCOMING)  # of folders
             if is_link or not path.is_dir() or is_ours:
                 strays.append(path)
     return strays

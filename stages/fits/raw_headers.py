@@ -15,13 +15,16 @@ from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path, PurePosixPath
 
-from stages.base import BadInput
+from stages.base import TEMPORARY_PREFIX, BadInput
 from stages.files import check_unchanged, mtime_ns_of, opened, read_small, retry_on_os_error
 from stages.fits.cubes import read_cube_layout
 from stages.further import raw_headers_sha256
 
 #: Endings that the parts of a cube have beside its own name.
 HEADER, REST = ".header", ".rest"
+
+#: A folder of stand-ins for raw files, in a night's folder, while they are worked with.
+STAND_INS = f"{TEMPORARY_PREFIX}raw_headers"
 
 README, LIST = "README.txt", "raw_files.tsv"
 _README = f"""\

@@ -107,8 +107,9 @@ def test_what_no_product_has_is_at_the_destination_byte_for_byte(old):
     }
     parts = {part.removesuffix(".header").removesuffix(".rest") for part in kept}
     assert parts == {*raw, "README.txt", "raw_files.tsv"}
-    ((name, size_bytes),) = world.query("SELECT name, size_bytes FROM entry WHERE event = 'headers_sent'")
-    assert (name, size_bytes) == (there.name, there.stat().st_size)
+    ((name, detail),) = world.query("SELECT name, CAST(detail AS TEXT) FROM entry WHERE event = 'headers_sent'")
+    known = json.loads(detail)
+    assert (name, known["path"], known["size_bytes"]) == (there.name, str(there), there.stat().st_size)
     assert violations(world) == []
 
 
