@@ -229,26 +229,25 @@ def send_raw_headers(*, job: Job, params: Parameters) -> Outcome:
     Returns
     -------
     Outcome
-        Evidence of each archive, its name as identity.
+        Evidence of each archive that is whole here, its name as identity.
 
     Raises
     ------
     BadInput
-        If there is no destination, or no good copy of an archive here or there.
+        If there is no destination, or an archive cannot be read.
     Retry
         If the destination has too little space, or cannot be read or written.
     """
     destination = _destination(job)
-    copies = beside.raw_headers_copies(job, destination)
     with transport_of(job, in_flight=params.in_flight) as there:
-        _require_space(there, job, copies)
-        results = beside.send_raw_headers(there, job, destination)
-        return Outcome(
-            evidence=tuple(
-                Evidence(copy.final.name, there.host, str(copy.final), digest.sha256, digest.size_bytes, there.tool)
-                for copy, (digest,) in zip(copies, results, strict=True)
-            )
+        _require_space(there, job, beside.raw_headers_copies(job, destination))
+        proven = beside.send_raw_headers(there, job, destination)
+    return Outcome(
+        evidence=tuple(
+            Evidence(copy.final.name, there.host, str(copy.final), digest.sha256, digest.size_bytes, there.tool)
+            for copy, digest in proven
         )
+    )
 
 
 def recall(*, job: Job, params: Parameters) -> Outcome:

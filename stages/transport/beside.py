@@ -6,12 +6,12 @@ Its own are lineage, checksums, manifests, and archives of the headers of raw fi
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from stages.base import TEMPORARY_PREFIX, BadInput, Job, Retry, StageError, Stopped
+from stages.base import TEMPORARY_PREFIX, Job, Retry, StageError, Stopped
 from stages.files import retry_on_os_error
 from stages.further import SUMS, further_files, is_named, raw_headers_sha256
 from stages.lineage import LINEAGE
 from stages.transport import proof
-from stages.transport.base import Copy, Proven, Transport
+from stages.transport.base import Copy, Transport
 
 #: Further files that are sent between two looks whether somebody asked to stop.
 _AT_ONCE = 100
@@ -55,32 +55,29 @@ def raw_headers_copies(job: Job, destination: Path) -> list[Copy]:
     return [Copy(job.night / name, destination / name, raw_headers_sha256(name)) for name in job.raw_headers]
 
 
-def send_raw_headers(there: Transport, job: Job, destination: Path) -> list[Proven]:
+def send_raw_headers(there: Transport, job: Job, destination: Path) -> list[tuple[Copy, proof.Digest]]:
     """Bring the archives of raw headers to the night's folder at the destination; return the proof of each.
 
-    One that is damaged or missing here is proven where it lies: raw headers may be nowhere else.
+    One that is missing or damaged here is left out: what is at the destination may be the only good one.
     """
     proven = []
     for copy in raw_headers_copies(job, destination):
-        is_to_send = job.source is not None or _is_whole(copy)
-        (result,) = there.put([[copy]], [True]) if is_to_send else there.prove([[copy]])
-        if isinstance(result, Retry | Stopped):
-            raise result
+        if not _is_whole(there, job, copy):
+            continue
+        (result,) = there.put([[copy]], [True])
         if isinstance(result, StageError):
-            raise BadInput(
-                f"raw headers of night {job.date}: no good copy here ({str(copy.source)!r}), or there: {result}"
-            )
-        proven.append(result)
+            raise result
+        proven.append((copy, result[0]))
     if proven:
         there.sync_folder(destination)
     return proven
 
 
-def _is_whole(copy: Copy) -> bool:
-    try:
-        return proof.is_there(copy.source) and proof.source_digest(copy.source).sha256 == copy.sha256
-    except BadInput:  # it cannot be read: then the copy counts
-        return False
+def _is_whole(there: Transport, job: Job, copy: Copy) -> bool:
+    """Whether an archive is right where the night is; on another host it is proven as it is fetched."""
+    if job.source is not None:
+        return there.source_sizes([copy.source]) != [None]
+    return proof.is_there(copy.source) and proof.source_digest(copy.source).sha256 == copy.sha256
 
 
 def _put(there: Transport, job: Job, destination: Path, names: Sequence[PurePath]) -> None:

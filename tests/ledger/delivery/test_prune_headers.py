@@ -153,7 +153,7 @@ def test_verify_knows_the_archive_and_repairs_it(old):
     here.write_bytes(bytes(len(content)))
     assert (look(repairs=True).bad, there.read_bytes()) == ([], content), "a damaged file here damages nothing there"
     there.unlink()
-    assert "no good copy here" in dict(look(repairs=True).bad)[DATE]
+    assert [name for name, _ in look(repairs=True).bad] == [there.name], "it is lost, and said to be"
 
 
 def test_the_archive_is_no_file_that_may_hold_frames_and_none_that_is_left_behind(old):
@@ -277,6 +277,11 @@ def test_a_night_that_is_rolled_back_and_sent_again_keeps_the_archive(old):
     assert world.advance().succeeded
     assert archives(world) == before
     assert verify(world.machine(), world.night()).succeeded
+    assert world.rollback(to="compressed").succeeded
+    for path in (*before, *archives(world, there=False)):
+        path.unlink()
+    assert world.advance().succeeded, "an archive that is lost keeps no product"
+    assert [name for name, _ in verify(world.machine(), world.night()).bad] == [before[0].name]
 
 
 def test_the_command_says_where_headers_go(old):
@@ -298,4 +303,19 @@ def test_where_products_are_fetched_the_archive_is_proven_and_fetched_again(fetc
     assert verify(pair.there.machine(), pair.there.night()).bad == []
     there.write_bytes(bytes(len(content)))
     assert verify(pair.there.machine(), pair.there.night(), repairs=True).repaired == [there.name]
+    assert there.read_bytes() == content
+
+
+def test_a_night_that_moved_takes_its_archive_along(old):
+    world = old
+    go(world)
+    recall(world.machine(), world.night())
+    (world.folder / "archive").rename(world.folder / "moved")
+    (world.folder / "archive").mkdir()
+    world.data["archive"]["root"] = str(world.folder / "moved")
+    assert call(world, "relocate").returncode == 0
+    (there,) = archives(world)
+    content = there.read_bytes()
+    there.unlink()
+    assert verify(world.machine(), world.night(), repairs=True).repaired == [there.name]
     assert there.read_bytes() == content
