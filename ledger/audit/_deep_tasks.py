@@ -22,6 +22,7 @@ from ledger.night import record
 from ledger.night.products import WorkItem
 from ledger.night.site import site_of
 from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
+from stages.further import raw_headers_sha256
 from stages.product import Product
 
 
@@ -58,7 +59,7 @@ T = TypeVar("T", bound=_OfProduct)
 
 
 def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkItem]) -> list[Task]:
-    """Return what to read of a night: raw files by stream and name, products in the order of `items`, manifests."""
+    """Return what to read of a night: raw files by name, products in the order of `items`, manifests, raw headers."""
     folder, lines = folder_of(night), _lines(store, night)
     site = site_of(store, config, night.pipeline, night.date)
     destination: Path | None = site.destination / night.date
@@ -70,6 +71,7 @@ def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkIte
         *_of_raws(store, night, folder),
         *_of_products(items, folder / config.instrument.product_folder, _copies(store, night), read),
         *_of_manifests(record.manifests(store, night), lines, folder, destination),
+        *_of_raw_headers(record.raw_headers(store, night), folder, destination),
     ]
 
 
@@ -166,6 +168,16 @@ def _of_manifests(
         what = f"the lines of {path} on record have SHA-256 {sha256}, expected {manifest.sha256}"
         faults = [Fault("manifest", path, what)] if sha256 != manifest.sha256 else []
         yield Task(path, partial(reread, files=files), files, faults=faults)
+
+
+def _of_raw_headers(names: Iterable[str], folder: Path, destination: Path | None) -> Iterator[Task]:
+    """Yield the archives of raw headers, here and at the destination."""
+    for name in names:
+        path, sha256 = folder / name, raw_headers_sha256(name)
+        files = [Recorded(path, sha256)]
+        if destination is not None:
+            files.append(Recorded(destination / name, sha256, copy_of=path))
+        yield Task(path, partial(reread, files=files), files)
 
 
 def _copies(store: Store, night: Night) -> list[Copy]:

@@ -26,6 +26,7 @@ from ledger.night.lease import Hold, read_hold, why_unsettled
 from ledger.report import Reporter, Silent, Stop
 from ledger.run import engine
 from stages.check.reread import Fault, Found
+from stages.further import raw_headers_sha256
 
 #: Calls in hand a worker: none of them waits for work.
 IN_HAND_PER_WORKER = 4
@@ -198,6 +199,8 @@ def _next(night: Night, task: Task, fault: Fault, faults: Sequence[Fault], withd
     is_of_manifest = task.product is None or fault.law == "manifest"
     to = " --to transferred" if is_of_manifest else ""  # it is made again from products that are right
     again = f"`ledger rollback {folder}{to} --yes{withdraw}` and `ledger advance {folder}`"
+    if raw_headers_sha256(task.path.name):
+        again = "put it back from a backup of either place: raw headers are nowhere else"
     if fault.law == "unchecked":
         return f"audit the night again: `ledger audit --deep --date {night.date}`; if that does not help, it is a bug"
     if fault.law == "pixels":

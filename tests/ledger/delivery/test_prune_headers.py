@@ -319,3 +319,19 @@ def test_a_night_that_moved_takes_its_archive_along(old):
     there.unlink()
     assert verify(world.machine(), world.night(), repairs=True).repaired == [there.name]
     assert there.read_bytes() == content
+
+
+def test_a_deep_audit_reads_the_archive_here_and_there(old):
+    world = old
+    go(world)
+    assert call(world, "audit", "--deep").returncode == 0
+    (there,), (here,) = archives(world), archives(world, there=False)
+    content = there.read_bytes()
+    for bad, told in (([there], "verify"), ([here], f"cp -p {there}"), ([there, here], "raw headers are nowhere else")):
+        for path in bad:
+            path.write_bytes(bytes(len(content)))
+        done = call(world, "audit", "--deep")
+        assert done.returncode == 1
+        assert told in done.stdout
+        for path in bad:
+            path.write_bytes(content)
