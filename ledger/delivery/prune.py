@@ -355,7 +355,7 @@ def _remove_all(
             removal = Removal(
                 int(row.id or 0), row.identity, name, _hashes(candidate, sent.get(row.identity)), candidate.size_bytes
             )
-            steps.journal.pruned(removal)
+            steps.journal.pruned([removal])
             durable.remove(path for path in candidate.paths if path.name in removal.sha256)
         except (LedgerError, OSError) as exc:
             found.failed.append((name, str(exc)))

@@ -159,14 +159,25 @@ class Findings(Entries):
                 ],
             )
 
-    def pruned(self, removal: Removal) -> None:
+    def pruned(self, removals: Sequence[Removal]) -> None:
         """Record that files are removed, before they are."""
-        with self.store.write(self.lease.check) as session:
-            values = {"pruned_us": self.store.clock()}
-            session.execute(update(File).where(col(File.id) == removal.row_id).values(**values))
-            entry = {"identity": removal.identity, "name": removal.name, "event": "pruned"}
-            detail = {"sha256": dict(removal.sha256)}
-            self.entry(session, [{**entry, "size_bytes": removal.size_bytes, "detail": detail}])
+        for chunk in chunks(removals):
+            with self.store.write(self.lease.check) as session:
+                rows = col(File.id).in_([removal.row_id for removal in chunk])
+                session.execute(update(File).where(rows).values(pruned_us=self.store.clock()))
+                self.entry(
+                    session,
+                    [
+                        {
+                            "identity": removal.identity,
+                            "name": removal.name,
+                            "event": "pruned",
+                            "size_bytes": removal.size_bytes,
+                            "detail": {"sha256": dict(removal.sha256)},
+                        }
+                        for removal in chunk
+                    ],
+                )
 
     def sent_headers(self, archives: Mapping[str, Mapping[str, Any]]) -> None:
         """Record archives of raw headers that are at the destination, by name, with what is known of each."""

@@ -55,6 +55,7 @@ class NightFiles:
     folder: NightFolder
     scanned: Result
     gone: Gone = field(default_factory=dict)
+    archives: tuple[str, ...] = ()
     products: list[Product] = field(default_factory=list)
     found: dict[str, Found] = field(default_factory=dict)
 
@@ -101,7 +102,7 @@ def _listed(site: Site, inside: Path) -> set[str]:
 def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
     """Register the raw files of a night, make the rows of its products, and find out what their files prove."""
     with machine.holding(folder, "rebuild", {}) as (steps, result), stand_ins(steps) as removed:
-        night = NightFiles(folder, result, removed.listed)
+        night = NightFiles(folder, result, removed.listed, removed.archives)
         is_made = bool(names_in(steps.product_folder))
         result.stopped = registration.register(steps, final=is_made, is_new=not is_made)
         if is_made and result.stopped is None:

@@ -40,11 +40,14 @@ class StandIns:
         Where they lie.
     listed : mapping
         See :data:`Gone`.
+    archives : tuple of str
+        All archives of raw headers that the night has.
     """
 
     steps: Steps
     folder: NightFolder
     listed: Gone
+    archives: tuple[str, ...]
 
     def register(self) -> None:
         """Register them as raw files of the night that products were made of."""
@@ -85,14 +88,17 @@ def stand_ins(steps: Steps) -> Iterator[StandIns]:
     with writing(root, "free or mount the disk"):
         durable.remove([root])  # of a rebuild that was killed
     try:
-        yield StandIns(steps, folder, _unpack(steps, folder.path))
+        found = _unpack(steps, folder.path)
+        with translate_read_errors(steps.folder.path):
+            gone = {raw: known for raw, known in found.items() if not (steps.folder.path / raw).exists()}
+        yield StandIns(steps, folder, gone, tuple(dict.fromkeys(archive for archive, _ in found.values())))
     finally:
         with writing(root, "remove it"):
             durable.remove([root])
 
 
 def _unpack(steps: Steps, folder: Path) -> Gone:
-    """Make stand-ins of all that archives have; return those of raw files that are gone."""
+    """Make stand-ins of all that archives have, and return it."""
     found: dict[str, tuple[str, RawListed]] = {}
     for path in _archives(steps):
         if any(path.name == archive for archive, _ in found.values()):
@@ -102,8 +108,7 @@ def _unpack(steps: Steps, folder: Path) -> Gone:
                 found |= {raw: (path.name, listed) for raw, listed in read_archive(path, folder).items()}
         except UsageError as exc:
             steps.result.failed.append((path.name, str(exc)))
-    with translate_read_errors(steps.folder.path):
-        return {raw: known for raw, known in found.items() if not Path(steps.folder.path, raw).exists()}
+    return found
 
 
 def _archives(steps: Steps) -> list[Path]:
@@ -116,32 +121,32 @@ def _archives(steps: Steps) -> list[Path]:
     return [path for path in found if raw_headers_sha256(path.name)]
 
 
-def note_archives(steps: Steps, gone: Gone) -> None:
+def note_archives(steps: Steps, archives: Sequence[str]) -> None:
     """Record the archives of raw headers, so that they are looked at where the night's copies are."""
-    names = {archive: {"restored": 1} for archive, _ in gone.values()}
-    steps.journal.sent_headers(names)
-    steps.raw_headers = tuple(names)
+    steps.journal.sent_headers({name: {"restored": 1} for name in archives})
+    steps.raw_headers = tuple(archives)
 
 
 def note_removed(steps: Steps, gone: Gone, items: Sequence[WorkItem]) -> None:
     """Record that raw files were removed whose products all have proven copies; the others are missing."""
-    pipeline = steps.journal.pipeline
-    made_of: dict[str, list[bool]] = defaultdict(list)
+    pipeline, sending = steps.journal.pipeline, steps.journal.pipeline.sending
+    is_proven: dict[str, list[bool]] = defaultdict(list)
     for item in items:
-        is_sent = pipeline.sending is not None and pipeline.position(item.state) >= pipeline.position(
-            pipeline.sending.state
-        )
+        is_sent = sending is not None and pipeline.position(item.state) >= pipeline.position(sending.state)
         for part in item.product.parts:
-            made_of[part.raw.identity].append(is_sent and not item.fault)
+            is_proven[part.raw.identity].append(is_sent and not item.fault)
+    removals = []
     for row in record.raws(steps.journal.store, steps.journal.night):
         if row.quarantine_reason or (raw := f"{row.folder}/{row.name}") not in gone:
             continue
         archive, listed = gone[raw]
-        if made_of[row.identity] and all(made_of[row.identity]):
+        if is_proven[row.identity] and all(is_proven[row.identity]):
             sha256 = {row.name: listed.sha256, f"{row.name.removesuffix('.fits')}.txt": listed.timing_sha256}
-            steps.journal.pruned(Removal(int(row.id or 0), row.identity, row.name, sha256, 0))
+            removals.append(Removal(int(row.id or 0), row.identity, row.name, sha256, 0))
         else:
             reason = (
-                f"gone, and not all of its products are proven at the destination; {archive} has its header and txt"
+                f"gone (its header and txt are in {archive}), and not each product of it is proven at the destination"
             )
-            steps.result.failed.append((raw, f"{reason}; put the file back, or send the products again and rebuild"))
+            cure = "put the file back, or copy those products there again and rebuild"
+            steps.result.failed.append((raw, f"{reason}; {cure}"))
+    steps.journal.pruned(removals)

@@ -35,7 +35,7 @@ def restore_states(machine: Machine, night: NightFiles) -> Result:
         result.moved.update(scan.moved)
         result.remarks.update(scan.remarks)
         result.failed += scan.failed
-        note_archives(steps, night.gone)
+        note_archives(steps, night.archives)
         items = record.products(steps.journal.store, steps.journal.night)
         proven = [item for item in items if night.found[item.product.identity].recognised]
         for step in steps.journal.pipeline.steps[1:]:

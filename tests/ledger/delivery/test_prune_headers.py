@@ -335,3 +335,25 @@ def test_a_deep_audit_reads_the_archive_here_and_there(old):
         assert told in done.stdout
         for path in bad:
             path.write_bytes(content)
+
+
+def test_a_disk_or_database_that_fails_loses_no_header(old):
+    world, raw = old, raws(old)
+    at = n_points = 0
+    while at <= n_points:
+        n_points = run_and_kill(world, lambda machine: list(prune(machine, removes=True)), at, fails=True)
+        kept = members(*archives(world))
+        assert_kept({name: content for name, content in raw.items() if name not in raws(world)}, kept)
+        world.now_us += 3_600_000_000  # so is a lease that could not be given back
+        at += 3
+    assert go(world).failed == []
+    assert raws(world) == {}
+    assert_kept(raw, members(*archives(world)))
+
+
+def test_a_stage_that_sends_no_raw_headers_keeps_the_raw_files(old, monkeypatch):
+    world, raw = old, raws(old)
+    monkeypatch.delattr(transferred, "send_raw_headers")
+    found = go(world)
+    assert (found.raws, raws(world)) == (0, raw)
+    assert "expected it, or prune.raw_days: null" in dict(found.failed)[f"raw headers of {DATE}"]

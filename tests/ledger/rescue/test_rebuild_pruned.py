@@ -86,6 +86,12 @@ def test_raw_files_that_are_here_are_not_taken_from_the_archive(night, new_url):
     assert known(world) == before
     assert world.query(PRUNED) == removed
     assert (first.parent.name, first.name) not in removed
+    for path in kept.glob("vcam*/*"):
+        shutil.copy2(path, world.folder / "archive" / DATE / path.parent.name)
+    world.machine().scan(world.night())
+    assert lose(world, f"{new_url}2").succeeded
+    assert world.query(PRUNED) == []
+    assert verify(world.machine(), world.night()).extra == []
 
 
 def test_a_damaged_archive_leaves_the_night_alone(pruned, new_url):
