@@ -107,11 +107,8 @@ def _is_in(held: Mapping[str, tuple[str, RawListed]], row: File) -> bool:
     if _name(row) not in held:
         return False
     listed = held[_name(row)][1]
-    return (listed.size_bytes, listed.header_sha256, listed.timing_sha256) == (
-        row.size_bytes,
-        row.header_sha256,
-        row.timing_sha256,
-    )
+    is_same = (listed.size_bytes, listed.timing_sha256) == (row.size_bytes, row.timing_sha256)
+    return is_same and row.header_sha256 in (None, listed.header_sha256)
 
 
 def _held(steps: Steps, failed: Failures) -> dict[str, tuple[str, RawListed]]:
