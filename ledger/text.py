@@ -16,6 +16,15 @@ def counted(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def duration(seconds: float) -> str:
+    """Return a time span for people, in its two largest units, such as ``12 s`` and ``1 h 05 min``."""
+    minutes, rest_s = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest_s:02} s" if minutes else f"{rest_s} s"
+
+
 def printable(text: str) -> str:
     """Return a text in one line that any terminal takes: what cannot be printed is escaped.
 

@@ -36,6 +36,7 @@ from ledger.cli import (
     receipt,
     relocate,
     rollback,
+    runs,
     scan,
     schedule,
     simulate,
@@ -44,6 +45,7 @@ from ledger.cli import (
     streams,
     summary,
     verify,
+    watch,
 )
 from ledger.cli.common import app, where_a_ledger_is
 from ledger.errors import BUG, LedgerError, NoLedger, UsageError
@@ -84,6 +86,7 @@ __all__ = [
     "receipt",
     "relocate",
     "rollback",
+    "runs",
     "scan",
     "schedule",
     "simulate",
@@ -91,6 +94,7 @@ __all__ = [
     "status",
     "summary",
     "verify",
+    "watch",
 ]
 
 

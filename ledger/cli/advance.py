@@ -24,6 +24,9 @@ def advance(
     anew: Annotated[
         bool, typer.Option("--anew", help="Pair a numbered night that was rolled back as a whole: IDs may change.")
     ] = False,
+    background: Annotated[
+        bool, typer.Option("--background", help="Go on when the terminal closes; says how to watch and stop it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Take nights forward, oldest first: raw files to products, to the archive, to the manifest.
@@ -42,6 +45,10 @@ def advance(
             nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
             planned.do(nights, lambda n: plan.plan_advance(machine, n, to, final=final, late_reason=reason, anew=anew))
         return
+    if background:
+        from ledger.cli._background import start
+
+        raise typer.Exit(start())
     done = EachNight(show_result, lambda result: result.succeeded, folder, date, as_json=as_json)
     with done, open_machine(jobs) as machine:
         nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)

@@ -1,6 +1,5 @@
 """What the commands share: the application, options, the opened ledger, and signals."""
 
-import getpass
 import logging
 import os
 import shlex
@@ -227,13 +226,11 @@ def begin_log(config: "Config") -> None:
     """Open the log of a command that leaves a trace, and write who runs what."""
     if log.is_open():
         return
+    from ledger.db.store import user_name
+
     log.open_log(config.log, as_json=config.log_format == "json")
     command = shlex.join(["ledger", *map(printable, sys.argv[1:])])
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name
-        user = str(os.getuid())
-    host = socket.gethostname()
+    user, host = user_name(), socket.gethostname()
     log.write(f"begin `{command}` by {user} on {host}", event="begin", command=command, user=user, host=host)
 
 

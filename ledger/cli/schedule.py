@@ -1,14 +1,15 @@
 """``ledger schedule``."""
 
-import getpass
 import os
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli import _timers
 from ledger.cli.common import app, config_file, read_config
 from ledger.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledger.cli._timers import Call
 
 
 @app.command(epilog="Example: ledger schedule --install")
@@ -24,6 +25,8 @@ def schedule(
     Paths, and variables that change the configuration, are those of this call. As root, units are the system's, else
     the user's own. Nothing but this configuration's own entry is changed.
     """
+    from ledger.cli import _timers
+
     if install and remove:
         raise UsageError("--install and --remove: expected one of them")
     if minutes not in _timers.MINUTES:
@@ -36,23 +39,29 @@ def schedule(
         _cron(call, install=install, remove=remove)
 
 
-def _cron(call: _timers.Call, *, install: bool, remove: bool) -> None:
+def _cron(call: "Call", *, install: bool, remove: bool) -> None:
+    from ledger.cli import _timers
+    from ledger.db.store import user_name
+
     if not (install or remove):
         typer.echo("\n".join(_timers.crontab_lines(call)))
         return
     before = _timers.read_crontab()
     wanted = _timers.with_entry(before, call) if install else _timers.without_entry(before, call)
     if wanted == before:
-        typer.echo(f"the crontab of {getpass.getuser()} has {'it' if install else 'no such entry'} already")
+        typer.echo(f"the crontab of {user_name()} has {'it' if install else 'no such entry'} already")
         return
     _timers.write_crontab(wanted)
     what = f"calls catch-up every {call.minutes} min" if install else "does not call catch-up any more"
-    typer.echo(f"the crontab of {getpass.getuser()} {what} for {call.config}")
+    typer.echo(f"the crontab of {user_name()} {what} for {call.config}")
 
 
-def _systemd(call: _timers.Call, *, install: bool, remove: bool) -> None:
+def _systemd(call: "Call", *, install: bool, remove: bool) -> None:
+    from ledger.cli import _timers
+    from ledger.db.store import user_name
+
     folder, timer = _timers.unit_folder(os.environ), f"{call.name}.timer"
-    units = _timers.units(call, getpass.getuser() if os.geteuid() == 0 else None)
+    units = _timers.units(call, user_name() if os.geteuid() == 0 else None)
     if remove:
         there = [folder / name for name in units if (folder / name).exists()]
         if there:
@@ -75,7 +84,7 @@ def _systemd(call: _timers.Call, *, install: bool, remove: bool) -> None:
             raise
         typer.echo(f"{folder / timer}: calls catch-up every {call.minutes} min for {call.config}")
         if os.geteuid():
-            typer.echo(f"it runs while you are logged in; for always: `loginctl enable-linger {getpass.getuser()}`")
+            typer.echo(f"it runs while you are logged in; for always: `loginctl enable-linger {user_name()}`")
     else:
         for name, text in units.items():
             typer.echo(f"# {folder / name}\n{text}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
+from ledger.cli.common import AsCsv, AsJson, Wide, app, open_store, read_config
 from ledger.cli.nights import DatesOption, parse_dates
 from ledger.cli.output import refuse_several, show_csv, show_json, show_table
 from ledger.clock import show_date
@@ -112,10 +112,14 @@ def status(
 
 
 def _show_last(config: "Config") -> None:
-    """Say when catch-up ran last: below the table on a terminal, and beside rows that a program reads."""
+    """Say what works now, and when catch-up ran last: below the table, or beside rows that a program reads."""
+    from ledger.query.runs import at_work
     from ledger.query.unattended import last_catch_up
 
-    typer.echo(last_catch_up(config).words, err=not sys.stdout.isatty())
+    with open_store(config) as store:
+        works = [run.words for run in at_work(store)]
+    for words in (*works, last_catch_up(config).words):
+        typer.echo(printable(words), err=not sys.stdout.isatty())
 
 
 def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:

@@ -158,9 +158,11 @@ class Run(SQLModel, table=True):
     boot: str  # tells a dead process of this boot from one of another
     pid: int
     version: str
+    begun_by: str | None = None  # the user's name; none before this was on record
     started_us: int = Field(sa_type=BigInteger)
     ended_us: int | None = Field(default=None, sa_type=BigInteger)
     exit_status: int | None = None
+    stop_asked_us: int | None = Field(default=None, sa_type=BigInteger)  # `ledger stop`: it ends in order
 
 
 class Entry(SQLModel, table=True):

@@ -4,6 +4,7 @@ What changes a night goes through :class:`ledger.night.journal.Journal`, which w
 transaction, after it has checked its lease.
 """
 
+import getpass
 import json
 import os
 import socket
@@ -210,6 +211,7 @@ class Store:
             boot=boot_id(),
             pid=os.getpid(),
             version=version("ledger"),
+            begun_by=user_name(),
             started_us=self.clock(),
         )
         with self.write() as session:
@@ -222,6 +224,14 @@ class Store:
         ended_us = self.clock() if in_order else None
         with self.write() as session:
             session.execute(update(Run).where(col(Run.id) == run_id).values(ended_us=ended_us, exit_status=exit_status))
+
+    def ask_to_stop(self, run_id: int) -> None:
+        """Ask a run to end in order: it, and what else its process does, hear of it with their next heartbeat."""
+        with self.write() as session:
+            run = session.get_one(Run, run_id)
+            of_process = (col(Run.host) == run.host, col(Run.boot) == run.boot, col(Run.pid) == run.pid)
+            asked = update(Run).where(*of_process, col(Run.ended_us).is_(None), col(Run.stop_asked_us).is_(None))
+            session.execute(asked.values(stop_asked_us=self.clock()))
 
     @contextmanager
     def recorded(self, command: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Session, int]]:
@@ -237,6 +247,14 @@ class Store:
             raise
         finally:
             self.end_run(run_id, status, in_order=True)
+
+
+def user_name() -> str:
+    """Return who runs this process: a name, or (an account without one) a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:

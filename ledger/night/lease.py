@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import threading
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Lease:
         self.date = night.date
         self.run_id = run_id
         self.fence = 0
+        self._is_stopped = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"lease {night.date}", daemon=True)
 
@@ -90,6 +92,10 @@ class Lease:
             try:
                 with self.store.write() as session:
                     self._update(session, heartbeat_us=self.store.common_us(session))
+                    is_asked = _is_asked_to_stop(session)
+                if is_asked and not self._is_stopped:
+                    self._is_stopped = True
+                    os.kill(os.getpid(), signal.SIGTERM)  # it ends in order, as if somebody had sent that
             except Exception as exc:  # noqa: BLE001  the next commit finds out whether the lease still holds
                 logging.getLogger("ledger.run").warning("night %s: no heartbeat (%s)", self.date, exc)
 
@@ -127,6 +133,13 @@ class Lease:
             raise Busy(
                 f"night {self.date}: another run has taken over while this one was suspended; nothing was written"
             )
+
+
+def _is_asked_to_stop(session: Session) -> bool:
+    """Whether a run of this process is asked to stop (`ledger stop`)."""
+    mine = (col(Run.host) == socket.gethostname(), col(Run.boot) == boot_id(), col(Run.pid) == os.getpid())
+    query = select(col(Run.id)).where(*mine, col(Run.ended_us).is_(None), col(Run.stop_asked_us).is_not(None))
+    return session.execute(query.limit(1)).first() is not None
 
 
 def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:

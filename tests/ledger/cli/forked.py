@@ -38,7 +38,7 @@ class Running(AbstractContextManager["Running"]):
     def __init__(self, world: World, *arguments: str) -> None:
         self._outputs = tempfile.TemporaryDirectory()
         shown = [Path(self._outputs.name) / name for name in ("stdout", "stderr")]
-        self._stderr = shown[1]
+        self._stdout, self._stderr = shown
         self._process = start(processes._run, *_call(world, arguments), dict(os.environ), shown)
 
     def __enter__(self) -> Self:
@@ -61,6 +61,11 @@ class Running(AbstractContextManager["Running"]):
     def told(self) -> str:
         """Return what it wrote to standard error."""
         return self._stderr.read_text() if self._stderr.exists() else ""
+
+    @property
+    def shown(self) -> str:
+        """Return what it wrote to standard output."""
+        return self._stdout.read_text() if self._stdout.exists() else ""
 
     def is_over(self) -> bool:
         return not self._process.is_alive()
