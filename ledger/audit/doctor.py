@@ -19,6 +19,7 @@ from ledger.audit._places import look_at_places
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db import backup
+from ledger.db.absent import advised
 from ledger.db.models import Entry, File, Night, Run
 from ledger.db.store import Store
 from ledger.disk.dates import Dates
@@ -56,7 +57,8 @@ def examine(config: Config, *, dates: Dates | None = None) -> Iterator[Finding]:
     store = None
     try:
         store = Store(config.database.url)
-        store.open()
+        with advised(config):
+            store.open()
         machine = Machine(config, store)
         yield from _database(store, config)
         yield _backups(store, config)

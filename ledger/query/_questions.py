@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ledger.config.model import Config
 from ledger.db.readonly import Reader, newest_revision
 from ledger.disk.outside import Rule
 from ledger.errors import Busy, LedgerError
@@ -129,7 +130,7 @@ class Counts:
     has_mail_in_doubt: bool = False
 
 
-def open_ledger(url: str) -> Reader:
+def open_ledger(config: Config) -> Reader:
     """Open the database of a ledger; what is wrong with it is said as by every other command.
 
     Raises
@@ -139,7 +140,7 @@ def open_ledger(url: str) -> Reader:
     """
     reader = None
     try:
-        reader = Reader(url)
+        reader = Reader(config.database.url)
         if reader.value("SELECT version_num FROM alembic_version") == newest_revision():
             return reader
     except Busy:
@@ -148,14 +149,16 @@ def open_ledger(url: str) -> Reader:
         pass
     if reader is not None:
         reader.close()
-    from ledger.db.store import Store  # noqa: PLC0415  which takes long to import
+    from ledger.db.absent import advised  # noqa: PLC0415  which takes long to import
+    from ledger.db.store import Store  # noqa: PLC0415
 
-    store = Store(url)
+    store = Store(config.database.url)
     try:
-        store.open()
+        with advised(config):
+            store.open()
     finally:
         store.close()
-    return Reader(url)
+    return Reader(config.database.url)
 
 
 def nights(reader: Reader) -> list[NightRow]:

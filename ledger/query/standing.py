@@ -92,7 +92,7 @@ def standing_still(
         If a folder cannot be read.
     """
     every = [night for night in nights(config, pipelines) if not dates or night.date in dates]
-    reader = ask.open_ledger(config.database.url)
+    reader = ask.open_ledger(config)
     try:
         rows = {(row.pipeline, row.date): row for row in ask.nights(reader)}
         look = _Look(config, reader, rows, now_us, dates)

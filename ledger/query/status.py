@@ -120,7 +120,7 @@ def nights(
     Damaged
         If the database shows that it is.
     """
-    reader = ask.open_ledger(config.database.url)
+    reader = ask.open_ledger(config)
     try:
         reader.refuse_damaged()
         found = _Nights(config, pipelines, reader, seeks_uncarried=seeks_uncarried).found(dates)
