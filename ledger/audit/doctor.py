@@ -18,7 +18,7 @@ from ledger.audit._finding import Finding, Verdict
 from ledger.audit._places import look_at_places
 from ledger.clock import show_us
 from ledger.config.model import Config
-from ledger.db import backup
+from ledger.db import backup, unbacked
 from ledger.db.absent import advised
 from ledger.db.models import Entry, File, Night, Run
 from ledger.db.store import Store
@@ -97,6 +97,9 @@ def _backups(store: Store, config: Config) -> Finding:
         found = backup.found(config)
     except LedgerError as exc:
         return Finding("backups", "problem", str(exc))
+    remedy = "run `ledger backup`: it makes one, or says what keeps it from being made"
+    if config.backup.automatic and (why := unbacked.failure(store)):
+        return Finding("backups", "problem", f"the last one failed: {why}", remedy)
     newest_entry = max((b.last_entry for b in found), default=0)
     behind = backup.last_entry(store) - newest_entry
     if not behind:
@@ -108,7 +111,6 @@ def _backups(store: Store, config: Config) -> Finding:
     if _is_of_unended_runs(store, newest_entry):
         what = f"{what}, of a command that was killed or still works"
         return Finding("backups", "note", what, "the next run, or `ledger backup`, makes it")
-    remedy = "run `ledger backup`: it makes one, or says what keeps it from being made"
     return Finding("backups", "problem", what, remedy)
 
 
@@ -172,7 +174,8 @@ def _standing(machine: Machine, dates: Dates | None, troubled: Collection[str]) 
     config = machine.config
     for still in standing_still(config, machine.pipelines, machine.store.clock(), dates=dates):
         subject = _subject(config, night_of(config, still.pipeline, still.date)) if still.date else still.where
-        if still.why not in ("stopped", "quarantined") or subject not in troubled:
+        is_told = still.why == "failed" or (still.why in ("stopped", "quarantined") and subject in troubled)
+        if still.folder or not is_told:
             name = f"{still.folder}: " if still.folder else ""
             yield Finding(subject, "problem", f"{name}{still.text}", still.remedy)
 

@@ -154,9 +154,9 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
 
 
 def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
-    from ledger.db import backup
+    from ledger.db import unbacked
 
-    if complaint := backup.after_work(store, config, sends=sends):
+    if complaint := unbacked.after_work(store, config, sends=sends):
         typer.echo(f"ledger: {complaint}", err=True)
         log.write(complaint, level=logging.ERROR, event="backup_failed")
 

@@ -165,9 +165,10 @@ class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
             if self._is_one:
                 raise
             self.status = self.status or exc.exit_status
-            text = f"night {night.date} ({night.pipeline}): {exc}"
+            why = str(exc).removeprefix(f"night {night.date}: ")
+            text = f"night {night.date} ({night.pipeline}): {why}"
             log.write(text, level=logging.ERROR, event="error", date=night.date, pipeline=night.pipeline)
-            self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(exc)})
+            self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": why})
 
     def __enter__(self) -> Self:
         return self

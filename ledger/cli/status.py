@@ -9,10 +9,10 @@ import typer
 
 from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import refuse_several, show_csv, show_json, show_table
+from ledger.cli.output import refuse_several, show_csv, show_json, show_table, show_text
 from ledger.clock import show_date
 from ledger.errors import UsageError
-from ledger.text import printable
+from ledger.text import joined, printable
 
 if TYPE_CHECKING:
     from ledger.config.model import Config
@@ -40,7 +40,7 @@ def status(
 ) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.night.pipeline import pipelines
-    from ledger.query.status import nights
+    from ledger.query.status import nights, untold
 
     refuse_several(json=as_json, csv=as_csv)
     if check:
@@ -108,14 +108,26 @@ def status(
         spare=(*(["pipeline"] if is_one else []), "raw files", "frames", "confirmed", "IDs", "products"),
         wide=wide,
     )
+    for n in found:
+        if n.withdrawn:
+            text, remedy = untold(n, config.site(n.pipeline).named(n.date))
+            _say(f"night {n.date} ({n.pipeline}): {n.withdrawn}: {text}; {remedy}")
     _show_last(config)
 
 
 def _show_last(config: "Config") -> None:
-    """Say when catch-up ran last: below the table on a terminal, and beside rows that a program reads."""
+    """Say when catch-up ran last."""
     from ledger.query.unattended import last_catch_up
 
-    typer.echo(last_catch_up(config).words, err=not sys.stdout.isatty())
+    _say(last_catch_up(config).words)
+
+
+def _say(text: str) -> None:
+    """Say something below the table on a terminal, and beside rows that a program reads."""
+    if sys.stdout.isatty():
+        show_text(text)
+    else:
+        typer.echo(text, err=True)
 
 
 def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
@@ -140,9 +152,7 @@ def _check() -> int:
         config = read_config()
         verdict = unattended.check(config, pipelines(config), now_us())
     except Exception as exc:  # noqa: BLE001  the edge: a monitor knows no other status
-        typer.echo(
-            f"broken: {'; '.join(printable(line.strip()) for line in str(exc).splitlines()) or type(exc).__name__}"
-        )
+        typer.echo(f"broken: {joined(str(exc)) or type(exc).__name__}")
         return BROKEN
     typer.echo(printable(verdict.text))
     return verdict.exit_status

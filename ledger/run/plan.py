@@ -20,7 +20,7 @@ from ledger.run.advance import Goal, check_advance, target_of
 from ledger.run.context import Context
 from ledger.run.pairing import refuse_products
 from ledger.run.registration import decide, fault_of, inspected, whole_first
-from ledger.run.rollback import check_rollback
+from ledger.run.rollback import check_rollback, why_not_withdrawn
 from ledger.run.twins import Twins
 from ledger.text import alike, counted
 from stages.base import Job, Outcome
@@ -206,19 +206,20 @@ def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[
 
 
 def plan_rollback(context: Context, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
-    """Return what `Machine.rollback` would do now.
+    """Return what `Machine.rollback` would do now; of a night that was mailed, what it would do if it `withdraws`.
 
     Raises
     ------
     UsageError, NotReady, CannotUndo
-        What `Machine.rollback` would refuse.
+        What else `Machine.rollback` would refuse.
     """
     pipeline = context.pipelines[folder.pipeline]
-    target = check_rollback(context, folder, to, withdraws=withdraws)
+    target = check_rollback(context, folder, to, withdraws=True)
+    stopped = None if withdraws else why_not_withdrawn(context, folder, target)
     night = record.find_night(context.store, folder.pipeline, folder.date)
     items = record.products(context.store, night) if night is not None else []
     steps = _steps_back(context, pipeline, items, target)
-    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
+    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files), stopped=stopped)
 
 
 def _steps_back(context: Context, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:
