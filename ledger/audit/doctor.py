@@ -286,7 +286,8 @@ def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Find
         lines = contradictions(session, night)
     if lines:
         what = f"the archive has {counted(len(lines), 'product')} otherwise than on record, such as {lines[0].frame_id}"
-        remedy = f"`ledger explain {lines[0].frame_id}` says how; `ledger verify --date {night.date}`, then ask them"
+        named = machine.config.site(night.pipeline).named(night.date)
+        remedy = f"`ledger explain {lines[0].frame_id}` says how; `ledger verify {named}`, then ask them"
         yield Finding(subject, "problem", f"{what} ({lines[0].difference})", remedy)
 
 
@@ -308,9 +309,7 @@ def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]
     faults = record.copy_faults(machine.store, night)
     named = machine.config.site(night.pipeline).named(night.date)
     if faults:
-        yield Finding(
-            subject, "problem", *unproven(machine.config.site(night.pipeline).named(night.date), faults).split(": ", 1)
-        )
+        yield Finding(subject, "problem", *unproven(named, faults).split(": ", 1))
     items = record.products(machine.store, night) if faults else []
     for item in (item for item in items if item.fault and item.is_pruned):
         product = item.product

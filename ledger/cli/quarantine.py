@@ -7,7 +7,7 @@ import typer
 
 from ledger.cli.common import AsJson, Wide, app, open_store, read_config
 from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import show_json, show_table
+from ledger.cli.output import show_below, show_json, show_table
 
 quarantine = typer.Typer(
     help="Files that do not go on: what they are, and what to do about them.",
@@ -52,6 +52,11 @@ def show(date: DatesOption = None, *, as_json: AsJson = False, wide: Wide = Fals
         spare=("failures", "state"),
         wide=wide,
     )
+    if any(file.kind == "product" and file.stands == "quarantined" for file in found):
+        show_below(
+            "a product goes on by `ledger quarantine release FILE`, or is given up by `ledger quarantine discard FILE"
+            " --reason TEXT`"
+        )
 
 
 @quarantine.command(epilog="Example: ledger quarantine release VMPA00000001")

@@ -1,6 +1,5 @@
 """``ledger status``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import refuse_several, show_csv, show_json, show_table, show_text
+from ledger.cli.output import refuse_several, show_below, show_csv, show_json, show_table
 from ledger.clock import show_date
 from ledger.errors import UsageError
 from ledger.text import joined, printable
@@ -111,7 +110,7 @@ def status(
     for n in found:
         if n.withdrawn:
             text, remedy = untold(n, config.site(n.pipeline).named(n.date))
-            _say(f"night {n.date} ({n.pipeline}): {n.withdrawn}: {text}; {remedy}")
+            show_below(f"night {n.date} ({n.pipeline}): {n.withdrawn}: {text}; {remedy}")
     _show_last(config)
 
 
@@ -119,15 +118,7 @@ def _show_last(config: "Config") -> None:
     """Say when catch-up ran last."""
     from ledger.query.unattended import last_catch_up
 
-    _say(last_catch_up(config).words)
-
-
-def _say(text: str) -> None:
-    """Say something below the table on a terminal, and beside rows that a program reads."""
-    if sys.stdout.isatty():
-        show_text(text)
-    else:
-        typer.echo(text, err=True)
+    show_below(last_catch_up(config).words)
 
 
 def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:

@@ -274,14 +274,14 @@ class _Nights:
         is_held = is_held or stands == "quarantined"
         site = self.config.site(pipeline.name)
         named = site.named(date)
-        command = f"quarantine list --date {date}" if is_held else f"advance {named}{late}"
+        command = f"ledger quarantine list --date {date}" if is_held else f"ledger advance {named}{late}"
         if is_done and (counts.contradicted or counts.has_mail_in_doubt):
-            is_done, command = False, f"doctor --date {date}"
+            is_done, command = False, f"ledger doctor --date {date}"
         where = "" if is_held else site.goes_on_at(stands)
         if outside and not is_held and self.config.waits(pipeline.name):
-            where, command = "", f"outside list --date {date}"
+            where, command = "", f"ledger outside list --date {date}"
         if unproven:
-            command = f"verify {named} --repair"
+            command = f"ledger verify {named} --repair"
             where = "" if site.sending is None else site.goes_on_at(site.sending)
         return NightStatus(
             pipeline=pipeline.name,
@@ -303,7 +303,7 @@ class _Nights:
             withdrawn="; ".join(counts.withdrawn),
             uncarried=self._uncarried(folder, stands),
             stands=stands,
-            next_command="" if is_done and not unproven else f"ledger {command}{where}",
+            next_command="" if is_done and not unproven else f"{command}{where}",
         )
 
     def _stands(
