@@ -50,5 +50,7 @@ def rollback(
             if not can_ask():
                 raise UsageError("rollback was not confirmed: expected a terminal to ask on, or --yes")
             typer.confirm("Roll back?", abort=True, err=True)
-        shown.do(list(plans), lambda night: machine.rollback(night, to=targets[night], withdraws=withdraw))
+        shown.do(
+            list(plans), lambda night: machine.rollback(night, to=targets[night], withdraws=withdraw), machine.reporter
+        )
     raise typer.Exit(shown.status)

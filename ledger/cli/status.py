@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
-from ledger.cli.nights import DatesOption, parse_dates
+from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import refuse_several, show_below, show_csv, show_json, show_table
 from ledger.clock import show_date
 from ledger.errors import UsageError
@@ -27,6 +27,7 @@ BROKEN = 2
 
 @app.command(epilog="Example: ledger status --date 20260102")
 def status(
+    folder: Folders = None,
     date: DatesOption = None,
     *,
     check: Annotated[
@@ -43,12 +44,13 @@ def status(
 
     refuse_several(json=as_json, csv=as_csv)
     if check:
-        if date or as_json or as_csv:
-            raise UsageError("--check is of the whole ledger, in one line: expected no --date, --json or --csv")
+        if date or folder or as_json or as_csv:
+            raise UsageError("--check is of the whole ledger, in one line: expected no night, --json or --csv")
         raise typer.Exit(_check())
     config = read_config()
     declared = pipelines(config)
-    found = nights(config, declared, dates=parse_dates(date), seeks_uncarried=as_json or as_csv)
+    dates = dates_named(config, folder, date)
+    found = nights(config, declared, dates=dates, seeks_uncarried=as_json or as_csv)
     if as_json:
         show_json([asdict(night) for night in found])
         return
@@ -57,9 +59,7 @@ def status(
         show_csv(*_facts(found, states))
         return
     if not found:
-        typer.echo(
-            "no nights" + (f" of {', '.join(date)}" if date else "") + f" under {config.pipelines[config.main].root}"
-        )
+        typer.echo("no nights" + (f" of {dates}" if dates else "") + f" under {config.pipelines[config.main].root}")
         _show_last(config)
         return
     is_outside = any(n.outside for n in found)

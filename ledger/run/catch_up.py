@@ -48,6 +48,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
             continue
         if night.date >= _date(machine) or is_being_written(night, config, store.clock()):
             continue
+        machine.reporter.of_night(night.date)
         try:
             result = machine.advance(night, is_patient=True)
         except Busy:

@@ -1,6 +1,6 @@
 """The dry run: the steps that a command would take, counted and not taken. Nothing is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
@@ -105,8 +105,11 @@ def plan_advance(
     final: bool = False,
     late_reason: str | None = None,
     anew: bool = False,
+    ahead: Collection[str] = (),
 ) -> Plan:
     """Return what `Machine.advance` would do now if every step succeeds. Reads raw files, writes nothing.
+
+    Dates in `ahead` are of nights that the same command numbers before.
 
     Raises
     ------
@@ -156,7 +159,7 @@ def plan_advance(
     goal = Goal(target, final, late_reason, anew)
     room = space.needed_here(store, site, pipeline, items, target)
     if wait is None:
-        outlook = _outlook(context, folder, goal, items, room)
+        outlook = _outlook(context, folder, goal, items, room, ahead)
         sending = pipeline.sending
         repairs = sending is not None and context.stages[sending.state].sender is not None
         prospect = foresee(outlook, target, items, repairs=repairs)
@@ -179,17 +182,30 @@ def plan_advance(
     )
 
 
+def is_numbered_by(context: Context, plan: Plan) -> bool:
+    """Whether a night has all of its frame IDs once a plan is carried out."""
+    numbering = context.pipelines[plan.pipeline].numbering
+    return numbering is not None and any(step.state == numbering.state for step in plan.steps)
+
+
 def _outside(context: Context, folder: NightFolder) -> Found:
     with context.store.read() as session:
         return decisions.look(session, context.config, folder)
 
 
-def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[WorkItem], room: space.Need) -> Outlook:
+def _outlook(
+    context: Context,
+    folder: NightFolder,
+    goal: Goal,
+    items: Sequence[WorkItem],
+    room: space.Need,
+    ahead: Collection[str],
+) -> Outlook:
     config, store, pipeline = context.config, context.store, context.pipelines[folder.pipeline]
 
     def check_numbering() -> None:
         final, late_reason = goal.final, goal.late_reason
-        foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason)
+        foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason, ahead=ahead)
 
     short = cache(lambda: space.shortfall(config, folder, room))  # once: later steps need no more
     now_us = store.clock()
