@@ -40,7 +40,10 @@ def rollback(
         plans = {}
         for night, target in targets.items():
             with shown.telling(night):
-                plans[night] = plan.plan_rollback(machine, night, target, withdraws=withdraw)
+                planned = plan.plan_rollback(machine, night, target, withdraws=withdraw)
+                if planned.stopped and len(nights) == 1:
+                    raise UsageError(planned.stopped)
+                plans[night] = planned
         if dry_run:
             shown.do(list(plans), plans.__getitem__)
         if dry_run or not plans:

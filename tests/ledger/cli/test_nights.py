@@ -132,10 +132,17 @@ COMMANDS = [("status",), ("doctor",), ("audit",), ("quarantine", "list"), ("outs
 def test_nights_are_named_alike_everywhere(nights, ledger, command) -> None:
     assert ledger("advance", f"{DATE}..{THIRD}")[0] == 0
     (nights.night(SECOND).path / "vcam1/more.fits.gz").write_bytes(b"?")
-    expected = ledger(*command, "--date", DATE, "--date", SECOND, "--json")
-    assert expected[0] in (0, 1)
+
+    def said(*words: str) -> object:
+        status, out, _ = ledger(*command, *words, "--json")
+        assert status in (0, 1)
+        facts = json.loads(out)
+        # how much room a disk has is another at each moment
+        return [each for each in facts if "night" in each["subject"]] if command == ("doctor",) else facts
+
+    expected = said("--date", DATE, "--date", SECOND)
     for words in ([DATE, SECOND], [f"{DATE}..{SECOND}"], [f"archive/{DATE}", f"2026-01-03..{SECOND}"]):
-        assert ledger(*command, *words, "--json") == expected
+        assert said(*words) == expected
     for word in ("20250101..20250105", "archive", f"{DATE}..tomorrow"):
         assert ledger(*command, word)[0] in ((0, 2) if command[0] in ("quarantine", "prune") else (1, 2))
 
