@@ -64,7 +64,7 @@ def last_catch_up(config: Config) -> LastCatchUp:
     UsageError
         If there is no ledger.
     """
-    reader = ask.open_ledger(config.database.url)
+    reader = ask.open_ledger(config)
     try:
         row, at_work_us = ask.last_catch_up(reader), ask.catch_up_at_work_us(reader)
     finally:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from ledger.cli.output import show_csv
+from tests.inside import call
 from tests.ledger.cli.forked import on_terminal
 from tests.world import DATE, World
 
@@ -136,6 +137,26 @@ def test_what_is_read_cannot_write_either(night, ledger, statement):
     status, _, err = ledger("sql", "--file", str(file))
     assert status == 2
     assert "expected one statement that only reads" in err
+
+
+@pytest.mark.parametrize(
+    ("statement", "advice"),
+    [
+        ("SELECT * FROM files", "`ledger sql --schema` lists"),
+        ("SELECT nme FROM file", "`ledger sql --schema` lists"),
+        ("SELEC 1", None),
+        ("SELECT * FROM file WHERE", None),
+        ("DELETE FROM file", "expected one statement that only reads"),
+        ("CREATE TABLE x (y INTEGER)", "expected one statement that only reads"),
+        ("SELECT 1; SELECT 2", "expected one statement that only reads"),
+    ],
+)
+def test_what_is_wrong_with_a_statement_is_said(world, statement, advice):
+    done = call(world, "sql", statement)
+    assert done.returncode == 2
+    found = [words for words in ("`ledger sql --schema` lists", "expected one statement that only reads")
+             if words in done.stderr]  # fmt: skip
+    assert found == ([] if advice is None else [advice]), done.stderr
 
 
 def test_what_there_is_to_ask(world):
