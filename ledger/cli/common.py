@@ -235,7 +235,7 @@ def begin_log(config: "Config") -> None:
     """Open the log of a command that leaves a trace, and write who runs what."""
     if log.is_open():
         return
-    from ledger.db.store import user_name
+    from ledger.db.processes import user_name
 
     log.open_log(config.log, as_json=config.log_format == "json")
     command = shlex.join(["ledger", *map(printable, sys.argv[1:])])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsCsv, AsJson, Wide, app, open_store, read_config
+from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import refuse_several, show_below, show_csv, show_json, show_table
 from ledger.clock import show_date
@@ -116,12 +116,9 @@ def status(
 
 def _show_last(config: "Config") -> None:
     """Say what works now, and when catch-up ran last."""
-    from ledger.query.runs import at_work
-    from ledger.query.unattended import last_catch_up
+    from ledger.query.unattended import at_work, last_catch_up
 
-    with open_store(config) as store:
-        works = [run.words for run in at_work(store)]
-    for words in (*works, last_catch_up(config).words):
+    for words in (*at_work(config), last_catch_up(config).words):
         show_below(printable(words))
 
 

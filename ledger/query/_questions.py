@@ -53,6 +53,9 @@ SELECT at_us FROM entry WHERE id = (
 _LAST_CATCH_UP = """
 SELECT started_us, ended_us, exit_status, host FROM run
 WHERE command = 'catch-up' AND CAST(arguments AS TEXT) = '{}' ORDER BY id DESC LIMIT 1"""
+_UNENDED = """
+SELECT id, command, arguments, host, boot, pid, started_us, begun_by FROM run
+WHERE ended_us IS NULL AND exit_status IS NULL ORDER BY id DESC"""
 _LAST_BACKUP = "SELECT exit_status, arguments FROM run WHERE command = 'backup' ORDER BY id DESC LIMIT 1"
 _LAST_AT_WORK = "SELECT started_us FROM run WHERE command = 'catch-up' ORDER BY id DESC LIMIT 1"
 
@@ -202,6 +205,11 @@ def changed_us(reader: Reader, night: NightRow) -> int | None:
 def last_catch_up(reader: Reader) -> CatchUpRow | None:
     """Return the newest catch-up on record, or None."""
     return next((CatchUpRow(*row) for row in reader.rows(_LAST_CATCH_UP)), None)
+
+
+def unended(reader: Reader) -> list[tuple[Any, ...]]:
+    """Return the runs that have no end: number, command, arguments, host, boot, process, begin, and who began them."""
+    return reader.rows(_UNENDED)
 
 
 def catch_up_at_work_us(reader: Reader) -> int | None:

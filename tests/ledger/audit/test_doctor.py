@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from ledger.audit import doctor
-from ledger.db.store import boot_id
+from ledger.db.processes import boot_id
 from ledger.disk.dates import Dates
 from ledger.night import record
 from ledger.night.lease import Lease
