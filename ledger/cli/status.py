@@ -9,7 +9,7 @@ import typer
 from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
 from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import refuse_several, show_below, show_csv, show_json, show_table
-from ledger.clock import show_date
+from ledger.clock import show_date, show_us
 from ledger.errors import UsageError
 from ledger.text import joined, printable
 
@@ -41,6 +41,7 @@ def status(
     """Show where every night stands, and what to do next."""
     from ledger.night.pipeline import pipelines
     from ledger.query.status import nights, untold
+    from ledger.query.times import reached_us
 
     refuse_several(json=as_json, csv=as_csv)
     if check:
@@ -56,7 +57,7 @@ def status(
         return
     if as_csv:
         states = list(dict.fromkeys(state for pipeline in declared.values() for state in pipeline.states[1:]))
-        show_csv(*_facts(found, states))
+        show_csv(*_facts(found, states, reached_us(config, declared, found)))
         return
     if not found:
         typer.echo("no nights" + (f" of {dates}" if dates else "") + f" under {config.pipelines[config.main].root}")
@@ -122,16 +123,25 @@ def _show_last(config: "Config") -> None:
         show_below(printable(words))
 
 
-def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
-    """Return names and a row a night: what JSON has, with a number of products for each of some states."""
+def _facts(
+    nights: "Sequence[NightStatus]", states: Sequence[str], reached_us: Sequence[dict[str, int]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return names and a row a night: what JSON has, and of each state how many products are in it, and a time (UT)."""
     from ledger.query.status import NightStatus
 
     names = [field.name for field in fields(NightStatus) if field.name != "states"]
     rows = [
-        [*(getattr(night, name) for name in names), *(night.states.get(state, 0) for state in states)]
-        for night in nights
+        [
+            *(getattr(night, name) for name in names),
+            *(night.states.get(state, 0) for state in states),
+            *(show_us(times.get(state)) for state in states),
+            show_us(night.mailed_us),
+            show_us(night.confirmed_us),
+        ]
+        for night, times in zip(nights, reached_us, strict=True)
     ]
-    return [*names, *(f"products_{state}" for state in states)], rows
+    times_ut = (f"{what}_ut" for what in (*states, "mailed", "confirmed"))
+    return [*names, *(f"products_{state}" for state in states), *times_ut], rows
 
 
 def _check() -> int:

@@ -49,6 +49,11 @@ SELECT at_us FROM entry WHERE id = (
     SELECT MAX(id) FROM entry
     WHERE night_id = :night AND event NOT IN ('started', 'failed', 'left', 'settled'))"""
 
+#: When the last product came to each state, by the entries of nights.
+_REACHED = """
+SELECT night_id, destination, MAX(at_us) FROM entry
+WHERE event = 'done' AND destination IS NOT NULL AND {} GROUP BY night_id, destination"""
+
 #: Catch-ups as a whole have no arguments; those of a night have.
 _LAST_CATCH_UP = """
 SELECT started_us, ended_us, exit_status, host FROM run
@@ -205,6 +210,15 @@ def changed_us(reader: Reader, night: NightRow) -> int | None:
 def last_catch_up(reader: Reader) -> CatchUpRow | None:
     """Return the newest catch-up on record, or None."""
     return next((CatchUpRow(*row) for row in reader.rows(_LAST_CATCH_UP)), None)
+
+
+def reached_us(reader: Reader, ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Return when the last product came to each state, by the numbers of nights."""
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    statement = _REACHED.format(f"night_id IN ({', '.join(map(str, ids)) or 'NULL'})")
+    for night_id, state, at_us in reader.rows(statement):
+        found[night_id][state] = at_us
+    return found
 
 
 def unended(reader: Reader) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from ledger.cli.output import show_csv
+from ledger.clock import show_us
 from tests.inside import call
 from tests.ledger.cli.forked import on_terminal
 from tests.world import DATE, World
@@ -49,6 +50,17 @@ def test_status_has_a_row_a_night(night, ledger):
         assert next(iter(counts)) == "products_synced"
         assert {name: n for name, n in counts.items() if n} == {f"products_{s}": n for s, n in states.items()}
     assert ledger("status", "--csv", "--date", "20260103")[1].splitlines()[0] == out.splitlines()[0]
+
+
+def test_status_says_when_a_night_came_to_each_state_and_nothing_of_what_it_was_taken_back_from(night, ledger):
+    night.bring()
+    assert ledger("rollback", "--date", DATE, "--to", "fixed", "--yes")[0] == 0
+    (row,) = rows_of(ledger("status", "--csv")[1])
+    times = {name: row[f"{name}_ut"] for name in ("synced", "consolidated", "fixed", "identified", "manifested")}
+    for state in ("synced", "consolidated", "fixed"):
+        query = f"SELECT MAX(at_us) FROM entry WHERE event = 'done' AND destination = '{state}'"
+        assert times[state] == show_us(night.query(query)[0][0])
+    assert (times["identified"], times["manifested"], row["mailed_ut"], row["confirmed_ut"]) == ("", "", "", "")
 
 
 def test_summary_has_a_row_a_minute_of_each_night(night, ledger):
