@@ -140,7 +140,7 @@ def _frame_ids(store: Store, config: Config) -> Finding:
     except LedgerError as exc:
         return Finding("frame IDs", "problem", str(exc))
     if now.next_id is None:
-        return Finding("frame IDs", "problem", "none left to give", now.advice)
+        return Finding("frame IDs", "problem", now.why_none, now.advice)
     return Finding("frame IDs", "ok", f"next is {now.next_id}")
 
 

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, app, open_store, read_config
+from ledger.cli.groups import Group
 from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import show_json, show_table, show_text
 from ledger.text import counted
 
 outside = typer.Typer(
+    cls=Group,
     help="Files of nights that may hold frames and are no raw files: what they are, and what is decided about them.",
     epilog="Example: ledger outside list",
     no_args_is_help=True,

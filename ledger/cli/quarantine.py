@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Wide, app, open_store, read_config
+from ledger.cli.groups import Group
 from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import show_below, show_json, show_table
 
 quarantine = typer.Typer(
+    cls=Group,
     help="Files that do not go on: what they are, and what to do about them.",
     epilog="Example: ledger quarantine list",
     no_args_is_help=True,

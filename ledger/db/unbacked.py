@@ -50,10 +50,10 @@ def make(store: Store, config: Config) -> list[str]:
 
 def failure(store: Store) -> str | None:
     """Return why the last backup failed; None if it did not."""
-    query = select(Run).where(col(Run.command) == BACKUP).order_by(col(Run.id).desc()).limit(1)
+    query = select(col(Run.arguments)).where(col(Run.command) == BACKUP).order_by(col(Run.id).desc()).limit(1)
     with store.read() as session:
-        run = session.execute(query).scalar_one_or_none()
-    return None if run is None or run.exit_status == 0 else str(run.arguments.get("error"))
+        arguments = session.execute(query).scalar() or {}
+    return arguments.get("error")
 
 
 def _record(store: Store, complaint: str | None) -> None:

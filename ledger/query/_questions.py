@@ -61,7 +61,7 @@ WHERE command = 'catch-up' AND CAST(arguments AS TEXT) = '{}' ORDER BY id DESC L
 _UNENDED = """
 SELECT id, command, arguments, host, boot, pid, started_us, begun_by FROM run
 WHERE ended_us IS NULL AND exit_status IS NULL ORDER BY id DESC"""
-_LAST_BACKUP = "SELECT exit_status, arguments FROM run WHERE command = 'backup' ORDER BY id DESC LIMIT 1"
+_LAST_BACKUP = "SELECT arguments FROM run WHERE command = 'backup' ORDER BY id DESC LIMIT 1"
 _LAST_AT_WORK = "SELECT started_us FROM run WHERE command = 'catch-up' ORDER BY id DESC LIMIT 1"
 
 #: What was mailed, from the few rows that there are of each mail and not from its lines: the journal has which nights
@@ -234,10 +234,9 @@ def catch_up_at_work_us(reader: Reader) -> int | None:
 
 def backup_failure(reader: Reader) -> str | None:
     """Return why the last backup failed; None if it did not."""
-    for exit_status, arguments in reader.rows(_LAST_BACKUP):
-        if exit_status != 0:
-            return str((json.loads(arguments) if isinstance(arguments, str) else arguments).get("error"))
-    return None
+    arguments = reader.value(_LAST_BACKUP) or {}
+    found: str | None = (json.loads(arguments) if isinstance(arguments, str) else arguments).get("error")
+    return found
 
 
 def put_aside(reader: Reader, night: NightRow) -> list[tuple[Any, ...]]:

@@ -218,6 +218,13 @@ def from_blocks(world: World) -> None:
     (world.folder / "ids.txt").write_text("VMPA00000100 VMPA00000199\n")
 
 
+def rebuilt(world: World) -> None:
+    brought()(world)
+    world.close()
+    world.data["database"]["url"] = f"sqlite:///{world.folder}/rebuilt.db"
+    assert call(world, "rebuild").returncode == 0
+
+
 def with_numbers_of_others(world: World) -> None:
     brought("synced")(world)
     (world.destination / "20250101/vgen2").mkdir(parents=True)

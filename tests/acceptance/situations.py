@@ -329,6 +329,12 @@ SITUATIONS = (
         Step("doctor"),
     ),
     situation(
+        "a ledger that was rebuilt",
+        needs.rebuilt,
+        Step("doctor", "ledger ids start VMPA {next number}", "ids.sequence.advice"),
+        Step("doctor"),
+    ),
+    situation(
         "numbers that others gave",
         needs.with_numbers_of_others,
         Step("doctor", "ledger ids start VMPA 8", "ids.sequence.refuse_taken"),
@@ -348,7 +354,6 @@ ELSEWHERE = {
     "audit.doctor._unproven: ledger prune": "names what removed files, and advises nothing",
     "audit.laws.nights_of: ledger status": "of a date that is no night: tests/ledger/cli/test_nights.py",
     "ids.gate.exclude: ledger status": "of a date that is no night: tests/ledger/ids/test_gate.py",
-    "ids.sequence.advice: ledger ids start {} NUMBER": "after a change from blocks: tests/ledger/ids/test_reserve.py",
     "night.given_out.note_withdrawal_sent: ledger status": "tests/ledger/delivery/test_withdrawn.py",
     "night.given_out.tell: ledger manifest {} --withdrawal-sent": "a rollback says it: test_withdrawn.py",
     "night.progress._behind: ledger advance {}": "of the other of two hosts: tests/ledger/delivery/test_pull.py",

@@ -31,6 +31,7 @@ def names(world: World) -> dict[str, str]:
     queries = {word: f"SELECT name FROM file WHERE {condition} LIMIT 1" for word, condition in wanted.items()}
     queries["raw"] = "SELECT folder || '/' || name FROM file WHERE kind = 'raw' ORDER BY id LIMIT 1"
     queries["raw name"] = "SELECT name FROM file WHERE kind = 'raw' ORDER BY id LIMIT 1"
+    queries["next number"] = "SELECT count(*) + 1 FROM frame_id"
     return {word: str(row[0]) for word, query in queries.items() for row in world.query(query)}
 
 

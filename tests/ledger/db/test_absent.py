@@ -88,3 +88,15 @@ def test_what_cannot_be_looked_at_is_said(night):
     lose(night)
     for command in ("status", "init"):
         assert "what is left of it cannot be looked for: " in call(night, command).stderr
+
+
+def test_an_empty_database_is_none(night, empty_database_url):
+    made, _ = backup.make(night.store(), night.config)
+    night.close()
+    night.data["database"]["url"] = empty_database_url
+    for command in ("status", "init"):
+        done = call(night, command)
+        assert done.returncode == 2
+        assert made.name in done.stderr
+    assert call(night, "backup", "--restore", str(made)).returncode == 0
+    assert call(night, "status").returncode == 0

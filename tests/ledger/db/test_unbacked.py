@@ -53,3 +53,14 @@ def test_the_command_ends_it(unbacked):
 def test_nobody_is_told_where_there_are_to_be_none(unbacked):
     unbacked.data["backup"]["automatic"] = False
     assert said(unbacked)[0] == [False, False]
+
+
+def test_it_is_on_record_on_both_databases(world):
+    world.data["backup"]["automatic"] = True
+    world.simulate(scale=0.02, scenario=("onecamera",))
+    (world.destination / ".ledger").write_text("in the way")
+    assert call(world, "scan", "--date", DATE).returncode == 0
+    assert said(world)[0] == [True, True]
+    (world.destination / ".ledger").unlink()
+    assert call(world, "catch-up").returncode == 0
+    assert said(world)[0] == [False, False]

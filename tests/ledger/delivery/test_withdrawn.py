@@ -101,3 +101,12 @@ def test_a_night_that_was_mailed_is_named_once(mailed):
     assert done.returncode == 2
     assert "--withdraw" in done.stderr
     assert mailed.query("SELECT count(*) FROM entry") == before
+
+
+def test_it_is_said_on_both_databases(world):
+    prepare(world)
+    send(world)
+    assert world.rollback(to="fixed", withdraws=True).succeeded
+    assert SENT in call(world, "status").stderr
+    assert call(world, "manifest", "--date", DATE, "--withdrawal-sent").returncode == 0
+    assert SENT not in call(world, "status").stderr
