@@ -109,6 +109,9 @@ def _backups(store: Store, config: Config) -> Finding:
     what = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if not config.backup.automatic:
         return Finding("backups", "note", f"{what}; backup.automatic is false")
+    if until_us := backup.put_off_until_us(store, config):
+        what = f"{what}; the last one here took long: the next command that ends after {show_us(until_us)} UT makes one"
+        return Finding("backups", "note", what, "if you do not want to wait, run `ledger backup`")
     if _is_of_unended_runs(store, newest_entry):
         what = f"{what}, of a command that was killed or still works"
         return Finding("backups", "note", what, "the next run, or `ledger backup`, makes it")
