@@ -47,8 +47,16 @@ def environment() -> "Environment":
     loader = jinja2.FunctionLoader(lambda name: (folder / name).read_text(encoding="utf-8"))
     made = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     made.undefined = jinja2.StrictUndefined
-    filters: dict[str, Any] = {"us": show_us, "clock": _clock, "hst": _hst, "counted": counted, "printable": printable}
-    filters |= {"number": lambda n: f"{n:,}", "size": size, "code": _code}
+    filters: dict[str, Any] = {
+        "clock": _clock,
+        "code": _code,
+        "counted": counted,
+        "hst": _hst,
+        "number": lambda n: f"{n:,}",
+        "printable": printable,
+        "size": size,
+        "us": show_us,
+    }
     made.filters.update(filters)
     return made
 
@@ -61,7 +69,9 @@ def render_night(night: NightPage, line: Line) -> str:
 def render_index(lines: list[Line], instrument: str) -> str:
     """Return the index of nights."""
     small = {line.page: _safe(line.picture) for line in lines}
-    return _render("index.html", lines=lines, levels=levels(lines), pictures=small, instrument=instrument)
+    several = len({line.pipeline for line in lines}) > 1
+    told = {"lines": lines, "levels": levels(lines), "pictures": small, "several": several}
+    return _render("index.html", instrument=instrument, **told)
 
 
 def write_night(config: Config, night: NightPage, path: Path) -> int:
