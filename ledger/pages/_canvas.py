@@ -9,8 +9,8 @@ from ledger.query.counts import HST, when
 #: Steps of a time axis, minutes.
 _STEPS_MIN = (1, 2, 5, 10, 20, 30, 60, 120, 180, 240, 360, 720)
 
-#: Height and width of text, of a size of 12.
-TEXT_HEIGHT, TEXT_WIDTH = 12, 6.6
+#: Width of a letter at most, of a size of 11.
+TEXT_WIDTH = 6.4
 
 
 class Canvas:

@@ -117,8 +117,12 @@ def read_timings(session: Session, night: Night) -> Timings:
     begun = select(number, func.min(col(File.first_us))).where(*of_night, number.is_not(None)).group_by(number)
     every = session.execute(begun.order_by(func.min(col(File.first_us)))).all()
     places = sorted({int(place) for place in np.linspace(0, len(every) - 1, min(_GROUPS, len(every)))})
-    found = Timings(groups=len(every), looked_at=len(places))
-
+    chosen = {int(every[place][0]): int(every[place][1]) for place in places}
+    found = Timings(groups=len(every), looked_at=len(chosen))
+    columns = (File.id, File.camera, File.flc, File.synchronised)
+    products: dict[int, list[Row[Any]]] = defaultdict(list)
+    for row in session.execute(select(number, *map(col, columns)).where(*of_night, number.in_(chosen))):
+        products[row.group_number].append(row)
     known: dict[int, Int64Array] = {}
 
     def times_of(row: Row[Any]) -> Int64Array:
@@ -129,23 +133,23 @@ def read_timings(session: Session, night: Night) -> Timings:
         return known[row.id]
 
     gaps: dict[str, list[tuple[FloatArray, FloatArray]]] = defaultdict(list)
-    for group, at_us in (every[place] for place in places):
+    for group, at_us in chosen.items():
         try:
-            frames = _frames(session, night, group, times_of)
+            frames = _frames(session, products[group], times_of)
         except (BadInput, Retry) as exc:
             found.fault = found.fault or str(exc)
-        else:
-            found.read += 1
+            continue
+        found.read += 1
+        if frames:
             _add(found, frames, at_us, gaps)
     found.fold = _folded(gaps)
     return found
 
 
-def _frames(session: Session, night: Night, group: int, times_of: Callable[[Row[Any]], Int64Array]) -> list[_Frames]:
-    columns = (File.id, File.camera, File.flc, File.synchronised)
-    products = session.execute(
-        select(*map(col, columns)).where(col(File.night_id) == night.id, col(File.group_number) == group)
-    ).all()
+def _frames(
+    session: Session, products: Sequence[Row[Any]], times_of: Callable[[Row[Any]], Int64Array]
+) -> list[_Frames]:
+    """Return the frames of the products of a group."""
     lines = session.execute(
         select(col(Lineage.product_id), col(Lineage.raw_id), col(Lineage.runs))
         .where(col(Lineage.product_id).in_([row.id for row in products]))
@@ -160,9 +164,9 @@ def _frames(session: Session, night: Night, group: int, times_of: Callable[[Row[
         numbers = list(frames_of(tuple((int(first), int(step), int(n)) for first, step, n in line.runs)))
         parts[line.product_id].append(times_of(raw_of[line.raw_id])[numbers])
     return [
-        _Frames(camera, flc, is_paired, np.concatenate(parts[key]))
-        for key, camera, flc, is_paired in products
-        if parts[key]
+        _Frames(row.camera, row.flc, row.synchronised, np.concatenate(parts[row.id]))
+        for row in products
+        if parts[row.id]
     ]
 
 

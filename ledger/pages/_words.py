@@ -141,7 +141,10 @@ class Words:
         """Say what the picture of the FLC's gaps shows."""
         found = self._night.timings.fold
         if found is None:
-            return "The FLC was not switching in what was looked at."
+            read = self._night.timings.read
+            return (
+                "The FLC was not switching in the groups that were read." if read else "No times of frames were read."
+            )
         parts = [
             f"{state}: {before:+,.0f} µs before, {after:+,.0f} µs after ({found.frames[state]:,} frames)"
             for state, (before, after) in found.middle_us.items()

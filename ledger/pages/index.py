@@ -11,6 +11,7 @@ from typing import Any
 from ledger.disk.access import entries_of, translate_read_errors
 from ledger.pages.night import NightPage
 from ledger.pages.pictures import spark
+from ledger.query.counts import MINUTE_US
 
 #: What it is called.
 INDEX = "index.html"
@@ -31,8 +32,10 @@ class Line:
     ----------
     page : str
         Name of its page.
-    pipeline, day, level, verdict : str
+    pipeline, day, level : str
         As on its page.
+    verdict : str
+        What is wrong with it; or that nothing is.
     targets : str
         The first ones.
     frames, products, quarantined : int
@@ -67,7 +70,7 @@ def line_of(night: NightPage, page: str) -> Line:
         pipeline=night.pipeline,
         day=night.day,
         level=night.level,
-        verdict=night.verdict,
+        verdict="; ".join([*(need.text for need in night.needs), *night.looks]) or night.verdict,
         targets=", ".join(names[:3]) + more,
         frames=night.summary.balance.frames,
         products=sum(night.status.states.values()) if night.status else 0,
@@ -118,10 +121,10 @@ def _heights(night: NightPage) -> tuple[int, ...]:
     times = [minute.at_us for minute in minutes if minute.at_us is not None]
     if not times:
         return ()
-    heights = [0] * _PARTS
-    span = max(times[-1] - times[0], 1)
+    span = times[-1] - times[0] + MINUTE_US
+    heights = [0] * min(_PARTS, span // MINUTE_US)
     for minute, at_us in zip(minutes, times, strict=True):
-        heights[min(_PARTS - 1, (at_us - times[0]) * _PARTS // span)] += minute.frames.total()
+        heights[(at_us - times[0]) * len(heights) // span] += minute.frames.total()
     return tuple(heights)
 
 

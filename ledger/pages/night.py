@@ -143,7 +143,7 @@ class Collector:
                 files = taken(session, config, night)
                 timings = read_timings(session, night)
                 thumbnails = read_thumbnails(session, night, files, config.instrument.cards.target)
-        needs = tuple(_needs(status, self._still.get((folder.pipeline, folder.date))))
+        needs = tuple(_needs(status, self._still.get((folder.pipeline, folder.date)), summary))
         found = tuple(looks(summary))
         level, verdict = _judge(summary, status, needs, found)
         return NightPage(
@@ -169,8 +169,10 @@ class Collector:
         )
 
 
-def _needs(status: NightStatus | None, still: Still | None) -> list[Need]:
+def _needs(status: NightStatus | None, still: Still | None, summary: Summary) -> list[Need]:
     """Return what a person has to do about a night."""
+    if not summary.balance.holds:
+        return [Need("the sum of its frames does not hold", f"`ledger audit --date {summary.date}` says what to do")]
     if still is not None:
         return [Need(still.text, still.remedy)]
     if status is not None and status.needs_person:

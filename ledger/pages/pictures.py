@@ -70,8 +70,10 @@ def timeline(minutes: Sequence[Minute], lanes: Sequence[Lane], span: tuple[int, 
 
     def draw(room: Room) -> Canvas:
         bars_bottom, lane_height = 208, 46
-        canvas = Canvas(room.width, bars_bottom + 24 + lane_height * len(lanes) + 40)
+        bottom = bars_bottom + 24.0 + lane_height * len(lanes)
+        canvas = Canvas(room.width, round(bottom) + 40)
         axis = TimeAxis(*span, room.left, room.right)
+        axis.draw(canvas, 24, bottom)
         per_bin = max(1, -(-round((span[1] - span[0]) / MINUTE_US) // ((room.right - room.left) // 2)))
         heights = _heights(minutes, per_bin)
         scale = Scale([0, *(sum(heights[at].values()) for at in heights)], 24, bars_bottom)
@@ -92,7 +94,6 @@ def timeline(minutes: Sequence[Minute], lanes: Sequence[Lane], span: tuple[int, 
         for lane in lanes:
             _draw_lane(canvas, axis, lane, y, lane_height, room)
             y += lane_height
-        axis.draw(canvas, 24, y)
         return canvas
 
     return both(draw, label)
@@ -124,17 +125,18 @@ def _draw_lane(canvas: Canvas, axis: TimeAxis, lane: Lane, y: float, height: int
     if lane.is_number and len(numbers) > 1:
         _draw_numbers(canvas, axis, lane, (top, bottom), room)
         return
-    names = {value: number for number, value in enumerate(lane.values)}
+    tone, before = 1, None
     seen: set[tuple[int, int]] = set()
     free = room.left
     for stretch in lane.stretches:
+        tone, before = tone ^ (stretch.value != before), stretch.value
         left, right = axis.at(stretch.first_us), max(axis.at(stretch.last_us), axis.at(stretch.first_us) + 1)
         place = (round(left), round(right))
         if place in seen:
             continue
         seen.add(place)
-        canvas.rect(left, top, right - left, bottom - top, f"s{names[stretch.value] % 2}", title=str(stretch.value))
-        words = _fitting(str(stretch.value), right - left - 8)
+        canvas.rect(left, top, right - left, bottom - top, f"s{tone}", title=str(stretch.value))
+        words = _fitting(str(stretch.value), right - left - 4)
         if words and left >= free:
             canvas.text((left + right) / 2, (top + bottom) / 2 + 4, words, "on", "middle")
             free = round(right)
@@ -170,6 +172,7 @@ def offsets(timings: Timings, cameras: tuple[int, int], span: tuple[int, int], l
     def draw(room: Room) -> Canvas:
         canvas = Canvas(room.width, 330)
         axis = TimeAxis(*span, room.left, room.right)
+        axis.draw(canvas, 24, 288)
         upper = Scale([each.offset_us for each in timings.offsets], 24, 120)
         reach = max(1.0, *(max(abs(each.low_us), abs(each.high_us)) for each in timings.offsets))
         lower = Scale([-reach, reach], 168, 288)
@@ -186,7 +189,6 @@ def offsets(timings: Timings, cameras: tuple[int, int], span: tuple[int, int], l
             ),
             "level",
         )
-        axis.draw(canvas, 24, 288)
         return canvas
 
     return both(draw, label)
@@ -198,6 +200,7 @@ def dropped(minutes: Sequence[Minute], cameras: tuple[int, int], span: tuple[int
     def draw(room: Room) -> Canvas:
         canvas = Canvas(room.width, 230)
         axis = TimeAxis(*span, room.left, room.right)
+        axis.draw(canvas, 24, 190)
         parts = {minute.at_us: missing(minute, cameras) for minute in minutes if minute.at_us is not None}
         most = max(0.1, *(100 * part for both_parts in parts.values() for part in both_parts))
         scale = Scale([-most, most], 24, 190)
@@ -213,7 +216,6 @@ def dropped(minutes: Sequence[Minute], cameras: tuple[int, int], span: tuple[int
                     shapes.append((left, min(end, middle), max(right - left, 1.2), abs(end - middle)))
             canvas.rects(shapes, kind)
         canvas.line(room.left, middle, room.right, middle)
-        axis.draw(canvas, 24, 190)
         return canvas
 
     return both(draw, label)

@@ -10,6 +10,7 @@ import pytest
 from ledger.pages.index import read_lines
 from ledger.pages.write import environment
 from tests.inside import call
+from tests.ledger.query.summaries import change
 from tests.world import DATE, World
 
 SECOND = "20260103"
@@ -97,14 +98,18 @@ def test_all_that_was_given_out_is_told(world):
 
 
 def test_what_a_person_has_to_do_comes_first(world):
-    world.query("SELECT 1")
-    store = world.store()
-    with store.write() as session:
-        session.connection().exec_driver_sql("UPDATE copy SET refuted_us = 1, fault = 'gone' WHERE id = 1")
+    change(world, "UPDATE copy SET refuted_us = 1, fault = 'gone' WHERE id = 1")
     call(world, "report", "--date", DATE, "-o", "night.html")
     words = Text(world.folder / "night.html").words
     assert "Somebody has to act." in words
     assert 0 < words.index(f"ledger verify --date {DATE} --repair") < words.index("raw files")
+
+
+def test_frames_that_are_nowhere_come_first(world):
+    change(world, "UPDATE file SET n_frames = n_frames + 1 WHERE kind = 'raw' AND id = 1")
+    call(world, "report", "--date", DATE, "-o", "night.html")
+    words = Text(world.folder / "night.html").words
+    assert words.index("Somebody has to act") < words.index(f"ledger audit --date {DATE}") < words.index("raw files")
 
 
 def test_a_folder_gets_all_nights_and_an_index_that_links_them(world):
