@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
 from ledger.query.counts import HST, when
+from ledger.text import printable
 
 #: Steps of a time axis, minutes.
 _STEPS_MIN = (1, 2, 5, 10, 20, 30, 60, 120, 180, 240, 360, 720)
@@ -29,7 +30,7 @@ class Canvas:
     def rect(self, x: float, y: float, width: float, height: float, kind: str, *, title: str = "") -> None:
         """Draw a rectangle of a class of the style."""
         shape = f'<rect class="{kind}" x="{x:.4g}" y="{y:.4g}" width="{width:.4g}" height="{height:.4g}"'
-        self._parts.append(f"{shape}><title>{escape(title)}</title></rect>" if title else f"{shape}/>")
+        self._parts.append(f"{shape}><title>{_safe(title)}</title></rect>" if title else f"{shape}/>")
 
     def rects(self, shapes: Iterable[tuple[float, float, float, float]], kind: str) -> None:
         """Draw many rectangles (x, y, width, height) of one class as one shape."""
@@ -43,11 +44,11 @@ class Canvas:
     def text(self, x: float, y: float, words: str, kind: str = "", anchor: str = "start") -> None:
         """Write one line."""
         place = f'x="{x:.4g}" y="{y:.4g}" text-anchor="{anchor}"'
-        self._parts.append(f'<text class="{kind}" {place}>{escape(words)}</text>')
+        self._parts.append(f'<text class="{kind}" {place}>{_safe(words)}</text>')
 
     def svg(self, kind: str, label: str) -> str:
         """Return the picture, for a width of page (class ``wide`` or ``narrow``), with what it shows in words."""
-        head = f'<svg class="{kind}" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{escape(label)}">'
+        head = f'<svg class="{kind}" viewBox="0 0 {self.width} {self.height}" role="img" aria-label="{_safe(label)}">'
         return f"{head}{''.join(self._parts)}</svg>"
 
 
@@ -132,6 +133,11 @@ def short(value: float, digits: int) -> str:
     if abs(value) >= 10_000:
         return f"{value / 1000:,.{0 if value % 1000 == 0 else 1}f}k"
     return f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _safe(text: str) -> str:
+    """Return a text as markup."""
+    return escape(printable(text))
 
 
 def _round_step(step: float) -> float:

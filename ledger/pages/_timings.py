@@ -163,11 +163,8 @@ def _frames(
     for line in lines:
         numbers = list(frames_of(tuple((int(first), int(step), int(n)) for first, step, n in line.runs)))
         parts[line.product_id].append(times_of(raw_of[line.raw_id])[numbers])
-    return [
-        _Frames(row.camera, row.flc, row.synchronised, np.concatenate(parts[row.id]))
-        for row in products
-        if parts[row.id]
-    ]
+    made = [(row, parts[row.id]) for row in products if row.id in parts]
+    return [_Frames(row.camera, row.flc, row.synchronised, np.concatenate(times)) for row, times in made]
 
 
 def _add(

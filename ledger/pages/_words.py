@@ -10,8 +10,7 @@ from ledger.query.counts import MINUTE_US, Target, when
 from ledger.query.verdict import clock, some_of
 from ledger.text import counted
 
-#: Of what there may be very many, so many are listed.
-LISTED = 200
+#: Targets that are listed, and values of a setting that are told.
 _TARGETS, _VALUES = 60, 8
 
 

@@ -38,7 +38,7 @@ class Line:
         What is wrong with it; or that nothing is.
     targets : str
         The first ones.
-    frames, products, quarantined : int
+    frames, products : int
         How many.
     heights : tuple of int
         Frames in equal parts of the night.
@@ -52,7 +52,6 @@ class Line:
     targets: str
     frames: int
     products: int
-    quarantined: int
     heights: tuple[int, ...]
 
     @property
@@ -74,7 +73,6 @@ def line_of(night: NightPage, page: str) -> Line:
         targets=", ".join(names[:3]) + more,
         frames=night.summary.balance.frames,
         products=sum(night.status.states.values()) if night.status else 0,
-        quarantined=len(night.summary.quarantine),
         heights=_heights(night),
     )
 
@@ -109,7 +107,7 @@ def _read(text: str, page: str) -> Line | None:
         return None
     try:
         told: Any = json.loads(unescape(match[1]))
-        numbers: dict[str, Any] = {name: int(told[name]) for name in ("frames", "products", "quarantined")}
+        numbers: dict[str, Any] = {name: int(told[name]) for name in ("frames", "products")}
         texts: dict[str, Any] = {name: str(told[name]) for name in ("pipeline", "day", "level", "verdict", "targets")}
         return Line(page=page, **texts, **numbers, heights=tuple(int(height) for height in told["heights"]))
     except (ValueError, TypeError, LookupError):

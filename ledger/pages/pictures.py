@@ -26,9 +26,6 @@ KINDS = {
 }
 _OF_CAMERAS = ("solo", "unpaired", "not_paired")
 
-#: Values that a lane has a label for, or a height.
-_LEVELS = 24
-
 
 @dataclass(frozen=True, slots=True)
 class Room:
