@@ -51,11 +51,11 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# funpack and fitsverify judge the compressed files; sshd and rsync are another host, and tmux a terminal that closes.
-# Installed where this may be done unasked (root on Debian); elsewhere the tests that need them are skipped by name, and on
-# CI they fail.
-TOOLS := fpack funpack fitsverify ssh ssh-keygen sshd rsync tmux
-PACKAGES := libcfitsio-bin fitsverify openssh-client openssh-server rsync tmux
+# funpack and fitsverify judge the compressed files, chromium the pages; sshd and rsync are another host, and tmux is a
+# terminal that closes. Installed where this may be done unasked (root on Debian); elsewhere the tests that need them are
+# skipped by name, and on CI they fail.
+TOOLS := fpack funpack fitsverify ssh ssh-keygen sshd rsync tmux chromium
+PACKAGES := libcfitsio-bin fitsverify openssh-client openssh-server rsync tmux chromium
 tools:
 	@lacking=$$(PATH=$$PATH:/usr/sbin:/usr/local/sbin; for t in $(TOOLS); do command -v $$t >/dev/null || echo $$t; done); \
 	if [ -z "$$lacking" ]; then :; \

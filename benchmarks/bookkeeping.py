@@ -9,6 +9,7 @@ this fills is then asked what people ask, each time by a new process, as they do
     status        seconds                                                budget 0.3 s
     history       seconds, likewise explain                              budget 0.5 s
     audit         seconds                                                budget 60 s
+    report        seconds                                                budget 30 s
 
     python benchmarks/bookkeeping.py [--products N] [--only KIND] [--repeats N]
 
@@ -57,6 +58,7 @@ COMMANDS = (
     (("history", "VMPA00000001"), 0.5),
     (("explain", "VMPA00000001"), 0.5),
     (("audit",), 60),
+    (("report", "--date", DATE), 30),
 )
 
 #: Stages that touch no file, in place of those that do.
@@ -81,6 +83,7 @@ class Night:
             "LEDGER_ENGINE__EXECUTOR": "inline",
             "LEDGER_SPACE__KEEP_FREE_MB": "null",
             "LEDGER_LOG": str(folder / "ledger.log"),
+            "LEDGER_REPORT__FOLDER": str(folder / "pages"),
             "LEDGER_TRANSFER__DESTINATION": str(folder / "destination"),
             "PYTHONPATH": str(Path(__file__).parent),
         }

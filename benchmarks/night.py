@@ -205,7 +205,7 @@ def told(found: Scaling, raw_bytes: int) -> Iterator[Figure]:
 
 def plot(found: Scaling, raw_bytes: int, path: Path) -> None:
     """Draw a scaling."""
-    from matplotlib import rcParams  # noqa: PLC0415  of the extra `report`
+    from matplotlib import rcParams  # noqa: PLC0415  of the extra `dev`
     from matplotlib.figure import Figure as Sheet  # noqa: PLC0415
 
     rcParams["svg.hashsalt"] = "ledger"  # the same bytes for the same figures

@@ -48,9 +48,9 @@ def stages() -> Iterator[Figure]:
 def whole_night() -> Iterator[Figure]:
     """Measure a night, and draw how it scales."""
     try:
-        import matplotlib.figure  # noqa: F401, PLC0415  of the extra `report`
+        import matplotlib.figure  # noqa: F401, PLC0415  of the extra `dev`
     except ImportError:
-        print("matplotlib is not installed: no picture is drawn (pip install '.[report]')")
+        print("matplotlib is not installed: no picture is drawn (pip install '.[dev]')")
         return night.figures()
     return night.figures(picture=PICTURE)
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 PACKAGES = {
+    "chromium": "chromium",
     "fpack": "libcfitsio-bin",
     "funpack": "libcfitsio-bin",
     "fitsverify": "fitsverify",

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ledger.cli._summary_words import LISTED_TARGETS, PAIRED, class_heading, clock, some_of
 from ledger.query.counts import HST, Target, classes_of, iso, sum_of
+from ledger.query.verdict import LISTED_TARGETS, PAIRED, class_heading, clock, some_of
 
 if TYPE_CHECKING:
     from ledger.query.summary import Summary

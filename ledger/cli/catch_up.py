@@ -3,7 +3,7 @@
 import logging
 import os
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,12 +13,17 @@ from ledger.cli.output import facts_of_mail, show_json, show_mail, show_result
 from ledger.errors import LedgerError, UsageError
 from ledger.text import printable
 
+if TYPE_CHECKING:
+    from ledger.disk.nights import NightFolder
+    from ledger.run.machine import Machine
+
 
 @app.command(name="catch-up", epilog="Example, in crontab: 17 * * * * ledger --config /etc/ledger/config.yaml catch-up")
 def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
     """Advance every unfinished night under the roots, oldest first. Says nothing when there is nothing to do.
 
-    With `mail.automatic: true` it ends with the mail of all finished nights that were not mailed.
+    With `mail.automatic: true` it ends with the mail of all finished nights that were not mailed, and with
+    `report.folder` with the pages of the nights that it finished.
     """
     from ledger.config.read import read_alerting
     from ledger.delivery.notify import Trouble
@@ -28,6 +33,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
 
     shown: list[dict[str, Any]] = []
     said: set[str] = set()
+    worked_on: list[NightFolder] = []
     try:
         config = read_config()
     except UsageError:
@@ -49,6 +55,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
                     continue
                 if not outcome.is_in_order:
                     watch.status = LedgerError.exit_status
+                worked_on.append(night)
                 shown.append(outcome.as_json())
                 if not as_json:
                     show_result(outcome, with_remarks=False, said=said)
@@ -65,6 +72,18 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
                 shown.append({"mail": facts_of_mail(mailed)})
                 if not as_json:
                     show_mail(mailed)
+            for complaint in _write_pages(machine, worked_on):
+                typer.echo(printable(complaint), err=True)  # the nights are done all the same
+                log.write(complaint, level=logging.ERROR, event="page_failed")
     if as_json:
         show_json(shown)
     raise typer.Exit(watch.status)
+
+
+def _write_pages(machine: "Machine", worked_on: "list[NightFolder]") -> list[str]:
+    """Write the pages of nights that are finished now, if they are wanted; return what could not be written."""
+    if not worked_on or machine.config.report.folder is None:
+        return []
+    from ledger.pages.publish import write_finished
+
+    return write_finished(machine.store, machine.config, machine.pipelines, worked_on)

@@ -8,7 +8,7 @@ import typer.core
 #: Commands by what people come for.
 GROUPS = {
     "The way of a night": ("advance", "catch-up", "rollback", "restore", "scan"),
-    "Look": ("status", "runs", "watch", "stop", "summary", "headers", "history", "explain", "sql"),
+    "Look": ("status", "runs", "watch", "stop", "summary", "report", "headers", "history", "explain", "sql"),
     "The archive": ("manifest", "receipt", "verify", "recall", "prune"),
     "What a person decides": ("quarantine", "outside", "exclude", "include", "ids"),
     "Care": ("init", "config", "schedule", "doctor", "notify", "metrics", "audit", "backup", "rebuild", "relocate"),

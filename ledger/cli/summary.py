@@ -49,7 +49,8 @@ def summary(
 
 def _show(found: "Summary", *, dither: str, wide: bool) -> None:
     from ledger.cli._summary_tables import LOOK_AT, SPARE, TEXTS, minute_table, target_table
-    from ledger.cli._summary_words import LISTED_TARGETS, after_tables, before_tables
+    from ledger.cli._summary_words import after_tables, before_tables
+    from ledger.query.verdict import LISTED_TARGETS
 
     for line in before_tables(found):
         show_text(line)

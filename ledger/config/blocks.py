@@ -311,6 +311,12 @@ class Space(Block):
     keep_free_mb: float | None = Field(default=100, ge=0, strict=True, allow_inf_nan=False)
 
 
+class ReportConfig(Block):
+    """Where nights are written as pages."""
+
+    folder: Path | None = None
+
+
 class Prune(Block):
     """What `ledger prune` may remove."""
 

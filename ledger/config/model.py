@@ -21,6 +21,7 @@ from ledger.config.blocks import (
     Permissions,
     PipelineConfig,
     Prune,
+    ReportConfig,
     Space,
     StateConfig,
     Transfer,
@@ -52,6 +53,7 @@ class Config(Block):
     space: Space = Space()
     backup: Backup = Backup()
     prune: Prune = Prune()
+    report: ReportConfig = ReportConfig()
     permissions: Permissions = Permissions()
     instrument: Instrument
     header: dict[str, Any] = Field(default_factory=dict)

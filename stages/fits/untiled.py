@@ -1,12 +1,13 @@
 """Cubes compressed tile by tile, read back: the plain file that one holds, and whether it is as it was made."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from stages.base import BadInput
 from stages.files import read_from_disk
@@ -59,6 +60,46 @@ def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
             raise BadInput(f"{path}: tile {number} of the table is {exc}; {BRING_BACK}") from exc
         yield pixels.astype(stored).tobytes()
     yield bytes(cube.size_bytes - cube.data_offset - cube.data_bytes)
+
+
+def tiled_frames(source: BinaryIO, path: Path, numbers: Sequence[int]) -> Iterator[npt.NDArray[Any]]:
+    """Yield some frames of the cube that a ``.fz`` holds; no others are read.
+
+    Parameters
+    ----------
+    source : binary file
+        At its start.
+    path : Path
+        For messages.
+    numbers : sequence of int
+        Which, from 0.
+
+    Yields
+    ------
+    ndarray of uint8, int16 or int32, shape (ny, nx)
+        As stored: not scaled.
+
+    Raises
+    ------
+    BadInput
+        If it does not hold a cube in Rice tiles of whole frames or rows, one after the other.
+    """
+    _read_header(source, path)
+    table = _read_header(source, path)
+    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+    frames, rows, columns = cube.shape
+    per_frame = rows // _rows_per_tile(table, cube, path)
+    lengths = _read_lengths(source, path, table, frames * per_frame)
+    heap, starts = source.tell(), np.cumsum([0, *lengths])
+    for number in numbers:
+        pixels = np.empty((rows, columns), dtype=rice.PIXELS[cube.bitpix].newbyteorder("="))
+        source.seek(heap + int(starts[number * per_frame]))
+        for tile, rows_of_tile in enumerate(np.split(pixels, per_frame), start=number * per_frame):
+            try:
+                rice.decode(source.read(lengths[tile]), rows_of_tile)
+            except ValueError as exc:
+                raise BadInput(f"{path}: tile {tile} of the table is {exc}; {BRING_BACK}") from exc
+        yield pixels
 
 
 def _rows_per_tile(table: bytes, cube: CubeLayout, path: Path) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ledger.cli._summary_words import verdict
+from ledger.query.verdict import verdict
 from ledger.run import quarantine
 from tests.acceptance.test_witnessed_nights import HOUR_US, counts, cubes, reasons, retime, say, summarise
 from tests.world import DATE

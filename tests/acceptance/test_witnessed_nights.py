@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from astropy.io import fits
 
-from ledger.cli._summary_words import verdict
 from ledger.query import summary as summaries
+from ledger.query.verdict import verdict
 from ledger.run.plan import plan_advance
 from stages.fits.timing import format_timing, read_timing
 from tests.world import DATE

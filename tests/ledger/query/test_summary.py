@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ledger.cli._summary_tables import minute_table, target_table
-from ledger.cli._summary_words import verdict
 from ledger.query.counts import Minute, Piece, minutes_of, targets_of
 from ledger.query.summary import Summary
+from ledger.query.verdict import verdict
 from ledger.simulation.night import Truth
 from tests.ledger.query.summaries import MINUTE_US, SOUND, change, frames_of, in_words, summarise
 from tests.world import DATE

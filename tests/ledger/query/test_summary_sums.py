@@ -7,9 +7,9 @@ from collections import Counter
 import pytest
 from sqlalchemy import event, text
 
-from ledger.cli._summary_words import verdict
 from ledger.db.store import Store
 from ledger.night import record
+from ledger.query.verdict import verdict
 from tests.inside import call
 from tests.ledger.query.summaries import MINUTE_US, SOUND, change, frames_of, in_words, summarise
 from tests.world import DATE

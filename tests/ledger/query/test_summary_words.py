@@ -8,8 +8,8 @@ import pytest
 
 from ledger.cli._drawing import Drawing
 from ledger.cli._summary_tables import LOOK_AT, SPARE, TEXTS, minute_table, target_table
-from ledger.cli._summary_words import verdict
 from ledger.query.counts import classes_of
+from ledger.query.verdict import verdict
 from tests.inside import call
 from tests.ledger.query.summaries import change, in_words, summarise
 from tests.world import DATE, entry_of
