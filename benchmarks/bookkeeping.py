@@ -17,6 +17,7 @@ PostgreSQL is measured where its server is installed (the extra `dev` brings one
 
 import argparse
 import gc
+import hashlib
 import sys
 import tempfile
 import time
@@ -112,7 +113,7 @@ class Night:
             seen = stat_raw(cube, stream)
             rows.append(
                 {
-                    "identity": f"raw{number:061d}",
+                    "identity": hashlib.sha256(f"raw {number}".encode()).hexdigest(),
                     "folder": stream.name,
                     "name": cube.name,
                     "camera": stream.camera,
@@ -167,7 +168,7 @@ def products_of(row: File, raw: object) -> list[Product]:
     """Return the products that the frames of a raw file are in."""
     return [
         Product(
-            identity=f"{row.id or 0:032d}{place:032d}",
+            identity=hashlib.sha256(f"{row.id} {place}".encode()).hexdigest(),
             name=f"vsync_{row.id}.cam{row.camera}.{flc}",
             camera=row.camera,
             flc=flc,

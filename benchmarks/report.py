@@ -15,6 +15,7 @@ from pathlib import Path
 import bookkeeping
 import common
 import compressing
+import growth
 import headers
 import moving
 import night
@@ -65,6 +66,7 @@ PARTS: dict[str, Callable[[], Iterator[Figure]]] = {
     "night": whole_night,
     "registering": registering.figures,
     "database": database,
+    "growth": growth.figures,
 }
 
 

@@ -84,7 +84,19 @@ class ConfigError(UsageError):
 
 
 class NoLedger(UsageError):
-    """There is no ledger's database where the configuration says that it is."""
+    """There is no ledger's database where the configuration says that it is.
+
+    Parameters
+    ----------
+    what : str
+        What was found instead.
+    next_step : str
+        What to do; `ledger.db.absent.advised` says it where a ledger was.
+    """
+
+    def __init__(self, what: str, next_step: str = "run `ledger init` first") -> None:
+        self.what = what
+        super().__init__(f"{what}: {next_step}")
 
 
 class Unconfirmed(UsageError):

@@ -20,6 +20,8 @@ class Phase:
         How many files.
     size_bytes : int or None
         Of all of them, if bytes are what takes the time.
+    night : str
+        Of which it is, of several.
     done : int
         Files that succeeded.
     """
@@ -27,22 +29,31 @@ class Phase:
     name: str
     total: int
     size_bytes: int | None = None
+    night: str = ""
     done: int = 0
+
+    @property
+    def title(self) -> str:
+        """Return what begins, and of which night."""
+        return f"{self.night} to {self.name}".strip()
 
     @property
     def beginning(self) -> str:
         """Return the opening line."""
         size = "" if self.size_bytes is None else f", {self.size_bytes / 1e6:,.1f} MB"
-        return f"to {self.name}: {counted(self.total, 'file')}{size}"
+        return f"{self.title}: {counted(self.total, 'file')}{size}"
 
     @property
     def end(self) -> str:
         """Return the closing line."""
-        return f"{self.name}: {self.done} of {counted(self.total, 'file')}"
+        return f"{self.night} {self.name}: {self.done} of {counted(self.total, 'file')}".lstrip()
 
 
 class Reporter(Protocol):
     """Where progress is reported: a terminal, a log, or nowhere."""
+
+    def of_night(self, night: str) -> None:
+        """Name the night that is next, of several."""
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """End the phase before, and begin one of `total` items, or of `size_bytes` if bytes are what takes the time."""
@@ -62,6 +73,9 @@ class Reporter(Protocol):
 
 class Silent:
     """Reports nowhere."""
+
+    def of_night(self, night: str) -> None:
+        """Do nothing."""
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Do nothing."""

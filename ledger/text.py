@@ -36,6 +36,16 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
+def named(recipients: Sequence[str]) -> str:
+    """Return the recipients of a mail in words; there may be none."""
+    return ", ".join(recipients) or "whoever was sent the file"
+
+
+def joined(text: str) -> str:
+    """Return lines as one that any terminal takes."""
+    return "; ".join(printable(line.strip()) for line in text.splitlines())
+
+
 def alike(found: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return names and texts about them in few lines, however many names there are.
 

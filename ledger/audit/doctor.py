@@ -18,7 +18,8 @@ from ledger.audit._finding import Finding, Verdict
 from ledger.audit._places import look_at_former, look_at_places
 from ledger.clock import show_us
 from ledger.config.model import Config
-from ledger.db import backup
+from ledger.db import backup, unbacked
+from ledger.db.absent import advised
 from ledger.db.models import Entry, File, Night, Run
 from ledger.db.store import Store
 from ledger.disk.dates import Dates
@@ -56,7 +57,8 @@ def examine(config: Config, *, dates: Dates | None = None) -> Iterator[Finding]:
     store = None
     try:
         store = Store(config.database.url)
-        store.open()
+        with advised(config):
+            store.open()
         machine = Machine(config, store)
         yield from _database(store, config)
         yield _backups(store, config)
@@ -96,6 +98,9 @@ def _backups(store: Store, config: Config) -> Finding:
         found = backup.found(config)
     except LedgerError as exc:
         return Finding("backups", "problem", str(exc))
+    remedy = "run `ledger backup`: it makes one, or says what keeps it from being made"
+    if config.backup.automatic and (why := unbacked.failure(store)):
+        return Finding("backups", "problem", f"the last one failed: {why}", remedy)
     newest_entry = max((b.last_entry for b in found), default=0)
     behind = backup.last_entry(store) - newest_entry
     if not behind:
@@ -104,10 +109,12 @@ def _backups(store: Store, config: Config) -> Finding:
     what = f"{newest} the last {f'{behind} entries' if behind > 1 else 'entry'}"
     if not config.backup.automatic:
         return Finding("backups", "note", f"{what}; backup.automatic is false")
+    if until_us := backup.put_off_until_us(store, config):
+        what = f"{what}; the last one here took long: the next command that ends after {show_us(until_us)} UT makes one"
+        return Finding("backups", "note", what, "if you do not want to wait, run `ledger backup`")
     if _is_of_unended_runs(store, newest_entry):
         what = f"{what}, of a command that was killed or still works"
         return Finding("backups", "note", what, "the next run, or `ledger backup`, makes it")
-    remedy = "run `ledger backup`: it makes one, or says what keeps it from being made"
     return Finding("backups", "problem", what, remedy)
 
 
@@ -136,7 +143,7 @@ def _frame_ids(store: Store, config: Config) -> Finding:
     except LedgerError as exc:
         return Finding("frame IDs", "problem", str(exc))
     if now.next_id is None:
-        return Finding("frame IDs", "problem", "none left to give", now.advice)
+        return Finding("frame IDs", "problem", now.why_none, now.advice)
     return Finding("frame IDs", "ok", f"next is {now.next_id}")
 
 
@@ -171,7 +178,8 @@ def _standing(machine: Machine, dates: Dates | None, troubled: Collection[str]) 
     config = machine.config
     for still in standing_still(config, machine.pipelines, machine.store.clock(), dates=dates):
         subject = _subject(config, night_of(config, still.pipeline, still.date)) if still.date else still.where
-        if still.why not in ("stopped", "quarantined") or subject not in troubled:
+        is_told = still.why == "failed" or (still.why in ("stopped", "quarantined") and subject in troubled)
+        if still.folder or not is_told:
             name = f"{still.folder}: " if still.folder else ""
             yield Finding(subject, "problem", f"{name}{still.text}", still.remedy)
 
@@ -282,7 +290,8 @@ def _contradicted(machine: Machine, night: Night, subject: str) -> Iterator[Find
         lines = contradictions(session, night)
     if lines:
         what = f"the archive has {counted(len(lines), 'product')} otherwise than on record, such as {lines[0].frame_id}"
-        remedy = f"`ledger explain {lines[0].frame_id}` says how; `ledger verify --date {night.date}`, then ask them"
+        named = machine.config.site(night.pipeline).named(night.date)
+        remedy = f"`ledger explain {lines[0].frame_id}` says how; `ledger verify {named}`, then ask them"
         yield Finding(subject, "problem", f"{what} ({lines[0].difference})", remedy)
 
 
@@ -304,9 +313,7 @@ def _unproven(machine: Machine, night: Night, subject: str) -> Iterator[Finding]
     faults = record.copy_faults(machine.store, night)
     named = machine.config.site(night.pipeline).named(night.date)
     if faults:
-        yield Finding(
-            subject, "problem", *unproven(machine.config.site(night.pipeline).named(night.date), faults).split(": ", 1)
-        )
+        yield Finding(subject, "problem", *unproven(named, faults).split(": ", 1))
     items = record.products(machine.store, night) if faults else []
     for item in (item for item in items if item.fault and item.is_pruned):
         product = item.product

@@ -168,7 +168,9 @@ def _rows_without_files(night: Night, files: Sequence[File], first_state: str | 
         names = [file.name, Path(file.name).with_suffix(".txt").name] if file.kind == "raw" else file.files
         gone = [folder / file.folder / name for name in names if not (folder / file.folder / name).is_file()]
         for path in gone:
-            yield Violation("row_without_file", f"{path} is gone", "put it back; `ledger explain` tells what it was")
+            name = shlex.quote(f"{file.folder}/{file.name}" if file.kind == "raw" else file.name)
+            what_it_was = f"put it back; `ledger explain {name}` tells what it was"
+            yield Violation("row_without_file", f"{path} is gone", what_it_was)
         if file.kind == "raw" and not gone:
             yield from _changed(folder, file, first_state)
 
@@ -196,10 +198,8 @@ def _files_without_rows(
     for path in sorted(folder.iterdir()):
         if path.name not in expected:
             mine = path.name.startswith(TEMPORARY_PREFIX) or path.name.split(".")[0] in frame_ids
-            what = (
-                "left by a run that died; the next `ledger advance` removes it" if mine else "not the ledger's: move it"
-            )
-            yield Violation("orphan", f"{path} belongs to no product", what)
+            command = f"left by a run that died; `ledger advance {shlex.quote(str(folder.parent))}` removes it"
+            yield Violation("orphan", f"{path} belongs to no product", command if mine else "not the ledger's: move it")
 
 
 def _undecided_outside(store: Store, night: Night, config: Config) -> Iterator[Violation]:

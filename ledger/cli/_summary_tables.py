@@ -3,14 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ledger.cli._summary_words import PAIRED, class_heading, clock, some_of
+from ledger.cli._summary_words import LISTED_TARGETS, PAIRED, class_heading, clock, some_of
 from ledger.query.counts import HST, Target, classes_of, iso, sum_of
 
 if TYPE_CHECKING:
     from ledger.query.summary import Summary
-
-#: Targets that are listed for people; JSON has all.
-LISTED_TARGETS = 20
 
 #: Heading of the column of marks.
 LOOK_AT = "look at"

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Files in quarantine and salvaged files that are listed for people; JSON has all.
 LISTED = 12
 
+#: Targets that are named for people, in the table and in the verdict; JSON has all.
+LISTED_TARGETS = 20
+
 #: What paired frames are called by the state of the FLC.
 PAIRED = {"paired_A": "A", "paired_B": "B", "paired_D": "D", "paired_none": "no FLC"}
 
@@ -85,8 +88,16 @@ def _legend(found: "Summary", dither: str) -> list[str]:
             " frames (unpaired), so neither is marked; to know,"
             f" `ledger rollback {found.named}` and `ledger advance {found.named}`"
         )
+    if any(target.frames["paired_none"] for target in found.targets):
+        lines.append("  no FLC: pairs that were taken while the FLC was not switching")
+    if any(sum_of(target.frames, "solo") for target in found.targets):
+        lines.append("  solo: frames of a camera that ran on its own then; nothing is missing")
     if any(target.dubious for target in found.targets):
-        lines.append("  all D: frames of dubious state, whether paired, unpaired or solo")
+        lines.append(
+            "  all D: frames of dubious state, whether paired, unpaired or solo, as a part of all frames; D and solo D"
+            " of what is to be looked at are parts of the paired, and of the solo, frames taken while the FLC was"
+            " switching"
+        )
     if any(minute.at_us is None or not minute.names for minute in found.minutes) or found.targets[-1].name is None:
         lines.append("  ?: unknown; a file in quarantine may tell no time and no target")
     return lines
@@ -126,7 +137,11 @@ def _equation(found: "Summary") -> list[str]:
     total, *others = [f"{sign} {n:>{width}} {what}" for sign, (n, what) in zip("=+++", terms, strict=True)]
     indent = " " * (width + 5)
     padding = " " * (width - len(str(balance.frames)))
-    lines = [f"  {padding}{counted(balance.frames, 'frame')} in {counted(balance.raw_files, 'raw file')}", total]
+    put_aside = f", {balance.quarantined_files} of them in quarantine" if balance.quarantined_files else ""
+    lines = [
+        f"  {padding}{counted(balance.frames, 'frame')} in {counted(balance.raw_files, 'raw file')}{put_aside}",
+        total,
+    ]
     lines += [f"{indent}{line}" for line in _classes(found)]
     lines += others
     if balance.holds:
@@ -169,7 +184,9 @@ def verdict(found: "Summary") -> str:
     if marked:
         named = [f"{target.name} ({', '.join(target.marks().values())})" for target in marked]
         needs = "needs" if len(marked) == 1 else "need"
-        looks.append(f"{len(marked)} of {counted(len(known), 'target')} {needs} a look: {some_of(named, 5)}")
+        more = f" and {len(named) - LISTED_TARGETS} more: see --json" if len(named) > LISTED_TARGETS else ""
+        names = ", ".join(named[:LISTED_TARGETS]) + more
+        looks.append(f"{len(marked)} of {counted(len(known), 'target')} {needs} a look: {names}")
     if minutes := _other_minutes(found, marked):
         needs = "needs" if len(minutes) == 1 else "need"
         other = " of other targets" if marked else ""

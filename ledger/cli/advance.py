@@ -1,6 +1,6 @@
 """``ledger advance``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,6 +8,9 @@ from ledger.cli.common import AsJson, DryRun, Jobs, app, open_machine
 from ledger.cli.nights import DatesOption, EachNight, Folders, nights_named, show_plan
 from ledger.cli.output import show_result
 from ledger.errors import UsageError
+
+if TYPE_CHECKING:
+    from ledger.disk.nights import NightFolder
 
 
 @app.command(epilog="Example: ledger advance --date 20260102 --dry-run")
@@ -43,7 +46,14 @@ def advance(
         planned = EachNight(show_plan, lambda _: True, folder, date, as_json=as_json)
         with planned, open_machine(jobs, changes=False) as machine:
             nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
-            planned.do(nights, lambda n: plan.plan_advance(machine, n, to, final=final, late_reason=reason, anew=anew))
+            ahead: set[str] = set()
+
+            def foresee(night: "NightFolder") -> plan.Plan:
+                found = plan.plan_advance(machine, night, to, final=final, late_reason=reason, anew=anew, ahead=ahead)
+                ahead.update([night.date] if plan.is_numbered_by(machine, found) else [])
+                return found
+
+            planned.do(nights, foresee)
         return
     if background:
         from ledger.cli._background import start
@@ -52,5 +62,9 @@ def advance(
     done = EachNight(show_result, lambda result: result.succeeded, folder, date, as_json=as_json)
     with done, open_machine(jobs) as machine:
         nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
-        done.do(nights, lambda night: machine.advance(night, to=to, final=final, late_reason=reason, anew=anew))
+        done.do(
+            nights,
+            lambda night: machine.advance(night, to=to, final=final, late_reason=reason, anew=anew),
+            machine.reporter,
+        )
     raise typer.Exit(done.status)

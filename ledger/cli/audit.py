@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ledger.cli.common import AsJson, Jobs, app, open_store, read_config, watched
-from ledger.cli.nights import DatesOption, parse_dates
+from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import show_json
 from ledger.errors import UsageError
 from ledger.text import counted, printable
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 @app.command(epilog="Example: ledger audit --deep --date 20260102")
 def audit(
+    folder: Folders = None,
     date: DatesOption = None,
     laws: Annotated[
         list[Path] | None, typer.Option("--laws", metavar="FOLDER", help="A further folder of laws, as .sql files.")
@@ -31,7 +32,7 @@ def audit(
 ) -> None:
     """Prove the laws: every frame accounted for, IDs in order, rows and files in agreement. Exit 1 if one is broken.
 
-    With --date, only these nights' files are compared with their rows; the laws always hold for all nights. With
+    If nights are named, only files of these are compared with their rows; the laws always hold for all nights. With
     --deep, files are read whole; a night that a run works on meanwhile is not judged, and the output says so.
     """
     from ledger.audit import laws as auditing
@@ -40,7 +41,7 @@ def audit(
     if jobs is not None and not deep:
         raise UsageError("--jobs is for --deep: expected both, or no --jobs")
     config = read_config(needs_nights=True)
-    wanted = parse_dates(date)
+    wanted = dates_named(config, folder, date)
     report: Report | None = None
     checked, violations = [], []
     with open_store(config) as store:

@@ -26,6 +26,7 @@ def backup(
     """
     from ledger.clock import show_us
     from ledger.db import backup as backups
+    from ledger.db import unbacked
     from ledger.rescue.restore import restore as put_back
 
     if show and restore is not None:
@@ -49,9 +50,9 @@ def backup(
         show_table(("made (UT)", "entries up to", "file"), rows, right={"entries up to"}, below=("file",))
         return
     with open_store(config) as store:
-        made = backups.make(store, config)
+        made = unbacked.make(store, config)
     if as_json:
-        show_json([str(path) for path in made])
+        show_json(made)
         return
     for path in made:
         typer.echo(path)

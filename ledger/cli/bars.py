@@ -42,6 +42,7 @@ class Bars:
     def __init__(self) -> None:
         self._task: TaskID | None = None
         self._phase: Phase | None = None
+        self._night = ""
         columns = (TextColumn("{task.description:<28}"), BarColumn(), Amount(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True))
 
@@ -52,15 +53,20 @@ class Bars:
         self.end()
         self._progress.stop()
 
+    def of_night(self, night: str) -> None:
+        """Name a night beside the bars that begin from now on."""
+        self.end()
+        self._night = night
+
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Begin a bar."""
         self.end()
         if total:
-            self._phase = Phase(name, total, size_bytes)
+            self._phase = Phase(name, total, size_bytes, self._night)
             log.write(self._phase.beginning)
             self._progress.start()  # not before there is something to show: a question may be asked first
             in_bytes = size_bytes is not None
-            self._task = self._progress.add_task(f"to {name}", total=size_bytes or total, in_bytes=in_bytes)
+            self._task = self._progress.add_task(self._phase.title, total=size_bytes or total, in_bytes=in_bytes)
 
     def advance(self, n: int = 1) -> None:
         """Move a bar of files."""

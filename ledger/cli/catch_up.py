@@ -1,15 +1,16 @@
 """``ledger catch-up``."""
 
 import logging
+import os
 from functools import partial
 from typing import Any
 
 import typer
 
 from ledger import log
-from ledger.cli.common import AsJson, Jobs, app, begin_log, open_machine, read_config
+from ledger.cli.common import AsJson, Jobs, app, begin_log, chosen_config, open_machine, read_config
 from ledger.cli.output import facts_of_mail, show_json, show_mail, show_result
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, UsageError
 from ledger.text import printable
 
 
@@ -19,6 +20,7 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
 
     With `mail.automatic: true` it ends with the mail of all finished nights that were not mailed.
     """
+    from ledger.config.read import read_alerting
     from ledger.delivery.notify import Trouble
     from ledger.delivery.outstanding import send_unattended, unconfirmed
     from ledger.delivery.watch import Watch
@@ -26,7 +28,14 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
 
     shown: list[dict[str, Any]] = []
     said: set[str] = set()
-    config = read_config()
+    try:
+        config = read_config()
+    except UsageError:
+        if told := read_alerting(chosen_config(), os.environ):
+            with Watch(told, partial(typer.echo, err=True)):
+                begin_log(told)
+                raise
+        raise
     with Watch(config, partial(typer.echo, err=True)) as watch:
         begin_log(config)
         watch.begin()

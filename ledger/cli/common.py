@@ -103,8 +103,15 @@ def read_config(*, needs_nights: bool = False) -> "Config":
         If the command `needs_nights`, and this host fetches from another one that has them.
     """
     from ledger.config import read as configuration
+    from ledger.config.urls import parse_url
 
     config = configuration.read_config(_chosen["config"])
+    if config.source == str(configuration.packaged_config()):
+        from ledger.disk.places import refuse_to_work_inside
+
+        here = Path.cwd()
+        if any(path.is_relative_to(here) for path in (config.log, Path(parse_url(config.database.url).database or ""))):
+            refuse_to_work_inside(here, configuration.why_config(_chosen["config"], os.environ))
     if needs_nights and not config.site().has_nights:
         raise UsageError(
             f"this command reads raw files and products, and they are on {config.site().other} (transfer.source):"
@@ -118,13 +125,15 @@ def read_config(*, needs_nights: bool = False) -> "Config":
 @contextmanager
 def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
     """Open the database, checked to be at the code's revision; back it up at the end if the command `changes` it."""
+    from ledger.db.absent import advised
     from ledger.db.store import Store
 
     if changes:
         begin_log(config)
     store = Store(config.database.url)
     try:
-        store.open()
+        with advised(config):
+            store.open()
         try:
             yield store
         except LedgerError as exc:  # what was done until then is worth it too
@@ -144,9 +153,9 @@ def open_store(config: "Config", *, changes: bool = False) -> Iterator["Store"]:
 
 
 def _back_up(store: "Store", config: "Config", *, sends: bool = True) -> None:
-    from ledger.db import backup
+    from ledger.db import unbacked
 
-    if complaint := backup.after_work(store, config, sends=sends):
+    if complaint := unbacked.after_work(store, config, sends=sends):
         typer.echo(f"ledger: {complaint}", err=True)
         log.write(complaint, level=logging.ERROR, event="backup_failed")
 
@@ -226,7 +235,7 @@ def begin_log(config: "Config") -> None:
     """Open the log of a command that leaves a trace, and write who runs what."""
     if log.is_open():
         return
-    from ledger.db.store import user_name
+    from ledger.db.processes import user_name
 
     log.open_log(config.log, as_json=config.log_format == "json")
     command = shlex.join(["ledger", *map(printable, sys.argv[1:])])

@@ -5,12 +5,12 @@ from dataclasses import asdict
 import typer
 
 from ledger.cli.common import AsJson, app, read_config
-from ledger.cli.nights import DatesOption, parse_dates
+from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import show_json
 
 
 @app.command(epilog="Example: ledger doctor --date 20260102")
-def doctor(date: DatesOption = None, *, as_json: AsJson = False) -> None:
+def doctor(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """Check what keeps the ledger from working, and what runs that died have left. Changes nothing.
 
     Exit status 1 says that something needs you; what the next run settles by itself is only noted.
@@ -18,7 +18,8 @@ def doctor(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     from ledger.audit import doctor as doctors
 
     findings = []
-    for finding in doctors.examine(read_config(), dates=parse_dates(date)):
+    config = read_config()
+    for finding in doctors.examine(config, dates=dates_named(config, folder, date)):
         findings.append(finding)
         if not as_json:
             typer.echo(f"{finding.verdict:<8} {finding.subject}: {finding.text}")

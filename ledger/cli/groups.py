@@ -18,6 +18,15 @@ GROUPS = {
 _CONFIG = "--config"
 
 
+class Group(typer.core.TyperGroup):
+    """Commands below one: each summary whole."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  as the library calls it
+        """Write a section."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(command)) for name, command in self.commands.items()])
+
+
 class Commands(typer.core.TyperGroup):
     """The commands of the program."""
 

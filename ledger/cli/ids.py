@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ledger.cli.common import AsJson, Date, app, can_ask, open_store, read_config
+from ledger.cli.groups import Group
 from ledger.cli.output import show_json, show_table
 from ledger.errors import UsageError
 from ledger.text import counted
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from ledger.ids.sequence import SequenceState
 
 ids = typer.Typer(
+    cls=Group,
     help="The sequence of frame IDs: its next number, where its numbers come from, and whether all is in order.",
     epilog="Example: ledger ids next",
     no_args_is_help=True,
@@ -134,5 +136,5 @@ def _facts(now: "SequenceState") -> dict[str, Any]:
 def _in_words(now: "SequenceState") -> str:
     since = f", for nights from {now.from_date} on" if now.from_date else ""
     if now.next_id is None:
-        return f"no frame ID is left: {now.advice}"
+        return f"frame IDs: {now.why_none}: {now.advice}"
     return f"next is {now.next_id}{since}; {now.remaining} left (authority: {now.authority})"

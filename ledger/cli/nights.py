@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ledger.db.store import Store
     from ledger.disk.dates import Dates
     from ledger.disk.nights import NightFolder
+    from ledger.report import Reporter
     from ledger.run.plan import Plan
 
 DatesOption = Annotated[
@@ -27,7 +28,10 @@ DatesOption = Annotated[
         "--date", metavar="D", help="UT date of a night, 20260102, or a range, 20260101..20260105; may be repeated."
     ),
 ]
-Folders = Annotated[list[Path] | None, typer.Argument(metavar="[FOLDER]...", help="Nights' folders, or dates.")]
+Folders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[NIGHT]...", help="Nights: folders, dates, or ranges of dates, 20260101..20260105."),
+]
 
 
 def show_plan(plan: "Plan") -> None:
@@ -47,11 +51,28 @@ class Found(Protocol):
 T = TypeVar("T", bound=Found)
 
 
-def parse_dates(words: Sequence[str] | None) -> "Dates | None":
-    """Return the dates that a command names; None if it names none, which means all nights."""
-    from ledger.disk.dates import Dates
+def dates_named(config: "Config", folders: Sequence[Path] | None, words: Sequence[str] | None) -> "Dates | None":
+    """Return the dates that a command names, of a folder its own; None if it names none, which means all nights.
 
-    return Dates(words) if words else None
+    Raises
+    ------
+    UsageError
+        If a word is neither a date, nor a range, nor a night's folder.
+    """
+    from ledger.disk.dates import Dates, is_date
+    from ledger.disk.nights import find_night
+
+    nights, every = _apart(folders, words)
+    every += [str(n) if is_date(str(n)) else find_night(config, folder=n).date for n in nights]
+    return Dates(every) if every else None
+
+
+def _apart(folders: Sequence[Path] | None, words: Sequence[str] | None) -> tuple[list[Path], list[str]]:
+    """Return the nights that are named by a word, and dates and ranges: a range needs no ``--date``."""
+    from ledger.disk.dates import is_range
+
+    ranges = [str(word) for word in folders or () if is_range(str(word))]
+    return [word for word in folders or () if str(word) not in ranges], [*(words or ()), *ranges]
 
 
 def nights_named(
@@ -76,11 +97,12 @@ def nights_named(
     from ledger.disk.nights import NightFolder, find_nights
     from ledger.night import record
 
+    folders, words = _apart(folders, words)
     known = record.dates(store)
     recorded = [
         NightFolder(name, config.pipelines[name].root, date) for name in config.pipelines for date in known[name]
     ]
-    nights = find_nights(config, Dates(words or ()), folders or (), recorded)
+    nights = find_nights(config, Dates(words), folders, recorded)
     for night in nights if needs_folders and config.site().has_nights else ():
         if not is_folder(night.path):
             raise UsageError(
@@ -139,16 +161,22 @@ class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
     ) -> None:
         from ledger.disk.dates import RANGE
 
+        folders, words = _apart(folders, words)
         self._show = show
         self._is_right = is_right
         self._as_json = as_json
-        self._is_one = len(folders or ()) + len(words or ()) < 2 and not any(RANGE in word for word in words or ())
+        self._is_one = len(folders) + len(words) < 2 and not any(RANGE in word for word in words)
         self._found: list[T | dict[str, Any]] = []
         self.status = 0
 
-    def do(self, nights: "Sequence[NightFolder]", act: "Callable[[NightFolder], T]") -> None:
-        """Act on each night in turn."""
+    def do(
+        self, nights: "Sequence[NightFolder]", act: "Callable[[NightFolder], T]", reporter: "Reporter | None" = None
+    ) -> None:
+        """Act on each night in turn; a reporter names it, if there are several."""
+        is_of_several = len({night.pipeline for night in nights}) > 1
         for night in nights:
+            if reporter is not None and len(nights) > 1:
+                reporter.of_night(f"{night.date} ({night.pipeline})" if is_of_several else night.date)
             with self.telling(night):
                 found = act(night)
                 self.status = self.status or int(not self._is_right(found))
@@ -165,9 +193,10 @@ class EachNight(AbstractContextManager["EachNight[T]"], Generic[T]):
             if self._is_one:
                 raise
             self.status = self.status or exc.exit_status
-            text = f"night {night.date} ({night.pipeline}): {exc}"
+            why = str(exc).removeprefix(f"night {night.date}: ")
+            text = f"night {night.date} ({night.pipeline}): {why}"
             log.write(text, level=logging.ERROR, event="error", date=night.date, pipeline=night.pipeline)
-            self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(exc)})
+            self._found.append({"pipeline": night.pipeline, "date": night.date, "stopped": why})
 
     def __enter__(self) -> Self:
         return self

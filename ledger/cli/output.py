@@ -127,6 +127,14 @@ def show_text(text: str) -> None:
         typer.echo(line)
 
 
+def show_below(text: str) -> None:
+    """Print a line below a table on a terminal, and beside rows that a program reads."""
+    if is_terminal():
+        show_text(text)
+    else:
+        typer.echo(text, err=True)
+
+
 def _width() -> int:
     return shutil.get_terminal_size().columns
 

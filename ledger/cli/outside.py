@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Date, app, open_store, read_config
-from ledger.cli.nights import DatesOption, parse_dates
+from ledger.cli.groups import Group
+from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import show_json, show_table, show_text
 from ledger.text import counted
 
 outside = typer.Typer(
+    cls=Group,
     help="Files of nights that may hold frames and are no raw files: what they are, and what is decided about them.",
     epilog="Example: ledger outside list",
     no_args_is_help=True,
@@ -24,7 +26,7 @@ Pattern = Annotated[
 
 
 @outside.command(name="list", epilog="Example: ledger outside list --date 20260102")
-def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
+def show(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False) -> None:
     """List files that may hold frames and are no raw files, folder by folder, and what to do about them."""
     from ledger.disk.outside import KINDS
     from ledger.ids import gate
@@ -34,7 +36,7 @@ def show(date: DatesOption = None, *, as_json: AsJson = False) -> None:
     groups: dict[tuple[str, ...], list[str]] = {}
     facts = []
     with open_store(config) as store:
-        for night, found in gate.outside(store, config, pipelines(config), parse_dates(date)):
+        for night, found in gate.outside(store, config, pipelines(config), dates_named(config, folder, date)):
             for file, reason in [*((file, "") for file in found.undecided), *found.left_out]:
                 of_night = {"pipeline": night.pipeline, "date": night.date}
                 facts.append({**of_night, **asdict(file), "left_out": reason or None})

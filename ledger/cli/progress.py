@@ -33,12 +33,18 @@ class Lines:
     def __init__(self, *, quiet: bool = False) -> None:
         self.quiet = quiet
         self._phase: Phase | None = None
+        self._night = ""
+
+    def of_night(self, night: str) -> None:
+        """Name a night in what is said from now on."""
+        self.end()
+        self._night = night
 
     def phase(self, name: str, total: int, *, size_bytes: int | None = None) -> None:
         """Say what begins."""
         self.end()
         if total:
-            self._phase = Phase(name, total, size_bytes)
+            self._phase = Phase(name, total, size_bytes, self._night)
             self.say(self._phase.beginning)
 
     def advance(self, n: int = 1) -> None:

@@ -5,13 +5,14 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, app, open_machine
-from ledger.cli.nights import DatesOption, parse_dates
+from ledger.cli.nights import DatesOption, Folders, dates_named
 from ledger.cli.output import show_json
 from ledger.text import alike, counted, printable
 
 
 @app.command(epilog="Example: ledger prune --yes")
 def prune(
+    folder: Folders = None,
     date: DatesOption = None,
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Remove the files; without it they are only counted.")] = False,
@@ -26,7 +27,7 @@ def prune(
     from ledger.delivery.prune import prune as make_room
 
     with open_machine(needs_nights=True, changes=yes) as machine:
-        nights = list(make_room(machine, dates=parse_dates(date), removes=yes))
+        nights = list(make_room(machine, dates=dates_named(machine.config, folder, date), removes=yes))
     if as_json:
         show_json([night.as_json() for night in nights])
     else:

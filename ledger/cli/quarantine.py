@@ -6,10 +6,12 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, Wide, app, open_store, read_config
-from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import show_json, show_table
+from ledger.cli.groups import Group
+from ledger.cli.nights import DatesOption, Folders, dates_named
+from ledger.cli.output import show_below, show_json, show_table
 
 quarantine = typer.Typer(
+    cls=Group,
     help="Files that do not go on: what they are, and what to do about them.",
     epilog="Example: ledger quarantine list",
     no_args_is_help=True,
@@ -21,13 +23,14 @@ File = Annotated[str, typer.Argument(metavar="FILE|FRAMEID", help="A raw file, a
 
 
 @quarantine.command(name="list", epilog="Example: ledger quarantine list --date 20260102")
-def show(date: DatesOption = None, *, as_json: AsJson = False, wide: Wide = False) -> None:
+def show(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = False, wide: Wide = False) -> None:
     """List files in quarantine, and products that failed and wait to be tried again."""
     from ledger.clock import show_us
     from ledger.run import quarantine as held_back
 
-    with open_store(read_config()) as store:
-        found = held_back.held(store, parse_dates(date))
+    config = read_config()
+    with open_store(config) as store:
+        found = held_back.held(store, dates_named(config, folder, date))
     if as_json:
         show_json([asdict(file) for file in found])
         return
@@ -52,6 +55,11 @@ def show(date: DatesOption = None, *, as_json: AsJson = False, wide: Wide = Fals
         spare=("failures", "state"),
         wide=wide,
     )
+    if any(file.kind == "product" and file.stands == "quarantined" for file in found):
+        show_below(
+            "a product goes on by `ledger quarantine release FILE`, or is given up by `ledger quarantine discard FILE"
+            " --reason TEXT`"
+        )
 
 
 @quarantine.command(epilog="Example: ledger quarantine release VMPA00000001")

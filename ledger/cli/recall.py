@@ -24,10 +24,8 @@ def recall(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson 
 
     done = EachNight(_show, lambda found: not found.failed, folder, date, as_json=as_json)
     with done, open_machine(needs_nights=True) as machine:
-        done.do(
-            nights_named(machine.config, folder, date, machine.reporter.say, machine.store),
-            partial(bring_back, machine),
-        )
+        nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
+        done.do(nights, partial(bring_back, machine), machine.reporter)
     raise typer.Exit(done.status)
 
 

@@ -31,22 +31,29 @@ def rollback(
     from ledger.run import plan
 
     show = show_plan if dry_run else show_result
-    shown = EachNight[Any](show, lambda found: dry_run or found.succeeded, folder, date, as_json=as_json)
+    shown = EachNight[Any](
+        show, lambda found: not found.stopped if dry_run else found.succeeded, folder, date, as_json=as_json
+    )
     with shown, open_machine(jobs, changes=not dry_run) as machine:
         nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)[::-1]
         targets = {night: machine.pipelines[night.pipeline].states[0] if to is None else to for night in nights}
         plans = {}
         for night, target in targets.items():
             with shown.telling(night):
-                plans[night] = plan.plan_rollback(machine, night, target, withdraws=withdraw)
+                planned = plan.plan_rollback(machine, night, target, withdraws=withdraw)
+                if planned.stopped and len(nights) == 1:
+                    raise UsageError(planned.stopped)
+                plans[night] = planned
         if dry_run:
             shown.do(list(plans), plans.__getitem__)
         if dry_run or not plans:
             raise typer.Exit(shown.status)
-        if not yes:
+        if not yes and not all(planned.stopped for planned in plans.values()):
             typer.echo("\n".join(line for planned in plans.values() for line in plan.in_words(planned)), err=True)
             if not can_ask():
                 raise UsageError("rollback was not confirmed: expected a terminal to ask on, or --yes")
             typer.confirm("Roll back?", abort=True, err=True)
-        shown.do(list(plans), lambda night: machine.rollback(night, to=targets[night], withdraws=withdraw))
+        shown.do(
+            list(plans), lambda night: machine.rollback(night, to=targets[night], withdraws=withdraw), machine.reporter
+        )
     raise typer.Exit(shown.status)

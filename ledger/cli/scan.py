@@ -12,5 +12,6 @@ def scan(folder: Folders = None, date: DatesOption = None, *, as_json: AsJson = 
     """Register nights' raw files; put aside, with the reason, those that cannot be used."""
     done = EachNight(show_result, lambda result: result.succeeded, folder, date, as_json=as_json)
     with done, open_machine(needs_nights=True) as machine:
-        done.do(nights_named(machine.config, folder, date, machine.reporter.say, machine.store), machine.scan)
+        nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
+        done.do(nights, machine.scan, machine.reporter)
     raise typer.Exit(done.status)

@@ -41,7 +41,7 @@ def schedule(
 
 def _cron(call: "Call", *, install: bool, remove: bool) -> None:
     from ledger.cli import _timers
-    from ledger.db.store import user_name
+    from ledger.db.processes import user_name
 
     if not (install or remove):
         typer.echo("\n".join(_timers.crontab_lines(call)))
@@ -58,7 +58,7 @@ def _cron(call: "Call", *, install: bool, remove: bool) -> None:
 
 def _systemd(call: "Call", *, install: bool, remove: bool) -> None:
     from ledger.cli import _timers
-    from ledger.db.store import user_name
+    from ledger.db.processes import user_name
 
     folder, timer = _timers.unit_folder(os.environ), f"{call.name}.timer"
     units = _timers.units(call, user_name() if os.geteuid() == 0 else None)

@@ -23,6 +23,9 @@ def sql(
     file: Annotated[Path | None, typer.Option("--file", metavar="FILE", help="Read the statement from a file.")] = None,
     *,
     schema: Annotated[bool, typer.Option("--schema", help="List the tables and views, with their columns.")] = False,
+    datasette_metadata: Annotated[
+        bool, typer.Option("--datasette-metadata", help="Print what Datasette takes as its metadata, and do no more.")
+    ] = False,
     vertical: Annotated[bool, typer.Option("--vertical", help="Show each value on a line of its own.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
@@ -35,8 +38,12 @@ def sql(
     from ledger.db.connection import query
 
     refuse_several(json=as_json, csv=as_csv, vertical=vertical)
-    if schema and (statement or file):
-        raise UsageError("--schema lists what there is: expected no statement beside it")
+    if (schema or datasette_metadata) and (statement or file):
+        option = "--schema" if schema else "--datasette-metadata"
+        raise UsageError(f"{option} says what there is: expected no statement beside it")
+    if datasette_metadata:
+        _show_metadata()
+        return
     if schema:
         columns, rows = _schema(as_json=as_json)
     else:
@@ -49,6 +56,14 @@ def sql(
         show_csv(columns, rows)
     else:
         show_table(columns, rows, below=("columns",) if schema else (), wide=wide, vertical=vertical)
+
+
+def _show_metadata() -> None:
+    from ledger.db.connection import relations
+    from ledger.query.canned import datasette_metadata
+
+    with open_store(read_config()) as store:
+        show_json(datasette_metadata(Path(str(store.url.database)).stem, relations(store.url)))
 
 
 def _schema(*, as_json: bool) -> tuple[list[str], list[tuple[Any, ...]]]:

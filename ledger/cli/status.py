@@ -1,18 +1,17 @@
 """``ledger status``."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ledger.cli.common import AsCsv, AsJson, Wide, app, open_store, read_config
-from ledger.cli.nights import DatesOption, parse_dates
-from ledger.cli.output import refuse_several, show_csv, show_json, show_table
-from ledger.clock import show_date
+from ledger.cli.common import AsCsv, AsJson, Wide, app, read_config
+from ledger.cli.nights import DatesOption, Folders, dates_named
+from ledger.cli.output import refuse_several, show_below, show_csv, show_json, show_table
+from ledger.clock import show_date, show_us
 from ledger.errors import UsageError
-from ledger.text import printable
+from ledger.text import joined, printable
 
 if TYPE_CHECKING:
     from ledger.config.model import Config
@@ -28,6 +27,7 @@ BROKEN = 2
 
 @app.command(epilog="Example: ledger status --date 20260102")
 def status(
+    folder: Folders = None,
     date: DatesOption = None,
     *,
     check: Annotated[
@@ -40,27 +40,27 @@ def status(
 ) -> None:
     """Show where every night stands, and what to do next."""
     from ledger.night.pipeline import pipelines
-    from ledger.query.status import nights
+    from ledger.query.status import nights, untold
+    from ledger.query.times import reached_us
 
     refuse_several(json=as_json, csv=as_csv)
     if check:
-        if date or as_json or as_csv:
-            raise UsageError("--check is of the whole ledger, in one line: expected no --date, --json or --csv")
+        if date or folder or as_json or as_csv:
+            raise UsageError("--check is of the whole ledger, in one line: expected no night, --json or --csv")
         raise typer.Exit(_check())
     config = read_config()
     declared = pipelines(config)
-    found = nights(config, declared, dates=parse_dates(date), seeks_uncarried=as_json or as_csv)
+    dates = dates_named(config, folder, date)
+    found = nights(config, declared, dates=dates, seeks_uncarried=as_json or as_csv)
     if as_json:
         show_json([asdict(night) for night in found])
         return
     if as_csv:
         states = list(dict.fromkeys(state for pipeline in declared.values() for state in pipeline.states[1:]))
-        show_csv(*_facts(found, states))
+        show_csv(*_facts(found, states, reached_us(config, declared, found)))
         return
     if not found:
-        typer.echo(
-            "no nights" + (f" of {', '.join(date)}" if date else "") + f" under {config.pipelines[config.main].root}"
-        )
+        typer.echo("no nights" + (f" of {dates}" if dates else "") + f" under {config.pipelines[config.main].root}")
         _show_last(config)
         return
     is_outside = any(n.outside for n in found)
@@ -108,30 +108,40 @@ def status(
         spare=(*(["pipeline"] if is_one else []), "raw files", "frames", "confirmed", "IDs", "products"),
         wide=wide,
     )
+    for n in found:
+        if n.withdrawn:
+            text, remedy = untold(n, config.site(n.pipeline).named(n.date))
+            show_below(f"night {n.date} ({n.pipeline}): {n.withdrawn}: {text}; {remedy}")
     _show_last(config)
 
 
 def _show_last(config: "Config") -> None:
-    """Say what works now, and when catch-up ran last: below the table, or beside rows that a program reads."""
-    from ledger.query.runs import at_work
-    from ledger.query.unattended import last_catch_up
+    """Say what works now, and when catch-up ran last."""
+    from ledger.query.unattended import at_work, last_catch_up
 
-    with open_store(config) as store:
-        works = [run.words for run in at_work(store)]
-    for words in (*works, last_catch_up(config).words):
-        typer.echo(printable(words), err=not sys.stdout.isatty())
+    for words in (*at_work(config), last_catch_up(config).words):
+        show_below(printable(words))
 
 
-def _facts(nights: "Sequence[NightStatus]", states: Sequence[str]) -> tuple[list[str], list[list[Any]]]:
-    """Return names and a row a night: what JSON has, with a number of products for each of some states."""
+def _facts(
+    nights: "Sequence[NightStatus]", states: Sequence[str], reached_us: Sequence[dict[str, int]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Return names and a row a night: what JSON has, and of each state how many products are in it, and a time (UT)."""
     from ledger.query.status import NightStatus
 
     names = [field.name for field in fields(NightStatus) if field.name != "states"]
     rows = [
-        [*(getattr(night, name) for name in names), *(night.states.get(state, 0) for state in states)]
-        for night in nights
+        [
+            *(getattr(night, name) for name in names),
+            *(night.states.get(state, 0) for state in states),
+            *(show_us(times.get(state)) for state in states),
+            show_us(night.mailed_us),
+            show_us(night.confirmed_us),
+        ]
+        for night, times in zip(nights, reached_us, strict=True)
     ]
-    return [*names, *(f"products_{state}" for state in states)], rows
+    times_ut = (f"{what}_ut" for what in (*states, "mailed", "confirmed"))
+    return [*names, *(f"products_{state}" for state in states), *times_ut], rows
 
 
 def _check() -> int:
@@ -144,9 +154,7 @@ def _check() -> int:
         config = read_config()
         verdict = unattended.check(config, pipelines(config), now_us())
     except Exception as exc:  # noqa: BLE001  the edge: a monitor knows no other status
-        typer.echo(
-            f"broken: {'; '.join(printable(line.strip()) for line in str(exc).splitlines()) or type(exc).__name__}"
-        )
+        typer.echo(f"broken: {joined(str(exc)) or type(exc).__name__}")
         return BROKEN
     typer.echo(printable(verdict.text))
     return verdict.exit_status

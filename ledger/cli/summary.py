@@ -48,8 +48,8 @@ def summary(
 
 
 def _show(found: "Summary", *, dither: str, wide: bool) -> None:
-    from ledger.cli._summary_tables import LISTED_TARGETS, LOOK_AT, SPARE, TEXTS, minute_table, target_table
-    from ledger.cli._summary_words import after_tables, before_tables
+    from ledger.cli._summary_tables import LOOK_AT, SPARE, TEXTS, minute_table, target_table
+    from ledger.cli._summary_words import LISTED_TARGETS, after_tables, before_tables
 
     for line in before_tables(found):
         show_text(line)

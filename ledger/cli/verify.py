@@ -43,5 +43,5 @@ def verify(
     done = EachNight(show, lambda found: found.succeeded, folder, date, as_json=as_json)
     with done, open_machine() as machine:
         nights = nights_named(machine.config, folder, date, machine.reporter.say, machine.store)
-        done.do(nights, lambda night: verify_night(machine, night, repairs=repair))
+        done.do(nights, lambda night: verify_night(machine, night, repairs=repair), machine.reporter)
     raise typer.Exit(done.status)

@@ -332,6 +332,7 @@ class Backup(Block):
     folder: Path = Path("backups")
     keep: int = Field(default=5, ge=1, strict=True)
     keep_days: int = Field(default=7, ge=1, strict=True)
+    keep_gb: float = Field(default=100, ge=0, strict=True, allow_inf_nan=False)
 
 
 class StateConfig(Block):

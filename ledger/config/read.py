@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,27 @@ def read_config(path: Path | None = None, environment: Mapping[str, str] | None 
         )
     faults = override(data, environment)
     return parse_config(data, source=str(found), base=base, faults=faults)
+
+
+def read_alerting(path: Path | None, environment: Mapping[str, str]) -> Config | None:
+    """Return who is told of trouble, by a configuration that has faults elsewhere; all else is the packaged default.
+
+    Returns
+    -------
+    Config or None
+        None if nobody is told, or it does not say who in order.
+    """
+    with suppress(UsageError):
+        found = find_config(path, environment)
+        data, default = read_yaml(found), read_yaml(packaged_config())
+        override(data, environment)
+        for keys in (("notify", "mail", "log"), ("notify", "log"), ("notify",)):
+            told: dict[str, Any] = {key: data[key] for key in keys if key in data}
+            with suppress(ConfigError):
+                config = parse_config({**default, **told}, source=str(found), base=found.absolute().parent)
+                notify = config.notify
+                return config if notify.command or notify.recipients or notify.heartbeat else None
+    return None
 
 
 def find_config(path: Path | None, environment: Mapping[str, str]) -> Path:

@@ -4,6 +4,7 @@ A backup is named ``ledger-<last entry>-<time>.db``, so its name says how far it
 that can be looked at as it is, and is put back by `restore` into SQLite or PostgreSQL.
 """
 
+import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, and_, exists, func, or_, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import col
@@ -20,7 +21,7 @@ from sqlmodel import col
 from ledger.config.model import Config
 from ledger.db import schema
 from ledger.db.connection import connect
-from ledger.db.models import Entry
+from ledger.db.models import Edge, Entry, State
 from ledger.db.store import Store
 from ledger.db.tables import copy_rows
 from ledger.disk import durable
@@ -36,6 +37,17 @@ FOLDER_AT_DESTINATION = ".ledger"
 
 _NAME = re.compile(r"ledger-(\d{12})-(\d{8}T\d{6}Z)\.db")
 _TIME = "%Y%m%dT%H%M%SZ"
+
+#: A backup takes as long as the database is large. After one that took longer than this, in microseconds,
+QUICK_US = 60 * 10**6
+#: the next one waits this many times as long as it took,
+PATIENCE = 10
+#: and at most this long, a day,
+LONGEST_WAIT_US = 86_400 * 10**6
+#: if nothing happened since but these events, and the pairing of raw files: nothing was written beside them.
+ROUTINE = ("registered", "quarantined", "started", "failed", "left", "settled", "notified")
+#: So many are kept however large they are: the newest alone may have what somebody wants to go back behind.
+FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -137,7 +149,13 @@ def make(store: Store, config: Config, *, sends: bool = True) -> list[Path]:
         with writing_backup(Path(f"{host.name}:{_folder_there(config)}")):
             _send(config, host, home, name)
         made.append(Path(f"{host.name}:{_folder_there(config)}/{name}"))
-    _remove_old(config)
+    for folder in (home, *others):
+        with writing_backup(folder):
+            size_bytes = (folder / name).stat().st_size
+            durable.remove(backup.path for backup in _outlived(config, _in_folder(folder), size_bytes))
+    with writing_backup(home):
+        ended_ns = store.clock() * 1000
+        os.utime(home / name, ns=(ended_ns, ended_ns))  # so `put_off_until_us` knows how long all of this took
     return made
 
 
@@ -151,7 +169,8 @@ def _send(config: Config, host: Host, home: Path, name: str) -> None:
             raise result
         there.sync_folder(folder)
         backups = sorted(found for each in there.names(folder) if (found := _read_name(folder / each)) is not None)
-        there.remove([backup.path for backup in _outlived(config, backups)])
+        size_bytes = (home / name).stat().st_size
+        there.remove([backup.path for backup in _outlived(config, backups, size_bytes)])
 
 
 def _remove_database(path: Path) -> None:
@@ -214,18 +233,18 @@ def refuse_damaged(connection: sqlite3.Connection, path: Path) -> None:
         raise sqlite3.DatabaseError(f"{path} is damaged: {verdict}")
 
 
-def _remove_old(config: Config) -> None:
-    """Remove all but the newest backups, and the newest of each of the last days."""
-    for folder in folders(config):
-        with writing_backup(folder):
-            durable.remove(backup.path for backup in _outlived(config, _in_folder(folder)))
+def _outlived(config: Config, backups: Sequence[Backup], size_bytes: int) -> list[Backup]:
+    """Return those of a folder's backups, newest last, that are not kept.
 
-
-def _outlived(config: Config, backups: Sequence[Backup]) -> list[Backup]:
-    """Return those of a folder's backups, newest last, that are not kept."""
+    Where not all that should be kept have room, given the size of the newest, the last ones of days stay before others
+    of the same day.
+    """
     of_day = {backup.made_us // 86_400_000_000: backup for backup in sorted(backups, key=lambda b: b.made_us)}
-    days = sorted(of_day)[-config.backup.keep_days :]
-    kept = {*backups[-config.backup.keep :], *(of_day[day] for day in days)}
+    days = sorted(of_day, reverse=True)[: config.backup.keep_days]
+    newest = backups[: -config.backup.keep - 1 : -1]
+    wanted = dict.fromkeys([*newest[:1], *(of_day[day] for day in days), *newest])
+    room = max(int(config.backup.keep_gb * 10**9) // max(size_bytes, 1), FEWEST)
+    kept = list(wanted)[:room]
     return [backup for backup in backups if backup not in kept]
 
 
@@ -233,16 +252,51 @@ def _outlived(config: Config, backups: Sequence[Backup]) -> list[Backup]:
 
 
 def after_work(store: Store, config: Config, *, sends: bool = True) -> str | None:
-    """Make a backup if the newest does not have all entries; return what went wrong, as the work itself is done."""
+    """Make a backup if the newest does not have all entries and one is due; return what went wrong.
+
+    The work itself is done, so nothing is raised.
+    """
     if not config.backup.automatic:
         return None
     try:
         newest = max((backup.last_entry for backup in found(config)), default=-1)
-        if newest < last_entry(store):
+        if newest < last_entry(store) and put_off_until_us(store, config) is None:
             make(store, config, sends=sends)
     except LedgerError as exc:
         return str(exc)
     return None
+
+
+def put_off_until_us(store: Store, config: Config) -> int | None:
+    """Return when commands will back the database up by themselves again; None if they do so now.
+
+    So a large ledger spends at most an eleventh of its time on backups while a night is observed. As soon as products
+    were written or somebody decided something, it is backed up at once.
+    """
+    last = max(_in_folder(config.backup.folder), key=lambda backup: backup.made_us, default=None)
+    if last is None:
+        return None
+    with translate_read_errors(last.path):
+        ended_us = last.path.stat().st_mtime_ns // 1000
+    took_us = ended_us - last.made_us
+    until_us = ended_us + min(PATIENCE * took_us, LONGEST_WAIT_US)
+    is_early = took_us > QUICK_US and ended_us <= store.clock() < until_us  # the clock may have been wrong then
+    return until_us if is_early and _is_routine_since(store, last) else None
+
+
+def _is_routine_since(store: Store, last: Backup) -> bool:
+    """Whether what happened since a backup would be done again, with the same results, if it were lost."""
+    pairs = exists().where(
+        col(Edge.name) == col(Entry.edge),
+        col(Edge.direction) == "forward",
+        col(State.pipeline) == col(Edge.pipeline),
+        col(State.name) == col(Edge.destination),
+        col(State.makes_products),
+    )
+    is_routine = or_(col(Entry.event).in_(ROUTINE), and_(col(Entry.event) == "done", pairs))
+    query = select(col(Entry.id)).where(col(Entry.id) > last.last_entry, ~is_routine).limit(1)
+    with store.read() as session:
+        return session.execute(query).first() is None
 
 
 def last_entry(store: Store) -> int:

@@ -1,6 +1,7 @@
 """Connections: SQLite and PostgreSQL made to mean the same thing by a transaction."""
 
 import sqlite3
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -130,12 +131,35 @@ def query(url: URL, statement: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         if file is not None:
             file.refuse_changed()
         refuse_damage(url.render_as_string(hide_password=True), exc.orig)
-        reason = str(exc.orig).strip().splitlines()[0]
-        raise UsageError(f"sql: {reason}; expected one statement that only reads") from exc
+        raise UsageError(f"sql: {_refusal(exc.orig)}") from exc
     else:
         return columns, rows
     finally:
         engine.dispose()
+
+
+#: What the databases say of a table or column that is not there, and of a statement that is not one that only reads: in
+#: SQLite's words, and as SQLSTATEs.
+_NO_SUCH = ("no such table", "no such column"), {"42P01", "42703"}
+_NOT_READING = (
+    ("readonly database", "one statement at a time", "too many attached", "not authorized"),
+    {"25006", "42501"},
+)
+
+
+def _refusal(error: BaseException | None) -> str:
+    """Return what the database says of a statement, and what to do."""
+    said = str(error).strip().splitlines()[0]
+    state = getattr(error, "sqlstate", None)
+
+    def is_any(words: Iterable[str], states: Collection[str]) -> bool:
+        return state in states or any(word in said for word in words)
+
+    if is_any(*_NO_SUCH):
+        return f"{said}; `ledger sql --schema` lists tables, views and their columns"
+    if is_any(*_NOT_READING) or "multiple commands" in said:
+        return f"{said}; expected one statement that only reads"
+    return said
 
 
 #: Each column of each table and view, in order.

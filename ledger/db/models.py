@@ -258,7 +258,6 @@ class Copy(SQLModel, table=True):
     """
 
     __table_args__ = (
-        Index("ix_copy_identity_sha256", "identity", "sha256"),
         Index("ix_copy_night_id_identity", "night_id", "identity"),
         Index(
             "ix_copy_refuted",
@@ -299,7 +298,7 @@ class ManifestLine(SQLModel, table=True):
     manifest_id: int = Field(primary_key=True, foreign_key="manifest.id")
     position: int = Field(primary_key=True)
     frame_id: str = Field(index=True)
-    identity: str = Field(index=True)
+    identity: str
     path: str
     size_bytes: int = Field(sa_type=BigInteger)
 
@@ -351,7 +350,7 @@ class ReceiptLine(SQLModel, table=True):
     __tablename__ = "receipt_line"
     receipt_id: int = Field(primary_key=True, foreign_key="receipt.id")
     frame_id: str = Field(primary_key=True, index=True)
-    identity: str = Field(index=True)
+    identity: str
     size_bytes: int = Field(sa_type=BigInteger)  # as it is on record here
     sha256: str | None = None  # as the archive has it, if it says
     difference: str | None = None  # what the archive has otherwise than on record; none: it is confirmed

@@ -143,13 +143,13 @@ def check(engine: Engine) -> None:
     """
     shown = engine.url.render_as_string(hide_password=True)
     if engine.dialect.name == "sqlite" and not Path(str(engine.url.database)).is_file():
-        raise NoLedger(f"no database at {engine.url.database}: run `ledger init` first")
+        raise NoLedger(f"no database at {engine.url.database}")
     with _opened(engine) as connection:
         found = _revision(connection)
         is_empty = found is None and not inspect(connection).has_table("file")
     if found is None:
         what = "has no ledger in it" if is_empty else "has tables, but no revision of a ledger"
-        raise NoLedger(f"database {shown} {what}: run `ledger init` first")
+        raise NoLedger(f"database {shown} {what}")
     if found != newest_revision():
         _refuse_unknown(found)
         raise UsageError(

@@ -4,7 +4,6 @@ What changes a night goes through :class:`ledger.night.journal.Journal`, which w
 transaction, after it has checked its lease.
 """
 
-import getpass
 import json
 import os
 import socket
@@ -26,6 +25,7 @@ from ledger.config.urls import parse_url
 from ledger.db import schema
 from ledger.db.connection import WRITES, connect
 from ledger.db.models import Run
+from ledger.db.processes import boot_id, user_name
 from ledger.db.readonly import PROOF, SqliteFile, is_small, refuse_damage, translate_driver_error
 from ledger.errors import Damaged, LedgerError, UsageError
 
@@ -249,14 +249,6 @@ class Store:
             self.end_run(run_id, status, in_order=True)
 
 
-def user_name() -> str:
-    """Return who runs this process: a name, or (an account without one) a number."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return str(os.getuid())
-
-
 def chunks(items: Sequence[T], size: int = 500) -> Iterator[Sequence[T]]:
     """Yield `items` in pieces: databases limit how many parameters a statement may have."""
     for start in range(0, len(items), size):
@@ -323,9 +315,3 @@ def update_many(session: Session, table: type[SQLModel], rows: Sequence[Mapping[
         values = ", ".join(f"{name} = {value(name)}" for name in names if name != "id")
         statement = f"UPDATE {target.name} SET {values} FROM {source} WHERE {target.name}.id = {value('id')}"  # noqa: S608  names of the models
         session.connection().execute(text(statement), {"rows": json.dumps(of_names)})
-
-
-def boot_id() -> str:
-    """Return what tells this boot of this host from others; an empty string where the system has no such thing."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else ""

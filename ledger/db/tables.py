@@ -70,7 +70,11 @@ def _tables(connection: Connection) -> MetaData:
 
 @contextmanager
 def _without_guards(connection: Connection, tables: MetaData) -> Iterator[None]:
-    """Switch the guards off: they admit files as raw only, and every change with its entry."""
+    """Switch the guards off: they admit files as raw only, and every change with its entry.
+
+    SQLite is without most indexes meanwhile, too: it takes less time to sort many hashes at the end than to put each in
+    its place.
+    """
     if connection.dialect.name == "postgresql":
         for name in tables.tables:
             connection.execute(text(f'ALTER TABLE "{name}" DISABLE TRIGGER USER'))
@@ -78,11 +82,12 @@ def _without_guards(connection: Connection, tables: MetaData) -> Iterator[None]:
         for name in tables.tables:
             connection.execute(text(f'ALTER TABLE "{name}" ENABLE TRIGGER USER'))
         return
-    guards = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
-    for name, _ in guards:
-        connection.execute(text(f'DROP TRIGGER "{name}"'))
+    query = "SELECT type, name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL"
+    dropped = connection.execute(text(query)).all()
+    for kind, name, _ in dropped:
+        connection.execute(text(f'DROP {kind} "{name}"'))
     yield
-    for _, statement in guards:
+    for *_, statement in dropped:
         connection.exec_driver_sql(statement)
 
 

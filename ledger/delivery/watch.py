@@ -18,7 +18,7 @@ from ledger.query.standing import standing_still
 from ledger.query.unattended import BUSY, IN_ORDER
 from ledger.run import catch_up
 from ledger.run.machine import Machine
-from ledger.text import printable
+from ledger.text import joined, printable
 
 
 class Watch:
@@ -98,8 +98,8 @@ class Watch:
     def _broken(self, error: BaseException | None) -> Iterator[Trouble]:
         """Yield that it ended otherwise than in order, and why."""
         if self.status not in (IN_ORDER, BUSY):
-            why = f"see {self._config.log}" if error is None else f"{error}" or type(error).__name__
-            yield Trouble("broken", "catch-up", "", f"ended with {self.status}: {printable(why)}")
+            why = f"see {self._config.log}" if error is None else joined(str(error)) or type(error).__name__
+            yield Trouble("broken", "catch-up", "", f"ended with {self.status}: {why}")
 
     def _tell(self, store: Store | None, found: list[Trouble]) -> None:
         """Send an alert, once; what is on record in the database is in a file where there is none."""

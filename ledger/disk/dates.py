@@ -38,6 +38,11 @@ def is_date(text: str) -> bool:
     return True
 
 
+def is_range(text: str) -> bool:
+    """Whether `text` begins as a range of dates does; ``..`` alone is a folder."""
+    return is_date(text.partition(RANGE)[0]) and RANGE in text
+
+
 class Dates:
     """The dates that somebody named.
 

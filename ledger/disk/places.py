@@ -1,4 +1,4 @@
-"""Places where no new ledger is made."""
+"""Places that belong to a ledger whose configuration is elsewhere: no new one is made there, and no command works."""
 
 from pathlib import Path
 
@@ -21,19 +21,50 @@ def refuse_inside(folder: Path) -> None:
     UsageError
         If it is such a place, with the configuration of the ledger that is there, if it is known.
     """
-    streams = [stream.name for stream in read_config(packaged_config(), {}).instrument.streams]
+    if not (owner := _owner(folder)):
+        return
+    what, file = owner
+    if file:
+        raise UsageError(f"{what}: a second one is not made inside it; run the command with --config {file}")
+    raise UsageError(
+        f"{what}: no ledger is made inside it; name the configuration of its ledger with --config FILE, or run"
+        " `ledger init` in the folder where a new ledger is to be"
+    )
+
+
+def refuse_to_work_inside(folder: Path, looked_for: str) -> None:
+    """Refuse to work in such a place by the packaged default, which would put log and database there.
+
+    Parameters
+    ----------
+    folder : Path
+        The working directory.
+    looked_for : str
+        Where a configuration was looked for, in words.
+
+    Raises
+    ------
+    UsageError
+        If it is such a place, with the configuration of the ledger that is there, if it is known.
+    """
+    if owner := _owner(folder):
+        what, file = owner
+        raise UsageError(
+            f"{what}, and its configuration was not found: in use would be {looked_for}; run the command with"
+            f" --config {file or 'FILE, the configuration of its ledger, or in the folder that has it'}"
+        )
+
+
+def _owner(folder: Path) -> tuple[str, Path | None] | None:
+    """Return to what a folder belongs, in words, and the configuration of that ledger, if it is known."""
     for file in (parent / "config.yaml" for parent in folder.parents):
         if file.is_file() and _has_nights_at(file, folder):
-            raise UsageError(
-                f"{folder} belongs to the ledger of {file}: a second one is not made inside it; run the command with"
-                f" --config {file}"
-            )
+            return f"{folder} belongs to the ledger of {file}", file
+    streams = [stream.name for stream in read_config(packaged_config(), {}).instrument.streams]
     for place in (folder, *folder.parents):
         if is_date(place.name) and any(is_folder(place / name) for name in streams):
-            raise UsageError(
-                f"{place} is a night: no ledger is made inside it; name the configuration of its ledger with --config"
-                " FILE, or run `ledger init` in the folder where a new ledger is to be"
-            )
+            return f"{place} is a night", None
+    return None
 
 
 def _has_nights_at(file: Path, folder: Path) -> bool:

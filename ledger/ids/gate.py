@@ -6,7 +6,7 @@ Called inside the transaction that gives them, once the counter is locked: so tw
 together.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, case, exists, select
@@ -89,6 +89,7 @@ def check_gate(
     now_us: int,
     final: bool = False,
     looks_outside: bool = True,
+    ahead: Collection[str] = (),
 ) -> Found | None:
     """Refuse to number a night that is not next in time.
 
@@ -106,6 +107,8 @@ def check_gate(
         Whether nobody writes to the night any more.
     looks_outside : bool
         Whether folders are walked for files that may hold frames and are no raw files.
+    ahead : collection of str
+        Dates of nights that are numbered before, as far as this is asked beforehand.
 
     Returns
     -------
@@ -129,8 +132,8 @@ def check_gate(
     if found is not None and found.blocks:
         raise NotReady(found.refusal(night.date))
     # upstream first: what a run takes from disk to the ledger meanwhile is seen here or there
-    lacking = _lacking_on_disk(session, config, pipeline, night, looks_outside=looks_outside)
-    lacking |= _lacking_in_ledger(session, config, pipeline, night)
+    lacking = _lacking_on_disk(session, config, pipeline, night, ahead, looks_outside=looks_outside)
+    lacking |= _lacking_in_ledger(session, config, pipeline, night, ahead)
     if not lacking:
         return found
     date = min(lacking)
@@ -146,7 +149,13 @@ def check_gate(
 
 
 def _lacking_on_disk(
-    session: Session, config: Config, pipeline: Pipeline, night: NightFolder, *, looks_outside: bool
+    session: Session,
+    config: Config,
+    pipeline: Pipeline,
+    night: NightFolder,
+    ahead: Collection[str],
+    *,
+    looks_outside: bool,
 ) -> dict[str, str]:
     """Return the first earlier night with files that are in no product yet, and what they are; empty if none has."""
     rows = {
@@ -158,7 +167,7 @@ def _lacking_on_disk(
         numbered_us = row.numbered_us if row else None
         if folder.date >= night.date or before_first(config, pipeline.name, folder.date, numbered_us, numbers_from):
             continue
-        if row is not None and row.excluded_reason:
+        if folder.date in ahead or (row is not None and row.excluded_reason):
             continue
         is_seen = row is not None and row.streams_ns == streams_ns(folder, config.instrument)
         if is_seen and numbered_us is not None:
@@ -181,7 +190,9 @@ def _lacking_on_disk(
     return {}
 
 
-def _lacking_in_ledger(session: Session, config: Config, pipeline: Pipeline, night: NightFolder) -> dict[str, str]:
+def _lacking_in_ledger(
+    session: Session, config: Config, pipeline: Pipeline, night: NightFolder, ahead: Collection[str]
+) -> dict[str, str]:
     """Return the first earlier night of which registered files lack frame IDs, and what is missing; empty if none is.
 
     One statement, so that PostgreSQL too answers as of one moment.
@@ -209,6 +220,7 @@ def _lacking_in_ledger(session: Session, config: Config, pipeline: Pipeline, nig
         col(Night.pipeline) == pipeline.name,
         col(Night.date) < night.date,
         col(Night.excluded_reason).is_(None),
+        col(Night.date).not_in(ahead),
         lacks.is_not(None),
     )
     numbers_from = from_date(session, config, pipeline)

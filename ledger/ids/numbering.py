@@ -1,6 +1,6 @@
 """A night and its frame IDs: whether they can be given now, and giving them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from sqlmodel import Session
 
@@ -31,6 +31,7 @@ def refuse_numbering(
     late_reason: str | None,
     remembers: bool = True,
     looks_afar: bool = True,
+    ahead: Collection[str] = (),
 ) -> None:
     """Refuse to spend disk on a night that could not be numbered.
 
@@ -51,6 +52,8 @@ def refuse_numbering(
     looks_afar : bool
         Whether numbers in use are looked for at a destination on another host too; if not, and there is one, those in
         use are not compared at all.
+    ahead : collection of str
+        Dates of nights that are numbered before.
 
     Raises
     ------
@@ -61,7 +64,7 @@ def refuse_numbering(
         gate.refuse_excluded(session, folder)
         decision = allocate.decide(session, config.instrument.prefix, night, items)
         if decision.fresh or decision.is_first:
-            gate.check_gate(session, config, pipeline, folder, now_us=store.clock(), final=final)
+            gate.check_gate(session, config, pipeline, folder, now_us=store.clock(), final=final, ahead=ahead)
     if decision.fresh:
         numbers = Numbers(config.instrument.prefix, ())
         if looks_afar or all(config.site(name).has_copies for name in config.pipelines):
@@ -80,6 +83,7 @@ def foresee_numbering(
     final: bool = False,
     late_reason: str | None = None,
     looks_afar: bool = True,
+    ahead: Collection[str] = (),
 ) -> None:
     """Refuse what :func:`refuse_numbering` would refuse of a run; nothing is kept, and the night need not be on record.
 
@@ -102,6 +106,7 @@ def foresee_numbering(
             late_reason=late_reason,
             remembers=False,
             looks_afar=looks_afar,
+            ahead=ahead,
         )
     except StateError as exc:
         raise NotReady(str(exc)) from exc

@@ -77,7 +77,17 @@ class SequenceState:
             return f"the last is {self.last_number}{limit}; a new prefix is needed (instrument.prefix)"
         if self.authority == "blocks":
             return "import more with `ledger ids reserve --from-file FILE`"
-        return f"`ledger ids start {self.prefix} NUMBER` says where to go on"
+        return (
+            f"look up the last one that the archive has; `ledger ids start {self.prefix} {self.counter}`, or a higher"
+            " number, says where to go on"
+        )
+
+    @property
+    def why_none(self) -> str:
+        """Return why there is no frame ID to give."""
+        if self.authority == "own" and not self.is_at_end:  # as `ledger rebuild` leaves it
+            return "none is given until somebody has said where the sequence goes on"
+        return "none is left to give"
 
     def refuse_taken(self, numbers: Numbers) -> None:
         """Refuse to give numbers that are in use already.

@@ -16,6 +16,7 @@ from ledger.disk import durable
 from ledger.disk.access import writing
 from ledger.errors import UsageError
 from ledger.night.lease import Lease
+from ledger.text import named
 from stages.base import TEMPORARY_PREFIX
 from stages.base import ManifestLine as Line
 from stages.manifested import encode
@@ -75,22 +76,17 @@ def doubt(mail: Mail) -> str:
     return f"{when} was refused for {named(mail.refused)}"
 
 
-def refuse_mailed(store: Store, night: Night) -> None:
-    """Refuse to take back products that were mailed.
-
-    Raises
-    ------
-    UsageError
-        With when it was mailed, and to whom.
-    """
-    if found := mailed(store, night):
-        last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
-        how = "written as a mail, which may have been sent," if last.transport == "eml" else "mailed"
-        raise UsageError(
-            f"night {night.date}: its manifest was {how} on {show_us(last.begun_us)} UT to"
-            f" {named(taken_for(last))}; --withdraw takes it back all the same, and writes a manifest of what they"
-            " have to forget"
-        )
+def why_mailed(store: Store, night: Night) -> str | None:
+    """Return when and to whom a night was mailed, and how it is taken back all the same; None if it was not mailed."""
+    found = mailed(store, night)
+    if not found:
+        return None
+    last = max((mail for mail, _ in found), key=lambda mail: mail.begun_us)
+    how = "written as a mail, which may have been sent," if last.transport == "eml" else "mailed"
+    return (
+        f"night {night.date}: its manifest was {how} on {show_us(last.begun_us)} UT to {named(taken_for(last))};"
+        " --withdraw takes it back all the same, and writes a manifest of what they have to forget"
+    )
 
 
 def withdraw(store: Store, config: Config, night: Night, lease: Lease) -> tuple[Path, tuple[str, ...]] | None:
@@ -150,16 +146,40 @@ def _invalidate_receipts(session: Session, night: Night, at_us: int) -> None:
     session.execute(update(ReceiptLine).where(col(ReceiptLine.frame_id).in_(ids), stands).values(withdrawn_us=at_us))
 
 
-def tell(path: Path, recipients: Sequence[str]) -> str:
-    """Return whom to send the manifest of what is withdrawn."""
-    return f"{path} lists what was mailed and is withdrawn: send it to {named(recipients)}"
+def tell(path: Path, recipients: Sequence[str], night: str) -> str:
+    """Return whom to send the manifest of what is withdrawn; `night` names its night to a command."""
+    return (
+        f"{path} lists what was mailed and is withdrawn: send it to {named(recipients)}, and then `ledger manifest"
+        f" {night} --withdrawal-sent`; catch-up takes the night forward again, unless it is excluded"
+    )
+
+
+def was_withdrawn(store: Store, night: Night) -> bool:
+    """Whether the night was mailed and withdrawn, and not mailed since."""
+    return _last_event(store, night, "mailed", "mail_written", "unmailed") == "unmailed"
+
+
+def note_withdrawal_sent(store: Store, night: Night) -> None:
+    """Put on record that the manifests of what is withdrawn of a night were sent.
+
+    Raises
+    ------
+    UsageError
+        If there is none that was not.
+    """
+    if _last_event(store, night, "unmailed", "withdrawal_sent") != "unmailed":
+        raise UsageError(f"night {night.date}: no list of what was withdrawn waits to be sent; see `ledger status`")
+    with store.recorded("manifest", {"withdrawal_sent": night.date}) as (session, run_id):
+        at_us = store.clock()
+        session.add(Entry(at_us=at_us, run_id=run_id, night_id=night.id, name=night.date, event="withdrawal_sent"))
+
+
+def _last_event(store: Store, night: Night, *events: str) -> str | None:
+    of_night = select(col(Entry.event)).where(col(Entry.night_id) == night.id, col(Entry.event).in_(events))
+    with store.read() as session:
+        return session.execute(of_night.order_by(col(Entry.id).desc()).limit(1)).scalar()
 
 
 def taken_for(mail: Mail) -> list[str]:
     """Return the recipients that a mail was taken for."""
     return [address for address in mail.recipients if address not in mail.refused]
-
-
-def named(recipients: Sequence[str]) -> str:
-    """Return recipients in words; there may be none."""
-    return ", ".join(recipients) or "whoever was sent the file"

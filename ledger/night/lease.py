@@ -6,7 +6,6 @@ import signal
 import socket
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -16,7 +15,8 @@ from sqlmodel import Session, col
 from ledger.clock import show_us
 from ledger.db.models import Lease as LeaseRow
 from ledger.db.models import Night, Run
-from ledger.db.store import Store, boot_id, insert_if_new
+from ledger.db.processes import boot_id, is_gone
+from ledger.db.store import Store, insert_if_new
 from ledger.errors import Busy
 
 #: Seconds between heartbeats, and how old the last may be before others take over (docs/design.md, Journal, runs,
@@ -205,19 +205,5 @@ def why_unsettled(before: Hold, now: Hold) -> str | None:
 
 
 def is_dead(run: Run) -> bool:
-    """Whether the process of `run` is known to be gone: same host, and another boot or no such process."""
-    if run.ended_us is not None:
-        return True
-    if run.host != socket.gethostname():
-        return False
-    if run.boot != boot_id():
-        return True
-    if Path("/proc/self").exists():
-        return not Path(f"/proc/{run.pid}").exists()
-    try:
-        os.kill(run.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    """Whether `run` has ended, or its process is known to be gone."""
+    return run.ended_us is not None or is_gone(run.host, run.boot, run.pid)

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from ledger.config.model import Config
 from ledger.db.readonly import Reader, newest_revision
 from ledger.disk.outside import Rule
 from ledger.errors import Busy, LedgerError
+from ledger.text import named
 
 _NIGHTS = "SELECT id, pipeline, date, numbered_us, excluded_reason, streams_ns FROM night"
 _NUMBERING = "SELECT newest_date, from_date FROM numbering WHERE prefix = :prefix"
@@ -47,19 +49,29 @@ SELECT at_us FROM entry WHERE id = (
     SELECT MAX(id) FROM entry
     WHERE night_id = :night AND event NOT IN ('started', 'failed', 'left', 'settled'))"""
 
+#: When the last product came to each state, by the entries of nights.
+_REACHED = """
+SELECT night_id, destination, MAX(at_us) FROM entry
+WHERE event = 'done' AND destination IS NOT NULL AND {} GROUP BY night_id, destination"""
+
 #: Catch-ups as a whole have no arguments; those of a night have.
 _LAST_CATCH_UP = """
 SELECT started_us, ended_us, exit_status, host FROM run
 WHERE command = 'catch-up' AND CAST(arguments AS TEXT) = '{}' ORDER BY id DESC LIMIT 1"""
+_UNENDED = """
+SELECT id, command, arguments, host, boot, pid, started_us, begun_by FROM run
+WHERE ended_us IS NULL AND exit_status IS NULL ORDER BY id DESC"""
+_LAST_BACKUP = "SELECT arguments FROM run WHERE command = 'backup' ORDER BY id DESC LIMIT 1"
 _LAST_AT_WORK = "SELECT started_us FROM run WHERE command = 'catch-up' ORDER BY id DESC LIMIT 1"
 
 #: What was mailed, from the few rows that there are of each mail and not from its lines: the journal has which nights
-#: were in a mail, and when what was mailed of a night was withdrawn. SQLite is told to begin with nights.
-_MAILS = "SELECT message_id, transport, begun_us, sent_us FROM mail WHERE error IS NULL AND sent_us IS NOT NULL"
+#: were in a mail, when what was mailed of a night was withdrawn, and when that was told. SQLite is told to begin with
+#: nights.
+_MAILS = "SELECT message_id, transport, begun_us, sent_us FROM mail WHERE error IS NULL"
 _MAILED = """
 SELECT entry.night_id, entry.event, entry.detail
 FROM night CROSS JOIN entry
-WHERE entry.night_id = night.id AND entry.event IN ('mailed', 'mail_written', 'unmailed') AND {}
+WHERE entry.night_id = night.id AND entry.event IN ('mailed', 'mail_written', 'unmailed', 'withdrawal_sent') AND {}
 ORDER BY entry.id"""
 _LISTED = "SELECT night_id, MAX(made_us) FROM manifest WHERE withdrawn_us IS NULL AND {} GROUP BY night_id"
 
@@ -127,9 +139,10 @@ class Counts:
     written_us: int | None = None  # as a file that somebody sends, some or all of it
     refuted: dict[str, bool] = field(default_factory=dict)  # identity, and whether it failed too
     has_mail_in_doubt: bool = False
+    withdrawn: list[str] = field(default_factory=list)  # files that are to be sent, each with to whom
 
 
-def open_ledger(url: str) -> Reader:
+def open_ledger(config: Config) -> Reader:
     """Open the database of a ledger; what is wrong with it is said as by every other command.
 
     Raises
@@ -139,7 +152,7 @@ def open_ledger(url: str) -> Reader:
     """
     reader = None
     try:
-        reader = Reader(url)
+        reader = Reader(config.database.url)
         if reader.value("SELECT version_num FROM alembic_version") == newest_revision():
             return reader
     except Busy:
@@ -148,14 +161,16 @@ def open_ledger(url: str) -> Reader:
         pass
     if reader is not None:
         reader.close()
-    from ledger.db.store import Store  # noqa: PLC0415  which takes long to import
+    from ledger.db.absent import advised  # noqa: PLC0415  which takes long to import
+    from ledger.db.store import Store  # noqa: PLC0415
 
-    store = Store(url)
+    store = Store(config.database.url)
     try:
-        store.open()
+        with advised(config):
+            store.open()
     finally:
         store.close()
-    return Reader(url)
+    return Reader(config.database.url)
 
 
 def nights(reader: Reader) -> list[NightRow]:
@@ -197,9 +212,30 @@ def last_catch_up(reader: Reader) -> CatchUpRow | None:
     return next((CatchUpRow(*row) for row in reader.rows(_LAST_CATCH_UP)), None)
 
 
+def reached_us(reader: Reader, ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    """Return when the last product came to each state, by the numbers of nights."""
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    statement = _REACHED.format(f"night_id IN ({', '.join(map(str, ids)) or 'NULL'})")
+    for night_id, state, at_us in reader.rows(statement):
+        found[night_id][state] = at_us
+    return found
+
+
+def unended(reader: Reader) -> list[tuple[Any, ...]]:
+    """Return the runs that have no end: number, command, arguments, host, boot, process, begin, and who began them."""
+    return reader.rows(_UNENDED)
+
+
 def catch_up_at_work_us(reader: Reader) -> int | None:
     """Return when a catch-up began anything, itself or a night, last; None if it never did."""
     found: int | None = reader.value(_LAST_AT_WORK)
+    return found
+
+
+def backup_failure(reader: Reader) -> str | None:
+    """Return why the last backup failed; None if it did not."""
+    arguments = reader.value(_LAST_BACKUP) or {}
+    found: str | None = (json.loads(arguments) if isinstance(arguments, str) else arguments).get("error")
     return found
 
 
@@ -237,7 +273,8 @@ def counts(reader: Reader, ids: Sequence[int] | None) -> dict[int, Counts]:
     mails = {message_id: _Mailing(*mail) for message_id, *mail in reader.rows(_MAILS)}
     if mails:
         listed_us = dict(rows(_LISTED))
-        for night_id, mailings in _mailings(rows(_MAILED), mails).items():
+        for night_id, (mailings, withdrawn) in _mailings(rows(_MAILED), mails).items():
+            found[night_id].withdrawn = withdrawn
             if mailings and night_id in listed_us:
                 times = _mailed(reader, night_id, mailings, listed_us[night_id])
                 found[night_id].mailed_us, found[night_id].written_us = times
@@ -249,23 +286,28 @@ def counts(reader: Reader, ids: Sequence[int] | None) -> dict[int, Counts]:
 
 
 class _Mailing(NamedTuple):
-    """A mail that was taken; a file counts as taken when it is written."""
+    """A mail that was taken, or perhaps was; a file counts as taken when it is written."""
 
     transport: str
     begun_us: int
-    sent_us: int
+    sent_us: int | None
 
 
-def _mailings(entries: Iterable[tuple[Any, ...]], mails: Mapping[str, _Mailing]) -> dict[int, list[_Mailing]]:
-    """Return the mails of each night that stand, from what the journal says of its mails, oldest first."""
-    found: dict[int, list[_Mailing]] = defaultdict(list)
+def _mailings(
+    entries: Iterable[tuple[Any, ...]], mails: Mapping[str, _Mailing]
+) -> dict[int, tuple[list[_Mailing], list[str]]]:
+    """Return the mails of each night that stand, oldest first, and what was withdrawn and not told, by the journal."""
+    found: dict[int, tuple[list[_Mailing], list[str]]] = defaultdict(lambda: ([], []))
     for night_id, event, detail in entries:
-        if event == "unmailed":
-            found[night_id].clear()
-            continue
-        message_id = (json.loads(detail) if isinstance(detail, str) else detail).get("message_id")
-        if message_id in mails:
-            found[night_id].append(mails[message_id])
+        mailings, withdrawn = found[night_id]
+        facts = json.loads(detail) if isinstance(detail, str) else detail
+        if event == "withdrawal_sent":
+            withdrawn.clear()
+        elif event == "unmailed":
+            mailings.clear()
+            withdrawn.append(f"{facts['file']} to {named(facts['recipients'])}")
+        elif (mail := mails.get(facts.get("message_id"))) and mail.sent_us is not None:
+            mailings.append(mail)
     return found
 
 
@@ -285,8 +327,8 @@ def _mailed(
     listed_us : int
         When the last of its products were listed. A mail has all that is listed by then and was not mailed before.
     """
-    sent_us = [mail.sent_us for mail in mailings if mail.transport != "eml"]
-    written_us = [mail.sent_us for mail in mailings if mail.transport == "eml"]
+    sent_us = [mail.sent_us or 0 for mail in mailings if mail.transport != "eml"]
+    written_us = [mail.sent_us or 0 for mail in mailings if mail.transport == "eml"]
     n_unmailed, n_unsent = 0, len(written_us)
     if (sent_us and written_us) or max(mail.begun_us for mail in mailings) < listed_us:
         ((n_unmailed, n_unsent),) = reader.rows(_LINES, night=night_id)

@@ -85,7 +85,7 @@ def explain(store: Store, config: Config, pipelines: dict[str, Pipeline], subjec
         state, because = "quarantined", row.quarantine_reason
         released = f"put it right, then `ledger quarantine release {row.name}` and `{command}`"
         if row.kind == "raw":
-            command = f"put it right, then {command}; or leave it: it blocks nothing"
+            command = f"put it right, then `{command}`; or leave it: it blocks nothing"
         elif row.is_discarded:
             state, command = "discarded", released
         else:

@@ -15,6 +15,7 @@ from ledger.db.store import Store
 from ledger.errors import UsageError
 from ledger.ids.sequence import LENGTH
 from ledger.night import given_out
+from ledger.text import named
 from stages.product import frames_of
 
 
@@ -168,10 +169,10 @@ def _mails(session: Session, subject: Subject) -> Iterator[Entry]:
         .where(col(MailLine.frame_id) == subject.frame_id, col(MailLine.identity) == subject.identity)
     )
     for mail, line in session.execute(query.order_by(col(Mail.id))):
-        to = given_out.named(given_out.taken_for(mail))
+        to = named(given_out.taken_for(mail))
         what = {"name": mail.name, "to": to, "message_id": mail.message_id}
         if mail.refused:
-            what["refused"] = given_out.named(mail.refused)
+            what["refused"] = named(mail.refused)
         if mail.error is not None:
             yield _as_entry(subject, mail.begun_us, "not mailed", {**what, "error": mail.error})
             continue

@@ -21,12 +21,13 @@ from ledger.disk.outside import find_outside
 from ledger.disk.raws import has_raws, is_being_written
 from ledger.night.pipeline import Pipeline
 from ledger.query import _questions as ask
-from ledger.query.status import NightStatus, nights
+from ledger.query.status import NightStatus, nights, untold
 from ledger.text import counted, printable
 
 #: Why a night stands still: its folder, or all nights of a root, are not there; it is in a folder that is not taken;
-#: nothing has changed for long; all of it is in quarantine; somebody has to decide or repair something first.
-Why = Literal["gone", "stray", "stalled", "quarantined", "stopped"]
+#: nothing has changed for long; all of it is in quarantine; somebody has to decide, repair or send something; or the
+#: last backup failed.
+Why = Literal["gone", "stray", "stalled", "quarantined", "stopped", "failed"]
 
 #: What looks like the date of a night, wherever it stands in a name.
 _LIKE_A_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-_.]?)(\d\d)\2(\d\d)(?!\d)")
@@ -41,11 +42,11 @@ class Still:
     why : str
         Of :data:`Why`.
     pipeline : str
-        Its pipeline.
+        Its pipeline; empty if it is about backups.
     date : str
         Of the night; empty if it is about the root.
     folder : str
-        A folder that is not taken, by its name; empty otherwise.
+        A folder that is not taken, by its name, or a list that is to be sent; empty otherwise.
     text : str
         What was found.
     remedy : str
@@ -61,7 +62,9 @@ class Still:
 
     @property
     def where(self) -> str:
-        """Return what it is about: a night, or the key of a root."""
+        """Return what it is about: a night, the key of a root, or backups."""
+        if not self.pipeline:
+            return "backups"
         return f"night {self.date} ({self.pipeline})" if self.date else f"{self.pipeline}.root"
 
     @property
@@ -73,7 +76,7 @@ class Still:
 def standing_still(
     config: Config, pipelines: dict[str, Pipeline], now_us: int, *, dates: Dates | None = None
 ) -> list[Still]:
-    """Return what stands still, one reason for each night, oldest first.
+    """Return what stands still, one reason for each night, oldest first; and what else waits for a person.
 
     Parameters
     ----------
@@ -92,11 +95,14 @@ def standing_still(
         If a folder cannot be read.
     """
     every = [night for night in nights(config, pipelines) if not dates or night.date in dates]
-    reader = ask.open_ledger(config.database.url)
+    reader = ask.open_ledger(config)
     try:
         rows = {(row.pipeline, row.date): row for row in ask.nights(reader)}
         look = _Look(config, reader, rows, now_us, dates)
         found = [still for name in pipelines for still in look.at(name, [n for n in every if n.pipeline == name])]
+        if config.backup.automatic and not dates and (why := ask.backup_failure(reader)):
+            remedy = "run `ledger backup`: it makes one, or says what keeps it from being made"
+            found.append(Still("failed", "", "", "", f"the last one failed: {why}", remedy))
     finally:
         reader.close()
     return sorted(found, key=lambda still: (still.date, still.pipeline))
@@ -113,6 +119,8 @@ class _Look:
     def at(self, pipeline: str, known: Sequence[NightStatus]) -> Iterator[Still]:
         """Yield what stands still of a pipeline, of which `known` are the nights on disk and in the ledger."""
         site = self.config.site(pipeline)
+        for night in (night for night in known if night.withdrawn):
+            yield Still("stopped", pipeline, night.date, night.withdrawn, *untold(night, site.named(night.date)))
         if not site.has_nights:
             yield from (still for night in known if (still := self._of_night(night, is_here=None)))
             return

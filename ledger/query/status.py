@@ -58,6 +58,8 @@ class NightStatus:
         Instead of that: when the mail was written to a file, which somebody has to send by hand.
     confirmed_us : int or None
         When the archive confirmed the last of all products that go on.
+    withdrawn : str
+        Lists of products that were mailed and are withdrawn, each with to whom it has to be sent; empty once they were.
     uncarried : int
         Files in its folder that nothing carries to the destination; looked for only if that is asked.
     stands : str
@@ -83,6 +85,7 @@ class NightStatus:
     mailed_us: int | None = None
     written_us: int | None = None
     confirmed_us: int | None = None
+    withdrawn: str = ""
     uncarried: int = 0
     stands: str = "on disk"
     next_command: str = ""
@@ -97,6 +100,12 @@ class NightStatus:
         """Whether somebody has to decide or repair something: what comes next is nothing that `catch-up` does."""
         is_advance = self.next_command.startswith("ledger advance ") and " --late" not in self.next_command
         return bool(self.next_command) and not is_advance
+
+
+def untold(night: NightStatus, named: str) -> tuple[str, str]:
+    """Return that what was withdrawn of a night was not told, and what to do; `named` names it to a command."""
+    text = "lists what was mailed and is withdrawn, and was not sent"
+    return text, f"send it, and then `ledger manifest {named} --withdrawal-sent`"
 
 
 def nights(
@@ -120,7 +129,7 @@ def nights(
     Damaged
         If the database shows that it is.
     """
-    reader = ask.open_ledger(config.database.url)
+    reader = ask.open_ledger(config)
     try:
         reader.refuse_damaged()
         found = _Nights(config, pipelines, reader, seeks_uncarried=seeks_uncarried).found(dates)
@@ -265,14 +274,14 @@ class _Nights:
         is_held = is_held or stands == "quarantined"
         site = self.config.site(pipeline.name)
         named = site.named(date)
-        command = f"quarantine list --date {date}" if is_held else f"advance {named}{late}"
+        command = f"ledger quarantine list --date {date}" if is_held else f"ledger advance {named}{late}"
         if is_done and (counts.contradicted or counts.has_mail_in_doubt):
-            is_done, command = False, f"doctor --date {date}"
+            is_done, command = False, f"ledger doctor --date {date}"
         where = "" if is_held else site.goes_on_at(stands)
         if outside and not is_held and self.config.waits(pipeline.name):
-            where, command = "", f"outside list --date {date}"
+            where, command = "", f"ledger outside list --date {date}"
         if unproven:
-            command = f"verify {named} --repair"
+            command = f"ledger verify {named} --repair"
             where = "" if site.sending is None else site.goes_on_at(site.sending)
         return NightStatus(
             pipeline=pipeline.name,
@@ -291,9 +300,10 @@ class _Nights:
             mailed_us=counts.mailed_us,
             written_us=counts.written_us,
             confirmed_us=counts.said_us if 0 < going_on.total() <= counts.confirmed else None,
+            withdrawn="; ".join(counts.withdrawn),
             uncarried=self._uncarried(folder, stands),
             stands=stands,
-            next_command="" if is_done and not unproven else f"ledger {command}{where}",
+            next_command="" if is_done and not unproven else f"{command}{where}",
         )
 
     def _stands(

@@ -1,10 +1,13 @@
 """When `catch-up` ran last and how it ended, and all of it in one line for monitors. Reads only."""
 
+import json
+import socket
 from dataclasses import dataclass
 from typing import Literal
 
 from ledger.clock import show_us
 from ledger.config.model import Config
+from ledger.db.processes import is_gone
 from ledger.night.pipeline import Pipeline
 from ledger.query import _questions as ask
 from ledger.query.standing import standing_still
@@ -64,12 +67,37 @@ def last_catch_up(config: Config) -> LastCatchUp:
     UsageError
         If there is no ledger.
     """
-    reader = ask.open_ledger(config.database.url)
+    reader = ask.open_ledger(config)
     try:
         row, at_work_us = ask.last_catch_up(reader), ask.catch_up_at_work_us(reader)
     finally:
         reader.close()
     return LastCatchUp(at_work_us=at_work_us) if row is None else LastCatchUp(*row, at_work_us)
+
+
+def at_work(config: Config) -> list[str]:
+    """Return the runs that work now, in words, the newest first.
+
+    Raises
+    ------
+    UsageError
+        If there is no ledger.
+    """
+    reader = ask.open_ledger(config)
+    try:
+        rows = ask.unended(reader)
+    finally:
+        reader.close()
+    found = []
+    for number, command, arguments, host, boot, pid, started_us, begun_by in rows:
+        if is_gone(host, boot, pid):
+            continue
+        date = (json.loads(arguments) if isinstance(arguments, str) else arguments).get("date")
+        what = f"run {number} ({command}{f', night {date}' if date else ''})"
+        stands = "works" if host == socket.gethostname() else "works, or was killed"
+        by = f" by {begun_by}" if begun_by else ""
+        found.append(f"{what}: {stands}; began {show_us(started_us)} UT on {host}{by}; `ledger watch {number}`")
+    return found
 
 
 @dataclass(frozen=True, slots=True)

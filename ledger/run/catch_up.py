@@ -11,6 +11,8 @@ from ledger.db.store import CATCH_UP, Store, is_catch_up
 from ledger.disk.nights import NightFolder
 from ledger.disk.raws import is_being_written
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
+from ledger.night import record
+from ledger.night.given_out import was_withdrawn
 from ledger.night.lease import DIED, is_dead
 from ledger.query.status import unfinished
 from ledger.report import Result
@@ -19,6 +21,11 @@ from ledger.run.machine import Machine
 _OF_THE_FUTURE = (
     "night {} is of the future: it is {} by the clock of this machine; expected a night of today or before; set the"
     " clock, or correct the folder's name"
+)
+
+_AGAIN = (
+    "it was mailed and withdrawn, and is taken forward again, to be mailed anew; if that is not wanted, `ledger exclude"
+    " {} --reason TEXT`, and roll it back"
 )
 
 
@@ -41,6 +48,7 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
             continue
         if night.date >= _date(machine) or is_being_written(night, config, store.clock()):
             continue
+        machine.reporter.of_night(night.date)
         try:
             result = machine.advance(night, is_patient=True)
         except Busy:
@@ -50,6 +58,9 @@ def catch_up(machine: Machine) -> Iterator[tuple[NightFolder, Result | LedgerErr
         except LedgerError as exc:
             yield night, _refused(machine, night, exc)
             continue
+        row = record.find_night(store, night.pipeline, night.date)
+        if result.changed and row is not None and was_withdrawn(store, row):
+            result.notes.append(_AGAIN.format(night.date))
         if result.changed or not result.is_in_order:
             yield night, result
 

@@ -1,6 +1,6 @@
 """The dry run: the steps that a command would take, counted and not taken. Nothing is written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
@@ -21,7 +21,7 @@ from ledger.run.advance import Goal, check_advance, target_of
 from ledger.run.context import Context
 from ledger.run.pairing import refuse_products
 from ledger.run.registration import decide, fault_of, inspected, whole_first
-from ledger.run.rollback import check_rollback
+from ledger.run.rollback import check_rollback, why_not_withdrawn
 from ledger.run.twins import Twins
 from ledger.text import alike, counted
 from stages.base import Job, Outcome
@@ -106,8 +106,11 @@ def plan_advance(
     final: bool = False,
     late_reason: str | None = None,
     anew: bool = False,
+    ahead: Collection[str] = (),
 ) -> Plan:
     """Return what `Machine.advance` would do now if every step succeeds. Reads raw files, writes nothing.
+
+    Dates in `ahead` are of nights that the same command numbers before.
 
     Raises
     ------
@@ -157,7 +160,7 @@ def plan_advance(
     goal = Goal(target, final, late_reason, anew)
     room = space.needed_here(store, site, pipeline, items, target)
     if wait is None:
-        outlook = _outlook(context, folder, goal, items, room)
+        outlook = _outlook(context, folder, goal, items, room, ahead)
         sending = pipeline.sending
         repairs = sending is not None and context.stages[sending.state].sender is not None
         prospect = foresee(outlook, target, items, repairs=repairs)
@@ -180,17 +183,30 @@ def plan_advance(
     )
 
 
+def is_numbered_by(context: Context, plan: Plan) -> bool:
+    """Whether a night has all of its frame IDs once a plan is carried out."""
+    numbering = context.pipelines[plan.pipeline].numbering
+    return numbering is not None and any(step.state == numbering.state for step in plan.steps)
+
+
 def _outside(context: Context, folder: NightFolder) -> Found:
     with context.store.read() as session:
         return decisions.look(session, context.config, folder)
 
 
-def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[WorkItem], room: space.Need) -> Outlook:
+def _outlook(
+    context: Context,
+    folder: NightFolder,
+    goal: Goal,
+    items: Sequence[WorkItem],
+    room: space.Need,
+    ahead: Collection[str],
+) -> Outlook:
     config, store, pipeline = context.config, context.store, context.pipelines[folder.pipeline]
 
     def check_numbering() -> None:
         final, late_reason = goal.final, goal.late_reason
-        foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason)
+        foresee_numbering(store, config, pipeline, folder, items, final=final, late_reason=late_reason, ahead=ahead)
 
     site = site_of(store, config, folder.pipeline, folder.date)
     short = cache(lambda: space.shortfall(config, site, folder, room))  # once: later steps need no more
@@ -208,19 +224,20 @@ def _outlook(context: Context, folder: NightFolder, goal: Goal, items: Sequence[
 
 
 def plan_rollback(context: Context, folder: NightFolder, to: str, *, withdraws: bool = False) -> Plan:
-    """Return what `Machine.rollback` would do now.
+    """Return what `Machine.rollback` would do now; of a night that was mailed, what it would do if it `withdraws`.
 
     Raises
     ------
     UsageError, NotReady, CannotUndo
-        What `Machine.rollback` would refuse.
+        What else `Machine.rollback` would refuse.
     """
     pipeline = context.pipelines[folder.pipeline]
-    target = check_rollback(context, folder, to, withdraws=withdraws)
+    target = check_rollback(context, folder, to, withdraws=True)
+    stopped = None if withdraws else why_not_withdrawn(context, folder, target)
     night = record.find_night(context.store, folder.pipeline, folder.date)
     items = record.products(context.store, night) if night is not None else []
     steps = _steps_back(context, pipeline, items, target)
-    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files))
+    return Plan(folder.pipeline, folder.date, tuple(step for step in steps if step.files), stopped=stopped)
 
 
 def _steps_back(context: Context, pipeline: Pipeline, items: Sequence[WorkItem], target: str) -> list[PlanStep]:

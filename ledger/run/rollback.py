@@ -7,7 +7,7 @@ from ledger.db.models import Night
 from ledger.disk.nights import NightFolder
 from ledger.errors import CannotUndo, NotReady, UsageError
 from ledger.night import record
-from ledger.night.given_out import refuse_mailed, tell, withdraw
+from ledger.night.given_out import tell, why_mailed, withdraw
 from ledger.night.journal import Move
 from ledger.night.pipeline import Pipeline
 from ledger.night.products import WorkItem
@@ -53,10 +53,18 @@ def check_rollback(context: Context, folder: NightFolder, to: str, *, withdraws:
             f" {sending.before}: `ledger rollback {site.named(folder.date)} --to {sending.before}` here first, and the"
             " rest there"
         )
-    if not withdraws and _unlists(context, pipeline, target):
-        refuse_mailed(context.store, night)
+    if not withdraws and (why := why_not_withdrawn(context, folder, target)):
+        raise UsageError(why)
     _refuse_pruned(context, pipeline, night, target)
     return target
+
+
+def why_not_withdrawn(context: Context, folder: NightFolder, target: str) -> str | None:
+    """Return why a night is taken back to `target` only if its manifest is withdrawn; None if it was not mailed."""
+    night = record.find_night(context.store, folder.pipeline, folder.date)
+    if night is None or not _unlists(context, context.pipelines[folder.pipeline], target):
+        return None
+    return why_mailed(context.store, night)
 
 
 def _refuse_pruned(context: Context, pipeline: Pipeline, night: Night, target: str) -> None:
@@ -105,10 +113,10 @@ def roll_back_night(steps: Steps, target: str, *, withdraws: bool) -> None:
     store, night = steps.journal.store, steps.journal.night
     refuse_scattered(store, night, steps.site)
     if _unlists(steps.context, steps.journal.pipeline, target):
-        if not withdraws:
-            refuse_mailed(store, night)
+        if not withdraws and (why := why_mailed(store, night)):
+            raise UsageError(why)
         if withdrawal := withdraw(store, steps.config, night, steps.journal.lease):
-            steps.result.notes.append(tell(*withdrawal))
+            steps.result.notes.append(tell(*withdrawal, steps.site.named(night.date)))
     hold.settle_night(steps, rolls_back=True)
     revert(steps, target)
 

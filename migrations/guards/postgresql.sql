@@ -407,3 +407,20 @@ END $guard$
 CREATE TRIGGER guard_frame_block BEFORE INSERT OR UPDATE OR DELETE ON frame_block
 FOR EACH ROW EXECUTE FUNCTION guard_frame_block()
 -- end
+
+-- Which frames of which raw file are which frames of a product: a row for each run of them, in the order of the product.
+-- Frame `n` of the product, counted from 0, lies in the row in which `first_frame` <= n < `first_frame` + `n_frames`; it
+-- is frame `first_raw_frame` + (n - `first_frame`) * `step` of the raw file.
+CREATE VIEW frame_run AS
+SELECT night.pipeline, night.date, frame_id.frame_id, product.name AS product, raw.folder, raw.name AS raw_file,
+       (SELECT COALESCE(SUM(earlier.n_frames), 0) FROM lineage AS earlier
+        WHERE earlier.product_id = lineage.product_id AND earlier.position < lineage.position)
+       + (SELECT COALESCE(SUM(CAST(before.value ->> 2 AS bigint)), 0) FROM json_array_elements(lineage.runs) WITH ORDINALITY AS before(value, key) WHERE before.key < run.key) AS first_frame,
+       CAST(run.value ->> 2 AS bigint) AS n_frames, CAST(run.value ->> 0 AS bigint) AS first_raw_frame, CAST(run.value ->> 1 AS bigint) AS step
+FROM lineage
+JOIN file AS product ON product.id = lineage.product_id
+JOIN file AS raw ON raw.id = lineage.raw_id
+JOIN night ON night.id = product.night_id
+CROSS JOIN json_array_elements(lineage.runs) WITH ORDINALITY AS run(value, key)
+LEFT JOIN frame_id ON frame_id.identity = product.identity AND frame_id.status = 'live'
+-- end

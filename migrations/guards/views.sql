@@ -211,3 +211,23 @@ WHERE mail.error IS NULL AND (mail.sent_us IS NULL OR CAST(mail.refused AS TEXT)
                       WHERE archive_word.frame_id = line.frame_id AND archive_word.difference IS NULL
                         AND archive_word.night_id IS NOT NULL))
 -- end
+
+-- What was observed: a row for each product that is not in quarantine. Target, filters and program are cards of its first
+-- raw file; `path` is where the newest proof that stands found its copy (null: it is not at a destination).
+CREATE VIEW observation AS
+SELECT night.pipeline, night.date, frame_id.frame_id, product.name, product.state,
+       raw.cards ->> 'OBJECT' AS target, raw.cards ->> 'DATA-TYP' AS data_type, raw.cards ->> 'FILTER01' AS filter_1,
+       raw.cards ->> 'FILTER02' AS filter_2, raw.cards ->> 'PROP-ID' AS program,
+       product.camera, product.flc, product.synchronised, product.group_number, product.n_frames,
+       product.exposure_us, product.first_us, product.last_us, product.size_bytes, product.sha256,
+       copy.host, copy.path, copy.proven_us
+FROM file AS product
+JOIN night ON night.id = product.night_id
+JOIN lineage ON lineage.product_id = product.id AND lineage.position = 0
+JOIN file AS raw ON raw.id = lineage.raw_id
+LEFT JOIN frame_id ON frame_id.identity = product.identity AND frame_id.status = 'live'
+LEFT JOIN copy ON copy.id = (SELECT MAX(newest.id) FROM copy AS newest
+                             WHERE newest.identity = product.identity AND newest.night_id = product.night_id
+                               AND newest.withdrawn_us IS NULL AND newest.refuted_us IS NULL)
+WHERE product.kind = 'product' AND product.quarantine_reason IS NULL
+-- end

@@ -75,7 +75,7 @@ def complaint(err: str) -> str:
         (("status", "--date", "{night}"), ("not a date", "without --date")),
         (("history", "vcam1_00:00:00.000000000.fits"), ("not in the ledger", "ledger scan")),
         (("explain", "VMPA00000001"), ("not in the ledger", "frame ID")),
-        (("sql", "SELECT nonsense"), ("nonsense", "only reads")),
+        (("sql", "SELECT nonsense"), ("nonsense", "--schema")),
         (("audit", "--laws", "{night}"), ("{night}", ".sql")),
         (("simulate", "{root}", DATE), ("exists already", "never overwritten")),
         (("simulate", "{root}", "20250101", "--block", "comet"), ("comet", "pdi")),

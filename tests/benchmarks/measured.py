@@ -30,6 +30,7 @@ def test_a_cell_measured_again(place):
         ("registering", ["--files", "20", "--known", "100", "--new", "10", "--only", "sqlite"], "100 known before"),
         ("numbering", ["--ids", "20", "--nights", "2"], "<= 5 s"),
         ("bookkeeping", ["--products", "20", "--only", "sqlite", "--repeats", "1"], "<= 0.5 ms each"),
+        ("growth", ["--products", "20", "--only", "sqlite"], "a backup of them"),
     ],
 )
 def test_the_command_runs(name, options, said):

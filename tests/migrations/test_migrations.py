@@ -35,6 +35,18 @@ def guards_and_views(store: Store) -> set[str]:
         return set(session.execute(text(query)).scalars())
 
 
+#: By 0016.
+DROPPED = {"ix_copy_identity_sha256", "ix_manifest_line_identity", "ix_receipt_line_identity"}
+
+
+def indexes_of(store: Store) -> set[str]:
+    """Return the names of all indexes that have one."""
+    with store.engine.connect() as connection:
+        schema_now = inspect(connection)
+        tables = schema_now.get_table_names()
+        return {str(index["name"]) for table in tables for index in schema_now.get_indexes(table)}
+
+
 def run(store: Store, target: str) -> None:
     config = AlembicConfig()
     config.set_main_option("script_location", str(schema.migrations_folder()))
@@ -210,4 +222,39 @@ def test_a_ledger_whose_states_were_held_by_code_alone_goes_on(world: World):
     run(world.store(), "head")
     for state in (*reversed(states[:-1]), states[-1]):
         assert (world.advance if state == states[-1] else world.rollback)(to=state).succeeded
+    assert world.run("audit").returncode == 0
+
+
+def test_a_ledger_goes_on_without_the_indexes_that_nothing_needs(world: World):
+    """In every state, to the archive's answer and a copy that was found bad, and back."""
+    world.simulate(scale=0.02, scenario=("pdi",))
+    file = world.folder / "receipt.csv"
+
+    def told() -> list[object]:
+        views = (
+            "SELECT * FROM night_status ORDER BY 3, 4",
+            "SELECT name, fault FROM unverified",
+            "SELECT * FROM refuted",
+        )
+        return [world.query(view) for view in views]
+
+    def there_and_back() -> None:
+        before, indexes = told(), indexes_of(world.store())
+        run(world.store(), "0013")
+        assert indexes_of(world.store()) - indexes == DROPPED
+        run(world.store(), "head")
+        assert (told(), indexes_of(world.store())) == (before, indexes)
+
+    for state in world.config.archive.states:
+        assert world.advance(to=state).succeeded
+        there_and_back()
+    manifest.send(world.machine(), [world.night()])
+    rows = world.query("SELECT frame_id, size_bytes FROM mail_line ORDER BY frame_id")
+    file.write_text("".join(f"{frame_id},{size}\n" for frame_id, size in rows))
+    assert receive(world.store(), world.config, file).succeeded
+    min((world.destination / DATE).rglob("*.fz")).write_bytes(b"damaged")
+    verify(world.machine(), world.night(), repairs=False)
+    assert len(told()[1]) == len(told()[2]) == 1
+    there_and_back()
+    verify(world.machine(), world.night(), repairs=True)
     assert world.run("audit").returncode == 0

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from ledger.audit import doctor
-from ledger.db.store import boot_id
+from ledger.db.processes import boot_id
 from ledger.disk.dates import Dates
 from ledger.night import record
 from ledger.night.lease import Lease
@@ -104,6 +104,22 @@ def test_states_that_were_not_declared(night):
     night.data["archive"]["states"].remove("manifested")
     del night.data["states"]["manifested"]
     assert "run `ledger init` to declare them" in problems(night)["database"]
+
+
+def test_of_a_new_ledger_there_is_nothing_to_back_up(sqlite_world):
+    sqlite_world.data["backup"]["automatic"] = True
+    assert problems(sqlite_world) == {}
+    assert "ledger backup" not in call(sqlite_world, "doctor").stdout
+
+
+def test_a_rebuilt_ledger_has_numbers_left_and_waits_for_a_word(sqlite_night, tmp_path):
+    sqlite_night.bring()
+    sqlite_night.close()
+    sqlite_night.data["database"]["url"] = f"sqlite:///{tmp_path}/rebuilt.db"
+    assert call(sqlite_night, "rebuild").returncode == 0
+    told = problems(sqlite_night)["frame IDs"]
+    assert told == "none is given until somebody has said where the sequence goes on"
+    assert told in call(sqlite_night, "ids", "next").stdout
 
 
 def test_backups_that_lag_behind(night):

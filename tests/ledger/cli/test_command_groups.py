@@ -26,6 +26,15 @@ def test_no_summary_is_cut(ledger) -> None:
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("group", ["quarantine", "outside", "ids"])
+def test_no_summary_in_a_group_is_cut(ledger, group) -> None:
+    status, out, _ = ledger(group, "-h")
+    assert status == 0
+    assert "..." not in out.split("Commands:")[1]
+    assert f"Example: ledger {group} " in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 @pytest.mark.parametrize("words", [["-h"], ["advance", "-h"], ["quarantine", "-h"], ["quarantine", "list", "-h"]])
 def test_help_has_a_short_name(ledger, words) -> None:
     status, out, _ = ledger(*words)

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from ledger.cli.output import show_csv
+from ledger.clock import show_us
+from tests.inside import call
 from tests.ledger.cli.forked import on_terminal
 from tests.world import DATE, World
 
@@ -48,6 +50,17 @@ def test_status_has_a_row_a_night(night, ledger):
         assert next(iter(counts)) == "products_synced"
         assert {name: n for name, n in counts.items() if n} == {f"products_{s}": n for s, n in states.items()}
     assert ledger("status", "--csv", "--date", "20260103")[1].splitlines()[0] == out.splitlines()[0]
+
+
+def test_status_says_when_a_night_came_to_each_state_and_nothing_of_what_it_was_taken_back_from(night, ledger):
+    night.bring()
+    assert ledger("rollback", "--date", DATE, "--to", "fixed", "--yes")[0] == 0
+    (row,) = rows_of(ledger("status", "--csv")[1])
+    times = {name: row[f"{name}_ut"] for name in ("synced", "consolidated", "fixed", "identified", "manifested")}
+    for state in ("synced", "consolidated", "fixed"):
+        query = f"SELECT MAX(at_us) FROM entry WHERE event = 'done' AND destination = '{state}'"
+        assert times[state] == show_us(night.query(query)[0][0])
+    assert (times["identified"], times["manifested"], row["mailed_ut"], row["confirmed_ut"]) == ("", "", "", "")
 
 
 def test_summary_has_a_row_a_minute_of_each_night(night, ledger):
@@ -136,6 +149,26 @@ def test_what_is_read_cannot_write_either(night, ledger, statement):
     status, _, err = ledger("sql", "--file", str(file))
     assert status == 2
     assert "expected one statement that only reads" in err
+
+
+@pytest.mark.parametrize(
+    ("statement", "advice"),
+    [
+        ("SELECT * FROM files", "`ledger sql --schema` lists"),
+        ("SELECT nme FROM file", "`ledger sql --schema` lists"),
+        ("SELEC 1", None),
+        ("SELECT * FROM file WHERE", None),
+        ("DELETE FROM file", "expected one statement that only reads"),
+        ("CREATE TABLE x (y INTEGER)", "expected one statement that only reads"),
+        ("SELECT 1; SELECT 2", "expected one statement that only reads"),
+    ],
+)
+def test_what_is_wrong_with_a_statement_is_said(world, statement, advice):
+    done = call(world, "sql", statement)
+    assert done.returncode == 2
+    found = [words for words in ("`ledger sql --schema` lists", "expected one statement that only reads")
+             if words in done.stderr]  # fmt: skip
+    assert found == ([] if advice is None else [advice]), done.stderr
 
 
 def test_what_there_is_to_ask(world):

@@ -36,6 +36,8 @@ def states(world: World) -> dict[str, set[str]]:
         (["archive/20260103", f"archive/{DATE}", f"archive/{DATE}"], [DATE, SECOND]),
         ([DATE, "2026-01-03"], [DATE, SECOND]),
         ([DATE], [DATE]),
+        ([f"{DATE}..{SECOND}"], [DATE, SECOND]),
+        ([f"2026-01-02..{SECOND}", "archive/20260105"], [DATE, SECOND, THIRD]),
     ],
 )
 def test_nights_are_named_in_many_ways_and_go_oldest_first(nights, ledger, words, expected) -> None:
@@ -121,6 +123,67 @@ def test_what_is_shown_is_of_the_nights_that_are_named(nights, ledger) -> None:
     status, out, _ = ledger("manifest", "--date", f"{DATE}..{SECOND}", "--json")
     assert status == 0
     assert json.loads(out)["count"] == len(nights.query("SELECT 1 FROM file WHERE kind = 'product'"))
+
+
+COMMANDS = [("status",), ("doctor",), ("audit",), ("quarantine", "list"), ("outside", "list"), ("prune",), ("summary",)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_nights_are_named_alike_everywhere(nights, ledger, command) -> None:
+    assert ledger("advance", f"{DATE}..{THIRD}")[0] == 0
+    (nights.night(SECOND).path / "vcam1/more.fits.gz").write_bytes(b"?")
+
+    def said(*words: str) -> object:
+        status, out, _ = ledger(*command, *words, "--json")
+        assert status in (0, 1)
+        facts = json.loads(out)
+        # how much room a disk has is another at each moment
+        return [each for each in facts if "night" in each["subject"]] if command == ("doctor",) else facts
+
+    expected = said("--date", DATE, "--date", SECOND)
+    for words in ([DATE, SECOND], [f"{DATE}..{SECOND}"], [f"archive/{DATE}", f"2026-01-03..{SECOND}"]):
+        assert said(*words) == expected
+    for word in ("20250101..20250105", "archive", f"{DATE}..tomorrow"):
+        assert ledger(*command, word)[0] in ((0, 2) if command[0] in ("quarantine", "prune") else (1, 2))
+
+
+def test_a_manifest_takes_folders_and_ranges(nights, ledger) -> None:
+    assert ledger("advance", f"{DATE}..{SECOND}")[0] == 0
+    expected = ledger("manifest", "--date", DATE, "--date", SECOND, "--json")
+    assert ledger("manifest", f"archive/{DATE}", SECOND, "--json") == expected
+    assert ledger("manifest", f"{DATE}..{SECOND}", "--json") == expected
+
+
+def test_the_plan_of_several_nights_is_that_of_one_run(nights, ledger) -> None:
+    status, out, _ = ledger("advance", f"{DATE}..{THIRD}", "--dry-run")
+    assert (status, "cannot be numbered" in out) == (0, False)
+    assert out.count("-> manifested") == 3
+    _, out, _ = ledger("advance", f"{SECOND}..{THIRD}", "--dry-run")  # the first is not among them
+    assert out.count(f"cannot be numbered yet: the earlier night {DATE}") == 2
+    _, out, _ = ledger("advance", f"{DATE}..{THIRD}", "--to", "synced", "--dry-run")
+    assert "manifested" not in out
+    assert ledger("advance", f"{DATE}..{SECOND}", "--to", "fixed")[0] == 1  # the second waits for the first
+    _, out, _ = ledger("advance", f"{DATE}..{THIRD}", "--dry-run")
+    assert out.count("-> manifested") == 3
+
+
+def test_a_plan_waits_for_a_night_that_would_not_be_numbered(nights, ledger) -> None:
+    (nights.night(DATE).path / "vcam1/more.fits.gz").write_bytes(b"?")
+    _, out, _ = ledger("advance", f"{DATE}..{THIRD}", "--dry-run")
+    assert f"night {DATE}: 1 file that is no raw file" in out
+    assert out.count(f"cannot be numbered yet: the earlier night {DATE}") == 2
+
+
+def test_progress_of_several_names_the_night(nights, ledger) -> None:
+    _, _, err = ledger("advance", DATE, "--to", "synced")
+    assert "Z to synced: " in err
+    _, _, err = ledger("advance", f"{DATE}..{SECOND}")
+    assert f"Z {SECOND} to synced: " in err
+    assert f"Z {DATE} consolidated + fixed: " in err
+    assert "Z to " not in err
+    nights.simulate(DATE, pipeline="engineering", scale=0.02, scenario=("onecamera",))
+    _, _, err = ledger("scan", "engineering/20260102", SECOND)
+    assert f"Z {DATE} (engineering) to raw: " in err
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,40 @@ def night(sqlite_world: World) -> World:
     return sqlite_world
 
 
-def test_a_command_inside_a_night_says_which_configuration_it_took(night, bare):
-    folder = night.folder / "archive" / DATE
-    status, _, err = bare(folder, "advance", ".")
-    assert status == 2
-    assert f"no database at {folder}/ledger.db: run `ledger init` first" in err
-    assert "in use is the packaged default (there is no --config, LEDGER_CONFIG, config.yaml, " in err
-    assert "--config FILE" in err
+COMMANDS = [("advance", "."), ("status",), ("doctor",), ("catch-up",), ("exclude", DATE, "--reason", "x"), ("rebuild",)]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_a_command_inside_a_night_names_the_configuration_of_its_ledger(night, bare, command):
+    for place in (f"archive/{DATE}", f"archive/{DATE}/vcam1", "destination/archive"):
+        before = night.tree(night.folder)
+        status, out, err = bare(night.folder / place, *command)
+        assert (status, out) == (2, "")
+        assert f"{night.folder / place} belongs to the ledger of {night.folder}/config.yaml" in err
+        assert "in use would be the packaged default (there is no --config, LEDGER_CONFIG, config.yaml, " in err
+        assert f"run the command with --config {night.folder}/config.yaml" in err
+        assert "init" not in err
+        assert night.tree(night.folder) == before  # no log, no folder
+
+
+def test_a_command_inside_a_night_of_an_unknown_ledger_says_so(night, bare, tmp_path):
+    elsewhere = tmp_path / "disk" / DATE
+    shutil.copytree(night.folder / "archive" / DATE, elsewhere)
+    before = night.tree(elsewhere)
+    for command in COMMANDS:
+        status, _, err = bare(elsewhere, *command)
+        assert status == 2
+        assert f"{elsewhere} is a night, and its configuration was not found" in err
+        assert "--config FILE, the configuration of its ledger, or in the folder that has it" in err
+    assert night.tree(elsewhere) == before
+
+
+def test_a_ledger_that_is_configured_by_the_environment_alone_works_inside_a_night(night, bare, monkeypatch):
+    monkeypatch.setenv("LEDGER_DATABASE__URL", night.url)
+    monkeypatch.setenv("LEDGER_LOG", str(night.folder / "ledger.log"))
+    monkeypatch.setenv("LEDGER_ARCHIVE__ROOT", str(night.folder / "archive"))
+    status, out, err = bare(night.folder / "archive" / DATE, "status")
+    assert (status, DATE in out) == (0, True), err
 
 
 def test_no_second_ledger_is_made_where_one_is(night, bare):

@@ -79,6 +79,18 @@ def test_a_backup_has_every_row_and_goes_into_either_database(backed_up, other_u
         session.execute(text("DELETE FROM entry"))
 
 
+def test_a_backup_has_all_tables_indexes_guards_and_views(world, tmp_path):
+    def made_of(path: Path) -> set[tuple[str, str, str]]:
+        with closing(sqlite3.connect(path)) as connection:
+            return set(connection.execute("SELECT type, name, sql FROM sqlite_master"))
+
+    here, _ = backup.make(world.store(), world.config)
+    new = Store(f"sqlite:///{tmp_path / 'new.db'}")
+    schema.upgrade(new.engine)
+    new.close()
+    assert made_of(here) == made_of(tmp_path / "new.db")
+
+
 def test_commands_back_up_what_they_changed(backed_up):
     world = backed_up
     folder = world.folder / "backups"
@@ -130,6 +142,22 @@ def test_the_newest_are_kept_and_the_last_of_each_day(sqlite_world):
     stranger.write_text("mine")
     backup.make(store, config)
     assert stranger.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("n_sizes", "kept"), [(4.5, (16, 15, 10, 4)), (2.5, (16, 10)), (0, (16, 10))])
+def test_so_many_are_kept_as_have_room_and_never_less_than_two(sqlite_world, n_sizes, kept):
+    """The last ones of days first."""
+    world = sqlite_world
+    world.data["backup"].update(keep=2, keep_days=3)
+    store, config = world.store(), world.config
+    (size,) = {path.stat().st_size for path in backup.make(store, config)}
+    world.data["backup"]["keep_gb"] = n_sizes * size / 1e9
+    made, next_day_us = {}, (world.now_us // DAY_US + 1) * DAY_US
+    for place in (0, 1, 2, 3, 4, 8, 9, 10, 14, 15, 16):  # of days that have six
+        world.now_us = next_day_us + place * DAY_US // 6
+        made[place] = backup.make(store, world.config)[0].name
+    for folder in (world.folder / "backups", world.destination / ".ledger"):
+        assert {path.name for path in backups_in(folder)} == {made[place] for place in kept}
 
 
 def test_a_migration_begins_with_a_backup_of_the_old_revision(empty_database_url, sqlite_world):

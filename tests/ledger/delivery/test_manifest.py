@@ -165,7 +165,7 @@ def test_rollback_by_command(listed):
     assert "--withdraw" in done.stderr
     done = listed.run("rollback", f"archive/{DATE}", "--yes", "--withdraw")
     assert done.returncode == 0
-    assert "send it to archive@example.org, stars@example.org\n" in done.stdout
+    assert "send it to archive@example.org, stars@example.org, and then " in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_by_command(mailing):
     for option in ("--again", "--partial"):
         done = call(mailing, "manifest", "--send", option)
         assert done.returncode == 2
-        assert "--date is missing" in done.stderr
+        assert "no night is named" in done.stderr
 
 
 # what is only a file

@@ -4,8 +4,11 @@ import json
 import socket
 from pathlib import Path
 
+import pytest
+
 from tests.inside import call
 from tests.ledger.delivery.telling import alerts, told
+from tests.processes import run_command
 from tests.world import DATE
 
 HOST = socket.gethostname()
@@ -146,3 +149,47 @@ def test_a_catch_up_that_was_killed_leaves_nothing_to_settle(told):
     told.advance(to="synced")
     told.store().begin_run("catch-up", {})
     assert told.advance(to="fixed").settled == []
+
+
+# a configuration with faults
+
+
+@pytest.mark.parametrize("fault", ["archive", "mail", "unknown", "environment"])
+def test_a_configuration_with_faults_is_told_to_whom_it_names(told, monkeypatch, fault):
+    told.data["notify"]["hours"] = 6
+    if fault == "environment":
+        monkeypatch.setenv("LEDGER_ARCHIVE__ROOOT", "x")
+    else:
+        told.data[{"unknown": "archives"}.get(fault, fault)] = {"no such key": 1}
+    for expected in (True, False):  # once, and not again for some hours
+        done = call(told, "catch-up")
+        assert done.returncode == 2
+        assert "configuration" in done.stderr
+        said = alerts(told)
+        assert ("broken: catch-up: ended with 2: configuration" in said) is expected
+        assert (" fault" in said and "\\n" not in said) is expected
+
+
+@pytest.mark.parametrize("fault", ["notify", "yaml", "none"])
+def test_a_configuration_that_does_not_say_who_is_told_tells_nobody(told, fault):
+    path = told.config_path
+    text = path.read_text()
+    if fault == "yaml":
+        path.write_text(text + "\n\t: {")
+    elif fault == "notify":
+        told.data["notify"]["hourrs"] = 1
+        path = told.config_path
+    done = run_command(
+        ["--config", str(path if fault != "none" else told.folder / "none.yaml"), "catch-up"], told.folder, {}
+    )
+    assert done.returncode == 2
+    assert "onfig" in done.stderr
+    assert "bug" not in done.stderr
+    assert alerts(told) == ""
+
+
+def test_the_heartbeat_of_a_configuration_with_faults_is_failure(told):
+    told.data["notify"]["heartbeat"] = ["sh", "-c", f"echo $0 >> {told.folder}/beats"]
+    told.data["archive"]["no such key"] = 1
+    assert call(told, "catch-up").returncode == 2
+    assert (told.folder / "beats").read_text() == "failure\n"

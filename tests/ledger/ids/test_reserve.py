@@ -110,7 +110,7 @@ def test_authorities_follow_one_another(nights):
     assert min(second) == 1000
     nights.simulate(THIRD, seed=3, scale=0.02, scenario=("pdi",))
     nights.data["ids"]["authority"] = "own"
-    assert "ledger ids start VMPA NUMBER" in nights.advance(THIRD).stopped
+    assert "ledger ids start VMPA 1007" in nights.advance(THIRD).stopped
     _, given_up = start(nights.store(), nights.config, "VMPA", 3000)
     assert given_up == 1000 - len(second)
     assert nights.advance(THIRD, to="identified").succeeded

@@ -159,7 +159,7 @@ def test_whoever_was_refused_to_name_the_first_number_does_not_get_another_one(n
         start(nights.store(), nights.config, "VMPA", number, is_sure=is_sure)
     assert (now(nights).next_id, now(nights).remaining) == (None, 0)
     result = nights.advance(FIRST)
-    assert "0 left of its own; `ledger ids start VMPA NUMBER` says where to go on" in result.stopped
+    assert "0 left of its own; look up the last one that the archive has; `ledger ids start VMPA " in result.stopped
     assert numbers(nights) == []
     assert start(nights.store(), nights.config, "VMPA", 1)[0].next_id == "VMPA00000001"
     assert nights.advance(FIRST).succeeded

@@ -95,7 +95,15 @@ def test_status_at_the_command_line(sqlite_world):
     sqlite_world.simulate(scale=0.02, scenario=("onecamera",))
     (night,) = json.loads(call(sqlite_world, "status", "--json").stdout)
     keys = "pipeline date raws frames lost quarantined failed outside unproven states frame_ids confirmed stands"
-    assert set(night) == {*keys.split(), "mailed_us", "written_us", "confirmed_us", "uncarried", "next_command"}
+    assert set(night) == {
+        *keys.split(),
+        "mailed_us",
+        "written_us",
+        "confirmed_us",
+        "uncarried",
+        "withdrawn",
+        "next_command",
+    }
     assert (
         call(sqlite_world, "status", "--date", "2026-01-02")
         .stdout.splitlines()[1]

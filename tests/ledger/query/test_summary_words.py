@@ -2,6 +2,9 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
+
+import pytest
 
 from ledger.cli._drawing import Drawing
 from ledger.cli._summary_tables import LOOK_AT, SPARE, TEXTS, minute_table, target_table
@@ -127,3 +130,45 @@ def test_one_is_one_and_not_several(sqlite_world):
     words = in_words(summarise(sqlite_world), sqlite_world)
     assert "\n  1 frame in " in words
     assert "not yet judged: 1 frame is not synced, " in words
+
+
+def test_the_legend_has_every_class_that_is_not_plain(sqlite_world):
+    sqlite_world.simulate(scale=0.05)
+    sqlite_world.bring(to="synced")
+    found = summarise(sqlite_world)
+    kinds = {name for target in found.targets for name, n in target.frames.items() if n}
+    assert {"paired_none", "solo_1"} <= kinds
+    said = in_words(found, sqlite_world)
+    assert "\n  solo: frames of a camera that ran on its own then" in said
+    assert "\n  no FLC: pairs that were taken while the FLC was not switching" in said
+    assert "as a part of all frames; D and solo D of what is to be looked at are parts of" in said
+
+
+@pytest.mark.parametrize(("scenario", "class_"), [("slow", "solo"), ("pdi", "no FLC")])
+def test_the_legend_has_no_class_that_is_not_there(sqlite_world, scenario, class_):
+    sqlite_world.simulate(scale=0.05, scenario=(scenario,))
+    sqlite_world.bring(to="synced")
+    assert f"\n  {class_}: " not in in_words(summarise(sqlite_world), sqlite_world)
+
+
+def test_files_that_are_not_used_are_said_to_be_among_the_raw_files(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("pdi",))
+    (first, *others) = sorted(sqlite_world.night().path.glob("vcam*/*.txt"))
+    first.unlink()
+    sqlite_world.advance(to="synced")
+    said = in_words(summarise(sqlite_world), sqlite_world)
+    assert f" in {len(others) + 1} raw files, 1 of them in quarantine\n" in said
+
+
+def test_the_verdict_names_every_target_that_needs_a_look(sqlite_world):
+    sqlite_world.simulate(scale=0.05, scenario=("pdi",))
+    sqlite_world.bring(to="synced")
+    found = summarise(sqlite_world)
+    (target,) = found.targets
+    target.quarantined_files = 1
+    for n in (8, 25):
+        several = replace(found, targets=tuple(replace(target, name=f"HD {i}") for i in range(n)))
+        said = verdict(several)
+        assert f"{n} of {n} targets need a look: HD 0 (" in said
+        assert all(f"HD {i} (" in said for i in range(min(n, 20)))
+        assert ("and 5 more: see --json" in said) is (n == 25)

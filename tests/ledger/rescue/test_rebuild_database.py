@@ -48,7 +48,7 @@ def test_a_database_that_somebody_began_meanwhile_is_not_replaced(night, other_u
     class Visitor(Silent):
         def phase(self, name: str, total: int) -> None:  # noqa: ARG002
             if name.endswith("copies"):
-                assert world.run("init").returncode == 0
+                assert world.run("init", "--new").returncode == 0
                 world.store().begin_run("scan", {})
 
     with pytest.raises(UsageError, match="1 runs on record"):
@@ -96,7 +96,7 @@ def test_somebody_who_has_the_database_open_is_not_written_over(night, new_url):
     world.bring()
     before = facts(world)
     fresh(world, new_url)
-    assert call(world, "init").returncode == 0
+    assert call(world, "init", "--new").returncode == 0
     path = new_url.removeprefix("sqlite:///")
     with closing(sqlite3.connect(path)) as other:
         other.execute("SELECT count(*) FROM run").fetchall()
@@ -179,7 +179,7 @@ def test_the_highest_number_of_all_backups_counts(night, new_url):
     world.data["backup"]["automatic"] = True
     assert call(world, "ids", "start", "VMPA", "500").returncode == 0
     fresh(world, f"{new_url}.begun-anew")
-    assert call(world, "init").returncode == 0
+    assert call(world, "init", "--new").returncode == 0
     assert call(world, "scan", "--date", DATE).returncode == 0
     newest = backup.found(world.config)[-1]
     newest.path.with_name(newest.path.name.replace(f"{newest.last_entry:012d}", f"{10**6:012d}")).write_bytes(
