@@ -170,7 +170,10 @@ def _page(title: str, command: Any) -> Page:
 
 
 def _parts(title: str, command: Any) -> dict[str, str]:
-    before, example = re.fullmatch(r"Example(?:, ([^:]+))?: (.*)", command.epilog).groups()
+    match = re.fullmatch(r"Example(?:, ([^:]+))?: (.*)", command.epilog or "")
+    if match is None:
+        raise ValueError(f"{title}: the epilog is {command.epilog!r}, expected Example: and a command")
+    before, example = match.groups()
     shown = f"{before.capitalize()}:\n\n```text\n{example}\n```" if before else f"```console\n$ {example}\n```"
     return {
         "Synopsis": _synopsis(title, command),
