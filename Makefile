@@ -10,7 +10,7 @@ CRASH_TESTS := $(addprefix tests/acceptance/test_,crash_matrix.py crash_errors.p
 # Modules are compiled once, whatever the environment says: the tests start commands by the hundred.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test crashtest fuzz bench lint tools clean
+.PHONY: demo check test crashtest fuzz bench docs lint tools clean
 
 # A simulated night, from raw to manifest, in ./demo.
 demo: $(VENV)/.installed
@@ -44,6 +44,10 @@ bench: $(VENV)/.installed-dev tools
 	$(BIN)/python -m pytest tests/benchmarks/measured.py $(PYTEST)
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/report.py
+
+# The pages of docs/, to browse in docs/_build/html and as manual pages in docs/_build/man. No other host is asked.
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/build.py docs/_build
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -79,4 +83,4 @@ $(VENV)/.installed-dev: $(VENV)/.python pyproject.toml hatch_build.py $(wildcard
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) demo dist docs/_build docs/_generated .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,10 +13,12 @@ import pytest
 
 CHECKOUT = Path(__file__).parents[1]
 TESTS = CHECKOUT / "tests"
+#: What pages say, and that they can be built.
+ACCEPTANCE_OF_PAGES = [f"tests/acceptance/test_{name}.py" for name in ("docs", "guides", "readme")]
 #: What else is proven elsewhere than in a folder of its name, by the beginning of its path.
 ELSEWHERE = {
-    "docs": ["tests/test_citations.py"],
-    "README.md": ["tests/acceptance/test_readme.py"],
+    "docs": ["tests/test_citations.py", "tests/test_drawings.py", *ACCEPTANCE_OF_PAGES],
+    "README.md": ACCEPTANCE_OF_PAGES,
     "migrations": ["tests/migrations", "tests/ledger/db"],
     "config.yaml": ["tests/ledger/config"],
     "pyproject.toml": ["tests/test_imports.py"],

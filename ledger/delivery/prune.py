@@ -233,7 +233,7 @@ def _on_disk(row: File, paths: Sequence[Path]) -> Candidate:
     for path in paths:
         with translate_read_errors(path):
             sizes.append(path.stat().st_size if path.is_file() and not path.is_symlink() else None)
-    return Candidate(row, tuple(paths), sum(size or 0 for size in sizes), sizes[0] is not None)
+    return Candidate(row, tuple(paths), sum(size or 0 for size in sizes), sizes[:1] not in ([], [None]))
 
 
 def _why_not_sent(row: File, pipeline: Pipeline, *, has_proof: bool) -> str | None:

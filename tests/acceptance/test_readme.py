@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,28 +19,17 @@ from ledger.config.read import packaged_config, read_config
 from ledger.config.stages import load_stages
 from ledger.config.urls import parse_url
 from ledger.db.connection import query
+from tests.acceptance.pages import CHECKOUT, PAGES, blocks, in_a_shell, label, prose
 from tests.processes import run_command
 from tests.world import World
 
-CHECKOUT = Path(__file__).parents[2]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
-on_every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-GROUPS = {name: group.commands for name, group in get_group(app).commands.items() if hasattr(group, "commands")}
+on_every_page = pytest.mark.parametrize("page", PAGES, ids=label)
+GROUPS = {key: group.commands for key, group in get_group(app).commands.items() if hasattr(group, "commands")}
 COMMANDS = sorted({*get_group(app).commands} - {*GROUPS} | {f"{a} {b}" for a, group in GROUPS.items() for b in group})
 
-#: A fenced block: the line before it, its language, what is in it.
-BLOCK = re.compile(r"^([^\n]*)\n```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 #: Code within a line.
 SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-
-
-def blocks(page: Path) -> list[tuple[str, str, str]]:
-    return [(match[1], match[2], match[3]) for match in BLOCK.finditer(page.read_text(encoding="utf-8"))]
-
-
-def prose(page: Path) -> str:
-    return BLOCK.sub("", page.read_text(encoding="utf-8"))
 
 
 # what is run
@@ -71,20 +59,6 @@ def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path: Pa
         else:
             done = in_a_shell(line.removeprefix("$ "), folder, environment)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
-
-
-def in_a_shell(line: str, folder: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run a command as somebody types it."""
-    return subprocess.run(
-        ["sh", "-c", line],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
 
 
 def test_the_queries_of_the_page_on_tables_work(world: World) -> None:

@@ -227,6 +227,17 @@ def test_what_is_not_done_stays(sqlite_world):
     assert go(world).kept["products that were proven less than 100000 days ago"]
 
 
+@pytest.mark.parametrize("state", ["raw", "synced"])
+def test_a_night_that_has_no_product_files_yet_is_left_out(sqlite_world, state):
+    """So it stands while the disk is full, which is when somebody prunes."""
+    world = sqlite_world
+    world.simulate(scale=0.02, scenario=("pdi",))
+    world.bring(to=state)
+    world.data["prune"]["raw_days"] = 1
+    found = go(world)
+    assert (found.products, found.raws, found.failed) == (0, 0, [])
+
+
 def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     world = sqlite_world
     world.data["states"]["manifested"]["parameters"] = {"path": "source"}
