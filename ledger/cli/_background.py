@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: The option, which the command in the background is called without.
 OPTION = "--background"
 
+#: Size of what is kept of what earlier ones said, before it is put aside.
+_MOST_BYTES = 1_000_000
+
 #: Seconds between two looks whether the run is on record.
 _LOOK_S = 0.1
 
@@ -33,8 +36,10 @@ def start() -> int:
     begin_log(config)
     output = config.log.with_name(f"{config.log.name}.background")
     words = [word for word in sys.argv[1:] if word != OPTION]
+    if output.exists() and output.stat().st_size > _MOST_BYTES:
+        output.replace(output.with_name(f"{output.name}.1"))
     with open_store(config) as store, output.open("ab") as file:
-        begin = file.tell()
+        begin, begun_us = file.tell(), store.clock()
         process = subprocess.Popen(
             [sys.executable, "-m", "ledger.cli", *words],
             stdin=subprocess.DEVNULL,
@@ -44,7 +49,7 @@ def start() -> int:
         )
 
         def is_it(run: "RunFacts") -> bool:
-            return (run.host, run.pid) == (socket.gethostname(), process.pid)
+            return (run.host, run.pid) == (socket.gethostname(), process.pid) and run.started_us >= begun_us
 
         while process.poll() is None:
             if run := next(filter(is_it, at_work(store)), None):

@@ -66,8 +66,9 @@ def stop(
     config = read_config()
     begin_log(config)
     with open_store(config) as store:
-        found = asking.run_of(store, run)
+        found = asking.that_goes_on(store, asking.run_of(store, run))
         if found.is_over:
             raise UsageError(f"run {run} (`ledger {found.command}`) is over: {found.outcome}; see `ledger runs`")
-        store.ask_to_stop(run)
-    typer.echo(f"run {run} (`ledger {found.command}` on {found.host}) is asked to stop; `ledger watch {run}` shows it")
+        store.ask_to_stop(found.number)
+    number, what = found.number, f"`ledger {found.command}` on {found.host}"
+    typer.echo(f"run {number} ({what}) is asked to stop; `ledger watch {number}` shows it")

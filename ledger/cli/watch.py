@@ -93,7 +93,9 @@ def _follow(
     show: "Callable[[RunFacts, Progress | None], None]",
     apart_s: float,
 ) -> "RunFacts":
-    """Look again and again, until a run is over; show what is new."""
+    """Look again and again, until a run, and those of its process that follow it, are over; show what is new."""
+    from ledger.query.runs import that_goes_on
+
     shown_s, shown = 0.0, None
     while True:
         found, how_far = _look(store, config, number)
@@ -101,8 +103,10 @@ def _follow(
         if is_due and (found, how_far) != shown and not found.is_over:
             show(found, how_far)
             shown_s, shown = time.monotonic(), (found, how_far)
-        if found.is_over:
+        if found.is_over and (later := that_goes_on(store, found)).number == number:
             return found
+        if found.is_over:
+            number = later.number
         time.sleep(_LOOK_S)
 
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import JSON, ColumnElement, Text, and_, cast, inspect, text, update
+from sqlalchemy import JSON, ColumnElement, Text, and_, cast, inspect, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
@@ -33,6 +33,9 @@ T = TypeVar("T")
 
 #: Each catch-up is recorded by itself, without arguments, and each night that it advances as a run of its own.
 CATCH_UP = "catch-up"
+
+#: Runs of one process that are looked at for a request to stop.
+_RECENT_RUNS = 50
 
 
 def is_catch_up() -> ColumnElement[bool]:
@@ -56,6 +59,7 @@ class Store:
         self._file = SqliteFile(Path(str(self.url.database))) if self._is_sqlite else None
         self.engine = connect(self.url, self._file)
         self.clock = clock or now_us
+        self._begun: list[int] = []  # runs, in order
         self._asks_server = clock is None and self.url.get_backend_name() == "postgresql"
 
     def common_us(self, session: Session) -> int:
@@ -217,7 +221,9 @@ class Store:
         with self.write() as session:
             session.add(run)
             session.flush()
-            return int(run.id or 0)
+            number = int(run.id or 0)
+        self._begun.append(number)
+        return number
 
     def end_run(self, run_id: int, exit_status: int, *, in_order: bool) -> None:
         """Record how an invocation ended; one that did not end in order is settled by the next."""
@@ -226,12 +232,17 @@ class Store:
             session.execute(update(Run).where(col(Run.id) == run_id).values(ended_us=ended_us, exit_status=exit_status))
 
     def ask_to_stop(self, run_id: int) -> None:
-        """Ask a run to end in order: it, and what else its process does, hear of it with their next heartbeat."""
+        """Ask a run to end in order: its process hears of it with the next heartbeat of any of its runs."""
         with self.write() as session:
-            run = session.get_one(Run, run_id)
-            of_process = (col(Run.host) == run.host, col(Run.boot) == run.boot, col(Run.pid) == run.pid)
-            asked = update(Run).where(*of_process, col(Run.ended_us).is_(None), col(Run.stop_asked_us).is_(None))
-            session.execute(asked.values(stop_asked_us=self.clock()))
+            session.execute(update(Run).where(col(Run.id) == run_id).values(stop_asked_us=self.clock()))
+
+    def is_asked_to_stop(self, session: Session) -> bool:
+        """Whether any run that was begun here is asked to stop; one that has ended counts for those that follow it."""
+        if not self._begun:
+            return False
+        mine = {self._begun[0], *self._begun[-_RECENT_RUNS:]}  # the first may stand for all others, as in a catch-up
+        query = select(col(Run.id)).where(col(Run.id).in_(mine), col(Run.stop_asked_us).is_not(None))
+        return session.execute(query.limit(1)).first() is not None
 
     @contextmanager
     def recorded(self, command: str, arguments: Mapping[str, Any]) -> Iterator[tuple[Session, int]]:

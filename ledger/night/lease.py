@@ -15,7 +15,7 @@ from sqlmodel import Session, col
 from ledger.clock import show_us
 from ledger.db.models import Lease as LeaseRow
 from ledger.db.models import Night, Run
-from ledger.db.processes import boot_id, is_gone
+from ledger.db.processes import is_gone
 from ledger.db.store import Store, insert_if_new
 from ledger.errors import Busy
 
@@ -92,7 +92,7 @@ class Lease:
             try:
                 with self.store.write() as session:
                     self._update(session, heartbeat_us=self.store.common_us(session))
-                    is_asked = _is_asked_to_stop(session)
+                    is_asked = self.store.is_asked_to_stop(session)
                 if is_asked and not self._is_stopped:
                     self._is_stopped = True
                     os.kill(os.getpid(), signal.SIGTERM)  # it ends in order, as if somebody had sent that
@@ -133,13 +133,6 @@ class Lease:
             raise Busy(
                 f"night {self.date}: another run has taken over while this one was suspended; nothing was written"
             )
-
-
-def _is_asked_to_stop(session: Session) -> bool:
-    """Whether a run of this process is asked to stop (`ledger stop`)."""
-    mine = (col(Run.host) == socket.gethostname(), col(Run.boot) == boot_id(), col(Run.pid) == os.getpid())
-    query = select(col(Run.id)).where(*mine, col(Run.ended_us).is_(None), col(Run.stop_asked_us).is_not(None))
-    return session.execute(query.limit(1)).first() is not None
 
 
 def living_holder(session: Session, lease: LeaseRow, now_us: int) -> Run | None:

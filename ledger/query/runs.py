@@ -131,6 +131,14 @@ def run_of(store: Store, number: int) -> RunFacts:
         return _facts(session, run, store.common_us(session))
 
 
+def that_goes_on(store: Store, run: RunFacts) -> RunFacts:
+    """Return the run that the process of a run works on now: a command on several nights has a run for each."""
+    if not run.is_over:
+        return run
+    later = (other for other in at_work(store) if (other.host, other.pid) == (run.host, run.pid))
+    return next((other for other in later if other.number > run.number), run)
+
+
 def at_work(store: Store) -> list[RunFacts]:
     """Return the runs that work now, the newest first."""
     with store.read() as session:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ledger.db.store import Store
 from tests.inside import call
 from tests.ledger.cli.forked import Running
 from tests.tools import missing
@@ -125,6 +126,39 @@ def test_ended_runs_are_listed_and_idle_catch_ups_only_if_asked(sqlite_world):
         session.connection().exec_driver_sql("UPDATE run SET pid = 2147483647 WHERE ended_us IS NULL")
     assert "was killed" in call(world, "runs").stdout
     assert call(world, "watch").returncode == 2
+
+
+def test_only_what_a_process_began_itself_stops_it(sqlite_world):
+    """A number of a process comes again, in containers at once; a run that has ended hands the request on."""
+    world = sqlite_world
+    store = world.store()
+    before = store.begin_run("advance", {"date": DATE})  # of this process, by its number
+    store.ask_to_stop(before)
+    now = Store(world.url)
+    try:
+        first = now.begin_run("advance", {"date": DATE})
+        with now.read() as session:
+            assert not now.is_asked_to_stop(session)
+        now.end_run(first, 0, in_order=True)
+        now.begin_run("advance", {"date": "20260103"})
+        store.ask_to_stop(first)
+        with now.read() as session:
+            assert now.is_asked_to_stop(session)
+    finally:
+        now.close()
+
+
+def test_a_number_of_a_process_means_the_night_that_it_is_at(sqlite_world):
+    world = sqlite_world
+    store = world.store()
+    first = store.begin_run("advance", {"pipeline": "archive", "date": DATE})
+    store.end_run(first, 0, in_order=True)
+    second = store.begin_run("advance", {"pipeline": "archive", "date": "20260103"})
+    assert f"run {second} " in call(world, "stop", str(first)).stdout
+    assert world.query(f"SELECT stop_asked_us IS NULL FROM run WHERE id IN ({first}, {second}) ORDER BY id") == [
+        (1,),
+        (0,),
+    ]
 
 
 @pytest.mark.parametrize("words", [("watch", "99"), ("stop", "99")])
