@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
+from ledger.config.model import Config
 from ledger.errors import UsageError
 from ledger.query.headers import Column, HeaderTable
 
@@ -45,6 +46,23 @@ def write_file(table: HeaderTable, path: Path) -> None:
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def refuse_to_replace(config: Config, path: Path, *, force: bool) -> None:
+    """Refuse a file that is there, and any place where nights or their copies are: raw files look like tables.
+
+    Raises
+    ------
+    UsageError
+        If it is such a place, or there is a file and it is not to be replaced by `force`.
+    """
+    sites = [site for name in config.pipelines for site in config.sites(name)]
+    places = {site.root for site in sites if site.has_nights} | {site.destination for site in sites if site.has_copies}
+    for place in sorted(places):
+        if path.resolve().is_relative_to(place.resolve()):
+            raise UsageError(f"{path}: lies in {place}, where nights or their copies are; expected another place")
+    if path.exists() and not force:
+        raise UsageError(f"{path}: is there already; expected a new name, or --force to replace it")
 
 
 def writer_of(path: Path) -> Callable[[HeaderTable, Path], None]:

@@ -19,8 +19,9 @@ from ledger.errors import UsageError
 #: Minutes between two calls that both cron and systemd can keep: they divide the hour.
 MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60)
 
-#: Secrets, which no crontab or unit is to hold: both can be read by others.
-_SECRETS = re.compile(r"PASSWORD|://[^/@\s]*:[^/@\s]*@")
+#: Variables with secrets, which no crontab or unit is to hold, as others can read them: passwords, wherever they stand
+#: in a URL, and a heartbeat's URL, which is all that one needs to know to call it.
+_SECRETS = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|://[^\s@]*:[^\s@]*@|HEARTBEAT=[^=]*://", re.IGNORECASE)
 
 #: Exit status of a command that found its night held by another run: cron says nothing of it, systemd calls it success.
 _BUSY = 75
@@ -81,10 +82,10 @@ def call_of(config: Path, minutes: int, environment: Mapping[str, str]) -> Call:
     """
     needed = variables(environment)
     needed.pop("LEDGER_CONFIG", None)  # named in full
-    if secret := sorted(name for name, value in needed.items() if _SECRETS.search(f"{name}{value}")):
+    if secret := sorted(name for name, value in needed.items() if _SECRETS.search(f"{name}={value}")):
         raise UsageError(
-            f"{secret[0]} holds a password, which others could read in a crontab or unit; expected it not set, and"
-            " the password in ~/.netrc (mail) or ~/.pgpass (PostgreSQL)"
+            f"{secret[0]} holds a secret, which others could read in a crontab or unit; expected it in the"
+            " configuration, or (a password) in ~/.netrc or ~/.pgpass, and the variable not set"
         )
     needed["PATH"] = environment.get("PATH", os.defpath)  # ssh and rsync are found by it
     if strange := sorted(name for name, value in needed.items() if not value.isprintable()):
@@ -116,16 +117,14 @@ def with_entry(crontab: str, call: Call) -> str:
 
 def without_entry(crontab: str, call: Call) -> str:
     """Return a crontab without the entry of this configuration."""
-    lines, kept = crontab.splitlines(keepends=True), []
-    skipped = False
-    for line in lines:
-        if skipped:
-            skipped = False
-        elif line.startswith(f"# {call.name}: "):
-            skipped = True
-        else:
-            kept.append(line)
-    return "".join(kept)
+    lines = crontab.splitlines(keepends=True)
+    return "".join(line for line in lines if not _is_ours(line.rstrip("\n"), call))
+
+
+def _is_ours(line: str, call: Call) -> bool:
+    """Whether a line is the comment, or the entry, of this configuration: by what it calls, whoever put it where."""
+    ending = shlex.join(call.words[len(call.program) :]).replace("%", r"\%")
+    return line.startswith(f"# {call.name}: ") or (not line.startswith("#") and line.endswith(f" {ending}"))
 
 
 def read_crontab() -> str:

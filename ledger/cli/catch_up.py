@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from ledger import log
-from ledger.cli.common import AsJson, Jobs, app, begin_log, chosen_config, open_machine, read_config
+from ledger.cli.common import AsJson, Jobs, app, begin_log, chosen_config, open_machine, open_store, read_config
 from ledger.cli.output import facts_of_mail, show_json, show_mail, show_result
 from ledger.errors import LedgerError, UsageError
 from ledger.text import printable
 
 if TYPE_CHECKING:
+    from ledger.config.model import Config
     from ledger.disk.nights import NightFolder
     from ledger.run.machine import Machine
 
@@ -75,6 +76,9 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
             for complaint in _write_pages(machine, worked_on):
                 typer.echo(printable(complaint), err=True)  # the nights are done all the same
                 log.write(complaint, level=logging.ERROR, event="page_failed")
+    if fault := _write_figures(config):
+        typer.echo(printable(fault), err=True)
+        log.write(fault, level=logging.ERROR, event="figures_failed")
     if as_json:
         show_json(shown)
     raise typer.Exit(watch.status)
@@ -87,3 +91,19 @@ def _write_pages(machine: "Machine", worked_on: "list[NightFolder]") -> list[str
     from ledger.pages.publish import write_finished
 
     return write_finished(machine.store, machine.config, machine.pipelines, worked_on)
+
+
+def _write_figures(config: "Config") -> str | None:
+    """Write figures for monitoring, if they are wanted; return why that was not possible."""
+    if config.metrics.file is None:
+        return None
+    from ledger.delivery import prometheus
+    from ledger.night.pipeline import pipelines
+    from ledger.query.metrics import metrics
+
+    try:
+        with open_store(config) as store:
+            prometheus.write(metrics(store, config, pipelines(config)), config.metrics.file)
+    except LedgerError as exc:
+        return f"no figures for monitoring: {exc}"
+    return None

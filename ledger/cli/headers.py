@@ -1,6 +1,7 @@
 """``ledger headers``."""
 
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def headers(
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="A .csv, .parquet, .ecsv or .fits file.")
     ] = None,
     *,
+    force: Annotated[bool, typer.Option("--force", help="With -o: replace a file that is there.")] = False,
     every: Annotated[bool, typer.Option("--all", help="All nights.")] = False,
     paths_only: Annotated[bool, typer.Option("--paths-only", help="Print paths alone, one a line.")] = False,
     as_json: AsJson = False,
@@ -47,13 +49,14 @@ def headers(
     A row a product: its path, frame ID and sibling_set (products of one group share it), and the values of its header;
     of a .fz, those of the image in it. Exit 1 if a file could not be read.
     """
-    from ledger.cli._header_files import write_csv, write_file, writer_of
+    from ledger.cli._header_files import refuse_to_replace, write_csv, write_file, writer_of
     from ledger.query.headers import HeaderTable
 
     refuse_several(json=as_json, output=output is not None, **{"paths-only": paths_only})
+    config = read_config()
     if output is not None:
         writer_of(output)
-    config = read_config()
+        refuse_to_replace(config, output, force=force)
     keywords = [word.strip() for words in keyword or () for word in words.split(",")]
     with (
         watched(config, logs=False) as (reporter, stop),
@@ -136,6 +139,12 @@ def _show_json(table: "HeaderTable") -> None:
     names = [column.name for column in table.columns]
     between = "["
     for row in table.rows():
-        sys.stdout.write(f"{between}\n{json.dumps(dict(zip(names, row, strict=True)), ensure_ascii=False)}")
+        cells = dict(zip(names, map(_finite, row), strict=True))
+        sys.stdout.write(f"{between}\n{json.dumps(cells, ensure_ascii=False, allow_nan=False)}")
         between = ","
     sys.stdout.write("\n]\n" if between == "," else "[]\n")
+
+
+def _finite(value: object) -> object:
+    """Return a value as JSON can hold it: a number beyond all floats (``1E400``) is text."""
+    return value if not isinstance(value, float) or math.isfinite(value) else str(value)

@@ -1,6 +1,8 @@
 """``ledger schedule``."""
 
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,14 +75,13 @@ def _systemd(call: "Call", *, install: bool, remove: bool) -> None:
         typer.echo(f"{folder}: {'removed ' + ', '.join(path.name for path in there) if there else 'no such units'}")
     elif install:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in units.items():
-            (folder / name).write_text(text, encoding="utf-8")
+        before = {name: (folder / name).read_text() if (folder / name).exists() else None for name in units}
+        _write_units(folder, units)
         try:
             _timers.systemctl("daemon-reload")
             _timers.systemctl("enable", "--now", timer)
         except UsageError:
-            for name in units:
-                (folder / name).unlink()
+            _write_units(folder, before)  # those of before go on
             raise
         typer.echo(f"{folder / timer}: calls catch-up every {call.minutes} min for {call.config}")
         if os.geteuid():
@@ -88,3 +89,15 @@ def _systemd(call: "Call", *, install: bool, remove: bool) -> None:
     else:
         for name, text in units.items():
             typer.echo(f"# {folder / name}\n{text}")
+
+
+def _write_units(folder: Path, units: Mapping[str, str | None]) -> None:
+    """Write units, readable for their owner alone; remove those that are None."""
+    for name, text in units.items():
+        path = folder / name
+        if text is None:
+            path.unlink(missing_ok=True)
+            continue
+        path.touch(mode=0o600)
+        path.chmod(0o600)
+        path.write_text(text, encoding="utf-8")

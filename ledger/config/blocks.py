@@ -331,6 +331,12 @@ class Prune(Block):
         return {key: value for key, value in data.items() if key != "copies"} if isinstance(data, Mapping) else data
 
 
+class Metrics(Block):
+    """Where `catch-up` writes figures for monitoring."""
+
+    file: Path | None = None
+
+
 class Backup(Block):
     """Copies of the database."""
 

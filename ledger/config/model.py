@@ -17,6 +17,7 @@ from ledger.config.blocks import (
     Failures,
     Ids,
     Mail,
+    Metrics,
     Notify,
     Permissions,
     PipelineConfig,
@@ -52,6 +53,7 @@ class Config(Block):
     failures: Failures = Failures()
     space: Space = Space()
     backup: Backup = Backup()
+    metrics: Metrics = Metrics()
     prune: Prune = Prune()
     report: ReportConfig = ReportConfig()
     permissions: Permissions = Permissions()

@@ -257,6 +257,7 @@ def _absolute(config: Config, base: Path) -> Config:
             **{name: pipeline(old) for name, old in config.pipelines.items()},
             "transfer": transfer,
             "log": place(config.log),
+            "metrics": config.metrics.model_copy(update={"file": config.metrics.file and place(config.metrics.file)}),
             "report": config.report.model_copy(update={"folder": config.report.folder and place(config.report.folder)}),
             "backup": config.backup.model_copy(update={"folder": place(config.backup.folder)}),
             "instrument": replace(config.instrument, dictionary=dictionary),

@@ -19,6 +19,10 @@ from ledger.errors import UsageError
 WRITES = "ledger_writes"
 
 
+#: The first SQLite with the operator ``->>`` (https://sqlite.org/json1.html), which views have.
+OLDEST_SQLITE = (3, 38, 0)
+
+
 def connect(url: URL, file: SqliteFile | None = None) -> Engine:
     """Return an engine for a ledger at `url`; nothing is opened yet.
 
@@ -32,7 +36,8 @@ def connect(url: URL, file: SqliteFile | None = None) -> Engine:
     Raises
     ------
     UsageError
-        If the folder of an SQLite file is missing or on a network file system, or the driver is not installed.
+        If the folder of an SQLite file is missing or on a network file system, SQLite is too old, or the driver is not
+        installed.
     """
     if url.get_backend_name() == "sqlite":
         return _connect_sqlite(file or SqliteFile(Path(str(url.database))))
@@ -44,6 +49,11 @@ def connect(url: URL, file: SqliteFile | None = None) -> Engine:
 
 def _connect_sqlite(file: SqliteFile) -> Engine:
     refuse_network(file.path)
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise UsageError(
+            f"SQLite {sqlite3.sqlite_version} of this Python is too old for the ledger's views; expected"
+            f" {'.'.join(map(str, OLDEST_SQLITE))} or newer: a newer Python, or PostgreSQL (database.url)"
+        )
     timeout_s = BUSY_TIMEOUT_MS / 1000
 
     def open_to_read() -> sqlite3.Connection:

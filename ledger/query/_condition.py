@@ -65,15 +65,15 @@ class Condition:
         if strange := [name for name in self._quoted if name.casefold() not in there]:
             raise UsageError(f"--where {self._text!r}: no column {strange[0]!r}{_near(strange[0], known)}")
         with closing(sqlite3.connect(":memory:")) as table:
-            quoted = ", ".join('"{}"'.format(column.replace('"', '""')) for column in columns)
-            table.execute(f"CREATE TABLE headers (row_number INTEGER PRIMARY KEY{', ' if quoted else ''}{quoted})")
+            quoted = "".join(', "{}"'.format(column.replace('"', '""')) for column in columns)
             marks = ", ".join("?" * (len(columns) + 1))
-            table.executemany(
-                f"INSERT INTO headers VALUES ({marks})",  # noqa: S608  marks of ours
-                ((number, *map(_storable, row)) for number, row in enumerate(rows)),
-            )
-            table.set_authorizer(_authorize)
             try:
+                table.execute(f"CREATE TABLE headers (row_number INTEGER PRIMARY KEY{quoted})")
+                table.executemany(
+                    f"INSERT INTO headers VALUES ({marks})",  # noqa: S608  marks of ours
+                    ((number, *map(_storable, row)) for number, row in enumerate(rows)),
+                )
+                table.set_authorizer(_authorize)
                 found = table.execute(f"SELECT row_number FROM headers WHERE (\n{self._text}\n)")  # noqa: S608
                 return {number for (number,) in found}
             except (sqlite3.Error, sqlite3.Warning, ValueError) as exc:

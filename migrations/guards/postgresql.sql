@@ -413,9 +413,11 @@ FOR EACH ROW EXECUTE FUNCTION guard_frame_block()
 -- is frame `first_raw_frame` + (n - `first_frame`) * `step` of the raw file.
 CREATE VIEW frame_run AS
 SELECT night.pipeline, night.date, frame_id.frame_id, product.name AS product, raw.folder, raw.name AS raw_file,
-       (SELECT COALESCE(SUM(earlier.n_frames), 0) FROM lineage AS earlier
-        WHERE earlier.product_id = lineage.product_id AND earlier.position < lineage.position)
-       + (SELECT COALESCE(SUM(CAST(before.value ->> 2 AS bigint)), 0) FROM json_array_elements(lineage.runs) WITH ORDINALITY AS before(value, key) WHERE before.key < run.key) AS first_frame,
+       CAST((SELECT COALESCE(SUM(earlier.n_frames), 0) FROM lineage AS earlier
+             WHERE earlier.product_id = lineage.product_id AND earlier.position < lineage.position)
+            + (SELECT COALESCE(SUM(CAST(before.value ->> 2 AS bigint)), 0)
+               FROM json_array_elements(lineage.runs) WITH ORDINALITY AS before(value, key)
+               WHERE before.key < run.key) AS bigint) AS first_frame,
        CAST(run.value ->> 2 AS bigint) AS n_frames, CAST(run.value ->> 0 AS bigint) AS first_raw_frame, CAST(run.value ->> 1 AS bigint) AS step
 FROM lineage
 JOIN file AS product ON product.id = lineage.product_id

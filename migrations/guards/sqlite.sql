@@ -319,7 +319,8 @@ CREATE VIEW frame_run AS
 SELECT night.pipeline, night.date, frame_id.frame_id, product.name AS product, raw.folder, raw.name AS raw_file,
        (SELECT COALESCE(SUM(earlier.n_frames), 0) FROM lineage AS earlier
         WHERE earlier.product_id = lineage.product_id AND earlier.position < lineage.position)
-       + (SELECT COALESCE(SUM(before.value ->> 2), 0) FROM json_each(lineage.runs) AS before WHERE before.key < run.key) AS first_frame,
+       + (SELECT COALESCE(SUM(before.value ->> 2), 0) FROM json_each(lineage.runs) AS before
+          WHERE before.key < run.key) AS first_frame,
        run.value ->> 2 AS n_frames, run.value ->> 0 AS first_raw_frame, run.value ->> 1 AS step
 FROM lineage
 JOIN file AS product ON product.id = lineage.product_id

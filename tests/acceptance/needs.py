@@ -249,6 +249,15 @@ def excluded(world: World) -> None:
     call(world, "exclude", DATE, "--reason", "dome tests")
 
 
+def another_disk(world: World) -> None:
+    (world.folder / "new disk").mkdir()
+    world.data["transfer"] = {"destination": str(world.folder / "new disk")}
+
+
+def copies_moved_there(world: World) -> None:
+    shutil.move(world.destination / DATE, world.folder / "new disk")
+
+
 def strays(world: World) -> None:
     small(world)
     for name in ("20260107b", "20260108b"):

@@ -341,6 +341,12 @@ SITUATIONS = (
         Step("doctor"),
     ),
     situation(
+        "copies that were moved to another disk",
+        needs.after(needs.brought(), needs.another_disk),
+        Step("doctor", "ledger relocate --copies", "audit._places.look_at_former", before=needs.copies_moved_there),
+        Step("doctor"),
+    ),
+    situation(
         "folders that look like nights",
         needs.strays,
         Step("status --check", "ledger doctor", "query.unattended.check", looks=True),
@@ -359,5 +365,6 @@ ELSEWHERE = {
     "night.progress._behind: ledger advance {}": "of the other of two hosts: tests/ledger/delivery/test_pull.py",
     "query.explanation.explain: ledger prune": "names what removed files, and advises nothing",
     "query.status.needs_person: ledger advance ": "compares",
+    "query.unattended.at_work: ledger watch {}": "of a run at work: tests/ledger/cli/test_runs.py",
     "query.status.nights: ledger status": "of a date that is no night: tests/ledger/cli/test_nights.py",
 }

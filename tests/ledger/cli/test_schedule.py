@@ -91,6 +91,27 @@ def test_what_else_is_in_a_crontab_stays():
     assert "/y/ledger" in changed
     assert changed.count("catch-up\n") == 2
     assert without_entry(both, ours) == before
+    comment, entry = crontab_lines(ours)
+    for damaged in (f"{comment}\n5 * * * * backup\n", f"{comment}\nMAILTO=me\n{entry}\n5 * * * * backup\n"):
+        left = without_entry(damaged, ours)  # whatever somebody did to our lines, others stay
+        assert left in ("5 * * * * backup\n", "MAILTO=me\n5 * * * * backup\n")
+
+
+def test_units_that_cannot_be_enabled_leave_those_of_before(sqlite_world, monkeypatch, tmp_path):
+    """A user without a session cannot enable units; root's are the system's, which no test touches."""
+    world = sqlite_world
+    monkeypatch.setattr("ledger.cli._timers.unit_folder", lambda _: tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "systemctl").write_text("#!/bin/sh\necho no session >&2\nexit 1\n")
+    (tmp_path / "bin" / "systemctl").chmod(0o755)
+    names = call(world, "schedule", "--systemd").stdout.split("# ")
+    service = tmp_path / Path(names[1].splitlines()[0]).name
+    service.write_text("of before")
+    done = call(world, "schedule", "--systemd", "--install")
+    assert (done.returncode, done.stderr) == (2, "ledger: systemctl daemon-reload: no session\n")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == [service.name]
+    assert service.read_text() == "of before"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +120,9 @@ def test_what_else_is_in_a_crontab_stays():
         ("LEDGER_SMTP_PASSWORD", "secret"),
         ("LEDGER_DATABASE__URL", "postgresql+psycopg://me:secret@host/x"),
         ("LEDGER_LOG", "two\nlines"),
+        ("LEDGER_DATABASE__URL", "postgresql+psycopg://u@h/db?password=secret"),
+        ("LEDGER_DATABASE__URL", "postgresql+psycopg://u:se/cret@h/db"),
+        ("LEDGER_NOTIFY__HEARTBEAT", "https://hc.example.org/ping/secret"),
     ],
 )
 def test_what_no_crontab_is_to_hold_is_refused(name, value):

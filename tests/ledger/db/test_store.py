@@ -81,3 +81,10 @@ def test_a_heartbeat_of_the_future_holds_a_night_only_for_a_run_that_is_seen_to_
     with store.read() as session:
         assert read_hold(session, night, at_us).run_id == (run_id if is_here else None)
     store.close()
+
+
+def test_an_sqlite_that_is_too_old_is_said_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("sqlite3.sqlite_version_info", (3, 37, 2))
+    with pytest.raises(UsageError, match=r"too old .* expected 3\.38\.0 or newer"):
+        Store(f"sqlite:///{tmp_path / 'ledger.db'}")
+    assert list(tmp_path.iterdir()) == []

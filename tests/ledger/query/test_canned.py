@@ -73,6 +73,12 @@ def test_datasette_answers_them_and_counts_by_facets(served):
 def test_frames_of_a_product_are_those_of_its_lineage(night):
     """Every frame of every product, by arithmetic on the view and by the runs on record."""
     by_view = {}
+    types = {
+        type(value)
+        for row in night.query("SELECT first_frame, n_frames, first_raw_frame, step FROM frame_run")
+        for value in row
+    }
+    assert types == {int}
     for product, raw, first, n, first_raw, step in night.query(
         "SELECT product, raw_file, first_frame, n_frames, first_raw_frame, step FROM frame_run"
     ):

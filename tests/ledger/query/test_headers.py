@@ -174,6 +174,34 @@ def test_bad_input_is_one_line(world, words, message):
     assert message in done.stderr.splitlines()[-1]
 
 
+def test_no_file_is_replaced_that_nobody_meant_to_replace(world, tmp_path):
+    raw = min((world.folder / "archive" / DATE).glob("vcam1/*.fits"))
+    before = raw.read_bytes()
+    for force in ([], ["--force"]):
+        done = call(world, "headers", DATE, "-o", str(raw), *force)
+        assert done.returncode == 2
+        assert "where nights or their copies are" in done.stderr
+    assert raw.read_bytes() == before
+    table = tmp_path / "table.csv"
+    assert call(world, "headers", DATE, "-k", "OBJECT", "-o", str(table)).returncode == 0
+    assert "is there already" in call(world, "headers", DATE, "-o", str(table)).stderr
+    assert call(world, "headers", DATE, "-k", "GAIN", "-o", str(table), "--force").returncode == 0
+    assert "GAIN" in table.read_text()
+
+
+def test_numbers_beyond_all_floats_and_names_that_differ_in_case(world, tmp_path):
+    folder = made(tmp_path / "odd", a={"HIERARCH Foo bar": 1})
+    path = tmp_path / "odd" / "a.fits"
+    content = path.read_bytes().replace(b"Foo bar", b"FOO bar", 1)
+    path.write_bytes(content.replace(b"EXTEND  =                    T", b"EXTEND  =                1E400"))
+    made(tmp_path / "odd" / "more", b={"HIERARCH Foo bar": 2})
+    (row, _) = json.loads(call(world, "headers", folder, "--json").stdout)
+    assert row["EXTEND"] == "inf"
+    done = call(world, "headers", folder, "--where", '"Foo bar" = 2')
+    assert done.returncode in (0, 2)
+    assert "Traceback" not in done.stderr
+
+
 def test_products_that_were_pruned_are_read_at_the_destination(world):
     world.data["prune"]["products_days"] = 0
     assert call(world, "prune", "--yes").returncode == 0

@@ -65,6 +65,19 @@ def test_a_file_is_replaced_as_a_whole_and_nothing_is_left_beside_it(world):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_catch_up_writes_them_when_it_ends(world):
+    path = world.folder / "ledger.prom"
+    world.data["metrics"] = {"file": str(path)}
+    assert call(world, "catch-up").returncode == 0
+    found = figures(path.read_text())
+    assert found["ledger_catch_up_exit_status",] == 0
+    assert found["ledger_catch_up_end_timestamp_seconds",] >= found["ledger_catch_up_start_timestamp_seconds",]
+    world.data["metrics"] = {"file": str(world.folder / "nowhere" / "ledger.prom")}
+    done = call(world, "catch-up")
+    assert done.returncode == 0
+    assert "no figures for monitoring: " in done.stderr
+
+
 def test_in_json_they_are_the_same(world):
     found = json.loads(call(world, "metrics", "--json").stdout)
     assert {"name": "ledger_nights", "labels": {"pipeline": "archive", "stands": "finished"}, "value": 1.0} in found
