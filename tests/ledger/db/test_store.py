@@ -8,7 +8,7 @@ from ledger.clock import now_us
 from ledger.db.models import Lease as LeaseRow
 from ledger.db.models import Run
 from ledger.db.store import Store
-from ledger.errors import Busy
+from ledger.errors import Busy, UsageError
 from ledger.night import record
 from ledger.night.lease import EXPIRY_S, Lease, read_hold
 from tests.databases import make_database
