@@ -44,7 +44,8 @@ def test_the_commands_of_the_readme_work_in_order_in_a_fresh_folder(tmp_path: Pa
     folder.mkdir()
     lines = [
         line
-        for before, language, text in blocks(CHECKOUT / "README.md")
+        for page in ("README.md", "docs/operating.md")
+        for before, language, text in blocks(CHECKOUT / page)
         if before == "<!-- run -->" and language == "console"
         for line in text.splitlines()
     ]
@@ -107,7 +108,7 @@ def test_the_page_on_configuration_names_every_key_with_its_default() -> None:
     assert {path: yaml.safe_load(default) for path, default in rows} == expected
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/configuration.md"])
+@pytest.mark.parametrize("page", ["docs/operating.md", "docs/configuration.md"])
 def test_variables_that_are_mentioned_override_the_configuration(page: str) -> None:
     text = (CHECKOUT / page).read_text(encoding="utf-8")
     found = dict(shlex.split(match)[0].split("=", 1) for match in re.findall(r"LEDGER_[A-Z_]+=[^`\n]*", text))
