@@ -52,6 +52,10 @@ class Canvas:
         return f"{head}{''.join(self._parts)}</svg>"
 
 
+#: Width of half a time of day, and what there is at least right of a picture, in its units.
+_HALF_A_TIME, _MARGIN = 18, 12
+
+
 class TimeAxis:
     """Times across a picture.
 
@@ -88,8 +92,10 @@ class TimeAxis:
         for time_us in self.ticks():
             x = self.at(time_us)
             canvas.line(x, top, x, bottom, "grid")
-            canvas.text(x, bottom + 16, f"{when(time_us):%H:%M}", anchor="middle")
-            canvas.text(x, bottom + 31, f"{when(time_us, HST):%H:%M}", "faint", "middle")
+            is_last = x > self.right - _HALF_A_TIME  # it must not stand out of a narrow picture
+            at, anchor = (self.right + _MARGIN, "end") if is_last else (x, "middle")
+            canvas.text(at, bottom + 16, f"{when(time_us):%H:%M}", anchor=anchor)
+            canvas.text(at, bottom + 31, f"{when(time_us, HST):%H:%M}", "faint", anchor)
         canvas.text(self.left - 22, bottom + 16, "UT", anchor="end")
         canvas.text(self.left - 22, bottom + 31, "HST", "faint", "end")
 
