@@ -19,9 +19,9 @@ _ROWS = 5000
 _MOST_OF_FITS = 999
 
 
-def write_csv(table: HeaderTable, file: TextIO) -> None:
+def write_csv(table: HeaderTable, file: TextIO, line_end: str = "\r\n") -> None:
     """Write a table as comma-separated values (RFC 4180): logical ones are True and False, missing ones empty."""
-    lines = csv.writer(file)
+    lines = csv.writer(file, lineterminator=line_end)
     lines.writerow([column.name for column in table.columns])
     lines.writerows(table.rows())
 

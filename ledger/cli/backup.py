@@ -16,6 +16,9 @@ def backup(
         Path | None, typer.Option("--restore", metavar="FILE", help="Make the database of this backup.")
     ] = None,
     *,
+    older: Annotated[
+        bool, typer.Option("--older", help="With --restore: this one, although a backup goes further.")
+    ] = False,
     show: Annotated[bool, typer.Option("--list", help="List the backups there are, newest last.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -33,7 +36,7 @@ def backup(
         raise UsageError("--list and --restore: expected one of them")
     config = read_config()
     if restore is not None:
-        missing = put_back(config, restore)
+        missing = put_back(config, restore, is_older_meant=older)
         if as_json:
             show_json({"restored": str(restore), "missing": missing})
             return

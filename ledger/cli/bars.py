@@ -1,5 +1,6 @@
 """Progress bars on a terminal: imported only where there is one, as rich takes its time."""
 
+import sys
 from typing import Self
 
 from rich.console import Console
@@ -44,7 +45,8 @@ class Bars:
         self._phase: Phase | None = None
         self._night = ""
         columns = (TextColumn("{task.description:<28}"), BarColumn(), Amount(), TimeRemainingColumn())
-        self._progress = Progress(*columns, console=Console(stderr=True))
+        # rich would write to standard error what goes to standard output meanwhile, also if that is a file or a pipe
+        self._progress = Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty())
 
     def __enter__(self) -> Self:
         return self

@@ -58,19 +58,17 @@ def headers(
         writer_of(output)
         refuse_to_replace(config, output, force=force)
     keywords = [word.strip() for words in keyword or () for word in words.split(",")]
-    with (
-        watched(config, logs=False) as (reporter, stop),
-        HeaderTable(keywords, where, config.instrument.cards.frame_id) as table,
-    ):
-        sources = _sources(config, folder or [], date or [], every=every, say=reporter.say)
-        reporter.phase("headers", len(sources))
-        faults: list[str] = []
-        for source in sources:
-            if stop.signal_number is not None:
-                raise Interrupted(stop.signal_number, "stopped in order; nothing was written")
-            faults += _read(table, source)
-            reporter.advance()
-        reporter.end()
+    faults: list[str] = []
+    with HeaderTable(keywords, where, config.instrument.cards.frame_id) as table:
+        with watched(config, logs=False) as (reporter, stop):
+            sources = _sources(config, folder or [], date or [], every=every, say=reporter.say)
+            reporter.phase("headers", len(sources))
+            for source in sources:
+                if stop.signal_number is not None:
+                    raise Interrupted(stop.signal_number, "stopped in order; nothing was written")
+                faults += _read(table, source)
+                reporter.advance()
+            reporter.end()
         table.finish()
         for text in (*faults, *_remarks(table)):
             typer.echo(printable(text), err=True)
@@ -81,7 +79,7 @@ def headers(
         elif paths_only:
             sys.stdout.writelines(f"{path}\n" for path, *_ in table.rows())
         else:
-            write_csv(table, sys.stdout)
+            write_csv(table, sys.stdout, line_end="\n" if sys.stdout.isatty() else "\r\n")
     raise typer.Exit(1 if faults else 0)
 
 

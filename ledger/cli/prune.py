@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from ledger.cli.common import AsJson, app, open_machine
-from ledger.cli.nights import DatesOption, Folders, dates_named
+from ledger.cli.nights import DatesOption, Folders, nights_named
 from ledger.cli.output import show_json
 from ledger.text import alike, counted, printable
 
@@ -27,7 +27,10 @@ def prune(
     from ledger.delivery.prune import prune as make_room
 
     with open_machine(needs_nights=True, changes=yes) as machine:
-        nights = list(make_room(machine, dates=dates_named(machine.config, folder, date), removes=yes))
+        only = None
+        if folder or date:
+            only = nights_named(machine.config, folder, date, machine.reporter.say, machine.store, needs_folders=False)
+        nights = list(make_room(machine, only=only, removes=yes))
     if as_json:
         show_json([night.as_json() for night in nights])
     else:

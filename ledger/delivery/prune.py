@@ -20,7 +20,6 @@ from ledger.db.models import File, Lineage, Manifest, ManifestLine, Night
 from ledger.delivery._raw_headers import SentHeader, archives_of, send_raw_headers
 from ledger.disk import durable
 from ledger.disk.access import translate_read_errors
-from ledger.disk.dates import Dates
 from ledger.disk.nights import NightFolder
 from ledger.disk.raws import streams_ns
 from ledger.errors import Busy, Interrupted, LedgerError, NotReady
@@ -112,15 +111,15 @@ class Pruned:
         }
 
 
-def prune(machine: Machine, *, dates: Dates | None = None, removes: bool = False) -> Iterator[Pruned]:
+def prune(machine: Machine, *, only: Collection[NightFolder] | None = None, removes: bool = False) -> Iterator[Pruned]:
     """Yield what may go of each night, oldest first; with `removes` it goes.
 
     Parameters
     ----------
     machine : Machine
         The ledger.
-    dates : Dates, optional
-        Only the nights of these.
+    only : collection of NightFolder, optional
+        Only these nights.
     removes : bool
         Remove it, up to ``prune.most_gb``; a night that another run holds is left out.
 
@@ -133,7 +132,9 @@ def prune(machine: Machine, *, dates: Dates | None = None, removes: bool = False
         nights = session.execute(select(Night).order_by(col(Night.date), col(Night.pipeline))).scalars().all()
     left_bytes = int(machine.config.prune.most_gb * 1e9)
     for night in nights:
-        if (dates and night.date not in dates) or night.pipeline not in machine.pipelines:
+        if night.pipeline not in machine.pipelines:
+            continue
+        if only is not None and (night.pipeline, night.date) not in {(each.pipeline, each.date) for each in only}:
             continue
         found = Pruned(night.pipeline, night.date)
         if not removes:

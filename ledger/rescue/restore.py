@@ -32,7 +32,7 @@ _COUNT_RUNS = text("SELECT count(*) FROM run")
 ALONE_TIMEOUT_S = 2
 
 
-def restore(config: Config, file: Path) -> list[str]:
+def restore(config: Config, file: Path, *, is_older_meant: bool = False) -> list[str]:
     """Make the configured database of a backup.
 
     Parameters
@@ -41,6 +41,8 @@ def restore(config: Config, file: Path) -> list[str]:
         Names the database, which must not be there, or be empty.
     file : Path
         The backup; it is not changed.
+    is_older_meant : bool
+        Whether it may be one that another backup goes beyond.
 
     Returns
     -------
@@ -50,12 +52,15 @@ def restore(config: Config, file: Path) -> list[str]:
     Raises
     ------
     UsageError
-        If the file is no ledger's database, or of a newer ledger, or the database has rows.
+        If the file is no ledger's database, or of a newer ledger, or ends before another backup and that is not meant,
+        or the database has rows.
     """
     if not file.is_file():
         raise UsageError(f"{file}: no such file; expected a backup: `ledger backup --list` names them")
     with replacing(config) as temporary, writing_backup(temporary.parent):
         _bring_up(file, temporary)
+        if not is_older_meant:
+            _refuse_older(config, file, temporary)
     store = Store(config.database.url)
     try:
         return _note(store, config, file)
@@ -187,6 +192,18 @@ def _bring_up(file: Path, path: Path) -> None:
         if schema.revision(engine) is None:
             raise UsageError(f"{file}: an SQLite file, and not a ledger's; expected a backup: `ledger backup --list`")
         schema.upgrade(engine)
+
+
+def _refuse_older(config: Config, file: Path, copy: Path) -> None:
+    """Refuse a backup that another one goes beyond: decisions, frame IDs and mails that lie between would be lost."""
+    newest = max(found(config), default=None)
+    with closing(sqlite3.connect(copy)) as connection:
+        (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM entry").fetchone()
+    if newest is not None and newest.last_entry > last:
+        raise UsageError(
+            f"{file}: ends with entry {last}, and {newest.path} goes on to {newest.last_entry}; restore that one, or"
+            " say --older: what was done, decided and numbered since is not in it"
+        )
 
 
 def _load(made: Path, url: URL) -> None:

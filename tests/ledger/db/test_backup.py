@@ -263,7 +263,10 @@ def test_an_old_backup_that_was_put_back_numbers_nothing(backed_up, way, tmp_pat
         path.write_bytes(old.read_bytes())
         expected = f"ends with entry .* goes on to {backup.found(world.config)[-1].last_entry}"
     else:
-        missing = restore(world.config, old)
+        with pytest.raises(UsageError, match=r"restore that one, or say --older"):
+            restore(world.config, old)
+        assert not path.exists()
+        missing = restore(world.config, old, is_older_meant=True)
         assert "what lies between is not in it" in missing[0]
         assert "is in use in" in missing[1]
         expected = "is in use in"

@@ -14,7 +14,9 @@ from ledger.config.read import packaged_config
 from ledger.delivery import manifest
 from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
+from ledger.disk.nights import find_night
 from ledger.errors import CannotUndo, NotReady
+from tests.inside import call
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.world import DATE
 
@@ -354,3 +356,19 @@ def test_the_command(sent):
     assert json.loads(done.stdout)[0]["products"] == n
     assert world.run("prune", "--date", "nonsense").returncode == 2
     assert "recall" in world.run("explain", "VMPA00000001").stdout
+
+
+def test_a_date_means_the_archive_s_night_and_no_other(sqlite_world):
+    world = sqlite_world
+    for pipeline in ("archive", "engineering"):
+        world.simulate(scale=0.02, scenario=("onecamera",), pipeline=pipeline)
+        night = find_night(world.config, folder=world.folder / pipeline / DATE)
+        assert world.machine().advance(night).succeeded
+    done = call(world, "prune", DATE, "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "archive is meant" in done.stderr
+    assert "(engineering)" not in done.stdout
+    query = "SELECT DISTINCT pipeline FROM file JOIN night USING (pipeline) WHERE pruned_us IS NOT NULL"
+    assert world.query(query) == [("archive",)]
+    assert call(world, "prune", str(world.folder / "engineering" / DATE), "--yes").returncode == 0
+    assert len(world.query(query)) == 2

@@ -62,7 +62,7 @@ def events(world, frame_id):
 
 
 def status(world):
-    (found,) = night_status.nights(world.config, world.machine().pipelines, dates=Dates([DATE]))
+    (found,) = night_status.nights(world.config, world.machine().pipelines, only=[world.night()])
     return found
 
 

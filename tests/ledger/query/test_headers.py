@@ -3,8 +3,13 @@
 import csv
 import io
 import json
+import os
+import pty
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from astropy.table import Table
 from pyarrow import parquet
 
 from tests.inside import call
+from tests.ledger.cli.forked import on_terminal
 from tests.world import DATE, World
 
 SECOND = "20260103"
@@ -207,3 +213,20 @@ def test_products_that_were_pruned_are_read_at_the_destination(world):
     assert call(world, "prune", "--yes").returncode == 0
     found = rows(call(world, "headers", DATE, "-k", "FRAMEID"))
     assert {row["path"].startswith(str(world.destination)) for row in found} == {True}
+
+
+def test_on_a_terminal_the_table_is_below_the_bars_and_a_file_has_all_of_it(world):
+    status, shown = on_terminal(world, "", "headers", DATE, "-k", "FRAMEID", columns=100)
+    assert status == 0
+    n = world.query("SELECT count(*) FROM file WHERE kind = 'product'")[0][0]
+    assert shown.count(",VMPA") == 2 * n
+    file = world.folder / "table.csv"
+    command = f"{sys.executable} -m ledger.cli --config {world.config_path} headers {DATE} --paths-only > {file}"
+    environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "TERM": "xterm"}
+    ours, theirs = pty.openpty()  # standard error is a terminal, and standard output is not
+    try:
+        subprocess.run(["sh", "-c", command], cwd=world.folder, env=environment, stderr=theirs, check=True)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert len(file.read_text().splitlines()) == n
