@@ -93,7 +93,7 @@ def nights_named(
         another pipeline's night of that date is not meant.
     """
     from ledger.disk.access import is_folder
-    from ledger.disk.dates import Dates
+    from ledger.disk.dates import Dates, is_date
     from ledger.disk.nights import NightFolder, find_nights
     from ledger.night import record
 
@@ -109,7 +109,8 @@ def nights_named(
                 f"no night {night.date}: it is on record for {night.pipeline}, and {night.path} is not there; expected"
                 " its folder; mount its disk, or bring it back"
             )
-    for night in nights if words else ():
+    is_by_date = bool(words) or any(is_date(str(word)) and not is_folder(word) for word in folders)
+    for night in nights if is_by_date else ():
         if which := which_of_both(config, night):
             say(which)
     return nights

@@ -20,7 +20,7 @@ from ledger.disk.access import writing
 from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady, UsageError, translated
 from ledger.night import record
-from ledger.night.given_out import mailed, taken_for
+from ledger.night.given_out import mailed, refuse_untold, taken_for
 from ledger.night.progress import unproven
 from ledger.run.machine import Machine
 from ledger.run.steps import Steps
@@ -130,13 +130,15 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
     AlreadyMailed
         If all of it was mailed before.
     UsageError
-        If the configuration lacks what the mail needs.
+        If the configuration lacks what the mail needs, or a list of withdrawn products was not sent yet.
     NotReady
         If a product is not listed yet and `is_partial` is false, or the mail was not sent; then it may be tried again.
         If it was not taken for all recipients, or nobody knows, it may be tried again with `is_again`.
     """
     config, store = machine.config, machine.store
     with _holding(machine, folders) as nights:
+        for steps in nights:
+            refuse_untold(store, steps.journal.night)
         parts = _parts(machine, nights, is_partial=is_partial)
         listing = _listing(machine, parts)
         if not is_again:

@@ -97,6 +97,7 @@ def _outstanding(machine: Machine) -> list[NightFolder]:
         if night.stands == "finished"
         and night.mailed_us is None
         and night.written_us is None
+        and not night.withdrawn  # the list of what was withdrawn goes first
         and night.frame_ids
         and config.site(night.pipeline).sends
         and _lists(machine, night.pipeline)

@@ -159,6 +159,21 @@ def was_withdrawn(store: Store, night: Night) -> bool:
     return _last_event(store, night, "mailed", "mail_written", "unmailed") == "unmailed"
 
 
+def refuse_untold(store: Store, night: Night) -> None:
+    """Refuse to mail a night anew before its recipients know what was withdrawn: told later, they would forget it.
+
+    Raises
+    ------
+    UsageError
+        If its list of withdrawn products was not sent yet.
+    """
+    if _last_event(store, night, "mailed", "mail_written", "unmailed", "withdrawal_sent") == "unmailed":
+        raise UsageError(
+            f"night {night.date}: products of it were withdrawn, and their list was not sent yet; send the list first,"
+            f" then `ledger manifest --date {night.date} --withdrawal-sent`"
+        )
+
+
 def note_withdrawal_sent(store: Store, night: Night) -> None:
     """Put on record that the manifests of what is withdrawn of a night were sent.
 

@@ -4,8 +4,9 @@ import os
 from collections.abc import Sequence
 
 from ledger.db.models import Night
+from ledger.disk.access import is_folder
 from ledger.disk.nights import NightFolder
-from ledger.errors import CannotUndo, NotReady, UsageError
+from ledger.errors import CannotUndo, NotReady, UsageError, translated
 from ledger.night import record
 from ledger.night.given_out import tell, why_mailed, withdraw
 from ledger.night.journal import Move
@@ -17,6 +18,7 @@ from ledger.run.context import Context
 from ledger.run.steps import Steps
 from ledger.text import counted
 from stages.base import Fact
+from stages.transport.remote import Remote
 
 
 def check_rollback(context: Context, folder: NightFolder, to: str, *, withdraws: bool) -> str:
@@ -108,17 +110,33 @@ def roll_back_night(steps: Steps, target: str, *, withdraws: bool) -> None:
     Raises
     ------
     UsageError
-        If the night's manifest was mailed and `withdraws` is false, or its copies lie elsewhere.
+        If the night's manifest was mailed and `withdraws` is false, its copies lie elsewhere, or their folder is gone.
+    NotReady
+        If the host of its copies cannot be reached.
     """
     store, night = steps.journal.store, steps.journal.night
     refuse_scattered(store, night, steps.site)
     if _unlists(steps.context, steps.journal.pipeline, target):
         if not withdraws and (why := why_mailed(store, night)):
             raise UsageError(why)
+        _refuse_unreachable(steps)  # nobody is to forget what cannot be taken back now
         if withdrawal := withdraw(store, steps.config, night, steps.journal.lease):
             steps.result.notes.append(tell(*withdrawal, steps.site.named(night.date)))
     hold.settle_night(steps, rolls_back=True)
     revert(steps, target)
+
+
+def _refuse_unreachable(steps: Steps) -> None:
+    """Refuse to begin what cannot be ended: copies, and what is listed beside them, have to be taken back."""
+    site = steps.site
+    if site.destination_host is not None:
+        with translated(), Remote(site.destination_host, site.destination, site.destination / "any") as there:
+            there.free_bytes()
+    elif not is_folder(site.destination):
+        raise UsageError(
+            f"destination {str(site.destination)!r}: no such folder; expected the night's copies there (is the disk"
+            " mounted?); nothing was withdrawn, and nothing taken back"
+        )
 
 
 def revert(steps: Steps, target: str) -> None:

@@ -148,6 +148,7 @@ def test_whom_to_tell_what_is_said(world):
     with pytest.raises(UsageError, match=first.message_id.strip("<>")):
         send(world, NEXT)
     assert world.advance().succeeded
+    note_withdrawal_sent(world.store(), record.find_night(world.store(), "archive", DATE))
     assert attached(read(send(world, DATE, NEXT).file))[1] == content
 
 

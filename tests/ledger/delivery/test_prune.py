@@ -260,6 +260,7 @@ def test_what_a_manifest_names_here_stays_until_it_is_confirmed(sqlite_world):
     assert world.run("receipt", str(receipt)).returncode == 0
     assert world.rollback(to="fixed", withdraws=True).succeeded
     assert world.advance().succeeded
+    assert world.run("manifest", "--date", DATE, "--withdrawal-sent").returncode == 0
     manifest.send(world.machine(), [world.night()])
     assert go(world).kept["products that a manifest names here, and the archive has not confirmed"] == n
     assert world.run("receipt", str(receipt)).returncode == 0

@@ -62,7 +62,7 @@ def events(world, frame_id):
 
 
 def status(world):
-    (found,) = night_status.nights(world.config, world.machine().pipelines, only=[world.night()])
+    (found,) = night_status.nights(world.config, world.machine().pipelines, dates=Dates([DATE]))
     return found
 
 
@@ -80,7 +80,7 @@ def problems(world):
 def pruned(world):
     """Let all that may go of the night go."""
     world.data["prune"]["raw_days"] = 30
-    nights = prune(world.machine(), dates=Dates([DATE]), removes=True)
+    nights = prune(world.machine(), only=[world.night()], removes=True)
     assert sum(found.products for found in nights) == len(copies(world))
 
 

@@ -110,3 +110,28 @@ def test_it_is_said_on_both_databases(world):
     assert SENT in call(world, "status").stderr
     assert call(world, "manifest", "--date", DATE, "--withdrawal-sent").returncode == 0
     assert SENT not in call(world, "status").stderr
+
+
+def test_a_night_is_not_mailed_anew_before_its_list_is_sent(withdrawn):
+    """Its frame IDs are the same: told in the other order, the archive would forget what it was just given."""
+    assert withdrawn.advance().succeeded
+    done = call(withdrawn, "manifest", "--date", DATE, "--send")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert SENT in done.stderr
+    before = withdrawn.query("SELECT count(*) FROM mail")
+    call(withdrawn, "manifest", "--send")
+    dates = withdrawn.query("SELECT CAST(dates AS TEXT) FROM mail ORDER BY id")[before[0][0] :]
+    assert not any(DATE in row[0] for row in dates)
+    assert call(withdrawn, "manifest", "--date", DATE, "--withdrawal-sent").returncode == 0
+    assert call(withdrawn, "manifest", "--date", DATE, "--send").returncode == 0
+
+
+def test_nothing_is_withdrawn_that_cannot_be_taken_back(mailed):
+    away = mailed.destination.rename(mailed.folder / "away")
+    done = call(mailed, "rollback", "--date", DATE, "--yes", "--withdraw", "--to", "fixed")
+    assert done.returncode == 2
+    assert "is the disk mounted?); nothing was withdrawn" in done.stderr
+    assert mailed.query("SELECT count(*) FROM entry WHERE event = 'unmailed'") == [(0,)]
+    assert not list(mailed.folder.rglob("withdrawn_*"))
+    away.rename(mailed.destination)
+    assert call(mailed, "rollback", "--date", DATE, "--yes", "--withdraw", "--to", "fixed").returncode == 0
