@@ -233,6 +233,19 @@ def test_a_rebuild_finds_copies_at_destinations_of_before(world, tmp_path):
     assert states == [("manifested",)]
 
 
+def test_a_rebuild_finds_whole_copies_beside_a_move_that_was_not_finished(world, tmp_path):
+    known = places(world)
+    for name in ("lineage.tsv", "VMPA00000001.fits.fz", "VMPA00000001.txt"):
+        copy = world.folder / "new disk" / DATE / "vgen2" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes((world.folder / "archive" / DATE / "vgen2" / name).read_bytes())
+    world.data["archive"]["former_destinations"] = [str(world.destination)]
+    fresh(world, f"sqlite:///{tmp_path / 'new.db'}")
+    rebuild(world.config, clock=lambda: world.now_us)
+    assert places(world) == known
+    assert world.query("SELECT DISTINCT state FROM file WHERE kind = 'product'") == [("manifested",)]
+
+
 def test_doctor_names_destinations_that_the_configuration_does_not(world):
     told = call(world, "doctor").stdout
     assert f"copies of 1 night are at {world.destination}" in told
