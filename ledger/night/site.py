@@ -86,5 +86,6 @@ def _place(found: Row[str, str]) -> tuple[str, Path]:
 
 def _standing(pipeline: str, date: str) -> Select[str, str]:
     """Return the query of the places of a night's copies that were not withdrawn."""
-    query = select(col(Copy.host), col(Copy.path)).join(Night, col(Night.id) == col(Copy.night_id))
-    return query.where(col(Night.pipeline) == pipeline, col(Night.date) == date, col(Copy.withdrawn_us).is_(None))
+    night_id = select(col(Night.id)).where(col(Night.pipeline) == pipeline, col(Night.date) == date).scalar_subquery()
+    query = select(col(Copy.host), col(Copy.path))
+    return query.where(col(Copy.night_id) == night_id, col(Copy.withdrawn_us).is_(None))
