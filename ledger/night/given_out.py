@@ -167,15 +167,11 @@ def note_withdrawal_sent(store: Store, nights: Sequence[Night]) -> None:
     UsageError
         If one of them has none that was not; then nothing is on record.
     """
+    others = "; nothing is noted of the others, either: name only nights of which a list waits" if nights[1:] else ""
     for night in nights:
         if _last_event(store, night, "unmailed", "withdrawal_sent") != "unmailed":
             raise UsageError(
-                f"night {night.date}: no list of what was withdrawn waits to be sent; see `ledger status`"
-                + (
-                    "; nothing is noted of the others, either: name the nights of which a list was sent"
-                    if nights[1:]
-                    else ""
-                )
+                f"night {night.date}: no list of what was withdrawn waits to be sent; see `ledger status`{others}"
             )
     for night in nights:
         with store.recorded("manifest", {"withdrawal_sent": night.date}) as (session, run_id):

@@ -25,8 +25,9 @@ def listed(store: Store, night: Night) -> list[tuple[ManifestLine, str]]:
     there = copies_at(store, night.pipeline, night.date) if left else None
     places = {}
     for move in left:
-        now = Path(night.root) if "copies" not in move or there is None else there[1]
-        places[f"{read_place(Path(move['from']))[2] / night.date}/"] = f"{now / night.date}/"
+        now = Path(night.root) if "copies" not in move else there and there[1]
+        if now is not None:  # a night without copies has no lines that name them
+            places[f"{read_place(Path(move['from']))[2] / night.date}/"] = f"{now / night.date}/"
     return [(line, _today(line.path, places)) for line in lines]
 
 
