@@ -192,6 +192,41 @@ class Result:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Relocated:
+    """A night that is on record elsewhere than where the configuration has such nights, or their copies.
+
+    Attributes
+    ----------
+    pipeline, date : str
+        The night.
+    before, now : str
+        The root, or the destination, on record until now, and that of the configuration.
+    faults : list of str
+        Why the record was not changed.
+    notes : list of str
+        What somebody has to do now that it was.
+    """
+
+    pipeline: str
+    date: str
+    before: str
+    now: str
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as what JSON can hold."""
+        return {
+            "pipeline": self.pipeline,
+            "date": self.date,
+            "from": self.before,
+            "to": self.now,
+            "faults": self.faults,
+            "notes": self.notes,
+        }
+
+
 def by_file(found: Iterable[tuple[str, str]], what: str = "reason") -> list[dict[str, str]]:
     """Return names of files and what was found of each as what JSON can hold; `what` is called so."""
     return [{"file": name, what: text} for name, text in found]

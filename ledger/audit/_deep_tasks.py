@@ -10,15 +10,12 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from sqlalchemy import select
-from sqlmodel import col
-
-from ledger.config.blocks import read_place
 from ledger.config.model import Config
-from ledger.db.models import Copy, Entry, Manifest, ManifestLine, Night
+from ledger.db.models import Copy, Manifest, ManifestLine, Night
 from ledger.db.store import Store
 from ledger.ids.check_rows import Explained
 from ledger.night import record
+from ledger.night.listed import listed
 from ledger.night.products import WorkItem
 from ledger.night.site import site_of
 from stages.check.reread import Fault, Found, Recorded, reread, reread_raw
@@ -60,10 +57,11 @@ T = TypeVar("T", bound=_OfProduct)
 
 def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkItem]) -> list[Task]:
     """Return what to read of a night: raw files by name, products in the order of `items`, manifests, raw headers."""
-    folder, lines = folder_of(night), _lines(store, night)
+    folder, known = folder_of(night), listed(store, night)
+    lines = [line for line, _ in known]
     site = site_of(store, config, night.pipeline, night.date)
     destination: Path | None = site.destination / night.date
-    read = _where_they_are(store, night, lines)
+    read = [ManifestLine.model_validate(line.model_dump() | {"path": path}) for line, path in known]
     if not site.has_copies:  # nothing of it is here to be read
         read = [line for line in read if not Path(line.path).is_relative_to(str(destination))]
         destination = None
@@ -73,20 +71,6 @@ def tasks_of(store: Store, config: Config, night: Night, items: Iterable[WorkIte
         *_of_manifests(record.manifests(store, night), lines, folder, destination),
         *_of_raw_headers(record.raw_headers(store, night), folder, destination),
     ]
-
-
-def _where_they_are(store: Store, night: Night, lines: Sequence[ManifestLine]) -> list[ManifestLine]:
-    """Return lines with the paths of today: what was listed may have been moved since (`ledger relocate`)."""
-    query = select(col(Entry.detail)).where(col(Entry.night_id) == night.id, col(Entry.event) == "relocated")
-    with store.read() as session:
-        moves = session.execute(query.order_by(col(Entry.id))).scalars().all()
-    found = list(lines)
-    for before, now in ((read_place(Path(move[key]))[2] for key in ("from", "to")) for move in moves):
-        for n, line in enumerate(found):
-            if (path := Path(line.path)).is_relative_to(before):
-                there = str(now / path.relative_to(before))
-                found[n] = ManifestLine.model_validate(line.model_dump() | {"path": there})
-    return found
 
 
 def folder_of(night: Night) -> Path:
@@ -183,14 +167,6 @@ def _of_raw_headers(names: Iterable[str], folder: Path, destination: Path | None
 def _copies(store: Store, night: Night) -> list[Copy]:
     """Return the proofs that stand, of copies that can be read here."""
     return [copy for copy in record.copies(store, night) if copy.withdrawn_us is None and not copy.host]
-
-
-def _lines(store: Store, night: Night) -> list[ManifestLine]:
-    """Return the lines of the manifests that stand, in their order."""
-    query = select(ManifestLine).join(Manifest, col(Manifest.id) == col(ManifestLine.manifest_id))
-    of_night = query.where(col(Manifest.night_id) == night.id, col(Manifest.withdrawn_us).is_(None))
-    with store.read() as session:
-        return list(session.execute(of_night.order_by(col(Manifest.id), col(ManifestLine.position))).scalars())
 
 
 def _by_identity(rows: Iterable[T]) -> dict[str, list[T]]:

@@ -74,11 +74,13 @@ def _note_sent(machine: "Machine", nights: "list[NightFolder]", *, as_json: bool
     from ledger.night import record
     from ledger.night.given_out import note_withdrawal_sent
 
+    rows = []
     for night in nights:
         row = record.find_night(machine.store, night.pipeline, night.date)
         if row is None:
             raise UsageError(f"night {night.date} is not in the ledger: nothing of it was withdrawn")
-        note_withdrawal_sent(machine.store, row)
+        rows.append(row)
+    note_withdrawal_sent(machine.store, rows)
     if as_json:
         show_json({"dates": [night.date for night in nights]})
     for night in () if as_json else nights:

@@ -57,6 +57,8 @@ def relocate(
             typer.echo(printable(f"{named}: {what} {stays} on record at {night.before}: {night.faults[0]}{more}"))
         else:
             typer.echo(printable(f"{named}: {what} {'would be' if dry_run else is_} on record at {night.now}"))
+        for note in night.notes:
+            typer.echo(printable(f"  {note}"))
     if not found and not as_json:
         typer.echo(f"every night is on record where {what} {is_}")
     raise typer.Exit(1 if any(night.faults for night in found) else 0)
@@ -64,7 +66,7 @@ def relocate(
 
 def _nights(machine: "Machine", folders: "Sequence[Path] | None", dates: "Sequence[str] | None") -> "list[NightFolder]":
     """Return the nights that are named; without names, those that today's destination has a folder of."""
-    from ledger.delivery.moved import is_there
+    from ledger.delivery.moved import dates_there
     from ledger.disk.nights import night_of
     from ledger.night import record
 
@@ -72,9 +74,5 @@ def _nights(machine: "Machine", folders: "Sequence[Path] | None", dates: "Sequen
     if folders or dates:
         return nights_named(config, folders, dates, machine.reporter.say, store, needs_folders=False)
     known = record.dates(store)
-    return [
-        night_of(config, name, date)
-        for name in config.pipelines
-        for date in known[name]
-        if is_there(config.site(name), date)
-    ]
+    there = {name: dates_there(config.site(name)) for name in config.pipelines if known[name]}
+    return [night_of(config, name, date) for name in there for date in known[name] if date in there[name]]

@@ -50,7 +50,7 @@ def send_raw_headers(steps: Steps, step: Step, rows: Sequence[File], failed: Fai
     step : Step
         The one that sends products.
     rows : sequence of File
-        Of the raw files, which are here.
+        Of the raw files; of one whose cube is not here, only an archive that there is already is proven.
     failed : list
         Filled in: what is not as on record, damaged here or could not be sent; name and reason.
 
@@ -82,7 +82,10 @@ def _send(steps: Steps, step: Step, rows: Sequence[File], failed: Failures) -> d
             " it, or prune.raw_days: null"
         )
     held = _held(steps, failed)
-    if missing := [row for row in rows if not _is_in(held, row)]:
+    missing = [row for row in rows if not _is_in(held, row)]
+    with translate_read_errors(steps.folder.path):
+        missing = [row for row in missing if (steps.folder.path / _name(row)).is_file()]
+    if missing:
         held |= _write(steps, missing, failed)
     found = {row.identity: held[_name(row)] for row in rows if _is_in(held, row)}
     sent = {identity: SentHeader(archive, listed.sha256) for identity, (archive, listed) in found.items()}

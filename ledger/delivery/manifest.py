@@ -15,6 +15,7 @@ from ledger.clock import show_us
 from ledger.db.models import Entry, Mail, MailLine, Manifest, ManifestLine, Night
 from ledger.db.store import Store, insert_many
 from ledger.delivery import mail
+from ledger.delivery.moved import listed_elsewhere
 from ledger.disk import durable
 from ledger.disk.access import writing
 from ledger.disk.nights import NightFolder
@@ -132,7 +133,8 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
     UsageError
         If the configuration lacks what the mail needs, or a list of withdrawn products was not sent yet.
     NotReady
-        If a product is not listed yet and `is_partial` is false, or the mail was not sent; then it may be tried again.
+        If a product is not listed yet and `is_partial` is false, or is listed where it is not any more, or the mail
+        was not sent; then it may be tried again.
         If it was not taken for all recipients, or nobody knows, it may be tried again with `is_again`.
     """
     config, store = machine.config, machine.store
@@ -144,6 +146,9 @@ def send(machine: Machine, folders: Sequence[NightFolder], *, is_partial: bool =
         if not is_again:
             parts, n_before = _not_mailed(machine, parts)
             listing = _listing(machine, parts, n_before)
+        for part in parts:
+            if why := listed_elsewhere(part.steps, {line.identity for line in part.lines}):
+                raise NotReady(f"the manifest of {part.date} is not mailed: {why}")
         content = listing.content
         message = mail.compose(config, _values(machine, listing, parts), listing.name, content)
         if listing.missing and "{missing" not in config.mail.text + config.mail.subject:
@@ -336,12 +341,12 @@ def _once_more(mail: Mail) -> str:
 def _values(machine: Machine, listing: Listing, parts: Sequence[_Part]) -> Mapping[str, object]:
     """Return the fields of the templates."""
     config = machine.config
-    host = config.site(parts[0].steps.folder.pipeline).destination_name
+    hosts = dict.fromkeys(part.steps.site.destination_name or socket.gethostname() for part in parts)
     return {
         "instrument": config.instrument.name,
         "date": listing.dates[0],
         "dates": ", ".join(listing.dates),
-        "host": config.mail.host or (host or socket.gethostname()),
+        "host": config.mail.host or ", ".join(hosts),
         "ip": config.mail.ip,
         "count": len(listing.lines),
         "bytes": listing.size_bytes,

@@ -1,54 +1,25 @@
 """Copies that were moved to another disk or host: proven where they are now, and on record there."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
 
 from ledger.config.site import Site
 from ledger.delivery.copies import holding_sent
-from ledger.disk.access import is_folder
+from ledger.disk.access import is_folder, translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.errors import Interrupted, LedgerError, UsageError, translated
-from ledger.night.site import copies_at, shown
+from ledger.night.given_out import mailed
+from ledger.night.listed import listed
+from ledger.night.site import copies_elsewhere, shown
+from ledger.report import Relocated
 from ledger.run.copies import ask, sender_of
 from ledger.run.machine import Machine
+from ledger.run.steps import Steps
 from stages.base import Evidence
 from stages.transport import proof, remote_folder
 
 
-@dataclass(frozen=True, slots=True)
-class Relocated:
-    """A night that is on record elsewhere than where the configuration has such nights, or their copies.
-
-    Attributes
-    ----------
-    pipeline, date : str
-        The night.
-    before, now : str
-        The root, or the destination, on record until now, and that of the configuration.
-    faults : list of str
-        Why the record was not changed.
-    """
-
-    pipeline: str
-    date: str
-    before: str
-    now: str
-    faults: list[str] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return it as what JSON can hold."""
-        return {
-            "pipeline": self.pipeline,
-            "date": self.date,
-            "from": self.before,
-            "to": self.now,
-            "faults": self.faults,
-        }
-
-
-def is_there(site: Site, date: str) -> bool:
-    """Whether the destination of today has a folder of a night.
+def dates_there(site: Site) -> set[str]:
+    """Return the names of what the destination of today has, the folders of nights among them.
 
     Raises
     ------
@@ -57,14 +28,15 @@ def is_there(site: Site, date: str) -> bool:
     NotReady
         If it cannot be looked at.
     """
-    if site.destination_host is None:
-        if not is_folder(site.destination):
-            raise UsageError(
-                f"destination {str(site.destination)!r}: no such folder; expected copies there (is the disk mounted?)"
-            )
-        return is_folder(site.destination / date)
-    with translated():
-        return date in remote_folder.names_at(site.destination_host, site.destination)
+    if site.destination_host is not None:
+        with translated():
+            return remote_folder.names_at(site.destination_host, site.destination)
+    if not is_folder(site.destination):
+        raise UsageError(
+            f"destination {str(site.destination)!r}: no such folder; expected copies there (is the disk mounted?)"
+        )
+    with translate_read_errors(site.destination):
+        return {path.name for path in site.destination.iterdir() if path.is_dir()}
 
 
 def follow(machine: Machine, folders: Iterable[NightFolder], *, changes: bool) -> Iterator[Relocated]:
@@ -92,14 +64,17 @@ def follow(machine: Machine, folders: Iterable[NightFolder], *, changes: bool) -
     Busy, Interrupted
         Before the next night.
     """
+    there: dict[str, set[str]] = {}
     for folder in folders:
-        today, before = machine.config.site(folder.pipeline), copies_at(machine.store, folder.pipeline, folder.date)
-        now = (today.destination_name, today.destination)
-        if before is None or before == now:
+        today = machine.config.site(folder.pipeline)
+        if (before := copies_elsewhere(machine.store, today, folder.date)) is None:
             continue
+        now = (today.destination_name, today.destination)
         found = Relocated(folder.pipeline, folder.date, shown(*before), shown(*now))
         try:
-            if not is_there(today, folder.date):
+            if folder.pipeline not in there:
+                there[folder.pipeline] = dates_there(today)
+            if folder.date not in there[folder.pipeline]:
                 place = shown(now[0], now[1] / folder.date)
                 raise UsageError(f"{place}: no such folder; expected its copies there")
             _follow(machine, folder, found, changes=changes)
@@ -128,4 +103,28 @@ def _follow(machine: Machine, folder: NightFolder, found: Relocated, *, changes:
         found.faults[:] = [fault.removesuffix(f"; {proof.AGAIN}") for fault in found.faults]
         if changes and not found.faults:
             steps.journal.relocated(sent, proofs, found.before, found.now)
+            known = {line.identity for _, line in mailed(machine.store, steps.journal.night)}
+            if note := listed_elsewhere(steps, {item.product.identity for item in sent} - known):
+                found.notes.append(note)
         result.failed = [(folder.date, fault) for fault in found.faults]
+
+
+def listed_elsewhere(steps: Steps, identities: Collection[str]) -> str | None:
+    """Return that products are listed where they are not any more, and what to do about it; None if none is.
+
+    Parameters
+    ----------
+    steps : Steps
+        The night, held.
+    identities : collection of str
+        Of the products.
+    """
+    for line, path in listed(steps.journal.store, steps.journal.night):
+        if line.identity in identities and line.path != path:
+            before = next(step.before for step in steps.journal.pipeline.steps if steps.stages[step.state].lister)
+            night = steps.site.named(steps.folder.date)
+            return (
+                f"{line.frame_id} is listed at {line.path}, and lies at {path} since it was moved; `ledger rollback"
+                f" {night} --to {before}` and `ledger advance {night}` list the paths of today"
+            )
+    return None

@@ -40,6 +40,8 @@ from stages.transport import proof
 DAY_US = 86_400_000_000
 #: Files of a product whose SHA-256 is on record: the cube and its txt.
 HASHED = 2
+#: Why a timing file stays: unless a removal that was killed had recorded and archived it, it may be nowhere else.
+_NO_CUBE = "raw files whose cube is not here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +214,8 @@ def _candidates(machine: Machine, night: Night, found: Pruned) -> tuple[list[Can
             reason = "raw files in quarantine"
         elif row.lost_frames:
             reason = "raw files that were cut off: not each of their frames is in the archive"
+        elif not candidate.has_cube and row.pruned_us is None:
+            reason = _NO_CUBE
         elif not made_of[row.id] or not all(safe[product] for product in made_of[row.id]):
             reason = "raw files with frames of products that are not in the archive, or not for sure"
         elif now_us - int(row.last_us or now_us) < int(rules.raw_days or 0) * DAY_US:
@@ -282,9 +286,10 @@ def _remove(machine: Machine, night: Night, found: Pruned, left_bytes: int) -> i
         sound = _proven(steps, step, [item for item in items.values() if item.product.identity in wanted], found)
         _remove_all(steps, [c for c in products if c.row.identity in sound], found)
         raws = [c for c in raws if made_of[c.row.identity] <= sound]
-        sent = send_raw_headers(steps, step, [c.row for c in raws if c.has_cube], found.failed)
+        sent = send_raw_headers(steps, step, [c.row for c in raws], found.failed)
         found.headers, found.archives = len(sent), archives_of(sent)
-        _remove_all(steps, [c for c in raws if c.row.identity in sent or not c.has_cube], found, sent)
+        _remove_all(steps, [c for c in raws if c.row.identity in sent], found, sent)
+        found.kept.update(_NO_CUBE for c in raws if not c.has_cube and c.row.identity not in sent)
         result.failed = list(found.failed)
     return left_bytes
 
@@ -350,8 +355,7 @@ def _remove_all(
     with translate_read_errors(steps.folder.path):
         was_seen = steps.journal.night.streams_ns == streams_ns(steps.folder, instrument)
     for (candidate,) in steps.portions(f"prune {steps.folder.date}: remove", candidates, 1):
-        row = candidate.row
-        name = candidate.paths[0].name
+        row, name = candidate.row, candidate.paths[0].name
         try:
             removal = Removal(
                 int(row.id or 0), row.identity, name, _hashes(candidate, sent.get(row.identity)), candidate.size_bytes

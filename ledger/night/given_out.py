@@ -174,19 +174,24 @@ def refuse_untold(store: Store, night: Night) -> None:
         )
 
 
-def note_withdrawal_sent(store: Store, night: Night) -> None:
-    """Put on record that the manifests of what is withdrawn of a night were sent.
+def note_withdrawal_sent(store: Store, nights: Sequence[Night]) -> None:
+    """Put on record that the manifests of what is withdrawn of some nights were sent.
 
     Raises
     ------
     UsageError
-        If there is none that was not.
+        If one of them has none that was not; then nothing is on record.
     """
-    if _last_event(store, night, "unmailed", "withdrawal_sent") != "unmailed":
-        raise UsageError(f"night {night.date}: no list of what was withdrawn waits to be sent; see `ledger status`")
-    with store.recorded("manifest", {"withdrawal_sent": night.date}) as (session, run_id):
-        at_us = store.clock()
-        session.add(Entry(at_us=at_us, run_id=run_id, night_id=night.id, name=night.date, event="withdrawal_sent"))
+    others = "; nothing is noted of the others, either: name only nights of which a list waits" if nights[1:] else ""
+    for night in nights:
+        if _last_event(store, night, "unmailed", "withdrawal_sent") != "unmailed":
+            raise UsageError(
+                f"night {night.date}: no list of what was withdrawn waits to be sent; see `ledger status`{others}"
+            )
+    for night in nights:
+        with store.recorded("manifest", {"withdrawal_sent": night.date}) as (session, run_id):
+            at_us = store.clock()
+            session.add(Entry(at_us=at_us, run_id=run_id, night_id=night.id, name=night.date, event="withdrawal_sent"))
 
 
 def _last_event(store: Store, night: Night, *events: str) -> str | None:

@@ -6,7 +6,7 @@ were moved.
 
 from pathlib import Path
 
-from sqlalchemy import Select, and_, func, not_, select
+from sqlalchemy import Row, Select, and_, func, not_, select
 from sqlmodel import col
 
 from ledger.config.model import Config
@@ -18,11 +18,16 @@ from ledger.errors import UsageError
 
 def copies_at(store: Store, pipeline: str, date: str) -> tuple[str, Path] | None:
     """Return the host (empty: here) and the destination of a night that has copies; None if it has none."""
-    query = _standing().join(Night, col(Night.id) == col(Copy.night_id))
     with store.read() as session:
-        found = session.execute(query.where(col(Night.pipeline) == pipeline, col(Night.date) == date).limit(1)).first()
-    # <destination>/<date>/<product folder>/<name>
-    return None if found is None else (str(found.host), Path(found.path).parents[2])
+        query = _standing(pipeline, date).order_by(col(Copy.identity), col(Copy.id))  # which its index has in order
+        found = session.execute(query.limit(1)).first()
+    return None if found is None else _place(found)
+
+
+def copies_elsewhere(store: Store, site: Site, date: str) -> tuple[str, Path] | None:
+    """Return host and destination of a copy of a night that is not at the destination of a part; None if none is."""
+    found = _elsewhere(store, site, date)
+    return None if found is None else _place(found)
 
 
 def site_of(store: Store, config: Config, pipeline: str, date: str) -> Site:
@@ -51,11 +56,7 @@ def refuse_scattered(store: Store, night: Night, site: Site) -> None:
     UsageError
         With both places.
     """
-    prefix = f"{site.destination / night.date}/"
-    is_there = and_(col(Copy.host) == site.destination_name, func.substr(col(Copy.path), 1, len(prefix)) == prefix)
-    query = _standing().where(col(Copy.night_id) == night.id, not_(is_there))
-    with store.read() as session:
-        found = session.execute(query.order_by(col(Copy.id)).limit(1)).first()
+    found = _elsewhere(store, site, night.date)
     if found is not None:
         raise UsageError(
             f"night {night.date}: a copy is at {shown(str(found.host), found.path)!r}, and its destination is"
@@ -69,6 +70,22 @@ def shown(host: str, path: str | Path) -> str:
     return f"{host}:{path}" if host else str(path)
 
 
-def _standing() -> Select[str, str]:
-    """Return the query of the places of copies that were not withdrawn."""
-    return select(col(Copy.host), col(Copy.path)).where(col(Copy.withdrawn_us).is_(None))
+def _elsewhere(store: Store, site: Site, date: str) -> Row[str, str] | None:
+    """Return host and path of a standing copy that is not at the destination of a part."""
+    prefix = f"{site.destination / date}/"
+    is_there = and_(col(Copy.host) == site.destination_name, func.substr(col(Copy.path), 1, len(prefix)) == prefix)
+    query = _standing(site.pipeline, date).where(not_(is_there)).order_by(col(Copy.id)).limit(1)
+    with store.read() as session:
+        return session.execute(query).first()
+
+
+def _place(found: Row[str, str]) -> tuple[str, Path]:
+    """Return the host and the destination of a copy, which is at ``<destination>/<date>/<product folder>/<name>``."""
+    return str(found.host), Path(found.path).parents[2]
+
+
+def _standing(pipeline: str, date: str) -> Select[str, str]:
+    """Return the query of the places of a night's copies that were not withdrawn."""
+    night_id = select(col(Night.id)).where(col(Night.pipeline) == pipeline, col(Night.date) == date).scalar_subquery()
+    query = select(col(Copy.host), col(Copy.path))
+    return query.where(col(Copy.night_id) == night_id, col(Copy.withdrawn_us).is_(None))

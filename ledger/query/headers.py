@@ -20,12 +20,14 @@ from sqlalchemy import select
 from sqlmodel import col
 
 from ledger.config.model import Config
+from ledger.config.site import Site
 from ledger.db.models import Copy, File, FrameId, Night
 from ledger.db.store import Store
 from ledger.disk.access import translate_read_errors
 from ledger.disk.nights import NightFolder
 from ledger.errors import UsageError, translated
 from ledger.night import record
+from ledger.night.site import site_of
 from ledger.query._condition import Condition
 from stages.fits.image import ImageHeaders, Layout
 
@@ -74,9 +76,10 @@ def products_of(store: Store, config: Config, folder: NightFolder) -> tuple[list
     Returns
     -------
     sources : list of Source
-        Each with its file here, or, if that was pruned, its copy at a destination on this host.
+        Each with its file on this host: in the night's folder, or, if that is on another host or the file was pruned,
+        its copy at the destination.
     n_away : int
-        How many products have their file on another host only.
+        How many products have no file on this host that is right, as far as is known.
     """
     night = record.find_night(store, folder.pipeline, folder.date)
     if night is None:
@@ -90,12 +93,14 @@ def products_of(store: Store, config: Config, folder: NightFolder) -> tuple[list
     )
     with store.read() as session:
         rows = [row for row in session.execute(query) if row.files]
-        copies = _copies(session, night) if any(row.pruned_us for row in rows) else {}
+    site = site_of(store, config, folder.pipeline, folder.date)
+    needs_copies = not site.has_nights or any(row.pruned_us for row in rows)
+    copies = _copies(store, night, site) if site.has_copies and needs_copies else {}
     of_night = night.date if folder.pipeline == config.main else f"{folder.pipeline}-{night.date}"
     found, n_away = [], 0
     for row in rows:
         path = Path(night.root, night.date, row.folder, row.files[0])
-        if row.pruned_us is not None:
+        if row.pruned_us is not None or not site.has_nights:
             if row.identity not in copies:
                 n_away += 1
                 continue
@@ -104,12 +109,16 @@ def products_of(store: Store, config: Config, folder: NightFolder) -> tuple[list
     return found, n_away
 
 
-def _copies(session: Any, night: Night) -> dict[str, Path]:
-    """Return the copies of a night's products that are on this host, by identity."""
+def _copies(store: Store, night: Night, site: Site) -> dict[str, Path]:
+    """Return the copies of a night's products at its destination, those that are right, by identity."""
     query = select(col(Copy.identity), col(Copy.path)).where(
-        col(Copy.night_id) == night.id, col(Copy.host) == "", col(Copy.withdrawn_us).is_(None)
+        col(Copy.night_id) == night.id,
+        col(Copy.host) == site.destination_name,
+        col(Copy.withdrawn_us).is_(None),
+        col(Copy.refuted_us).is_(None),
     )
-    return {row.identity: Path(row.path) for row in session.execute(query)}
+    with store.read() as session:
+        return {row.identity: Path(row.path) for row in session.execute(query)}
 
 
 def files_of(folder: Path) -> list[Source]:

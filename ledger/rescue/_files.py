@@ -70,9 +70,16 @@ def names_in(folder: Path) -> set[str]:
 
 
 def site_on_disk(config: Config, folder: NightFolder) -> Site:
-    """Return this host's part in a night, with the first destination that has copies of it; if none has, today's."""
+    """Return this host's part in a night, with the destination that has copies of most of its files.
+
+    Of several, it is the one with most files, and then that of today: files may have been moved, in part, or removed.
+    """
     sites = config.sites(folder.pipeline)
-    return next((site for site in sites if _names_at(config, site, folder)), sites[0])
+    if len(sites) == 1:
+        return sites[0]
+    here = names_in(folder.path / config.instrument.product_folder)
+    names = [_names_at(config, site, folder) for site in sites]
+    return max(zip(sites, names, strict=True), key=lambda found: (len(found[1] & here), len(found[1])))[0]
 
 
 def names_at(config: Config, folder: NightFolder) -> set[str]:

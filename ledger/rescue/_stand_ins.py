@@ -98,14 +98,17 @@ def stand_ins(steps: Steps) -> Iterator[StandIns]:
 
 
 def _unpack(steps: Steps, folder: Path) -> Gone:
-    """Make stand-ins of all that archives have, and return it."""
+    """Make stand-ins of what archives have and the night's folder has not; return all that archives have."""
     found: dict[str, tuple[str, RawListed]] = {}
     for path in _archives(steps):
         if any(path.name == archive for archive, _ in found.values()):
             continue
         try:
             with translated():
-                found |= {raw: (path.name, listed) for raw, listed in read_archive(path, folder).items()}
+                found |= {
+                    raw: (path.name, listed)
+                    for raw, listed in read_archive(path, folder, besides=steps.folder.path).items()
+                }
         except UsageError as exc:
             steps.result.failed.append((path.name, str(exc)))
     return found

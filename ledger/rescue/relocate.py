@@ -10,12 +10,12 @@ from sqlmodel import col
 from ledger.audit import laws
 from ledger.audit.deep import audit_deeply
 from ledger.db.models import Entry, File, Night
-from ledger.delivery.moved import Relocated
 from ledger.disk.access import is_folder
 from ledger.disk.raws import stat_raw
 from ledger.errors import UsageError
 from ledger.night import record
 from ledger.night.lease import read_hold, why_unsettled
+from ledger.report import Relocated
 from ledger.run.context import Context
 from stages.instrument import Stream
 

@@ -162,7 +162,7 @@ def writing_archive(path: Path) -> Iterator[Callable[[RawParts], None]]:
         raise
 
 
-def read_archive(path: Path, into: Path | None = None) -> dict[str, RawListed]:
+def read_archive(path: Path, into: Path | None = None, *, besides: Path | None = None) -> dict[str, RawListed]:
     """Read an archive and check all of it; return its raw files by ``stream/name``.
 
     Parameters
@@ -171,6 +171,8 @@ def read_archive(path: Path, into: Path | None = None) -> dict[str, RawListed]:
         The archive, under its name.
     into : Path, optional
         A folder to make stand-ins of the raw files in: their headers and timing files, and holes where frames were.
+    besides : Path, optional
+        A night's folder: of raw files whose cubes are there, no stand-ins are made.
 
     Raises
     ------
@@ -181,6 +183,10 @@ def read_archive(path: Path, into: Path | None = None) -> dict[str, RawListed]:
     """
     found: dict[str, str] = {}
     listing = b""
+
+    def is_there(name: str) -> bool:
+        return besides is not None and (besides / name.removesuffix(HEADER)).with_suffix(".fits").exists()
+
     with retry_on_os_error(path), opened(path) as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != raw_headers_sha256(path.name):
@@ -193,7 +199,7 @@ def read_archive(path: Path, into: Path | None = None) -> dict[str, RawListed]:
                     listing = content
                 elif member.name.endswith((HEADER, ".txt")) and member.name != README:
                     found[member.name] = hashlib.sha256(content).hexdigest()
-                    if into is not None:
+                    if into is not None and not is_there(member.name):
                         _place(into, member.name.removesuffix(HEADER), content)
         listed = [_parse(line.split("\t")) for line in listing.decode().splitlines()[1:]]
     except (tarfile.TarError, lzma.LZMAError, EOFError, ValueError) as exc:
@@ -203,7 +209,8 @@ def read_archive(path: Path, into: Path | None = None) -> dict[str, RawListed]:
     if wrong := sorted(name for name in found.keys() | expected if found.get(name) != expected.get(name)):
         raise BadInput(f"{path}: {wrong[0]} is not as {LIST} has it; {_COPY_BACK}")
     for raw in listed if into is not None else ():
-        _finish(Path(str(into), raw.raw), raw)
+        if not is_there(raw.raw):
+            _finish(Path(str(into), raw.raw), raw)
     return {raw.raw: raw for raw in listed}
 
 

@@ -8,6 +8,7 @@ from ledger.db.store import Store
 from ledger.delivery import manifest
 from ledger.delivery.receipt import receive
 from ledger.ids.check import check
+from ledger.night.site import copies_at
 from tests.ledger.run.test_registration import statements_of
 
 OF_PRODUCT = "identity = 'x' AND night_id = 1"
@@ -38,6 +39,24 @@ def test_a_lookup_has_its_index(database_url, statement, index):
     if OF_PRODUCT in statement:
         found = "(night_id=? AND identity=?)" if is_sqlite else "((night_id = 1) AND ((identity)::text = 'x'::text))"
         assert found in plan
+
+
+def test_where_a_night_is_is_that_of_its_first_copy_in_the_order_of_an_index(database_url):
+    """Each command asks it of each night, and a night has 10^5 copies: they are not sorted."""
+    store = Store(database_url)
+    is_sqlite = store.engine.dialect.name == "sqlite"
+    with statements_of(store) as asked:
+        copies_at(store, "archive", "20260102")
+    ((statement, parameters),) = [(each, values) for each, values in asked if "FROM copy" in each]
+    with store.read() as session:
+        if not is_sqlite:
+            session.execute(text("SET LOCAL enable_seqscan = off"))
+        explained = f"EXPLAIN {'QUERY PLAN ' if is_sqlite else ''}{statement}"
+        plan = str(session.connection().exec_driver_sql(explained, parameters).all())
+    store.close()
+    assert "ORDER BY copy.identity, copy.id" in statement
+    assert "ix_copy_night_id_identity" in plan
+    assert "TEMP B-TREE" not in plan
 
 
 def test_the_lines_of_all_manifests_are_read_once(sqlite_url):

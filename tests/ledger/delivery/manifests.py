@@ -4,6 +4,8 @@ import email
 import email.policy
 
 from ledger.delivery import manifest
+from ledger.night import record
+from ledger.night.given_out import note_withdrawal_sent
 from tests.world import DATE
 
 NEXT = "20260103"
@@ -40,3 +42,10 @@ def attached(message):
 
 def mails(world):
     return world.query("SELECT transport, sent_us IS NOT NULL, error IS NOT NULL, is_partial FROM mail ORDER BY id")
+
+
+def note_sent(world):
+    """Note that the list of what was withdrawn of the night was sent."""
+    night = record.find_night(world.store(), "archive", DATE)
+    assert night is not None
+    note_withdrawal_sent(world.store(), [night])

@@ -8,7 +8,7 @@ from sqlalchemy import text
 from ledger.delivery import manifest
 from ledger.delivery.mail import NotSent
 from ledger.errors import ConfigError, NotReady, StateError, UsageError
-from tests.ledger.delivery.manifests import NEXT, attached, listed_bytes, mails, nights, prepare, read, send
+from tests.ledger.delivery.manifests import NEXT, attached, listed_bytes, mails, nights, note_sent, prepare, read, send
 from tests.world import DATE
 
 
@@ -148,7 +148,7 @@ def test_whom_to_tell_what_is_said(world):
     with pytest.raises(UsageError, match=first.message_id.strip("<>")):
         send(world, NEXT)
     assert world.advance().succeeded
-    note_withdrawal_sent(world.store(), record.find_night(world.store(), "archive", DATE))
+    note_sent(world)
     assert attached(read(send(world, DATE, NEXT).file))[1] == content
 
 

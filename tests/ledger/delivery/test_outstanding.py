@@ -11,12 +11,10 @@ from ledger.delivery.outstanding import send_outstanding, send_unattended, uncon
 from ledger.delivery.receipt import receive
 from ledger.disk.dates import Dates
 from ledger.errors import ConfigError, NotReady, UsageError
-from ledger.night import record
-from ledger.night.given_out import note_withdrawal_sent
 from ledger.night.pipeline import pipelines
 from ledger.query.status import nights as standing
 from tests.inside import call
-from tests.ledger.delivery.manifests import NEXT, attached, listed_bytes, mails, prepare, read, send
+from tests.ledger.delivery.manifests import NEXT, attached, listed_bytes, mails, note_sent, prepare, read, send
 from tests.world import DATE
 
 DAY_US = 86_400_000_000
@@ -93,7 +91,7 @@ def test_a_night_that_was_withdrawn_goes_again(mailing):
     assert mailing.advance().succeeded
     assert cells(mailing)[0] == "no"
     assert send_outstanding(mailing.machine()) is None  # the list of what was withdrawn goes first
-    note_withdrawal_sent(mailing.store(), record.find_night(mailing.store(), "archive", DATE))
+    note_sent(mailing)
     assert send_outstanding(mailing.machine()).listing.dates == (DATE,)
     assert night(mailing).mailed_us == mailing.now_us
 

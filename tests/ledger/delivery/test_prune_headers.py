@@ -253,6 +253,37 @@ def test_a_killed_run_loses_no_header(old):
     assert verify(world.machine(), world.night()).extra == []
 
 
+@pytest.mark.parametrize("how", ["moved", "link"])
+def test_a_timing_file_without_its_cube_that_no_archive_holds_stays(old, how):
+    world = old
+    world.data["prune"]["raw_days"] = None
+    go(world)  # products
+    world.data["prune"]["raw_days"] = 30
+    cube = min((world.folder / "archive" / DATE).glob("vcam1/*.fits"))
+    timing = cube.with_suffix(".txt").read_bytes()
+    cube.rename(world.folder / cube.name)
+    if how == "link":
+        cube.symlink_to(world.folder / cube.name)
+    assert next(prune(world.machine())).kept["raw files whose cube is not here"] == 1
+    assert go(world).kept["raw files whose cube is not here"] == 1
+    assert cube.with_suffix(".txt").read_bytes() == timing
+    assert world.query(f"SELECT name FROM file WHERE name = '{cube.name}' AND pruned_us IS NOT NULL") == []
+
+
+@pytest.mark.parametrize("is_archived", [True, False])
+def test_a_timing_file_that_a_killed_removal_left_goes_if_an_archive_holds_it(old, is_archived):
+    world = old
+    timing = min((world.folder / "archive" / DATE).glob("vcam1/*.txt"))
+    content = timing.read_bytes()
+    go(world)
+    timing.write_bytes(content)
+    if not is_archived:
+        archives(world, there=False)[0].unlink()
+    found = go(world)
+    assert (found.raws, found.kept["raw files whose cube is not here"]) == ((1, 0) if is_archived else (0, 1))
+    assert timing.exists() is not is_archived
+
+
 def test_a_damaged_archive_here_is_told_and_not_counted_on(old):
     world, raw = old, raws(old)
     night = world.folder / "archive" / DATE

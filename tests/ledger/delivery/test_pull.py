@@ -1,5 +1,6 @@
 """Nights of which the other host fetches the products: a real sshd and rsync between them, and PostgreSQL."""
 
+import json
 import sys
 
 import pytest
@@ -13,6 +14,7 @@ from ledger.query.status import nights
 from ledger.run.catch_up import catch_up
 from ledger.run.plan import plan_advance, plan_rollback
 from stages.transport import ssh
+from tests.inside import call
 from tests.ledger.audit.test_laws_by_sql import violations
 from tests.ledger.disk.raws import forbid
 from tests.world import DATE
@@ -181,3 +183,9 @@ def test_numbers_at_the_destination_are_looked_at_when_people_set_the_sequence(p
     with pytest.raises(NotReady, match="at the destination could not be seen"):
         start(pair.here.store(), pair.here.config, "VMPA", 501)
     assert pair.here.advance(to="identified").succeeded
+
+
+def test_headers_are_read_of_the_files_that_a_host_has(fetched):
+    for world, folder in ((fetched.here, fetched.here.folder / "archive"), (fetched.there, fetched.here.destination)):
+        found = json.loads(call(world, "headers", DATE, "-k", "FRAMEID", "--json").stdout)
+        assert [row["path"] for row in found] == sorted(map(str, folder.glob(f"{DATE}/vgen2/*.fz")))

@@ -163,7 +163,7 @@ def test_a_withdrawal_ends_the_confirmation(world):
     assert (found.unknown, found.confirmed, found.succeeded) == ([], [], False)
     assert world.advance().succeeded
     assert take(world, *lines[1:]).withdrawn  # it is made again, and nobody was told
-    note_withdrawal_sent(world.store(), record.find_night(world.store(), "archive", DATE))
+    note_sent(world)
     manifest.send(world.machine(), [world.night()])
     assert confirmed(world) == 0
     assert take(world, *lines).succeeded  # word by word the same as before

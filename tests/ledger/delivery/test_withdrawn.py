@@ -46,7 +46,7 @@ def test_it_is_said_until_it_is_noted_as_sent(withdrawn):
     assert call(withdrawn, "status", "--check").returncode == 0
 
 
-@pytest.mark.parametrize("words", [("--date", NEXT), ("--send",), ("--date", DATE, "--send"), ()])
+@pytest.mark.parametrize("words", [("--date", NEXT), (DATE, NEXT), ("--send",), ("--date", DATE, "--send"), ()])
 def test_only_what_was_withdrawn_is_noted(withdrawn, words):
     assert call(withdrawn, "manifest", *words, "--withdrawal-sent").returncode == 2
     assert withdrawn.query("SELECT * FROM entry WHERE event = 'withdrawal_sent'") == []

@@ -213,6 +213,12 @@ def test_products_that_were_pruned_are_read_at_the_destination(world):
     assert call(world, "prune", "--yes").returncode == 0
     found = rows(call(world, "headers", DATE, "-k", "FRAMEID"))
     assert {row["path"].startswith(str(world.destination)) for row in found} == {True}
+    damaged = min(world.destination.glob(f"{DATE}/vgen2/*.fz"))
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    assert call(world, "verify", DATE).returncode == 1
+    done = call(world, "headers", DATE, "-k", "FRAMEID")
+    assert len(rows(done)) == len(found) - 1
+    assert "1 product" in done.stderr
 
 
 def test_on_a_terminal_the_table_is_below_the_bars_and_a_file_has_all_of_it(world):

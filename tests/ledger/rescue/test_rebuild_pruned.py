@@ -7,6 +7,7 @@ import pytest
 from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
 from ledger.errors import CannotUndo
+from ledger.rescue._stand_ins import stand_ins
 from stages.fits.raw_headers import STAND_INS
 from tests.inside import call
 from tests.ledger.audit.test_laws_by_sql import violations
@@ -92,6 +93,21 @@ def test_raw_files_that_are_here_are_not_taken_from_the_archive(night, new_url):
     assert lose(world, f"{new_url}2").succeeded
     assert world.query(PRUNED) == []
     assert verify(world.machine(), world.night()).extra == []
+
+
+def test_stand_ins_are_made_only_of_what_is_not_there(night):
+    world = night
+    world.bring()
+    kept = min((world.folder / "archive" / DATE).glob("vcam1/*.fits"))
+    content = kept.read_bytes()
+    n_files = len(raws(world))
+    world.data["prune"]["raw_days"] = 0
+    list(prune(world.machine(), removes=True))
+    kept.write_bytes(content)
+    with world.machine().holding(world.night(), "rebuild", {}) as (steps, _), stand_ins(steps) as made:
+        names = {path.name for path in made.folder.path.glob("vcam*/*")}
+    assert len(names) == n_files - 2
+    assert not {kept.name, kept.with_suffix(".txt").name} & names
 
 
 def test_a_damaged_archive_leaves_the_night_alone(pruned, new_url):
