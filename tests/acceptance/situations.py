@@ -361,6 +361,7 @@ ELSEWHERE = {
     "audit.laws.nights_of: ledger status": "of a date that is no night: tests/ledger/cli/test_nights.py",
     "ids.gate.exclude: ledger status": "of a date that is no night: tests/ledger/ids/test_gate.py",
     "night.given_out.note_withdrawal_sent: ledger status": "tests/ledger/delivery/test_withdrawn.py",
+    "night.given_out.refuse_untold: ledger manifest --date {} --withdrawal-sent": "in test_withdrawn.py",
     "night.given_out.tell: ledger manifest {} --withdrawal-sent": "a rollback says it: test_withdrawn.py",
     "night.progress._behind: ledger advance {}": "of the other of two hosts: tests/ledger/delivery/test_pull.py",
     "query.explanation.explain: ledger prune": "names what removed files, and advises nothing",

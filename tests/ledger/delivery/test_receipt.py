@@ -12,6 +12,7 @@ from ledger.delivery.receipt import read_receipt, receive
 from ledger.errors import StateError, UsageError
 from ledger.night.pipeline import pipelines
 from ledger.query import status as night_status
+from tests.ledger.delivery.manifests import note_sent
 
 HASH = "0123456789abcdef" * 4
 
