@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from ledger.errors import NotReady, UsageError
+from tests.inside import call
 from tests.ledger.rescue.lost import SECOND, carry_on, facts, lose
 from tests.world import DATE, World
 
@@ -19,6 +20,25 @@ def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
     shutil.copytree(world.destination / DATE / "vgen2", world.folder / "archive" / DATE / "vgen2")
     assert lose(world, new_url).succeeded
     assert facts(world) == before
+
+
+def test_manifests_name_the_destination_of_their_time(night, new_url):
+    world = night
+    world.bring()
+    old, new = world.destination, world.folder / "new disk"
+    new.mkdir()
+    shutil.move(old / DATE, new)
+    world.data["transfer"] = {"destination": str(new)}
+    world.data["archive"]["former_destinations"] = [str(old)]
+    assert call(world, "relocate", "--copies").returncode == 0
+    before = facts(world)
+    assert {row[5].startswith(f"{old}/") for row in before["manifest"]} == {True}
+    made = lose(world, new_url)
+    assert made.succeeded, made
+    assert facts(world) == before
+    world.data["archive"]["former_destinations"] = []
+    (told,) = lose(world, f"{new_url}2").nights
+    assert "former_destinations" in str(told.failed)
 
 
 def test_it_needs_the_places_that_it_reads(night, new_url):
