@@ -1,9 +1,12 @@
 """Nights and places that are not all here when a ledger is made anew."""
 
 import shutil
+from subprocess import run
 
 import pytest
 
+from ledger.delivery.prune import prune
+from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady, UsageError
 from tests.inside import call
 from tests.ledger.rescue.lost import SECOND, carry_on, facts, lose
@@ -20,6 +23,41 @@ def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
     shutil.copytree(world.destination / DATE / "vgen2", world.folder / "archive" / DATE / "vgen2")
     assert lose(world, new_url).succeeded
     assert facts(world) == before
+
+
+def test_removed_products_of_all_nights_are_named_with_what_copies_them_back(sqlite_world, new_url):
+    world = sqlite_world
+    world.simulate_two(DATE, SECOND)
+    world.simulate(SECOND, pipeline="engineering", scale=0.02, scenario=("pdi",))
+    for folder in (
+        world.night(),
+        world.night(SECOND),
+        NightFolder("engineering", world.folder / "engineering", SECOND),
+    ):
+        assert world.machine().advance(folder).succeeded
+    world.data["prune"]["raw_days"] = 0
+    assert len(list(prune(world.machine(), removes=True))) == 3
+    before = {name: set(rows) for name, rows in facts(world).items()}
+    trees = {top: world.tree(world.folder / top) for top in ("archive", "engineering")}
+    with pytest.raises(UsageError, match="products of 3 nights") as stopped:
+        lose(world, new_url)
+    assert {top: world.tree(world.folder / top) for top in trees} == trees
+    named = [f"{world.folder / name}" for name in (f"archive/{DATE}", f"archive/{SECOND}", f"engineering/{SECOND}")]
+    assert all(night in str(stopped.value) for night in named)
+    command = str(stopped.value).split("`")[1]
+    assert run(["sh", "-ec", command], capture_output=True, check=True).stderr == b""
+    made = lose(world, new_url)
+    assert made.succeeded, made
+    assert {name: set(rows) for name, rows in facts(world).items()} == before
+
+
+def test_products_at_a_destination_on_another_host_are_copied_back_with_rsync(night, new_url, sshd):
+    world = night
+    world.send_afar(sshd)
+    world.bring()
+    shutil.rmtree(world.folder / "archive" / DATE / "vgen2")
+    with pytest.raises(UsageError, match=rf"rsync -a \S+@127\.0\.0\.1:{world.destination}/\$night/vgen2 "):
+        lose(world, new_url)
 
 
 def test_manifests_name_the_destination_of_their_time(night, new_url):
