@@ -72,7 +72,7 @@ class Steps:
         self.product_folder = folder.path / context.config.instrument.product_folder
         self.is_torn = False  # whether something was left for the next run to settle
         self.carried_bytes = 0  # of the batch at work
-        self.removed: Mapping[Path, str] = {}  # raw files of a rebuild of which archives have the headers; SHA-256
+        self.removed: Mapping[Path, str] = {}  # SHA-256 of raw files that something stands in for, in a rebuild
 
     def job(self, items: Sequence[WorkItem] = (), *, one_more: bool = False, **more: object) -> Job:
         """Return the job for `items`; `one_more` if there may be a manifest that is not on record."""

@@ -57,7 +57,7 @@ class Twins:
     files : iterable of Inspected
         Files that may be duplicates.
     removed : mapping
-        SHA-256 of registered files that were removed, by where they were.
+        SHA-256 of files that were removed, by where they were and where something stands in for them.
     """
 
     def __init__(
@@ -110,12 +110,17 @@ class Twins:
                 )
         return None
 
-    def _is_same(self, known: Path, cube: Path) -> bool:
-        """Whether a file has the bytes that a registered one has, or had when it was removed."""
-        if known not in self._removed:
-            return same_bytes(known, cube)
+    def _is_same(self, a: Path, b: Path) -> bool:
+        """Whether two files have the same bytes, or had before one of them was removed."""
+        if self._removed.keys().isdisjoint((a, b)):
+            return same_bytes(a, b)
+        return self._sha256(a) == self._sha256(b)
+
+    def _sha256(self, cube: Path) -> str:
+        if cube in self._removed:
+            return self._removed[cube]
         with retry_on_os_error(cube):
-            return proof.digest(cube).sha256 == self._removed[known]
+            return proof.digest(cube).sha256
 
 
 def _keys(facts: RawFacts) -> list[tuple[str, int]]:

@@ -163,3 +163,17 @@ def test_a_copy_of_a_removed_raw_file_is_still_a_duplicate(sqlite_world, new_url
     world.machine().advance(NightFolder(pipeline, world.folder / pipeline, DATE), late_reason="found again")
     assert world.query("SELECT count(*) FROM frame_id") == frame_ids
     assert len(known(world)["lineage"]) == len(before["lineage"])
+
+
+def test_a_copy_in_an_earlier_night_is_not_used_beside_the_products_of_a_removed_raw_file(sqlite_world, new_url):
+    world = sqlite_world
+    world.data["instrument"]["times"] = {"date_h": None}
+    world.simulate(scale=0.02, scenario=("pdi",))
+    copy = copied(world, "archive")
+    earlier = world.folder / "archive" / "20260101" / "vcam1"
+    earlier.mkdir(parents=True)
+    for path in (copy, copy.with_suffix(".txt")):
+        path.rename(earlier / path.name)
+    first, second = lose(world, new_url).nights
+    assert (first.registered, "lineage.tsv" in str(second.stopped)) == (1, True)
+    assert [f"the same bytes as {earlier / copy.name}" in why for _, why in second.quarantined] == [True]
