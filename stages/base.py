@@ -174,6 +174,8 @@ class Job:
         under their names is its own to replace.
     destination : Path or None
         The night's folder at the destination, ``<destination>/<date>``.
+    other_destinations : tuple of Path
+        The night's folder at further destinations, which its manifests may name: copies are moved, manifests stay.
     host : Host or None
         Where that is; None: here.
     source : Source or None
@@ -199,6 +201,7 @@ class Job:
     raw_headers: tuple[str, ...] = ()
     placed: frozenset[str] = frozenset()
     destination: Path | None = None
+    other_destinations: tuple[Path, ...] = ()
     host: Host | None = None
     source: Source | None = None
     is_stopped: Callable[[], bool] | None = None

@@ -6,8 +6,9 @@ absolute path of the compressed cube, size in bytes (docs/design.md, Manifest, m
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -132,12 +133,15 @@ def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
     Raises
     ------
     BadInput
-        If one is not as a manifest of these products is, here or at the destination: then nothing can be said of
-        what was listed.
+        If one is not as a manifest of these products is, here or at a destination, or not at the destination as it
+        is here: then nothing can be said of what was listed.
     Retry
         If one could not be read.
     """
-    expected = {line.frame_id: line for line in manifest_lines(job=job, params=params)}
+    expected: dict[str, dict[bytes, ManifestLine]] = defaultdict(dict)
+    for destination in (_destination(job), *job.other_destinations):
+        for line in manifest_lines(job=replace(job, destination=destination), params=params):
+            expected[line.frame_id][encode((line,))] = line
     found: list[Manifest] = []
     while (path := job.night / manifest_name(job.instrument.manifest, date=job.date, serial=len(found))).is_file():
         content = read_small(path)
@@ -153,13 +157,13 @@ def read_manifests(*, job: Job, params: Parameters) -> tuple[Manifest, ...]:
     return tuple(found)
 
 
-def _read_line(path: Path, line: str, expected: Mapping[str, ManifestLine]) -> ManifestLine:
+def _read_line(path: Path, line: str, expected: Mapping[str, Mapping[bytes, ManifestLine]]) -> ManifestLine:
     """Parse a line of a manifest, of a product that no line before it lists."""
-    known = expected.get(line.partition(DELIMITER)[0])
-    if known is None or encode((known,)) != os.fsencode(line + LINE_END):
+    known = expected.get(line.partition(DELIMITER)[0], {}).get(os.fsencode(line + LINE_END))
+    if known is None:
         raise BadInput(
-            f"{str(path)!r}: line {line[:300]!r} is of no product as it is here and at the destination, or listed"
-            " twice; expected frame ID, path and size of one"
+            f"{str(path)!r}: line {line[:300]!r} is of no product as it is here and at a destination, or listed twice;"
+            " expected frame ID, path and size of one; is the destination that it names in former_destinations?"
         )
     return known
 

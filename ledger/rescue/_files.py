@@ -111,9 +111,10 @@ def read_night(machine: Machine, folder: NightFolder) -> NightFiles:
     with machine.holding(folder, "rebuild", {}) as (steps, result), stand_ins(steps) as removed:
         night = NightFiles(folder, result, removed.listed, removed.archives)
         is_made = bool(names_in(steps.product_folder))
+        if is_made:
+            removed.register()
         result.stopped = registration.register(steps, final=is_made, is_new=not is_made)
         if is_made and result.stopped is None:
-            removed.register()
             try:
                 products, supplements = _products(steps)
             except base.BadInput as exc:

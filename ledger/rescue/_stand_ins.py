@@ -50,8 +50,10 @@ class StandIns:
     archives: tuple[str, ...]
 
     def register(self) -> None:
-        """Register them as raw files of the night that products were made of."""
+        """Register them as raw files of the night that products were made of; first, as what is there may copy them."""
         if self.listed:
+            tops = (self.steps.folder.path, self.folder.path)
+            self.steps.removed = {top / raw: known.sha256 for raw, (_, known) in self.listed.items() for top in tops}
             raws = raws_on_disk(self.folder, self.steps.config.instrument)
             todo = [(raw, None) for raw in raws if f"{raw.stream.name}/{raw.name}" in self.listed]
             registration.register_files(self.steps, todo, final=True, is_new=False)

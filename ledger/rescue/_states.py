@@ -102,9 +102,11 @@ def _restore_copies(steps: Steps, step: Step, sender: Sender, items: Sequence[Wo
 
 
 def _restore_manifests(steps: Steps, step: Step, lister: Lister, items: Sequence[WorkItem]) -> None:
+    named = tuple(site.destination / steps.folder.date for site in steps.config.sites(steps.journal.pipeline.name))
+    job = steps.job(items, other_destinations=named)
     try:
         with translated():
-            manifests = lister.read_manifests(job=steps.job(items), params=steps.stages[step.state].params)
+            manifests = lister.read_manifests(job=job, params=steps.stages[step.state].params)
     except UsageError as exc:
         steps.result.failed.append((steps.folder.date, f"no manifest is in the ledger: {exc}"))
         return

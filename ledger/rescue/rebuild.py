@@ -5,6 +5,8 @@ its own files prove (`stages.check.recognition`), and its copy at the destinatio
 database of its own, which takes its place at the end as a whole.
 """
 
+import shlex
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -20,11 +22,11 @@ from ledger.errors import UsageError
 from ledger.ids.reservation import refuse_unmounted
 from ledger.ids.sequence import frame_id_of, sequence_state
 from ledger.night import record
-from ledger.night.pipeline import Pipeline, pipelines
+from ledger.night.pipeline import pipelines
 from ledger.report import Reporter, Result, Stop
 from ledger.rescue._files import dates_at, names_at, names_in, numbered, read_night, site_on_disk
 from ledger.rescue._ids import restore_ids
-from ledger.rescue._states import restore_states
+from ledger.rescue._states import PACKED, restore_states
 from ledger.rescue.restore import note_beyond, replacing
 from ledger.run.machine import Machine
 from ledger.text import counted
@@ -39,6 +41,9 @@ LOST = (
     "which manifests were mailed (`ledger manifest --send` would mail them again), and what the archive confirmed",
     "where `ledger ids start --from` began, and what is left of blocks that were handed out",
 )
+
+#: Nights that a message names.
+N_TOLD = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +90,7 @@ def rebuild(
     Raises
     ------
     UsageError
-        If the database has rows, a root or destination is missing, products of a night that is here are at the
+        If the database has rows, a root or destination is missing, products of nights that are here are at the
         destination only, or two files carry the same frame ID; then there is no database, as before.
     NotReady
         If something cannot be read, or the database not be written.
@@ -99,8 +104,7 @@ def rebuild(
             store.init(pipelines(config).values())
             machine = Machine(config, store, reporter=reporter, jobs=jobs, stop=stop)
             folders = list(_folders(machine))
-            for folder in folders:
-                _refuse_missing(config, machine.pipelines[folder.pipeline], folder)
+            _refuse_missing(config, folders)
             gone = list(_gone(machine, folders))
             nights = [read_night(machine, folder) for folder in folders]
             unread = [night.folder for night in nights if night.scanned.stopped and _is_numbered(machine, night.folder)]
@@ -152,18 +156,33 @@ def _folders(machine: Machine) -> Iterator[NightFolder]:
                 yield folder
 
 
-def _refuse_missing(config: Config, pipeline: Pipeline, folder: NightFolder) -> None:
-    """Refuse a night of which numbered products are at the destination only: they would get new IDs."""
-    if pipeline.numbering is None:
-        return
-    here = folder.path / config.instrument.product_folder
-    there = site_on_disk(config, folder).destination / folder.date / config.instrument.product_folder
-    missing = sorted(name for name in names_at(config, folder) - names_in(here) if numbered(config, [name]))
-    if missing:
+def _refuse_missing(config: Config, folders: Sequence[NightFolder]) -> None:
+    """Refuse nights of which products are at a destination only.
+
+    Numbered ones would get new IDs; of others the raw files may be gone, and nothing else proves what became of them.
+    """
+    products = config.instrument.product_folder
+    told: list[str] = []
+    dates: dict[tuple[str, str], list[str]] = defaultdict(list)  # by command, and root
+    for folder in folders:
+        missing = names_at(config, folder) - names_in(folder.path / products)
+        names = sorted(name for name in missing if name.endswith(PACKED) or numbered(config, [name]))
+        if names:
+            site = site_on_disk(config, folder)
+            copies = "cp -Rp" if site.has_copies else "rsync -a"
+            place = site.destination if site.has_copies else site.place
+            dates[f"{copies} {shlex.quote(str(place))}", shlex.quote(str(folder.root))].append(folder.date)
+            told.append(f"{str(folder.path)!r} ({counted(len(names), 'file')}; {names[0]} is one)")
+    if told:
+        more = f" and {len(told) - N_TOLD} more" if len(told) > N_TOLD else ""
+        command = "; ".join(
+            f"for night in {' '.join(nights)}; do {copies}/$night/{shlex.quote(products)} {root}/$night/; done"
+            for (copies, root), nights in dates.items()
+        )
         raise UsageError(
-            f"night {folder.date}: {counted(len(missing), 'file')} of {str(there)!r} ({missing[0]} is one) expected in"
-            f" {str(here)!r} too, or their frames would get other frame IDs; copy the folder back (`cp -Rp`), and"
-            " rebuild"
+            f"products of {counted(len(told), 'night')} are at the destination only: {', '.join(told[:N_TOLD])}{more};"
+            " expected in the nights' folders too, as they prove states and frame IDs; copy them back, and rebuild:"
+            f" `{command}`"
         )
 
 

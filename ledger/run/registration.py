@@ -80,6 +80,8 @@ def register(
         rows[seen.folder, seen.name] = seen
         if seen.state != first_state and seen.pruned_us is None:
             settled[seen.folder][seen.name] = seen[STATS]
+    for cube in steps.removed:
+        rows.pop((cube.parent.name, cube.name), None)
     raws, unchanged = compare_with_disk(steps.folder, steps.config.instrument, settled)
     _note_future_times(steps, raws)
     for key in unchanged:
@@ -313,7 +315,7 @@ def _register(steps: Steps, files: Sequence[Inspected], *, final: bool) -> list[
     rows: list[dict[str, Any]] = []
     details: dict[str, dict[str, Any]] = {}
     unreadable: list[str] = []
-    twins = Twins(steps.journal.store, steps.journal.pipeline, files)
+    twins = Twins(steps.journal.store, steps.journal.pipeline, files, steps.removed)
     for file in files:
         raw, facts = file.raw, file.found
         name = f"{raw.stream.name}/{raw.name}"

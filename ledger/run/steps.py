@@ -6,7 +6,7 @@ temporaries; the lease is confirmed; headers are rewritten, files replaced, fold
 :mod:`ledger.run.batches` keep that order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -72,6 +72,7 @@ class Steps:
         self.product_folder = folder.path / context.config.instrument.product_folder
         self.is_torn = False  # whether something was left for the next run to settle
         self.carried_bytes = 0  # of the batch at work
+        self.removed: Mapping[Path, str] = {}  # SHA-256 of raw files that something stands in for, in a rebuild
 
     def job(self, items: Sequence[WorkItem] = (), *, one_more: bool = False, **more: object) -> Job:
         """Return the job for `items`; `one_more` if there may be a manifest that is not on record."""

@@ -1,7 +1,7 @@
 """Inspected raw files, and which of them are duplicates of others."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from ledger.disk.raws import RawOnDisk
 from ledger.night import record
 from ledger.night.pipeline import Pipeline
 from stages import base
+from stages.files import retry_on_os_error
 from stages.fits.cards import padded
 from stages.raw import RawFacts, same_bytes
+from stages.transport import proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +56,14 @@ class Twins:
         The pipeline whose nights are searched.
     files : iterable of Inspected
         Files that may be duplicates.
+    removed : mapping
+        SHA-256 of files that were removed, by where they were and where something stands in for them.
     """
 
-    def __init__(self, store: Store, pipeline: Pipeline, files: Iterable[Inspected]) -> None:
+    def __init__(
+        self, store: Store, pipeline: Pipeline, files: Iterable[Inspected], removed: Mapping[Path, str] | None = None
+    ) -> None:
+        self._removed = removed or {}
         found = (file.found for file in files)
         keys = dict.fromkeys(key for facts in found if isinstance(facts, RawFacts) for key in _keys(facts))
         self._known: dict[tuple[str, int], list[tuple[Path, RawFacts | Row[Any]]]] = defaultdict(list)
@@ -85,21 +92,35 @@ class Twins:
         for path, other in (known for key in _keys(facts) for known in self._known.get(key, ())):
             if path == cube:
                 continue
-            if not path.is_file():
-                if path in self._made_of and _is_alike(facts, other):
+            is_comparable = path.is_file() or path in self._removed
+            if not is_comparable and path not in self._made_of:
+                continue
+            if _is_alike(facts, other):
+                if not is_comparable:
                     return (
                         f"duplicate: header, txt and size of {path}, of which products are made, and which is gone: put"
                         " it back there"
                     )
-                continue
-            if _is_alike(facts, other) and same_bytes(path, cube):
-                return f"duplicate: the same bytes as {path}, which is registered"
+                if self._is_same(path, cube):
+                    return f"duplicate: the same bytes as {path}, which is registered"
             if is_salvaged(facts) or is_salvaged(other):
                 return (
                     f"duplicate: the same frames as {path}, which is registered, and one of the two was cut off; keep"
                     " one"
                 )
         return None
+
+    def _is_same(self, a: Path, b: Path) -> bool:
+        """Whether two files have the same bytes, or had before one of them was removed."""
+        if self._removed.keys().isdisjoint((a, b)):
+            return same_bytes(a, b)
+        return self._sha256(a) == self._sha256(b)
+
+    def _sha256(self, cube: Path) -> str:
+        if cube in self._removed:
+            return self._removed[cube]
+        with retry_on_os_error(cube):
+            return proof.digest(cube).sha256
 
 
 def _keys(facts: RawFacts) -> list[tuple[str, int]]:

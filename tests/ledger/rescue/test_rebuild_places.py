@@ -1,10 +1,14 @@
 """Nights and places that are not all here when a ledger is made anew."""
 
 import shutil
+from subprocess import run
 
 import pytest
 
+from ledger.delivery.prune import prune
+from ledger.disk.nights import NightFolder
 from ledger.errors import NotReady, UsageError
+from tests.inside import call
 from tests.ledger.rescue.lost import SECOND, carry_on, facts, lose
 from tests.world import DATE, World
 
@@ -19,6 +23,59 @@ def test_products_that_are_at_the_destination_only_stop_it(night, new_url):
     shutil.copytree(world.destination / DATE / "vgen2", world.folder / "archive" / DATE / "vgen2")
     assert lose(world, new_url).succeeded
     assert facts(world) == before
+
+
+def test_removed_products_of_all_nights_are_named_with_what_copies_them_back(sqlite_world, new_url, monkeypatch):
+    monkeypatch.setattr("ledger.rescue.rebuild.N_TOLD", 2)
+    world = sqlite_world
+    world.simulate_two(DATE, SECOND)
+    world.simulate(SECOND, pipeline="engineering", scale=0.02, scenario=("pdi",))
+    engineering = NightFolder("engineering", world.folder / "engineering", SECOND)
+    for folder in (world.night(), world.night(SECOND), engineering):
+        assert world.machine().advance(folder).succeeded
+    world.data["prune"]["raw_days"] = 0
+    assert len(list(prune(world.machine(), removes=True))) == 3
+    before = {name: set(rows) for name, rows in facts(world).items()}
+    trees = {top: world.tree(world.folder / top) for top in ("archive", "engineering")}
+    with pytest.raises(UsageError, match="products of 3 nights") as stopped:
+        lose(world, new_url)
+    assert {top: world.tree(world.folder / top) for top in trees} == trees
+    told = str(stopped.value)
+    assert [f"{str(world.night(date).path)!r} (" in told for date in (DATE, SECOND)] == [True, True], told
+    assert " and 1 more; expected" in told
+    command = told.split("`")[1]
+    assert run(["sh", "-ec", command], capture_output=True, check=True).stderr == b""
+    made = lose(world, new_url)
+    assert made.succeeded, made
+    assert {name: set(rows) for name, rows in facts(world).items()} == before
+
+
+def test_products_at_a_destination_on_another_host_are_copied_back_with_rsync(night, new_url, sshd):
+    world = night
+    world.send_afar(sshd)
+    world.bring()
+    shutil.rmtree(world.folder / "archive" / DATE / "vgen2")
+    with pytest.raises(UsageError, match=rf"rsync -a \S+@127\.0\.0\.1:{world.destination}/\$night/vgen2 "):
+        lose(world, new_url)
+
+
+def test_manifests_name_the_destination_of_their_time(night, new_url):
+    world = night
+    world.bring()
+    old, new = world.destination, world.folder / "new disk"
+    new.mkdir()
+    shutil.move(old / DATE, new)
+    world.data["transfer"] = {"destination": str(new)}
+    world.data["archive"]["former_destinations"] = [str(old)]
+    assert call(world, "relocate", "--copies").returncode == 0
+    before = facts(world)
+    assert {row[5].startswith(f"{old}/") for row in before["manifest"]} == {True}
+    made = lose(world, new_url)
+    assert made.succeeded, made
+    assert facts(world) == before
+    world.data["archive"]["former_destinations"] = []
+    (told,) = lose(world, f"{new_url}2").nights
+    assert "former_destinations" in str(told.failed)
 
 
 def test_it_needs_the_places_that_it_reads(night, new_url):

@@ -1,11 +1,13 @@
 """The database is lost of nights whose raw files were removed: archives of their headers give their rows back."""
 
+import os
 import shutil
 
 import pytest
 
 from ledger.delivery.copies import recall, verify
 from ledger.delivery.prune import prune
+from ledger.disk.nights import NightFolder
 from ledger.errors import CannotUndo
 from ledger.rescue._stand_ins import stand_ins
 from stages.fits.raw_headers import STAND_INS
@@ -142,3 +144,52 @@ def test_what_a_killed_rebuild_left_is_removed(pruned, new_url):
     assert lose(world, new_url).succeeded
     assert known(world) == before
     assert not left.exists()
+
+
+def copied(world, pipeline, *, n_lost=0):
+    """Advance a night with a copy of a raw file, perhaps cut off, and remove the raw files of products; return it."""
+    folder = NightFolder(pipeline, world.folder / pipeline, DATE)
+    first = min(folder.path.glob("vcam1/*.fits"))
+    for path in (first, first.with_suffix(".txt")):
+        shutil.copy2(path, path.with_stem("zz_copy"))
+    os.truncate(first.with_stem("zz_copy"), first.stat().st_size - n_lost)
+    world.machine().advance(folder)
+    world.data["prune"]["raw_days"] = 0
+    (found,) = prune(world.machine(), removes=True)
+    assert found.raws
+    recall(world.machine(), folder)
+    (copy,) = folder.path.glob("vcam*/*.fits")
+    return copy
+
+
+@pytest.mark.parametrize(("pipeline", "n_lost"), [("archive", 0), ("engineering", 0), ("archive", 2000)])
+def test_a_copy_of_a_removed_raw_file_is_still_a_duplicate(sqlite_world, new_url, pipeline, n_lost):
+    world = sqlite_world
+    world.data["salvage"] = True
+    world.simulate(pipeline=pipeline, scale=0.02, scenario=("pdi",))
+    copy = copied(world, pipeline, n_lost=n_lost)
+    before, removed, frame_ids = known(world), world.query(PRUNED), world.query("SELECT count(*) FROM frame_id")
+    made = lose(world, new_url)
+    (night,) = made.nights
+    assert (night.failed, night.stopped) == ([], None)
+    assert [name for name, _ in night.quarantined] == [f"vcam1/{copy.name}"]
+    assert {**known(world), "sequence": before["sequence"]} == before
+    assert world.query(PRUNED) == removed
+    carry_on(world, made)
+    world.machine().advance(NightFolder(pipeline, world.folder / pipeline, DATE), late_reason="found again")
+    assert world.query("SELECT count(*) FROM frame_id") == frame_ids
+    assert len(known(world)["lineage"]) == len(before["lineage"])
+
+
+def test_a_copy_in_an_earlier_night_is_not_used_beside_the_products_of_a_removed_raw_file(sqlite_world, new_url):
+    world = sqlite_world
+    world.data["instrument"]["times"] = {"date_h": None}
+    world.simulate(scale=0.02, scenario=("pdi",))
+    copy = copied(world, "archive")
+    earlier = world.folder / "archive" / "20260101" / "vcam1"
+    earlier.mkdir(parents=True)
+    for path in (copy, copy.with_suffix(".txt")):
+        path.rename(earlier / path.name)
+    first, second = lose(world, new_url).nights
+    assert (first.registered, "lineage.tsv" in str(second.stopped)) == (1, True)
+    assert [f"the same bytes as {earlier / copy.name}" in why for _, why in second.quarantined] == [True]

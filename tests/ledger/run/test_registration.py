@@ -106,6 +106,17 @@ def test_a_file_that_was_moved_after_products_were_made_of_it_is_used_once(world
     assert [why.split(":")[0] for _, why in result.failed] == ["gone"]
 
 
+def test_a_torn_copy_of_a_file_that_is_gone_since_products_were_made_of_it_is_not_used(world):
+    world.data["salvage"] = True
+    cube = one_cube(world)
+    (torn,) = copied(cube, 1, header=False)
+    torn.write_bytes(torn.read_bytes()[:-2000])
+    assert not world.advance(to="synced").failed
+    cube.unlink()
+    assert world.advance(to="synced").registered == 0
+    assert world.query("SELECT count(*) FROM file WHERE kind = 'raw' AND quarantine_reason IS NULL") == [(1,)]
+
+
 def test_files_of_one_header_and_time_with_other_bytes_are_no_duplicates(world):
     cube = one_cube(world)
     (copy,) = copied(cube, 1, header=False)
