@@ -6,9 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy import func, select
+from sqlmodel import col
+
 from ledger.audit._finding import Finding, Verdict
 from ledger.config.model import Config
 from ledger.config.site import Site
+from ledger.db.models import Night
 from ledger.db.store import Store
 from ledger.disk.access import is_folder
 from ledger.disk.dates import is_date
@@ -43,6 +47,22 @@ def look_at_places(config: Config) -> Iterator[Finding]:
         yield _file(config.backup.folder / "any", "backup.folder")
 
 
+def look_at_roots(store: Store, config: Config) -> Iterator[Finding]:
+    """Yield the roots that nights are on record under, and that the configuration has no more."""
+    query = select(col(Night.pipeline), col(Night.root), func.count()).group_by(col(Night.pipeline), col(Night.root))
+    with store.read() as session:
+        found = session.execute(query.order_by(col(Night.pipeline), col(Night.root))).all()
+    for name, root, n in found:
+        if name in config.pipelines and config.site(name).has_nights and Path(root) != config.site(name).root:
+            yield Finding(
+                f"{name}.root",
+                "problem",
+                f"{counted(n, 'night')} of {name} are on record under {root}, and the configuration has"
+                f" {config.site(name).root}",
+                "if they were moved, `ledger relocate`; otherwise set the root back",
+            )
+
+
 def look_at_former(store: Store, config: Config) -> Iterator[Finding]:
     """Yield the places that nights have copies at, and that no destination of the configuration is."""
     known = {(name, shown(s.destination_name, s.destination)) for name in config.pipelines for s in config.sites(name)}
@@ -69,7 +89,10 @@ def _folder(config: Config, subject: str, folder: Path) -> Finding:
         return Finding(subject, "problem", str(exc))
     if not is_there:
         return Finding(
-            subject, "problem", f"{folder}: no such folder", "is its disk mounted? create it, or correct the path"
+            subject,
+            "problem",
+            f"{folder}: no such folder",
+            "mount its disk, or correct the path; make the folder only if it never was there",
         )
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return Finding(subject, "problem", f"{folder}: may not be read and written", "correct its owner or mode")

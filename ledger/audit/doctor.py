@@ -15,7 +15,7 @@ from sqlmodel import col, func, select
 
 from ledger.audit import laws
 from ledger.audit._finding import Finding, Verdict
-from ledger.audit._places import look_at_former, look_at_places
+from ledger.audit._places import look_at_former, look_at_places, look_at_roots
 from ledger.clock import show_us
 from ledger.config.model import Config
 from ledger.db import backup, unbacked
@@ -63,6 +63,7 @@ def examine(config: Config, *, dates: Dates | None = None) -> Iterator[Finding]:
         yield from _database(store, config)
         yield _backups(store, config)
         yield _frame_ids(store, config)
+        yield from look_at_roots(store, config)
         yield from look_at_former(store, config)
         yield from _nights(machine, dates)
     except LedgerError as exc:

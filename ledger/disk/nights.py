@@ -165,7 +165,7 @@ def nights_on_disk(config: Config, pipeline: str) -> list[NightFolder]:
     if not is_folder(settings.root):
         raise UsageError(
             f"{pipeline}.root {str(settings.root)!r}: no such folder; expected the folder that holds the nights;"
-            f" create it, or set LEDGER_{pipeline.upper()}__ROOT"
+            f" mount its disk, or correct {pipeline}.root; make the folder only for a new ledger"
         )
     first = settings.first_night or ""
     with translate_read_errors(settings.root):

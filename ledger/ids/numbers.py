@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlmodel import col
 
 from ledger.config.model import Config
 from ledger.config.site import Site
-from ledger.db.models import Copy, FolderSeen
+from ledger.db.models import Copy, FolderSeen, FrameId
 from ledger.db.store import Store, put
 from ledger.disk.access import translate_read_errors
 from ledger.errors import Unreachable
@@ -235,8 +235,9 @@ def _held_numbers(store: Store, place: Path, known: Iterable[FolderSeen]) -> boo
     if any(row.numbers and Path(row.path).is_relative_to(real) for row in known):
         return True
     inside = col(Copy.path).startswith(f"{place}{os.sep}", autoescape=True)
+    numbered = exists().where(col(FrameId.identity) == col(Copy.identity))
     with store.read() as session:
-        query = select(col(Copy.id)).where(inside, col(Copy.withdrawn_us).is_(None))
+        query = select(col(Copy.id)).where(inside, col(Copy.withdrawn_us).is_(None), numbered)
         return session.execute(query.limit(1)).first() is not None
 
 

@@ -114,9 +114,11 @@ def _of_nights(every: list[NightStatus], pipelines: dict[str, Pipeline]) -> Iter
     help_ = "Midnight UT of the oldest night that is not finished."
     yield Metric("ledger_oldest_unfinished_timestamp_seconds", help_, ("pipeline",), oldest)
     unmailed: Counter[tuple[str, ...]] = Counter(
-        (night.pipeline,) for night in every if night.stands == "finished" and night.frame_ids and not night.mailed_us
+        (night.pipeline,)
+        for night in every
+        if night.stands == "finished" and night.frame_ids and not (night.mailed_us or night.written_us)
     )
-    help_ = "Finished nights with frame IDs whose manifest was not mailed."
+    help_ = "Finished nights with frame IDs whose manifest was neither mailed nor written as a mail."
     yield Metric("ledger_unmailed_nights", help_, ("pipeline",), _figures(unmailed))
 
 

@@ -270,7 +270,8 @@ class _Nights:
             stands = "unproven"
         is_done = stands in ("finished", "excluded", "foreign", "empty")
         was_numbered = row is not None and row.numbered_us is not None
-        late = " --late --reason TEXT" if newest is not None and date < newest and not was_numbered else ""
+        lacks_ids = not was_numbered or going_on.total() > counts.frame_ids  # raw files may have come since
+        late = " --late --reason TEXT" if newest is not None and date < newest and lacks_ids else ""
         is_held = is_held or stands == "quarantined"
         site = self.config.site(pipeline.name)
         named = site.named(date)

@@ -116,7 +116,7 @@ def _check_destination(context: Context, folder: NightFolder, pipeline: Pipeline
     key = "transfer.destination" if own is None else f"{folder.pipeline}.destination"
     raise UsageError(
         f"destination {str(site.destination)!r}: no such folder; expected it to exist (is the disk mounted?);"
-        f" create it, set {key}, or stop before with --to {sending.before}"
+        f" mount it, correct {key}, or stop before with --to {sending.before}; make it only if it never was there"
     )
 
 

@@ -249,6 +249,11 @@ def excluded(world: World) -> None:
     call(world, "exclude", DATE, "--reason", "dome tests")
 
 
+def another_root(world: World) -> None:
+    (world.folder / "archive").rename(world.folder / "moved")
+    world.data["archive"]["root"] = str(world.folder / "moved")
+
+
 def another_disk(world: World) -> None:
     (world.folder / "new disk").mkdir()
     world.data["transfer"] = {"destination": str(world.folder / "new disk")}

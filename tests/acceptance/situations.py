@@ -347,6 +347,12 @@ SITUATIONS = (
         Step("doctor"),
     ),
     situation(
+        "nights that were moved to another root",
+        needs.after(needs.brought(), needs.another_root),
+        Step("doctor", "ledger relocate", "audit._places.look_at_roots"),
+        Step("doctor"),
+    ),
+    situation(
         "folders that look like nights",
         needs.strays,
         Step("status --check", "ledger doctor", "query.unattended.check", looks=True),

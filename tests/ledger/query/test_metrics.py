@@ -45,6 +45,11 @@ def test_figures_are_those_of_the_ledger(world):
     assert not any(key[0] == "ledger_standing_still" for key in found)
 
 
+def test_a_mail_that_was_written_is_not_outstanding(world):
+    assert call(world, "manifest", "--send").returncode == 0
+    assert not any(key[0] == "ledger_unmailed_nights" for key in figures(call(world, "metrics").stdout))
+
+
 def test_what_needs_a_person_is_counted(world):
     world.simulate(LATE, scale=0.02, scenario=("onecamera",))
     call(world, "catch-up")

@@ -377,3 +377,20 @@ def test_a_database_that_is_being_written_says_so(sqlite_world, monkeypatch):
         reader.rows("SELECT 1 FROM night")
     reader.close()
     writer.close()
+
+
+def test_products_that_need_ids_before_later_ones_are_late(sqlite_world):
+    """Raw files of a numbered night that can be used later: their products' IDs would be out of order."""
+    world = sqlite_world
+    world.simulate(scale=0.05, scenario=("pdi",))
+    timing = max((world.folder / "archive" / DATE).glob("vcam1/*.txt"))
+    content = timing.read_bytes()
+    timing.unlink()
+    world.simulate("20260103", scale=0.02, scenario=("pdi",), seed=1)
+    assert world.advance().succeeded
+    assert world.advance("20260103").succeeded
+    timing.write_bytes(content)
+    world.now_us += 10**12
+    assert not world.advance(final=True).succeeded
+    (first, _) = status.nights(world.config, pipelines(world.config))
+    assert first.next_command == f"ledger advance --date {DATE} --late --reason TEXT"

@@ -57,6 +57,14 @@ def test_nights_are_followed_and_go_on_there(moved):
     assert [name for name, _ in told] == [DATE, SECOND]
 
 
+def test_doctor_says_that_nights_are_on_record_elsewhere(moved):
+    told = call(moved, "doctor")
+    assert "2 nights of archive are on record under" in told.stdout
+    assert "`ledger relocate`" in told.stdout
+    assert call(moved, "relocate").returncode == 0
+    assert "on record under" not in call(moved, "doctor").stdout
+
+
 def test_the_way_back_is_the_same_command(moved):
     world = moved
     assert call(world, "relocate").returncode == 0
