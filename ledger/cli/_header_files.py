@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ledger.config.model import Config
+from ledger.disk.places import refuse_among_data
 from ledger.errors import UsageError
 from ledger.query.headers import Column, HeaderTable
 
@@ -56,11 +57,7 @@ def refuse_to_replace(config: Config, path: Path, *, force: bool) -> None:
     UsageError
         If it is such a place, or there is a file and it is not to be replaced by `force`.
     """
-    sites = [site for name in config.pipelines for site in config.sites(name)]
-    places = {site.root for site in sites if site.has_nights} | {site.destination for site in sites if site.has_copies}
-    for place in sorted(places):
-        if path.resolve().is_relative_to(place.resolve()):
-            raise UsageError(f"{path}: lies in {place}, where nights or their copies are; expected another place")
+    refuse_among_data(config, path)
     if path.exists() and not force:
         raise UsageError(f"{path}: is there already; expected a new name, or --force to replace it")
 

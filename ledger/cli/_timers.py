@@ -19,9 +19,11 @@ from ledger.errors import UsageError
 #: Minutes between two calls that both cron and systemd can keep: they divide the hour.
 MINUTES = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60)
 
-#: Variables with secrets, which no crontab or unit is to hold, as others can read them: passwords, wherever they stand
-#: in a URL, and a heartbeat's URL, which is all that one needs to know to call it.
-_SECRETS = re.compile(r"PASSWORD|PASSWD|TOKEN|SECRET|://[^\s@]*:[^\s@]*@|HEARTBEAT=[^=]*://", re.IGNORECASE)
+#: Variables with secrets, which no crontab or unit is to hold, as others can read them: those that are called so,
+#: passwords in URLs, and what tells somebody, whose URL is all that one needs to know to call it.
+_SECRETS = re.compile(
+    r"[^=]*(PASSWORD|PASSWD|TOKEN|SECRET)|.*(://[^\s@]*:[^\s@]*@|[?&]password=)|LEDGER_NOTIFY.*https?://", re.IGNORECASE
+)
 
 #: Exit status of a command that found its night held by another run: cron says nothing of it, systemd calls it success.
 _BUSY = 75
@@ -82,7 +84,7 @@ def call_of(config: Path, minutes: int, environment: Mapping[str, str]) -> Call:
     """
     needed = variables(environment)
     needed.pop("LEDGER_CONFIG", None)  # named in full
-    if secret := sorted(name for name, value in needed.items() if _SECRETS.search(f"{name}={value}")):
+    if secret := sorted(name for name, value in needed.items() if _SECRETS.match(f"{name}={value}")):
         raise UsageError(
             f"{secret[0]} holds a secret, which others could read in a crontab or unit; expected it in the"
             " configuration, or (a password) in ~/.netrc or ~/.pgpass, and the variable not set"
@@ -122,9 +124,10 @@ def without_entry(crontab: str, call: Call) -> str:
 
 
 def _is_ours(line: str, call: Call) -> bool:
-    """Whether a line is the comment, or the entry, of this configuration: by what it calls, whoever put it where."""
+    """Whether a line is the comment, or the entry, of this configuration, as any installation writes it."""
     ending = shlex.join(call.words[len(call.program) :]).replace("%", r"\%")
-    return line.startswith(f"# {call.name}: ") or (not line.startswith("#") and line.endswith(f" {ending}"))
+    entry = rf"(\*/\d+|0) \* \* \* \* env (\S+ |'[^']*' )*{re.escape(ending)}"
+    return line.startswith(f"# {call.name}: ") or re.fullmatch(entry, line) is not None
 
 
 def read_crontab() -> str:

@@ -43,42 +43,42 @@ def catch_up(jobs: Jobs = None, *, as_json: AsJson = False) -> None:
                 begin_log(told)
                 raise
         raise
-    with Watch(config, partial(typer.echo, err=True)) as watch:
-        begin_log(config)
-        watch.begin()
-        with open_machine(jobs, quiet=True, alerts=False) as machine, watch.working(machine):
-            for night, outcome in catching_up.catch_up(machine):
-                if isinstance(outcome, LedgerError):
-                    watch.status = LedgerError.exit_status
-                    shown.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(outcome)})
+    try:
+        with Watch(config, partial(typer.echo, err=True)) as watch:
+            begin_log(config)
+            watch.begin()
+            with open_machine(jobs, quiet=True, alerts=False) as machine, watch.working(machine):
+                for night, outcome in catching_up.catch_up(machine):
+                    if isinstance(outcome, LedgerError):
+                        watch.status = LedgerError.exit_status
+                        shown.append({"pipeline": night.pipeline, "date": night.date, "stopped": str(outcome)})
+                        if not as_json:
+                            typer.echo(f"night {night.date} ({night.pipeline}): {outcome}", err=True)
+                        continue
+                    if not outcome.is_in_order:
+                        watch.status = LedgerError.exit_status
+                    worked_on.append(night)
+                    shown.append(outcome.as_json())
                     if not as_json:
-                        typer.echo(f"night {night.date} ({night.pipeline}): {outcome}", err=True)
-                    continue
-                if not outcome.is_in_order:
+                        show_result(outcome, with_remarks=False, said=said)
+                mailed = send_unattended(machine)
+                watch.troubles += unconfirmed(machine.store, config)
+                if isinstance(mailed, LedgerError):
                     watch.status = LedgerError.exit_status
-                worked_on.append(night)
-                shown.append(outcome.as_json())
-                if not as_json:
-                    show_result(outcome, with_remarks=False, said=said)
-            mailed = send_unattended(machine)
-            watch.troubles += unconfirmed(machine.store, config)
-            if isinstance(mailed, LedgerError):
-                watch.status = LedgerError.exit_status
-                shown.append({"mail": None, "stopped": str(mailed)})
-                watch.troubles.append(Trouble("failed", "mail of manifests", "", str(mailed)))
-                log.write(f"mail of manifests: {mailed}", level=logging.ERROR, event="mail_failed")
-                if not as_json:
-                    typer.echo(printable(f"mail of manifests: {mailed}"), err=True)
-            elif mailed is not None:
-                shown.append({"mail": facts_of_mail(mailed)})
-                if not as_json:
-                    show_mail(mailed)
-            for complaint in _write_pages(machine, worked_on):
-                typer.echo(printable(complaint), err=True)  # the nights are done all the same
-                log.write(complaint, level=logging.ERROR, event="page_failed")
-    if fault := _write_figures(config):
-        typer.echo(printable(fault), err=True)
-        log.write(fault, level=logging.ERROR, event="figures_failed")
+                    shown.append({"mail": None, "stopped": str(mailed)})
+                    watch.troubles.append(Trouble("failed", "mail of manifests", "", str(mailed)))
+                    log.write(f"mail of manifests: {mailed}", level=logging.ERROR, event="mail_failed")
+                    if not as_json:
+                        typer.echo(printable(f"mail of manifests: {mailed}"), err=True)
+                elif mailed is not None:
+                    shown.append({"mail": facts_of_mail(mailed)})
+                    if not as_json:
+                        show_mail(mailed)
+                for complaint in _write_pages(machine, worked_on):
+                    typer.echo(printable(complaint), err=True)  # the nights are done all the same
+                    log.write(complaint, level=logging.ERROR, event="page_failed")
+    finally:
+        _write_figures(config)
     if as_json:
         show_json(shown)
     raise typer.Exit(watch.status)
@@ -93,10 +93,10 @@ def _write_pages(machine: "Machine", worked_on: "list[NightFolder]") -> list[str
     return write_finished(machine.store, machine.config, machine.pipelines, worked_on)
 
 
-def _write_figures(config: "Config") -> str | None:
-    """Write figures for monitoring, if they are wanted; return why that was not possible."""
+def _write_figures(config: "Config") -> None:
+    """Write figures for monitoring, if they are wanted; what keeps them from being written is told, and no more."""
     if config.metrics.file is None:
-        return None
+        return
     from ledger.delivery import prometheus
     from ledger.night.pipeline import pipelines
     from ledger.query.metrics import metrics
@@ -104,6 +104,7 @@ def _write_figures(config: "Config") -> str | None:
     try:
         with open_store(config) as store:
             prometheus.write(metrics(store, config, pipelines(config)), config.metrics.file)
-    except LedgerError as exc:
-        return f"no figures for monitoring: {exc}"
-    return None
+    except Exception as exc:  # noqa: BLE001  the nights are done all the same
+        fault = f"no figures for monitoring: {exc}"
+        typer.echo(printable(fault), err=True)
+        log.write(fault, level=logging.ERROR, event="figures_failed")

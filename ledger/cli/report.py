@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ledger.pages.night import Collector
 
 
+#: Of a page, where it says that it is one.
+_HEAD_BYTES = 8192
+
+
 @dataclass(frozen=True, slots=True)
 class Written:
     """A page that was written: of which night, where, its size, and how the night stands."""
@@ -45,17 +49,22 @@ def report(
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="All nights.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that are no pages of a ledger.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write nights as pages: one file each, which any browser shows without a network.
 
     Without -o, pages go to report.folder, or one page to this folder. In a folder, index.html lists all pages there.
     """
+    from ledger.disk.places import refuse_among_data
     from ledger.night.pipeline import pipelines
+    from ledger.pages.index import INDEX
     from ledger.pages.night import Collector
     from ledger.pages.publish import every_night
-    from ledger.pages.write import environment, make_folder, write_index
+    from ledger.pages.write import environment, make_folder, page_name, write_index
 
+    if output is not None and output.suffix and output.suffix.lower() not in (".html", ".htm") and not output.is_dir():
+        raise UsageError(f"-o {output}: expected a name that ends in .html, or a folder")
     if every == bool(folder or date):
         raise UsageError("expected either nights (--date, or their folders) or --all")
     environment()
@@ -68,14 +77,18 @@ def report(
         else:
             nights = nights_named(config, folder, date, partial(typer.echo, err=True), store, needs_folders=False)
         place, is_folder = _place(config, output, n_nights=len(nights), every=every)
+        refuse_among_data(config, place)
         if is_folder:
             make_folder(place)
+            _refuse_others(place / INDEX, force=force)
         reporter.phase("report", len(nights))
 
         def write(night: "NightFolder") -> Written:
             if stop.signal_number is not None:
                 raise Interrupted(stop.signal_number)
-            written = _write(config, collector, night, place, is_folder=is_folder)
+            path = place / page_name(config, night.pipeline, night.date) if is_folder or place == Path() else place
+            _refuse_others(path, force=force)
+            written = _write(config, collector, night, path)
             reporter.advance()
             return written
 
@@ -102,11 +115,22 @@ def _place(config: "Config", output: Path | None, *, n_nights: int, every: bool)
     return place, False
 
 
-def _write(config: "Config", collector: "Collector", night: "NightFolder", place: Path, *, is_folder: bool) -> Written:
-    from ledger.pages.write import page_name, write_night
+def _refuse_others(path: Path, *, force: bool) -> None:
+    """Refuse to replace what is no page of ours."""
+    from ledger.disk.access import translate_read_errors
+
+    if force or not path.exists():
+        return
+    with translate_read_errors(path):
+        begin = path.open("rb").read(_HEAD_BYTES) if path.is_file() else b""
+    if b'<meta name="generator" content="ledger">' not in begin:
+        raise UsageError(f"{path}: is there already, and no page of a ledger; expected another place, or --force")
+
+
+def _write(config: "Config", collector: "Collector", night: "NightFolder", path: Path) -> Written:
+    from ledger.pages.write import write_night
 
     found = collector.collect(night)
-    path = place / page_name(config, night.pipeline, night.date) if is_folder or place == Path() else place
     size_bytes = write_night(config, found, path)
     return Written(night.pipeline, night.date, path, size_bytes, found.level, found.verdict)
 

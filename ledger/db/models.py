@@ -159,6 +159,7 @@ class Run(SQLModel, table=True):
     pid: int
     version: str
     begun_by: str | None = None  # the user's name; none before this was on record
+    process: str | None = None  # what the runs of one process share, and no others do: numbers of processes come again
     started_us: int = Field(sa_type=BigInteger)
     ended_us: int | None = Field(default=None, sa_type=BigInteger)
     exit_status: int | None = None

@@ -6,6 +6,7 @@ transaction, after it has checked its lease.
 
 import json
 import os
+import secrets
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -60,6 +61,7 @@ class Store:
         self.engine = connect(self.url, self._file)
         self.clock = clock or now_us
         self._begun: list[int] = []  # runs, in order
+        self._process = secrets.token_hex(8)
         self._asks_server = clock is None and self.url.get_backend_name() == "postgresql"
 
     def common_us(self, session: Session) -> int:
@@ -216,6 +218,7 @@ class Store:
             pid=os.getpid(),
             version=version("ledger"),
             begun_by=user_name(),
+            process=self._process,
             started_us=self.clock(),
         )
         with self.write() as session:

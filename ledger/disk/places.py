@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ledger.config.model import Config
 from ledger.config.read import packaged_config, read_config
 from ledger.disk.access import is_folder
 from ledger.disk.dates import is_date
@@ -65,6 +66,21 @@ def _owner(folder: Path) -> tuple[str, Path | None] | None:
         if is_date(place.name) and any(is_folder(place / name) for name in streams):
             return f"{place} is a night", None
     return None
+
+
+def refuse_among_data(config: Config, path: Path) -> None:
+    """Refuse to write something for people where nights or their copies are.
+
+    Raises
+    ------
+    UsageError
+        If it lies in a root or at a destination.
+    """
+    sites = [site for name in config.pipelines for site in config.sites(name)]
+    places = {site.root for site in sites if site.has_nights} | {site.destination for site in sites if site.has_copies}
+    for place in sorted(places):
+        if path.resolve().is_relative_to(place.resolve()):
+            raise UsageError(f"{path}: lies in {place}, where nights or their copies are; expected another place")
 
 
 def _has_nights_at(file: Path, folder: Path) -> bool:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from ledger.config.model import Config
 from ledger.db.store import Store
 from ledger.disk.nights import NightFolder, night_of
+from ledger.disk.places import refuse_among_data
 from ledger.errors import LedgerError
 from ledger.night.pipeline import Pipeline
 from ledger.pages.night import Collector
@@ -35,6 +36,7 @@ def write_finished(
     what = f"pages in {folder}"
     try:
         environment()
+        refuse_among_data(config, folder)
         make_folder(folder)
         collector = Collector(store, config, pipelines)
         finished = [night for night in worked_on if collector.is_finished(night.pipeline, night.date)]

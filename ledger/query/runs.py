@@ -51,6 +51,8 @@ class RunFacts:
         How it ended.
     stands : {"works", "stops", "ended", "died"}
         ``stops`` if it was asked to.
+    process : str or None
+        What the runs of one process share.
     arguments : mapping
         What it was called with.
     """
@@ -66,6 +68,7 @@ class RunFacts:
     ended_us: int | None
     exit_status: int | None
     stands: Stands
+    process: str | None = None
     arguments: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -135,7 +138,7 @@ def that_goes_on(store: Store, run: RunFacts) -> RunFacts:
     """Return the run that the process of a run works on now: a command on several nights has a run for each."""
     if not run.is_over:
         return run
-    later = (other for other in at_work(store) if (other.host, other.pid) == (run.host, run.pid))
+    later = (other for other in at_work(store) if run.process is not None and other.process == run.process)
     return next((other for other in later if other.number > run.number), run)
 
 
@@ -161,6 +164,7 @@ def _facts(session: Session, run: Run, now_us: int) -> RunFacts:
         ended_us=run.ended_us,
         exit_status=run.exit_status,
         stands=_stands(session, run, now_us),
+        process=run.process,
         arguments={key: value for key, value in run.arguments.items() if key not in ("pipeline", "date")},
     )
 

@@ -117,9 +117,10 @@ def roll_back_night(steps: Steps, target: str, *, withdraws: bool) -> None:
     store, night = steps.journal.store, steps.journal.night
     refuse_scattered(store, night, steps.site)
     if _unlists(steps.context, steps.journal.pipeline, target):
-        if not withdraws and (why := why_mailed(store, night)):
-            raise UsageError(why)
-        _refuse_unreachable(steps)  # nobody is to forget what cannot be taken back now
+        if why := why_mailed(store, night):
+            if not withdraws:
+                raise UsageError(why)
+            _refuse_unreachable(steps)  # nobody is to forget what cannot be taken back now
         if withdrawal := withdraw(store, steps.config, night, steps.journal.lease):
             steps.result.notes.append(tell(*withdrawal, steps.site.named(night.date)))
     hold.settle_night(steps, rolls_back=True)

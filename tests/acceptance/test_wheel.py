@@ -63,6 +63,7 @@ def test_the_wheel_holds_what_an_installed_ledger_needs_and_nothing_else(wheel: 
         ("migrations/*.mako", "ledger"),
         ("ledger/**/*.py", "."),
         ("ledger/audit/queries/*.sql", "."),
+        ("ledger/query/queries/*.sql", "."),
         ("ledger/pages/templates/*", "."),
         ("*/py.typed", "."),
         ("stages/**/*.py", "."),

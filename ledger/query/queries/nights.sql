@@ -1,4 +1,4 @@
 -- Where does every night stand?
-SELECT date, kind, state, files, frames, quarantined, failed
+SELECT pipeline, date, kind, state, files, frames, quarantined, failed
 FROM night_status
-ORDER BY date, kind, position
+ORDER BY pipeline, date, kind, position

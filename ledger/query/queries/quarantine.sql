@@ -1,4 +1,4 @@
 -- What is in quarantine, and why?
-SELECT date, folder, name, reason
+SELECT pipeline, date, folder, name, reason
 FROM quarantine
-ORDER BY date, folder, name
+ORDER BY pipeline, date, folder, name

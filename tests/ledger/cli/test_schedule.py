@@ -91,6 +91,8 @@ def test_what_else_is_in_a_crontab_stays():
     assert "/y/ledger" in changed
     assert changed.count("catch-up\n") == 2
     assert without_entry(both, ours) == before
+    foreign = "0 4 * * * mount /d && flock /x ledger --config /a/config.yaml catch-up\n # off: ledger catch-up\n"
+    assert without_entry(foreign, ours) == foreign
     comment, entry = crontab_lines(ours)
     for damaged in (f"{comment}\n5 * * * * backup\n", f"{comment}\nMAILTO=me\n{entry}\n5 * * * * backup\n"):
         left = without_entry(damaged, ours)  # whatever somebody did to our lines, others stay
@@ -122,12 +124,18 @@ def test_units_that_cannot_be_enabled_leave_those_of_before(sqlite_world, monkey
         ("LEDGER_LOG", "two\nlines"),
         ("LEDGER_DATABASE__URL", "postgresql+psycopg://u@h/db?password=secret"),
         ("LEDGER_DATABASE__URL", "postgresql+psycopg://u:se/cret@h/db"),
+        ("LEDGER_NOTIFY__COMMAND", '["curl", "https://hooks.example.org/secret"]'),
         ("LEDGER_NOTIFY__HEARTBEAT", "https://hc.example.org/ping/secret"),
     ],
 )
 def test_what_no_crontab_is_to_hold_is_refused(name, value):
     with pytest.raises(UsageError, match=name):
         call_of(Path("/a/config.yaml"), 15, {"PATH": "/bin", name: value})
+
+
+def test_a_folder_may_be_called_as_a_secret_is():
+    environment = {"PATH": "/bin", "LEDGER_ARCHIVE__ROOT": "/data/tokens"}
+    assert "LEDGER_ARCHIVE__ROOT=/data/tokens" in crontab_lines(call_of(Path("/a/config.yaml"), 15, environment))[1]
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_a_page_is_whole_or_not_there(world):
     assert done.returncode == 0
     (world.folder / "page.html").symlink_to("/dev/full")
     before = set(world.folder.iterdir())
-    assert call(world, "report", "--date", DATE, "-o", "page.html").returncode == 0
+    assert call(world, "report", "--date", DATE, "-o", "page.html", "--force").returncode == 0
     assert set(world.folder.iterdir()) == before  # no temporary is left
 
 
@@ -208,3 +208,20 @@ def test_without_jinja2_the_extra_is_named(world, monkeypatch):
 def test_templates_escape_what_they_are_given():
     made = environment().from_string("{{ x }} {{ x | code }}")
     assert made.render(x="<i> `a<b` c") == "&lt;i&gt; `a&lt;b` c &lt;i&gt; <code>a&lt;b</code> c"
+
+
+def test_nothing_is_replaced_but_pages_and_nothing_is_written_among_data(world):
+    for place in ("archive/20260102", f"archive/{DATE}/vcam1", "destination/archive/pages"):
+        done = call(world, "report", "--date", DATE, "-o", str(world.folder / place))
+        assert done.returncode == 2
+        assert "where nights or their copies are" in done.stderr
+    thesis = world.folder / "thesis.html"
+    thesis.write_text("<h1>Mine</h1>")
+    assert "no page of a ledger" in call(world, "report", "--date", DATE, "-o", str(thesis)).stderr
+    assert thesis.read_text() == "<h1>Mine</h1>"
+    assert call(world, "report", "--date", DATE, "-o", str(thesis), "--force").returncode == 0
+    assert call(world, "report", "--date", DATE, "-o", str(thesis)).returncode == 0
+    (world.folder / "www").mkdir()
+    (world.folder / "www" / "index.html").write_text("mine")
+    assert call(world, "report", "--all", "-o", str(world.folder / "www")).returncode == 2
+    assert call(world, "report", "--date", DATE, "-o", "night.pdf").returncode == 2
