@@ -121,8 +121,10 @@ def _refuse_others(path: Path, *, force: bool) -> None:
 
     if force or not path.exists():
         return
-    with translate_read_errors(path):
-        begin = path.open("rb").read(_HEAD_BYTES) if path.is_file() else b""
+    begin = b""
+    if path.is_file():
+        with translate_read_errors(path), path.open("rb") as file:
+            begin = file.read(_HEAD_BYTES)
     if b'<meta name="generator" content="ledger">' not in begin:
         raise UsageError(f"{path}: is there already, and no page of a ledger; expected another place, or --force")
 
