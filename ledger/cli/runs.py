@@ -56,6 +56,8 @@ def _row(run: "RunFacts", main: str, now_us: int) -> tuple[object, ...]:
 @app.command(epilog="Example: ledger stop 12")
 def stop(
     run: Annotated[int, typer.Argument(metavar="RUN", help="Its number, as `ledger runs` shows it.")],
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Ask a run to stop, on whichever host it is. It finishes the files in hand and ends in order.
 
@@ -70,5 +72,8 @@ def stop(
         if found.is_over:
             raise UsageError(f"run {run} (`ledger {found.command}`) is over: {found.outcome}; see `ledger runs`")
         store.ask_to_stop(found.number)
+    if as_json:
+        show_json({"run": found.number, "host": found.host, "command": found.command})
+        return
     number, what = found.number, f"`ledger {found.command}` on {found.host}"
     typer.echo(f"run {number} ({what}) is asked to stop; `ledger watch {number}` shows it")

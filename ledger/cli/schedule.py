@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ledger.cli.common import app, config_file, read_config
+from ledger.cli.common import AsJson, app, config_file, read_config
+from ledger.cli.output import show_json
 from ledger.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ def schedule(
     systemd: Annotated[bool, typer.Option("--systemd", help="A service and a timer, in place of cron.")] = False,
     install: Annotated[bool, typer.Option("--install", help="Set it up, in place of one of before.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what lets cron, or systemd, call `ledger catch-up` for this configuration; or set it up.
 
@@ -28,6 +30,7 @@ def schedule(
     the user's own. Nothing but this configuration's own entry is changed.
     """
     from ledger.cli import _timers
+    from ledger.db.processes import user_name
 
     if install and remove:
         raise UsageError("--install and --remove: expected one of them")
@@ -35,7 +38,12 @@ def schedule(
         raise UsageError(f"--every {minutes}: expected one of {', '.join(map(str, _timers.MINUTES))}")
     read_config()  # what would fail each time is not set up
     call = _timers.call_of(config_file(), minutes, os.environ)
-    if systemd:
+    if as_json:
+        if install or remove:
+            raise UsageError("--json shows what there would be: expected neither --install nor --remove")
+        units = _timers.units(call, user_name() if os.geteuid() == 0 else None)
+        show_json({"cron": _timers.crontab_lines(call), "systemd": units})
+    elif systemd:
         _systemd(call, install=install, remove=remove)
     else:
         _cron(call, install=install, remove=remove)

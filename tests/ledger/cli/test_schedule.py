@@ -1,5 +1,6 @@
 """What lets cron or systemd call `catch-up`: the lines that are printed work as these programs read them."""
 
+import json
 import os
 import re
 import shlex
@@ -154,6 +155,9 @@ def test_it_is_shown_and_nothing_is_changed(sqlite_world):
     _, entry = done.stdout.splitlines()
     assert shlex.split(entry)[-2:] == [str(sqlite_world.folder / "config.yaml"), "catch-up"]
     assert ".timer" in call(sqlite_world, "schedule", "--systemd").stdout
+    facts = json.loads(call(sqlite_world, "schedule", "--json").stdout)
+    assert facts["cron"] == done.stdout.splitlines()
+    assert len(facts["systemd"]) == 2
 
 
 def test_it_is_set_up_and_taken_away_by_a_real_crontab(sqlite_world):
