@@ -132,11 +132,11 @@ def prune(machine: Machine, *, only: Collection[NightFolder] | None = None, remo
     """
     with machine.store.read() as session:
         nights = session.execute(select(Night).order_by(col(Night.date), col(Night.pipeline))).scalars().all()
+    wanted = None if only is None else {(night.pipeline, night.date) for night in only}
     left_bytes = int(machine.config.prune.most_gb * 1e9)
     for night in nights:
-        if night.pipeline not in machine.pipelines:
-            continue
-        if only is not None and (night.pipeline, night.date) not in {(each.pipeline, each.date) for each in only}:
+        is_meant = wanted is None or (night.pipeline, night.date) in wanted  # none of them: nothing goes
+        if night.pipeline not in machine.pipelines or not is_meant:
             continue
         found = Pruned(night.pipeline, night.date)
         if not removes:

@@ -46,18 +46,13 @@ def plain_pieces(source: BinaryIO, path: Path) -> Iterator[bytes]:
     BadInput
         If it does not hold a cube in Rice tiles of whole frames or rows, one after the other.
     """
-    _read_header(source, path)
-    table = _read_header(source, path)
-    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+    table, cube = _read_headers(source, path)
     yield cube.header
     stored = rice.PIXELS[cube.bitpix]
     pixels = np.empty((_rows_per_tile(table, cube, path), cube.shape[2]), dtype=stored.newbyteorder("="))
     n_tiles = cube.data_bytes // pixels.nbytes
     for number, length in enumerate(_read_lengths(source, path, table, n_tiles)):
-        try:
-            rice.decode(source.read(length), pixels)
-        except ValueError as exc:
-            raise BadInput(f"{path}: tile {number} of the table is {exc}; {BRING_BACK}") from exc
+        _read_tile(source, path, number, length, pixels)
         yield pixels.astype(stored).tobytes()
     yield bytes(cube.size_bytes - cube.data_offset - cube.data_bytes)
 
@@ -84,9 +79,7 @@ def tiled_frames(source: BinaryIO, path: Path, numbers: Sequence[int]) -> Iterat
     BadInput
         If it does not hold a cube in Rice tiles of whole frames or rows, one after the other.
     """
-    _read_header(source, path)
-    table = _read_header(source, path)
-    cube = _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+    table, cube = _read_headers(source, path)
     frames, rows, columns = cube.shape
     per_frame = rows // _rows_per_tile(table, cube, path)
     lengths = _read_lengths(source, path, table, frames * per_frame)
@@ -95,11 +88,29 @@ def tiled_frames(source: BinaryIO, path: Path, numbers: Sequence[int]) -> Iterat
         pixels = np.empty((rows, columns), dtype=rice.PIXELS[cube.bitpix].newbyteorder("="))
         source.seek(heap + int(starts[number * per_frame]))
         for tile, rows_of_tile in enumerate(np.split(pixels, per_frame), start=number * per_frame):
-            try:
-                rice.decode(source.read(lengths[tile]), rows_of_tile)
-            except ValueError as exc:
-                raise BadInput(f"{path}: tile {tile} of the table is {exc}; {BRING_BACK}") from exc
+            _read_tile(source, path, tile, lengths[tile], rows_of_tile)
         yield pixels
+
+
+def _read_headers(source: BinaryIO, path: Path) -> tuple[bytes, CubeLayout]:
+    """Read the headers of a compressed cube: return the table's, and the layout of the plain file."""
+    _read_header(source, path)
+    table = _read_header(source, path)
+    return table, _layout(rice.header_of(rice.plain_cards(split_cards(table))), path)
+
+
+def _read_tile(source: BinaryIO, path: Path, number: int, length: int, pixels: npt.NDArray[Any]) -> None:
+    """Read a tile into its pixels.
+
+    Raises
+    ------
+    BadInput
+        If it is none.
+    """
+    try:
+        rice.decode(source.read(length), pixels)
+    except ValueError as exc:
+        raise BadInput(f"{path}: tile {number} of the table is {exc}; {BRING_BACK}") from exc
 
 
 def _rows_per_tile(table: bytes, cube: CubeLayout, path: Path) -> int:

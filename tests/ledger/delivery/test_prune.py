@@ -365,6 +365,7 @@ def test_a_date_means_the_archive_s_night_and_no_other(sqlite_world):
         world.simulate(scale=0.02, scenario=("onecamera",), pipeline=pipeline)
         night = find_night(world.config, folder=world.folder / pipeline / DATE)
         assert world.machine().advance(night).succeeded
+    assert list(prune(world.machine(), only=[], removes=True)) == []
     done = call(world, "prune", DATE, "--yes")
     assert done.returncode == 0, done.stderr
     assert "archive is meant" in done.stderr
