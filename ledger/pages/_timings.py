@@ -209,6 +209,7 @@ def _folded(gaps: dict[str, list[tuple[FloatArray, FloatArray]]]) -> Fold | None
     }
     sure = [joined[state] for state in joined if state != "D"] or list(joined.values())
     widest_us = float(np.quantile(np.abs(np.concatenate([side for pair in sure for side in pair])), 0.99))
+    # by its distance from nothing: a cloud around nothing must be in reach too, so that there always is a cell
     middle_us = max(float(np.median(np.abs(side))) for pair in sure for side in pair)
     reach_us = max(1.0, min(1.25 * widest_us, _REACH * middle_us))
     cells: dict[str, dict[tuple[int, int], int]] = {}
@@ -217,8 +218,6 @@ def _folded(gaps: dict[str, list[tuple[FloatArray, FloatArray]]]) -> Fold | None
         inside = ((columns >= 0) & (columns < CELLS)).all(axis=0)
         places, n = np.unique(columns[:, inside], axis=1, return_counts=True)
         cells[state] = {(int(x), int(y)): int(count) for x, y, count in zip(*places, n, strict=True)}
-    if not any(cells.values()):
-        return None
     return Fold(
         reach_us,
         cells,

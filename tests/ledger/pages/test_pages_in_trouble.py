@@ -1,6 +1,5 @@
 """Pages of nights that are not as they should be, or not yet, and numbers that no picture has room for."""
 
-from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
@@ -99,9 +98,11 @@ def test_a_night_whose_switching_frames_are_all_dubious_has_its_picture():
     assert "<svg" in pictures.fold(Timings(fold=found), "dubious")
 
 
-def test_gaps_of_which_none_is_in_reach_are_no_picture():
-    assert _folded(gaps_of("D", [0.0, 0.0, 1000.0, 1000.0], [1000.0, 1000.0, 0.0, 0.0])) is not None
-    assert _folded(defaultdict(list)) is None
+@pytest.mark.parametrize(
+    ("before_us", "after_us"), [([0.0, 1000.0], [1000.0, 0.0]), ([0.0], [0.0]), ([0.0], [9000.0]), ([-5.0], [5.0])]
+)
+def test_gaps_always_fill_a_cell(before_us, after_us):
+    assert _folded(gaps_of("D", before_us, after_us)).cells["D"]
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), 1.7e308, -1.7e308])
