@@ -4,10 +4,12 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from subprocess import DEVNULL, Popen
+from select import select
+from subprocess import DEVNULL, Popen, TimeoutExpired
 from typing import IO, Any
 
 from tests.tools import need
@@ -22,8 +24,14 @@ OPTIONS = (
 )
 
 
+#: Seconds that it has to do what it is asked.
+LIMIT_S = 60.0
+
+
 class Page:
     """The only page of a browser.
+
+    Each call raises TimeoutError if it is not done after `limit_s`, seconds.
 
     Attributes
     ----------
@@ -31,8 +39,8 @@ class Page:
         URLs that it asked for, and what went wrong, since it was opened.
     """
 
-    def __init__(self, to_browser: IO[bytes], from_browser: IO[bytes]) -> None:
-        self._to, self._from = to_browser, from_browser
+    def __init__(self, to_browser: IO[bytes], from_browser: IO[bytes], limit_s: float = LIMIT_S) -> None:
+        self._to, self._from, self._limit_s = to_browser, from_browser, limit_s
         self._number, self._session, self._rest = 0, None, b""
         self.events: list[dict[str, Any]] = []
         target = self.ask("Target.createTarget", url="about:blank")["targetId"]
@@ -47,16 +55,19 @@ class Page:
         if self._session is not None:
             message["sessionId"] = self._session
         self._to.write(json.dumps(message).encode() + b"\0")
+        end_s = time.monotonic() + self._limit_s
         while True:
-            found = self._next()
+            found = self._next(end_s, method)
             if found.get("id") == self._number:
                 assert "error" not in found, (method, found["error"])
                 result: dict[str, Any] = found["result"]
                 return result
             self.events.append(found)
 
-    def _next(self) -> dict[str, Any]:
+    def _next(self, end_s: float, what: str) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            if not select([self._from], [], [], max(0.0, end_s - time.monotonic()))[0]:
+                raise TimeoutError(f"the browser has not done {what} in {self._limit_s:g} s")
             piece = self._from.read(1 << 20)
             assert piece, "the browser has ended"
             self._rest += piece
@@ -73,8 +84,9 @@ class Page:
         self.ask("Emulation.setDeviceMetricsOverride", **size)
         self.ask("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.ask("Page.navigate", url=path.as_uri())
+        end_s = time.monotonic() + self._limit_s
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._next())
+            self.events.append(self._next(end_s, f"opening {path}"))
 
     def value(self, expression: str) -> Any:
         """Return the value of an expression in the page."""
@@ -114,10 +126,14 @@ def browser() -> Iterator[Page]:
         command = ["sh", "-c", 'exec "$@" 3<to 4>from', "sh", str(program), *options]
         with (
             to_browser.open("r+b", buffering=0) as writing,  # does not wait for who reads
+            os.fdopen(os.open(from_browser, os.O_RDONLY | os.O_NONBLOCK), "rb", 0) as reading,
             Popen(command, cwd=folder, stdout=DEVNULL, stderr=DEVNULL) as process,
-            from_browser.open("rb", buffering=0) as reading,
         ):
             try:
                 yield Page(writing, reading)
             finally:
                 process.terminate()
+                try:
+                    process.wait(LIMIT_S)
+                except TimeoutExpired:
+                    process.kill()

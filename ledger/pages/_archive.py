@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import case, func, select
+from sqlalchemy import BigInteger, case, cast, func, select
 from sqlmodel import Session, col
 
 from ledger.db.models import (
@@ -23,7 +23,7 @@ from ledger.db.models import (
 
 @dataclass(frozen=True, slots=True)
 class FrameIds:
-    """Frame IDs of a night: first and last, how many are live, withdrawn, and given late."""
+    """Frame IDs of a night: first and last live one (empty if none is), how many are live, withdrawn, given late."""
 
     first: str
     last: str
@@ -34,7 +34,7 @@ class FrameIds:
 
 @dataclass(frozen=True, slots=True)
 class Proofs:
-    """Copies at one place: its host (empty: here), how many stand and are refuted, their bytes, when last proven."""
+    """Copies at one place: its host (empty: here), how many are right and refuted, bytes of the right, last proof."""
 
     host: str
     copies: int
@@ -121,6 +121,11 @@ def _count_if(condition: Any) -> Any:
     return func.coalesce(func.sum(case((condition, 1), else_=0)), 0)
 
 
+def _bytes(sizes: Any) -> Any:
+    """Return a sum of sizes as an integer: PostgreSQL's sum of a bigint is a decimal number."""
+    return cast(func.coalesce(func.sum(sizes), 0), BigInteger)
+
+
 def _ids(session: Session, night: Night) -> FrameIds | None:
     number, is_live = col(FrameId.number), col(FrameId.status) == "live"
     counts = select(
@@ -132,7 +137,7 @@ def _ids(session: Session, night: Night) -> FrameIds | None:
     ).where(col(FrameId.night_id) == night.id)
     first, last, live, withdrawn, late = session.execute(counts).one()
     if not live:
-        return None
+        return FrameIds("", "", 0, withdrawn, 0) if withdrawn else None
     named = select(col(FrameId.frame_id)).where(col(FrameId.night_id) == night.id, is_live)
     ends = [session.execute(named.where(number == end).limit(1)).scalar_one() for end in (first, last)]
     return FrameIds(ends[0], ends[1], live, withdrawn, late)
@@ -145,7 +150,7 @@ def _proofs(night: Night) -> Any:
             col(Copy.host),
             _count_if(is_right),
             _count_if(~is_right),
-            func.sum(col(Copy.size_bytes)),
+            _bytes(case((is_right, col(Copy.size_bytes)))),
             func.max(col(Copy.proven_us)),
         )
         .where(col(Copy.night_id) == night.id, col(Copy.withdrawn_us).is_(None))
@@ -156,12 +161,11 @@ def _proofs(night: Night) -> Any:
 
 def _manifests(night: Night) -> Any:
     line = col(ManifestLine.manifest_id)
-    sizes = func.coalesce(func.sum(col(ManifestLine.size_bytes)), 0)
     name, sha256, made_us, withdrawn_us = (
         col(column) for column in (Manifest.name, Manifest.sha256, Manifest.made_us, Manifest.withdrawn_us)
     )
     return (
-        select(name, sha256, func.count(line), sizes, made_us, withdrawn_us)
+        select(name, sha256, func.count(line), _bytes(col(ManifestLine.size_bytes)), made_us, withdrawn_us)
         .outerjoin(ManifestLine, line == col(Manifest.id))
         .where(col(Manifest.night_id) == night.id)
         .group_by(col(Manifest.id), name, sha256, made_us, withdrawn_us)

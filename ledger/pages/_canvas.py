@@ -80,7 +80,8 @@ class TimeAxis:
         """Yield round times, as many as there is room for."""
         span_min = (self.last_us - self.first_us) / 60e6
         most = max(2, int((self.right - self.left) / 64))
-        step_us = next((s for s in _STEPS_MIN if span_min / s <= most), 1440) * 60_000_000
+        whole_days_min = 1440 * math.ceil(span_min / most / 1440)
+        step_us = next((s for s in _STEPS_MIN if span_min / s <= most), whole_days_min) * 60_000_000
         time_us = -(-self.first_us // step_us) * step_us
         while time_us <= self.last_us:
             yield time_us

@@ -19,6 +19,9 @@ GAP_US = 120_000_000
 #: What keywords are called, where their names tell little.
 TITLES = {"FILTER01": "Filter 1", "FILTER02": "Filter 2", "RET-ANG1": "Wave plate, °", "DATA-TYP": "Type of data"}
 
+#: Larger numbers are told as text, as are those that are none: the height of their lane would be no number.
+_LARGEST = 1e300
+
 #: Numbers are compared so: angles are read back with noise.
 _DECIMALS = 2
 
@@ -84,7 +87,7 @@ def taken(session: Session, config: Config, night: Night) -> list[Taken]:
 def lanes(files: Sequence[Taken], instrument: Instrument) -> list[Lane]:
     """Return the settings that raw files tell: target, exposure time, then those that groups are cut by.
 
-    Where a camera has a value that the other has not, each has a lane of its own.
+    Cameras that had the same value at the same times share a lane; otherwise each has a lane of its own.
     """
     found = []
     for keyword in (*_keywords(instrument), instrument.cards.exposure_s):
@@ -94,12 +97,12 @@ def lanes(files: Sequence[Taken], instrument: Instrument) -> list[Lane]:
             if value is not None:
                 told[file.camera].append(Stretch(file.first_us, file.last_us, value))
         title = _title(keyword, instrument)
-        values = [{stretch.value for stretch in stretches} for stretches in told.values()]
-        if values and set.union(*values) in values:
-            every = sorted((s for stretches in told.values() for s in stretches), key=lambda s: s.first_us)
-            found.append(Lane(title, keyword, _joined(every)))
+        alone = {camera: _joined(told[camera]) for camera in sorted(told)}
+        every = _joined(sorted((s for stretches in told.values() for s in stretches), key=lambda s: s.first_us))
+        if every and len(every) <= max(map(len, alone.values())):
+            found.append(Lane(title, keyword, every))
         else:
-            found += [Lane(f"{title}, cam {camera}", keyword, _joined(told[camera])) for camera in sorted(told)]
+            found += [Lane(f"{title}, cam {camera}", keyword, stretches) for camera, stretches in alone.items()]
     return sorted(found, key=lambda lane: lane.keyword != instrument.cards.target)
 
 
@@ -126,7 +129,7 @@ def _settings(cards: dict[str, Any], keywords: Iterable[str]) -> dict[str, Value
     found: dict[str, Value] = {}
     for keyword in keywords:
         value = cards.get(keyword)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST:
             found[keyword] = round(float(value), _DECIMALS) + 0.0  # no minus zero
         elif value is not None and (text := str(value).strip()):
             found[keyword] = text

@@ -82,9 +82,6 @@ class Timings:
         Why the first of the others could not be read.
     offsets : list of Offset
         In order of time.
-    triggers, gaps, missing : int
-        Triggers of the groups that were read; gaps between them without a frame of either camera, and how many
-        triggers there is room for in these.
     fold : Fold or None
         None if the FLC was not switching.
     """
@@ -94,9 +91,6 @@ class Timings:
     read: int = 0
     fault: str = ""
     offsets: list[Offset] = field(default_factory=list)
-    triggers: int = 0
-    gaps: int = 0
-    missing: int = 0
     fold: Fold | None = None
 
 
@@ -192,15 +186,11 @@ def _add(
     order = np.argsort(times_us, kind="stable")
     times_us, states = times_us[order], states[order]
     spans = np.diff(times_us)
-    found.triggers += len(times_us)
     if len(spans) < 3:
         return
     period_us = float(np.median(times_us[2:] - times_us[:-2])) / 2
     if period_us <= 0:
         return
-    long = spans[spans > _LONG * period_us]
-    found.gaps += len(long)
-    found.missing += int(np.sum(np.round(long / period_us) - 1))
     before, after, state = spans[:-1], spans[1:], states[1:-1]
     is_near = np.maximum(before, after) < _LONG * period_us
     for name in ("A", "B", "D"):
@@ -219,7 +209,8 @@ def _folded(gaps: dict[str, list[tuple[FloatArray, FloatArray]]]) -> Fold | None
     }
     sure = [joined[state] for state in joined if state != "D"] or list(joined.values())
     widest_us = float(np.quantile(np.abs(np.concatenate([side for pair in sure for side in pair])), 0.99))
-    middle_us = max(abs(float(np.median(side))) for pair in sure for side in pair)
+    # by its distance from nothing: a cloud around nothing must be in reach too, so that there always is a cell
+    middle_us = max(float(np.median(np.abs(side))) for pair in sure for side in pair)
     reach_us = max(1.0, min(1.25 * widest_us, _REACH * middle_us))
     cells: dict[str, dict[tuple[int, int], int]] = {}
     for state, pair in joined.items():

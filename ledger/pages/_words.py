@@ -114,25 +114,19 @@ class Words:
     @property
     def dropped(self) -> str:
         """Say which triggers left no frame."""
-        night, timings = self._night, self._night.timings
-        both = ""
-        if timings.triggers:
-            room = f", with room for {timings.missing:,}" if timings.gaps else ""
-            both = f"In the groups that were read, {timings.triggers:,} triggers have frames; between them"
-            both += f" {counted(timings.gaps, 'gap')} of both cameras{room}."
+        night = self._night
         if len(night.summary.cameras) != 2:
-            return both
+            return "Dropped triggers show only where two cameras took frames."
         first, second = night.summary.cameras
         n = Counter[str]()
         for minute in night.summary.minutes:
             n += minute.frames
         if not self.lacks:
-            return f"No frame lacks its partner: no camera alone has dropped a trigger. {both}"
+            return "No frame lacks its partner: no camera alone has dropped a trigger."
         worst = max(night.summary.minutes, key=lambda m: max(missing(m, (first, second))))
         return (
             f"Camera {first} lacks {n[f'unpaired_{second}']:,} frames, camera {second} {n[f'unpaired_{first}']:,};"
             f" most in the minute {clock(worst.at_us)} UT ({max(missing(worst, (first, second))):.1%} of its triggers)."
-            f" {both}"
         )
 
     @property

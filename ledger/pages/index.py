@@ -19,6 +19,9 @@ INDEX = "index.html"
 #: Parts of a night in its small picture.
 _PARTS = 60
 
+#: Letters of a text of a night in the index. As markup a letter has 12 bytes at most: both texts are within the begin.
+_LETTERS = 200
+
 #: Where a page says it: near its begin.
 _LINE = re.compile(r'<meta name="ledger-night" content="([^"]*)">')
 _HEAD_BYTES = 8192
@@ -64,13 +67,14 @@ def line_of(night: NightPage, page: str) -> Line:
     """Return what the index tells of a night."""
     names = [target.name for target in night.summary.targets if target.name is not None]
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    told = [] if night.summary.excluded_reason is not None else [*(need.text for need in night.needs), *night.looks]
     return Line(
         page=page,
         pipeline=night.pipeline,
         day=night.day,
         level=night.level,
-        verdict="; ".join([*(need.text for need in night.needs), *night.looks]) or night.verdict,
-        targets=", ".join(names[:3]) + more,
+        verdict=_cut("; ".join(told) or night.verdict),
+        targets=_cut(", ".join(names[:3])) + more,
         frames=night.summary.balance.frames,
         products=sum(night.status.states.values()) if night.status else 0,
         heights=_heights(night),
@@ -112,6 +116,10 @@ def _read(text: str, page: str) -> Line | None:
         return Line(page=page, **texts, **numbers, heights=tuple(int(height) for height in told["heights"]))
     except (ValueError, TypeError, LookupError):
         return None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1]}…"
 
 
 def _heights(night: NightPage) -> tuple[int, ...]:

@@ -138,7 +138,7 @@ class Collector:
         night = record.find_night(store, folder.pipeline, folder.date)
         archive, files, timings, thumbnails = Archive(), [], Timings(), []
         if night is not None:
-            with store.read() as session:
+            with store.snapshot() as session:  # each statement rests on what those before it found
                 archive = read_archive(session, night)
                 files = taken(session, config, night)
                 timings = read_timings(session, night)
@@ -190,9 +190,9 @@ def _judge(
         return "person", "Somebody has to act."
     n_targets = sum(target.name is not None for target in summary.targets)
     done = status is not None and status.is_finished
-    if found:
-        return "look", f"{counted(len(found), 'thing')} to look at{'' if done else '; not finished yet'}."
-    if not done:
+    if n_looks := len(found) - (not summary.is_judged):  # that it is not yet judged is said among them
+        return "look", f"{counted(n_looks, 'thing')} to look at{'' if done else '; not finished yet'}."
+    if found or not done:
         stands = "not known" if status is None else status.stands
         return "under way", f"Under way: {stands}. Nothing unexpected so far."
     return "in order", f"Finished. Nothing unexpected in {counted(n_targets, 'target')}."

@@ -1,5 +1,6 @@
 """Pages in a real browser: on screens of each width, in light and dark, on paper, without scripts or a network."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,6 +35,17 @@ def page(sqlite_world: World) -> Path:
 def chromium() -> Iterator[Page]:
     with browser() as found:
         yield found
+
+
+def test_a_browser_that_does_not_answer_is_not_waited_for():
+    read_end, write_end = os.pipe()
+    with (
+        Path(os.devnull).open("wb") as to,
+        os.fdopen(read_end, "rb", buffering=0) as answers,
+        os.fdopen(write_end, "wb"),
+        pytest.raises(TimeoutError, match=r"not done Target\.createTarget in 0\.1 s"),
+    ):
+        Page(to, answers, limit_s=0.1)
 
 
 def test_pages_are_shown_whole_without_a_request_an_error_or_a_script(page, chromium):
