@@ -135,8 +135,8 @@ def prune(machine: Machine, *, only: Collection[NightFolder] | None = None, remo
     wanted = None if only is None else {(night.pipeline, night.date) for night in only}
     left_bytes = int(machine.config.prune.most_gb * 1e9)
     for night in nights:
-        is_meant = wanted is None or (night.pipeline, night.date) in wanted  # none of them: nothing goes
-        if night.pipeline not in machine.pipelines or not is_meant:
+        is_other = wanted is not None and (night.pipeline, night.date) not in wanted
+        if is_other or night.pipeline not in machine.pipelines:
             continue
         found = Pruned(night.pipeline, night.date)
         if not removes:

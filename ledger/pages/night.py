@@ -117,8 +117,10 @@ class Collector:
         self._store = store
         self._config = config
         self._pipelines = pipelines
-        self._status = {(night.pipeline, night.date): night for night in nights(config, pipelines)}
-        self._still = {(s.pipeline, s.date): s for s in standing_still(config, pipelines, store.clock())}
+        every = nights(config, pipelines)
+        still = standing_still(config, pipelines, store.clock(), every=every)
+        self._status = {(night.pipeline, night.date): night for night in every}
+        self._still = {(s.pipeline, s.date): s for s in still}
 
     @property
     def every(self) -> list[tuple[str, str]]:

@@ -72,7 +72,7 @@ def metrics(store: Store, config: Config, pipelines: dict[str, Pipeline]) -> Ite
     yield Metric("ledger_info", "The program's version.", ("version",), {(version("ledger"),): 1})
     yield Metric("ledger_figures_timestamp_seconds", "When these figures were made.", (), {(): now_us / 1e6})
     yield from _of_nights(every, pipelines)
-    found = Counter((still.pipeline, still.why) for still in standing_still(config, pipelines, now_us))
+    found = Counter((still.pipeline, still.why) for still in standing_still(config, pipelines, now_us, every=every))
     yield Metric(
         "ledger_standing_still", "Nights that no catch-up takes on by itself.", ("pipeline", "why"), _figures(found)
     )

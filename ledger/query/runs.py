@@ -7,12 +7,12 @@ from typing import Any, Literal
 from sqlalchemy import func, select
 from sqlmodel import Session, col
 
-from ledger.clock import show_us
 from ledger.db.models import Entry, File, Night, Run
 from ledger.db.models import Lease as LeaseRow
 from ledger.db.store import Store, is_catch_up
 from ledger.errors import UsageError
 from ledger.night.lease import DIED, is_dead, living_holder
+from ledger.query.unattended import run_in_words
 
 #: How a run stands: it works, ended, or was killed and left no word.
 Stands = Literal["works", "stops", "ended", "died"]
@@ -79,11 +79,9 @@ class RunFacts:
     @property
     def words(self) -> str:
         """Return which run this is, how it stands and since when, in words."""
-        night = "" if self.date is None else f", night {self.date}"
-        since = f"began {show_us(self.started_us)} UT on {self.host}" + (
-            f" by {self.begun_by}" if self.begun_by else ""
+        return run_in_words(
+            self.number, self.command, self.date, self.outcome, self.started_us, self.host, self.begun_by
         )
-        return f"run {self.number} ({self.command}{night}): {self.outcome}; {since}"
 
     @property
     def outcome(self) -> str:

@@ -74,7 +74,12 @@ class Still:
 
 
 def standing_still(
-    config: Config, pipelines: dict[str, Pipeline], now_us: int, *, dates: Dates | None = None
+    config: Config,
+    pipelines: dict[str, Pipeline],
+    now_us: int,
+    *,
+    dates: Dates | None = None,
+    every: Sequence[NightStatus] | None = None,
 ) -> list[Still]:
     """Return what stands still, one reason for each night, oldest first; and what else waits for a person.
 
@@ -86,6 +91,8 @@ def standing_still(
         What time it is (UNIX, microseconds).
     dates : Dates, optional
         Only these.
+    every : sequence of NightStatus, optional
+        Where all nights stand, from who has looked already.
 
     Raises
     ------
@@ -94,7 +101,8 @@ def standing_still(
     Unreachable
         If a folder cannot be read.
     """
-    every = [night for night in nights(config, pipelines) if not dates or night.date in dates]
+    found_now = nights(config, pipelines) if every is None else every
+    every = [night for night in found_now if not dates or night.date in dates]
     reader = ask.open_ledger(config)
     try:
         rows = {(row.pipeline, row.date): row for row in ask.nights(reader)}

@@ -75,6 +75,15 @@ def last_catch_up(config: Config) -> LastCatchUp:
     return LastCatchUp(at_work_us=at_work_us) if row is None else LastCatchUp(*row, at_work_us)
 
 
+def run_in_words(
+    number: int, command: str, date: str | None, outcome: str, started_us: int, host: str, begun_by: str | None
+) -> str:
+    """Return which run it is, how it stands, and since when, where and by whom, in words."""
+    night = f", night {date}" if date else ""
+    by = f" by {begun_by}" if begun_by else ""
+    return f"run {number} ({command}{night}): {outcome}; began {show_us(started_us)} UT on {host}{by}"
+
+
 def at_work(config: Config) -> list[str]:
     """Return the runs that work now, in words, the newest first.
 
@@ -93,10 +102,9 @@ def at_work(config: Config) -> list[str]:
         if is_gone(host, boot, pid):
             continue
         date = (json.loads(arguments) if isinstance(arguments, str) else arguments).get("date")
-        what = f"run {number} ({command}{f', night {date}' if date else ''})"
         stands = "works" if host == socket.gethostname() else "works, or was killed"
-        by = f" by {begun_by}" if begun_by else ""
-        found.append(f"{what}: {stands}; began {show_us(started_us)} UT on {host}{by}; `ledger watch {number}`")
+        words = run_in_words(number, command, date, stands, started_us, host, begun_by)
+        found.append(f"{words}; `ledger watch {number}`")
     return found
 
 
